@@ -1,0 +1,74 @@
+# make demo       segment the bundled study with the bundled model, and show it where there is a display
+# make test       lint and the fast tests          make test-all   the slow ones too
+# make lint       style, types, floors, manifest   make bench      measurements against other tools
+# Each sets up what it needs: system libraries (as root; otherwise it says which are missing) and a virtual environment.
+# Indexes and proxies are pip's own affair (pip.conf, PIP_*).
+
+SHELL := /bin/bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := help
+.ONESHELL:
+.DELETE_ON_ERROR:
+
+VENV ?= .venv
+BIN := $(VENV)/bin
+PIP := $(BIN)/python -m pip install --quiet -c constraints.txt
+# What the goals of this call need of the system, asked for at once.
+LEVEL := $(if $(filter-out demo,$(MAKECMDGOALS)),test,app)
+
+.PHONY: help demo test test-all test-fast test-slow lint bench screenshots clean system
+
+help:
+	@sed -n '/^# make/,/^$$/s/^# //p' Makefile
+
+demo: $(VENV)/.app
+	@$(BIN)/napari-brainseg demo
+
+test: lint test-fast
+
+test-all: test test-slow
+
+test-fast: $(VENV)/.dev | system
+	@scripts/with-display $(BIN)/python -m pytest -m "not slow"
+
+test-slow: $(VENV)/.dev | system
+	@scripts/with-display $(BIN)/python -m pytest -m slow
+
+lint: $(VENV)/.dev
+	@$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+	$(BIN)/npe2 validate napari_brainseg/napari.yaml
+
+bench: $(VENV)/.dev
+	@$(BIN)/python benchmarks/run.py
+
+screenshots: $(VENV)/.dev | system
+	@scripts/with-display $(BIN)/python docs/make_screenshots.py
+
+clean:
+	@rm -rf $(VENV) .mypy_cache .pytest_cache .ruff_cache .import_linter_cache .hypothesis
+
+# ---- setting up ------------------------------------------------------------------------------------------------------
+
+system:
+	@scripts/system-packages $(LEVEL)
+
+# torch comes first and by its exact pin: left to a range, pip takes the newest build with gigabytes of CUDA packages.
+$(VENV)/.torch: constraints.txt | system
+	@echo "Making the virtual environment $(VENV) ..."
+	[ -x $(BIN)/python ] && $(BIN)/python -m pip --version >/dev/null 2>&1 || "$$(scripts/find-python)" -m venv --clear $(VENV)
+	echo "Installing torch ..."
+	$(PIP) torch
+	touch $@
+
+$(VENV)/.app: pyproject.toml constraints.txt $(VENV)/.torch | system
+	@echo "Installing napari-brainseg and napari ..."
+	$(PIP) -e '.[app]'
+	touch $@
+
+$(VENV)/.dev: $(VENV)/.app | system
+	@echo "Installing what tests and checks need ..."
+	$(PIP) -e '.[app,test,lint]'
+	touch $@

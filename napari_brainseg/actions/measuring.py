@@ -1,0 +1,83 @@
+"""Numbers of the labels as they are: volumes, components, agreement with the mask at hand. Pure; runs in the background."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+from brainseg_engine.geometry import Grid
+from brainseg_engine.labels import Label, LabelArray, Region
+from brainseg_engine.metrics import dice
+from brainseg_engine.morphology import components
+from brainseg_engine.study import Segmentation, Study
+from napari_brainseg.actions.reading import checksum
+from napari_brainseg.display.regions import ITEMS, MAIN_ITEMS, Scheme, item_labels
+from napari_brainseg.session import ItemStats, Measures
+
+_NEEDS: Mapping[str, frozenset[Region]] = {
+    "NCR": frozenset({Region.TC, Region.ET}),
+    "ED": frozenset({Region.WT, Region.TC}),
+    "ET": frozenset({Region.ET}),
+    "WT": frozenset({Region.WT}),
+    "TC": frozenset({Region.TC}),
+}
+"""Item → the regions that must have been measured for it to be known."""
+
+
+def measure(
+    labels: LabelArray, grid: Grid, measured: tuple[Region, ...] = tuple(Region), truth: Segmentation | None = None
+) -> Measures:
+    """Volume in mL, number of 26-connected components, and Dice against ``truth``, of every region and class.
+
+    Main items are always there, the others where there is a voxel of them. What the labels or the truth do not tell of is
+    None.
+    """
+    box = _box(labels, truth)
+    inside, reference = labels[box], truth.labels[box] if truth is not None else None
+    held = set(np.flatnonzero(np.bincount(inside.ravel(), minlength=256)).tolist())
+    items: dict[str, ItemStats] = {}
+    for scheme in Scheme:
+        for item in ITEMS[scheme]:
+            members = item_labels(scheme, item)
+            if item in items or (item not in MAIN_ITEMS[scheme] and held.isdisjoint(members)):
+                continue
+            if not _NEEDS.get(item, frozenset()) <= set(measured):
+                items[item] = ItemStats()
+                continue
+            mask = _mask(inside, members)
+            known = truth is not None and _NEEDS.get(item, frozenset()) <= set(truth.regions)
+            agreement = dice(mask, _mask(reference, members)) if known and reference is not None else None
+            items[item] = ItemStats(int(np.count_nonzero(mask)) * grid.voxel_ml, components(mask)[1], agreement)
+    return Measures(items, checksum(labels))
+
+
+def report(study: Study, segmentation: Segmentation, edited: bool, notes: Mapping[str, Any]) -> dict[str, Any]:
+    """What is written beside a saved mask: what it is, who made it, and the regions' volumes in mL."""
+    items = measure(segmentation.labels, segmentation.grid, segmentation.regions).items
+    return {
+        "study": study.id,
+        **notes,
+        "made_by": segmentation.made_by + (" and a person" if edited and segmentation.made_by else ""),
+        "edited": edited,
+        "regions": {r.value: {"volume_ml": items[r.value].ml} if r in segmentation.regions else None for r in Region},
+    }
+
+
+def _mask(labels: LabelArray, members: frozenset[Label]) -> np.ndarray[Any, np.dtype[np.bool_]]:
+    lookup = np.zeros(256, dtype=np.bool_)
+    lookup[[int(m) for m in members]] = True
+    return lookup[labels]
+
+
+def _box(labels: LabelArray, truth: Segmentation | None) -> tuple[slice, ...]:
+    """The slices around everything that is labelled: a tumour fills a small part of the head."""
+    any_ = labels != 0
+    if truth is not None:
+        any_ |= truth.labels != 0
+    box = []
+    for axis in range(3):
+        where = np.flatnonzero(any_.any(axis=tuple(a for a in range(3) if a != axis)))
+        box.append(slice(int(where[0]), int(where[-1]) + 1) if len(where) else slice(0, 1))
+    return tuple(box)

@@ -1,0 +1,122 @@
+"""From files to an open study, with everything the panel tells about it. Pure; runs in the background."""
+
+from __future__ import annotations
+
+import zlib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from brainseg_engine.errors import BrainsegError
+from brainseg_engine.labels import LabelArray
+from brainseg_engine.study import Modality, Segmentation, Study, Volume
+from napari_brainseg.session import OpenStudy
+
+if TYPE_CHECKING:
+    from brainseg_engine.io import Series
+
+Source = Path | Sequence[Path]
+
+
+@dataclass(frozen=True, eq=False)
+class Opened:
+    """A study as it was read; ``saved`` is the checksum of the mask's labels, ``trouble`` why a mask was left out."""
+
+    study: OpenStudy
+    segmentation: Segmentation | None
+    saved: int | None
+    trouble: str = ""
+
+
+def checksum(labels: LabelArray) -> int:
+    """A number that tells whether labels are the same."""
+    return zlib.crc32(np.ascontiguousarray(labels))
+
+
+def read(source: Source, coding: str | None = None) -> Opened:
+    """Read a study folder, or files picked by hand.
+
+    What the names leave open is not read but told in ``problems``: it can be assigned in the panel. A mask that cannot be
+    used does not keep the images away. Raises InputError and its kin when no image can be read.
+    """
+    from brainseg_engine.io import load_study, series_of
+
+    series = series_of(source)
+    if series.ambiguous and series.files:
+        study = replace(load_study(series.files, id=series.id), coding=series.coding, folder=series.folder)
+    else:
+        study = load_study(source, segmentation=False)
+    mask, trouble = None, ""
+    if series.segmentation is not None:
+        try:
+            mask = read_mask(series.segmentation, study, coding, series.coding)
+        except BrainsegError as e:
+            trouble = f"The images were opened without their mask. {e}"
+    return opened(replace(study, segmentation=mask), files_of(series, study), tuple(series.problems), mask, trouble)
+
+
+def opened(
+    study: Study,
+    files: tuple[Path, ...] = (),
+    problems: tuple[str, ...] = (),
+    mask: Segmentation | None = None,
+    trouble: str = "",
+) -> Opened:
+    """Check a study and put the record together."""
+    from brainseg_engine.checks import check_study
+
+    findings = tuple(check_study(study))
+    saved = checksum(mask.labels) if mask is not None else None
+    return Opened(OpenStudy(study, files, problems, findings, truth=mask), mask, saved, trouble)
+
+
+def read_mask(path: Path, study: Study, coding: str | None = None, implied: str | None = None) -> Segmentation:
+    """The mask in that file, on the grid of the study. Raises CodingError, GeometryError, InputError."""
+    from brainseg_engine.io import load_segmentation
+
+    return load_segmentation(path, coding=coding, grid=study.reference.grid, implied=implied)
+
+
+def reassigned(current: OpenStudy, modality: Modality, path: Path | None) -> Opened:
+    """The study with another file as that modality (None: with none).
+
+    A file that another modality has changes places with it. Raises InputError when the file cannot be read or nothing
+    would be left.
+    """
+    from brainseg_engine.io import read_volume
+
+    volumes = dict(current.study.volumes)
+    before = volumes.pop(modality, None)
+    if path is not None:
+        holder = next((m for m, v in volumes.items() if v.path == path), None)
+        given = volumes.pop(holder) if holder is not None else read_volume(path, modality)
+        volumes[modality] = _as(given, modality)
+        if holder is not None and before is not None:
+            volumes[holder] = _as(before, holder)
+    ordered: Mapping[Modality, Volume] = {m: volumes[m] for m in Modality if m in volumes}
+    study = replace(current.study, volumes=ordered)
+    files = current.files if path is None or path in current.files else (*current.files, path)
+    missing = [m.title for m in Modality if m not in ordered]
+    problems = (f"No file is assigned to {', '.join(missing)}.",) if missing else ()
+    made = opened(study, files, problems)
+    return replace(made, study=replace_truth(made.study, current.truth))
+
+
+def replace_truth(study: OpenStudy, truth: Segmentation | None) -> OpenStudy:
+    """The same study with another mask to compare with (none, where that lies on another grid)."""
+    fits = truth is not None and truth.grid.same_as(study.study.reference.grid)
+    return OpenStudy(study.study, study.files, study.problems, study.findings, truth if fits else None)
+
+
+def files_of(series: Series, study: Study) -> tuple[Path, ...]:
+    """All images that a modality could be assigned to, those in use first."""
+    used = [v.path for v in study.volumes.values() if v.path is not None]
+    others = [*series.unknown, *(p for paths in series.ambiguous.values() for p in paths)]
+    return tuple(dict.fromkeys([*used, *others]))
+
+
+def _as(volume: Volume, modality: Modality) -> Volume:
+    return replace(volume, modality=modality)

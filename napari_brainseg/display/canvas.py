@@ -1,0 +1,204 @@
+"""The canvas as a radiologist knows it: planes, orientation marks, going to a point, windows, values at the cursor."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from enum import StrEnum
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from brainseg_engine.geometry import Grid
+from brainseg_engine.study import Modality
+from napari_brainseg.display.layers import image_layers, layer_modality, ras_to_world, voxel_to_world
+from napari_brainseg.display.windows import PRESETS, brain_window
+
+if TYPE_CHECKING:
+    from napari.components import ViewerModel
+    from napari.layers import Image
+
+
+class Plane(StrEnum):
+    """The three anatomical planes."""
+
+    AXIAL = "axial"
+    CORONAL = "coronal"
+    SAGITTAL = "sagittal"
+
+
+ORDERS: Mapping[Plane, tuple[int, int, int]] = {
+    Plane.AXIAL: (0, 1, 2),
+    Plane.CORONAL: (1, 0, 2),
+    Plane.SAGITTAL: (2, 0, 1),
+}
+"""Plane → order of the world axes (I, P, L): the sliced one, then down, then right on the canvas."""
+
+MARKS: Mapping[tuple[int, int, int], tuple[str, str, str, str]] = {
+    (0, 1, 2): ("A", "P", "R", "L"),
+    (1, 0, 2): ("S", "I", "R", "L"),
+    (2, 0, 1): ("S", "I", "A", "P"),
+}
+"""Order → letters at the top, bottom, left and right edge."""
+
+WINDOW_PRESETS: tuple[str, ...] = tuple(PRESETS)
+
+
+def plane_of(viewer: ViewerModel) -> Plane | None:
+    """The plane shown; None in 3D or for an order of axes that is none of the three."""
+    if viewer.dims.ndisplay != 2:
+        return None
+    return next((p for p, order in ORDERS.items() if tuple(viewer.dims.order) == order), None)
+
+
+def set_plane(viewer: ViewerModel, plane: Plane | str, at: ArrayLike | None = None) -> None:
+    """Show the plane through ``at`` (world mm, such as :func:`cursor_point`), or through the current slices for None.
+
+    A point in view stays where it is on the canvas, at the same zoom; without one the new plane fills the canvas. A
+    point outside the data counts as none.
+    """
+    order = ORDERS[Plane(plane)]
+    if viewer.dims.ndim != 3 or (viewer.dims.ndisplay == 2 and tuple(viewer.dims.order) == order and at is None):
+        return
+    point = np.asarray(at, dtype=np.float64) if at is not None and _in_data(viewer, at) else None
+    camera = viewer.scene.camera
+    if point is None or viewer.dims.ndisplay == 3:
+        if point is not None:
+            viewer.dims.point = tuple(float(p) for p in point)
+        viewer.dims.order = order
+        viewer.dims.ndisplay = 2
+        return
+    offset, zoom = point[list(viewer.dims.order[1:])] - np.array(camera.center)[-2:], camera.zoom
+    viewer.dims.point = tuple(float(p) for p in point)
+    viewer.dims.order = order  # napari fits the view to the data here
+    centre = point[list(order[1:])] - offset
+    camera.zoom = zoom
+    camera.center = (0.0, float(centre[0]), float(centre[1]))
+
+
+def set_3d(viewer: ViewerModel, on: bool = True) -> None:
+    """Go to 3D, or back to 2D. The axes return to (0, 1, 2) first: in another order napari draws surfaces and volumes
+    apart.
+    """
+    if on == (viewer.dims.ndisplay == 3):
+        return
+    if on:
+        viewer.dims.order = ORDERS[Plane.AXIAL]
+    viewer.dims.ndisplay = 3 if on else 2
+
+
+def face_the_patient(viewer: ViewerModel) -> None:
+    """Turn the 3D camera so that the patient is seen from the front, slightly from above and from the right; superior
+    is up and the patient's right on the viewer's left.
+    """
+    viewer.scene.camera.set_view_direction((0.30, 1.0, 0.45), (-1.0, 0.0, 0.0))
+
+
+def go_to(viewer: ViewerModel, ras_point: ArrayLike) -> None:
+    """Show the slices through a point in RAS mm; the canvas moves only where the point would be out of sight."""
+    go_to_world(viewer, ras_to_world(ras_point))
+
+
+def go_to_voxel(viewer: ViewerModel, grid: Grid, index: ArrayLike) -> None:
+    """``go_to`` for a voxel (i, j, k) in file order: the right slice for oblique grids too."""
+    go_to_world(viewer, voxel_to_world(grid, index))
+
+
+def go_to_world(viewer: ViewerModel, world: ArrayLike) -> None:
+    """``go_to`` in world mm."""
+    point = np.asarray(world, dtype=np.float64)
+    viewer.dims.point = tuple(float(p) for p in point)
+    if viewer.dims.ndisplay != 2:
+        return
+    camera = viewer.scene.camera
+    offset = (point[list(viewer.dims.order[1:])] - np.array(camera.center)[-2:]) * camera.zoom
+    if (np.abs(offset) > 0.45 * np.array(_canvas_size(viewer))).any():
+        centre = point[list(viewer.dims.order[1:])]
+        camera.center = (0.0, float(centre[0]), float(centre[1]))
+
+
+def cursor_point(viewer: ViewerModel) -> NDArray[np.float64] | None:
+    """The cursor in world mm; None where it is not over the data, and in 3D, where it has no depth."""
+    point = np.asarray(viewer.cursor.position, dtype=np.float64)
+    return point if viewer.dims.ndisplay == 2 and _in_data(viewer, point) else None
+
+
+def values_at_cursor(viewer: ViewerModel, study_id: str | None = None) -> dict[Modality, float]:
+    """Modality → intensity at the cursor of the topmost (or the named) study, hidden images included.
+
+    Modalities whose grid does not reach the point are absent; in 3D nothing is under the cursor.
+    """
+    point = cursor_point(viewer)
+    if point is None:
+        return {}
+    values: dict[Modality, float] = {}
+    for modality, layer in image_layers(viewer, study_id).items():
+        index = np.round(np.asarray(layer.world_to_data(point))).astype(int)
+        if (index >= 0).all() and (index < layer.data.shape).all():
+            values[modality] = float(layer.data[tuple(index)])
+    return values
+
+
+def apply_window(layer: Image, preset: str) -> None:
+    """Set the layer's window to a preset of :data:`WINDOW_PRESETS`, from the percentiles of its brain."""
+    low, high = brain_window(layer.data, preset, layer_modality(layer))
+    reach = layer.contrast_limits_range
+    layer.contrast_limits_range = (min(low, reach[0]), max(high, reach[1]))
+    layer.contrast_limits = (low, high)
+
+
+class Marks:
+    """R/L/A/P/S/I at the edges of the canvas, following the plane; hidden in 3D.
+
+    The marks stand as long as the object is not closed; a second one on the same viewer takes the first one's place.
+    """
+
+    _EDGES = ("top_center", "bottom_center", "middle_left", "middle_right")
+
+    def __init__(self, viewer: ViewerModel) -> None:
+        from napari.components.overlays import TextOverlay
+
+        self._viewer = viewer
+        self._overlays: list[Any] = []
+        for edge in self._EDGES:
+            overlay = TextOverlay(text="", position=edge, font_size=16, box=False, color="#f5d76e", gridded=True)
+            viewer.canvas.overlays[f"brainseg_{edge}"] = overlay
+            self._overlays.append(overlay)
+        viewer.dims.events.order.connect(self._update)
+        viewer.dims.events.ndisplay.connect(self._update)
+        self._update()
+
+    @property
+    def letters(self) -> tuple[str, ...]:
+        """What is shown at the top, bottom, left and right; empty in 3D."""
+        return tuple(o.text for o in self._overlays) if any(o.visible for o in self._overlays) else ()
+
+    def _update(self, event: object = None) -> None:
+        dims = self._viewer.dims
+        letters = MARKS.get(tuple(dims.order)) if dims.ndisplay == 2 and dims.ndim == 3 else None
+        for i, overlay in enumerate(self._overlays):
+            overlay.visible = letters is not None
+            if letters is not None:
+                overlay.text = letters[i]
+
+    def close(self) -> None:
+        """Take the marks away."""
+        self._viewer.dims.events.order.disconnect(self._update)
+        self._viewer.dims.events.ndisplay.disconnect(self._update)
+        for edge, overlay in zip(self._EDGES, self._overlays, strict=True):
+            if self._viewer.canvas.overlays.get(f"brainseg_{edge}") is overlay:
+                del self._viewer.canvas.overlays[f"brainseg_{edge}"]
+
+
+def _in_data(viewer: ViewerModel, point: ArrayLike) -> bool:
+    """True where a point in world mm lies in the box around all layers."""
+    if not len(viewer.layers) or np.shape(point) != (3,):
+        return False
+    low, high = viewer.layers.extent.world
+    return bool((np.asarray(point) >= low).all() and (np.asarray(point) <= high).all())
+
+
+def _canvas_size(viewer: ViewerModel) -> tuple[float, float]:
+    """(height, width) of the canvas in pixels."""
+    height, width = viewer.canvas.size
+    return float(height), float(width)

@@ -1,0 +1,77 @@
+"""Window and level from the brain, not from the file's range: intensity scales of MR differ by orders of magnitude."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from brainseg_engine.study import Modality
+
+Window = tuple[float, float]
+
+_SAMPLES = 64  # per axis at most: percentiles of 64³ voxels are as good as those of all, and cost milliseconds
+
+PRESETS: Mapping[str, tuple[float, float]] = {
+    "Standard": (1.0, 99.5),
+    "Narrow": (20.0, 97.0),
+    "Wide": (0.0, 100.0),
+}
+"""Preset → percentiles of the brain's intensities that become black and white."""
+
+_MODALITY_SHIFT: Mapping[Modality, tuple[float, float]] = {
+    Modality.T1: (0.0, 0.0),
+    Modality.T1CE: (0.0, 0.4),  # vessels and enhancement are few and bright: keep them off saturation
+    Modality.T2: (0.0, 0.0),
+    Modality.FLAIR: (0.0, 0.0),
+}
+
+
+def foreground(data: NDArray[Any]) -> NDArray[np.bool_]:
+    """Boolean mask (same shape) of head or brain in ``data``.
+
+    Skull-stripped images are exactly zero outside the brain; where less than a tenth of the voxels is zero, the image
+    has air and noise around a head, and Otsu's threshold (Otsu 1979, doi:10.1109/TSMC.1979.4310076) tells them apart.
+    """
+    finite = np.nan_to_num(np.asarray(data), nan=0.0, posinf=0.0, neginf=0.0)
+    inside: NDArray[np.bool_] = finite != 0
+    if inside.mean() > 0.9 and finite.min() != finite.max():
+        from skimage.filters import threshold_otsu
+
+        inside = finite > threshold_otsu(finite)
+    return inside
+
+
+def brain_window(data: NDArray[Any], preset: str = "Standard", modality: Modality | None = None) -> Window:
+    """(black, white) of a preset for ``data`` (any 3D array), from the percentiles of its foreground.
+
+    Always two different finite numbers, also for an empty image. Raises KeyError for a preset that is not in
+    :data:`PRESETS`.
+    """
+    low, high = PRESETS[preset]
+    if modality is not None:
+        shift = _MODALITY_SHIFT[modality]
+        low, high = max(low + shift[0], 0.0), min(high + shift[1], 100.0)
+    sample = _sampled(data)
+    values = sample[foreground(sample)]
+    if not values.size:
+        return 0.0, 1.0
+    black, white = (float(v) for v in np.percentile(values, (low, high)))
+    return (black, white) if white > black else (black, black + 1.0)
+
+
+def full_range(data: NDArray[Any]) -> Window:
+    """(lowest, highest) intensity, the ends of the contrast slider; always two different finite numbers."""
+    sample = _sampled(data)
+    finite = sample[np.isfinite(sample)]
+    if not finite.size:
+        return 0.0, 1.0
+    low, high = min(float(finite.min()), 0.0), float(finite.max())
+    return (low, high) if high > low else (low, low + 1.0)
+
+
+def _sampled(data: NDArray[Any]) -> NDArray[Any]:
+    """Every n-th voxel along each axis, so that at most some 64 remain per axis."""
+    return data[tuple(slice(None, None, max(1, n // _SAMPLES)) for n in data.shape)]

@@ -1,0 +1,203 @@
+"""The command line: help, options shared by all commands, errors and exit codes."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+
+import nibabel as nib
+import numpy as np
+import pytest
+import typer
+from typer.testing import CliRunner
+
+from brainseg_engine import __version__, cli
+from brainseg_engine.errors import BrainsegError, Cancelled, InputError
+
+HEAVY = {"torch", "monai", "nibabel", "matplotlib", "scipy", "skimage", "SimpleITK", "napari", "qtpy", "torchio"}
+
+
+def call(*args, app=cli.app):
+    return CliRunner().invoke(app, [str(a) for a in args], prog_name=cli.PROGRAM)
+
+
+def program(error, monkeypatch):
+    """The program with one command, which fails with that error."""
+    monkeypatch.setattr(cli, "_verbose", False)
+    app = typer.Typer()
+    app.callback()(cli._program)
+
+    def fail(count: int = 1) -> None:
+        """Fail."""
+        raise error
+
+    app.command("fail")(cli._command(fail))
+    return app
+
+
+def mask(path, values=(0, 1, 2, 3), shape=(4, 5, 6)):
+    path.parent.mkdir(exist_ok=True)
+    data = np.resize(np.array(values, np.uint8), shape)
+    nib.save(nib.Nifti1Image(data, np.eye(4)), path)
+
+
+@pytest.fixture
+def masks(tmp_path):
+    for folder in ("truth", "masks"):
+        for case in "AB":
+            mask(tmp_path / folder / f"{case}_seg.nii.gz")
+    return ["--truth", tmp_path / "truth", "--predictions", tmp_path / "masks", "--coding", "brats2023",
+            "--truth-coding", "brats2023"]  # fmt: skip
+
+
+def test_help_names_every_command_and_its_panel():
+    result = call("--help")
+    assert result.exit_code == 0
+    for command, panel in cli.COMMANDS.items():
+        assert command in result.output
+        assert panel in result.output
+    assert "napari-brainseg predict" in result.output  # an example
+
+
+@pytest.mark.parametrize("command", cli.COMMANDS)
+def test_every_command_explains_itself(command):
+    result = call(command, "--help")
+    assert result.exit_code == 0
+    assert "--verbose" in result.output
+    assert f"Usage: napari-brainseg {command}" in result.output
+
+
+def test_help_and_the_package_load_nothing_heavy():
+    code = (
+        "import sys, brainseg_engine\nfrom brainseg_engine.cli import app\n"
+        "try: app(sys.argv[1:])\nexcept SystemExit: pass\n"
+        f"print(sorted({HEAVY!r} & sys.modules.keys()), file=sys.stderr)"
+    )
+    for args in (["--help"], *([command, "--help"] for command in cli.COMMANDS)):
+        done = subprocess.run([sys.executable, "-c", code, *args], capture_output=True, text=True, check=True)
+        assert done.stderr.strip() == "[]", args
+
+
+def test_version():
+    assert call("--version").output.strip() == f"napari-brainseg {__version__}"
+
+
+@pytest.mark.parametrize("args", [["nonsense"], ["evaluate", "--nonsense"], ["evaluate"], []])
+def test_usage_errors_exit_2(args):
+    assert call(*args).exit_code == 2
+
+
+@pytest.mark.parametrize(
+    "error", [InputError("The file a.nii\nis damaged."), *(c("Why.") for c in BrainsegError.__subclasses__())]
+)
+def test_a_user_error_is_one_sentence_and_its_exit_code(error, monkeypatch):
+    result = call("fail", app=program(error, monkeypatch))
+    assert result.exit_code == error.exit_code != 0
+    assert result.stdout == ""
+    assert result.stderr == f"napari-brainseg: {' '.join(str(error).split())}\n"
+
+
+@pytest.mark.parametrize("args", [["-v", "fail"], ["fail", "-v"], ["--verbose", "fail"], ["fail", "--verbose"]])
+def test_verbose_before_or_after_the_command_shows_the_traceback(args, monkeypatch):
+    result = call(*args, app=program(InputError("The file is damaged."), monkeypatch))
+    assert result.exit_code == InputError.exit_code
+    assert "Traceback" in result.stderr
+    assert result.stderr.endswith("napari-brainseg: The file is damaged.\n")
+    assert call("fail", app=program(InputError("The file is damaged."), monkeypatch)).stderr.count("\n") == 1
+
+
+def test_a_bug_is_told_in_one_sentence_too(monkeypatch):
+    app = program(ZeroDivisionError("division by zero"), monkeypatch)
+    result = call("fail", app=app)
+    assert result.exit_code == 70
+    assert result.stderr == (
+        "napari-brainseg: unexpected ZeroDivisionError: division by zero; run again with -v for the details.\n"
+    )
+    assert "Traceback" in call("fail", "-v", app=app).stderr
+
+
+@pytest.mark.parametrize("error", [KeyboardInterrupt(), Cancelled()])
+def test_an_interrupt_exits_130(error, monkeypatch):
+    result = call("fail", app=program(error, monkeypatch))
+    assert result.exit_code == 130
+    assert result.stderr.count("\n") == 1
+
+
+def test_python_m_is_the_same_program(tmp_path):
+    args = ["evaluate", "--truth", str(tmp_path / "nowhere"), "--predictions", str(tmp_path)]
+    done = subprocess.run([sys.executable, "-m", "brainseg_engine", *args], capture_output=True, text=True, check=False)
+    assert done.returncode == InputError.exit_code
+    assert done.stdout == ""
+    assert done.stderr.startswith("napari-brainseg: ")
+    assert "nowhere" in done.stderr
+    assert done.stderr.count("\n") == 1
+
+
+def test_evaluate_prints_a_table(masks):
+    result = call("evaluate", *masks)
+    assert result.exit_code == 0
+    assert "mean of 2" in result.stdout
+    assert "1.000" in result.stdout
+    assert result.stderr == ""
+
+
+def test_evaluate_json_is_one_object_of_the_documented_shape(masks):
+    result = call("evaluate", *masks, "--json")
+    told = json.loads(result.stdout)
+    perfect = {region: {"dice": 1.0, "hd95_mm": 0.0} for region in ("WT", "TC", "ET")}
+    assert told["cases"] == {"A": perfect, "B": perfect}
+    assert told["mean"] == perfect
+    assert told["seen_in_training"] == []
+
+
+def test_evaluate_names_missing_predictions_and_fails_unless_allowed(masks, tmp_path):
+    (tmp_path / "masks" / "B_seg.nii.gz").unlink()
+    result = call("evaluate", *masks, "--json")
+    assert result.exit_code == InputError.exit_code
+    assert "no prediction" in result.stderr
+    assert " B " in result.stderr
+    assert json.loads(result.stdout)["missing"] == ["B"]
+    assert call("evaluate", *masks, "--allow-missing").exit_code == 0
+    (tmp_path / "masks" / "A_seg.nii.gz").unlink()
+    assert call("evaluate", *masks, "--allow-missing").exit_code == InputError.exit_code  # nothing at all was scored
+
+
+def test_evaluate_fails_for_a_bad_case_even_where_missing_ones_are_allowed(masks, tmp_path):
+    mask(tmp_path / "masks" / "B_seg.nii.gz", shape=(4, 5, 7))
+    result = call("evaluate", *masks, "--allow-missing")
+    assert result.exit_code == InputError.exit_code
+    assert "1 of 2 cases were not scored. B: " in result.stderr
+    assert "mean of 1" in result.stdout
+
+
+def test_evaluate_writes_a_csv(masks, tmp_path):
+    assert call("evaluate", *masks, "--csv", tmp_path / "new" / "scores.csv").exit_code == 0
+    lines = (tmp_path / "new" / "scores.csv").read_text().splitlines()
+    assert [line.split(",")[0] for line in lines] == ["case", "A", "B", "mean"]
+
+
+def test_evaluate_scores_one_part_of_a_split(masks, tmp_path):
+    split = tmp_path / "split.csv"
+    split.write_text("case,split\nA,train\nB,validation\n")
+    assert set(json.loads(call("evaluate", *masks, "--split", split, "--json").stdout)["cases"]) == {"B"}
+    train = call("evaluate", *masks, "--split", split, "--subset", "train", "--json")
+    assert set(json.loads(train.stdout)["cases"]) == {"A"}
+    result = call("evaluate", *masks, "--split", split, "--subset", "test")
+    assert result.exit_code == InputError.exit_code
+    assert "train, validation" in result.stderr
+
+
+def test_models_lists_cards_and_problems(tmp_path, monkeypatch):
+    monkeypatch.setenv("BRAINSEG_HOME", str(tmp_path))
+    (tmp_path / "models").mkdir()
+    (tmp_path / "models" / "broken.safetensors").write_bytes(b"nothing of the kind")
+    told = json.loads(call("models", "--json").stdout)
+    broken = next(m for m in told["models"] if m["name"] == "broken")
+    assert broken["card"] is None
+    assert "broken.safetensors" in broken["problem"]
+    assert not broken["default"]
+    assert told["folder"] == str(tmp_path / "models")
+    listing = call("models").stdout
+    assert "broken" in listing
+    assert "unusable" in listing

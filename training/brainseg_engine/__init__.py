@@ -1,0 +1,79 @@
+"""The engine of napari-brainseg: studies, networks, training, inference and measurement, without napari or Qt.
+
+The public names, each loaded when first used (``import brainseg_engine`` alone is quick and loads no torch)::
+
+    from brainseg_engine import Predictor, evaluate, load_study, save_segmentation
+
+    study = load_study("patient1")                      # a folder with the four series
+    predictor = Predictor()                             # the default model; the heavy part, paid once
+    prediction = predictor.predict(study)
+    save_segmentation(prediction.segmentation, Path("patient1_seg.nii.gz"), reference=study.reference)
+    print(volumes_ml(prediction.segmentation.labels, study.reference.grid))
+    print(evaluate(truth=Path("data"), predictions=Path("results")).to_json())
+
+``evaluate`` is the module of that name, and callable.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from brainseg_engine import evaluate as evaluate
+    from brainseg_engine.errors import BrainsegError as BrainsegError
+    from brainseg_engine.geometry import Grid as Grid
+    from brainseg_engine.io import load_segmentation as load_segmentation
+    from brainseg_engine.io import load_study as load_study
+    from brainseg_engine.io import save_segmentation as save_segmentation
+    from brainseg_engine.labels import Label as Label
+    from brainseg_engine.labels import Region as Region
+    from brainseg_engine.labels import region_mask as region_mask
+    from brainseg_engine.measure import volumes_ml as volumes_ml
+    from brainseg_engine.metrics import dice as dice
+    from brainseg_engine.metrics import hd95 as hd95
+    from brainseg_engine.predict import Predictor as Predictor
+    from brainseg_engine.study import Modality as Modality
+    from brainseg_engine.study import Prediction as Prediction
+    from brainseg_engine.study import Segmentation as Segmentation
+    from brainseg_engine.study import Study as Study
+    from brainseg_engine.study import Volume as Volume
+
+_HOME = {
+    "BrainsegError": "errors",
+    "Grid": "geometry",
+    "Label": "labels",
+    "Modality": "study",
+    "Prediction": "study",
+    "Predictor": "predict",
+    "Region": "labels",
+    "Segmentation": "study",
+    "Study": "study",
+    "Volume": "study",
+    "dice": "metrics",
+    "evaluate": "",
+    "hd95": "metrics",
+    "load_segmentation": "io",
+    "load_study": "io",
+    "region_mask": "labels",
+    "save_segmentation": "io",
+    "volumes_ml": "measure",
+}
+"""Public name → the module it lives in ("" for a module)."""
+
+__all__ = sorted([*_HOME, "__version__"])
+
+
+def __getattr__(name: str) -> Any:
+    if name == "__version__":
+        from importlib.metadata import version
+
+        return version("napari-brainseg")
+    if name not in _HOME:
+        raise AttributeError(f"module '{__name__}' has no attribute '{name}'")
+    home = _HOME[name]
+    return getattr(import_module(f"{__name__}.{home}"), name) if home else import_module(f"{__name__}.{name}")
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

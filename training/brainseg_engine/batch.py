@@ -1,0 +1,151 @@
+"""Many studies, one model: results beside each other, one failure is one row, and a second call skips what is done."""
+
+from __future__ import annotations
+
+import csv
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, field, fields
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+from brainseg_engine import measure
+from brainseg_engine.errors import BrainsegError, Cancelled, InputError, OutputError
+from brainseg_engine.events import ProgressCallback
+from brainseg_engine.io import find_series, find_studies, load_study, save_segmentation, save_volume
+from brainseg_engine.io.segmentation import read_sidecar
+from brainseg_engine.labels import coding as coding_named
+from brainseg_engine.paths import atomic, check_writable
+from brainseg_engine.predict import Predictor
+from brainseg_engine.study import Prediction, Study
+
+NEED_BYTES = 64 * 2**20
+
+
+@dataclass(frozen=True)
+class Row:
+    """One study in the summary; ``status`` is done, skipped or failed. Volumes in mL, seconds for the whole study."""
+
+    id: str
+    status: str
+    message: str = ""
+    output: str = ""
+    volumes_ml: Mapping[str, float] = field(default_factory=dict)
+    seconds: float | None = None
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What the caller chose."""
+
+    out: Path
+    coding: str | None = None
+    probabilities: bool = False
+    overwrite: bool = False
+
+
+def expand(sources: Sequence[Path]) -> list[Path]:
+    """Study folders as given; a data folder stands for the studies in it. Raises InputError for what is not there."""
+    found: list[Path] = []
+    for source in sources:
+        if not source.exists():
+            raise InputError(f"There is no folder {source}.")
+        if not source.is_dir():
+            raise InputError(f"{source} is a file; give the folder that holds the study's four series.")
+        found += find_studies(source) or [source]
+    return list(dict.fromkeys(found))
+
+
+def predict_many(
+    predictor: Predictor, sources: Sequence[Path], settings: Settings, progress: Callable[[Path], ProgressCallback]
+) -> Iterator[Row]:
+    """Yield one row a study as it ends. Raises OutputError before the first inference when nothing can be written, and
+    Cancelled or KeyboardInterrupt at once; what was finished stays."""
+    if settings.coding:
+        coding_named(settings.coding)
+    check_writable(settings.out, NEED_BYTES)
+    taken: dict[str, Path] = {}
+    for source in sources:
+        try:
+            id_ = find_series(source).id
+            if id_ in taken:
+                raise InputError(
+                    f"{source} and {taken[id_]} have the same study id '{id_}'. Predict them into two --out folders."
+                )
+            taken[id_] = source
+            yield _one(predictor, source, id_, settings, progress(source))
+        except Cancelled:
+            raise
+        except BrainsegError as e:
+            yield Row(source.name, "failed", str(e))
+
+
+def _one(predictor: Predictor, source: Path, id_: str, settings: Settings, progress: ProgressCallback) -> Row:
+    began = time.perf_counter()
+    path = settings.out / f"{id_}_seg.nii.gz"
+    study = load_study(source)
+    read = time.perf_counter() - began
+    wanted = _identity(predictor, study, settings)
+    if path.exists() and not settings.overwrite:
+        told = read_sidecar(path)
+        if all(told.get(k) == v for k, v in wanted.items()):
+            return Row(id_, "skipped", "done before", str(path), told.get("volumes_ml", {}))
+        raise OutputError(
+            f"{path} exists and was not made from these images with this model and these settings. Add --overwrite to replace it "
+            "or name another --out folder."
+        )
+    prediction = predictor.predict(study, progress=progress, probabilities=settings.probabilities)
+    seconds = {"read": read, **prediction.seconds}
+    sidecar = report(prediction, study, seconds) | wanted
+    if prediction.probabilities:
+        for region, p in prediction.probabilities.items():
+            save_volume(p.astype("float32"), study.reference.grid, settings.out / f"{id_}_prob-{region}.nii.gz")
+    save_segmentation(
+        prediction.segmentation, path, reference=study.reference, coding=wanted["coding"], sidecar=sidecar
+    )
+    return Row(id_, "done", "", str(path), sidecar["volumes_ml"], round(time.perf_counter() - began, 2))
+
+
+def _identity(predictor: Predictor, study: Study, settings: Settings) -> dict[str, Any]:
+    """What must be equal for a result to count as done."""
+    own = study.segmentation.coding if study.segmentation else study.coding
+    return {
+        "model": predictor.card.name,
+        "model_version": predictor.card.version,
+        "model_sha256": predictor.sha256,
+        "coding": coding_named(settings.coding or own or "brats2023").name,
+        "tta": predictor.tta,
+        "images": {m.value: study.volumes[m].sha256 for m in predictor.recipe.modalities if m in study.volumes},
+    }
+
+
+def report(prediction: Prediction, study: Study, seconds: Mapping[str, float]) -> dict[str, Any]:
+    """The sidecar of a prediction: volumes in mL, model, device, seconds a stage. It holds no path and no name of a person."""
+    seg = prediction.segmentation
+    return {
+        "id": prediction.study_id,
+        "regions": [r.value for r in seg.regions],
+        "volumes_ml": {r.value: round(v, 3) for r, v in measure.volumes_ml(seg.labels, seg.grid, seg.regions).items()},
+        "model": prediction.model,
+        "model_version": prediction.model_version,
+        "made_by": seg.made_by,
+        "reference": study.reference.modality.value,
+        "device": prediction.device,
+        "seconds": {k: round(v, 3) for k, v in seconds.items()},
+        "software": f"napari-brainseg {metadata.version('napari-brainseg')}",
+        "note": "for research use only",
+    }
+
+
+def write_summary(rows: Sequence[Row], path: Path) -> None:
+    """All rows as CSV, a column per region's volume."""
+    regions = list(dict.fromkeys(r for row in rows for r in row.volumes_ml))
+    plain = [f.name for f in fields(Row) if f.name != "volumes_ml"]
+    with atomic(path) as part, part.open("w", newline="", encoding="utf-8") as f:
+        writer = csv.DictWriter(f, [*plain, *(f"{r}_ml" for r in regions)])
+        writer.writeheader()
+        for row in rows:
+            values = asdict(row)
+            values |= {f"{r}_ml": v for r, v in values.pop("volumes_ml").items()}
+            writer.writerow(values)

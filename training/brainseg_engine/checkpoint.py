@@ -1,0 +1,139 @@
+"""Model files: one safetensors file holds the weights, the recipe and the card. No pickle is ever written or read."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from brainseg_engine.errors import CheckpointError
+from brainseg_engine.labels import Region
+from brainseg_engine.paths import atomic
+from brainseg_engine.recipe import Recipe, parse_recipe
+from brainseg_engine.study import Modality
+
+if TYPE_CHECKING:  # cards are read where torch is not to be imported: in the window, by `models`
+    import torch
+
+FORMAT = "napari-brainseg-model/1"
+
+
+class Card(BaseModel):
+    """What a person should know of a model before using it."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    name: str
+    version: str = "1"
+    recipe: str
+    summary: str = ""
+    modalities: tuple[Modality, ...]
+    regions: tuple[Region, ...]
+    parameters: int
+    created: str = ""
+    licence: str = ""
+    data: str = ""
+    known_failures: tuple[str, ...] = ()
+    scores: Mapping[str, Mapping[str, float | None]] = Field(default_factory=dict)
+    """Region → {"dice", "hd95_mm"}: means over the validation cases of ``scores_on``."""
+    scores_on: str = ""
+    training_hashes: tuple[str, ...] = ()
+    """sha256 of every image the weights were fitted to (``Volume.sha256``)."""
+    training_cases: int = 0
+    steps: int = 0
+    made_with: Mapping[str, str] = Field(default_factory=dict)
+    """Library → version."""
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """A loaded model file; tensors float32 on the CPU."""
+
+    card: Card
+    recipe: Recipe
+    state: Mapping[str, torch.Tensor]
+
+    def network(self) -> torch.nn.Module:
+        """The network with these weights, in evaluation mode."""
+        from brainseg_engine import nets
+
+        net = nets.build(self.recipe)
+        net.load_state_dict(self.state)
+        return net.eval()
+
+
+def save(path: Path, state: Mapping[str, torch.Tensor], card: Card, recipe: Recipe, *, half: bool = False) -> None:
+    """Write a model file atomically; ``half`` stores float16 (half the size, and exact enough for inference)."""
+    from safetensors.torch import save_file
+
+    tensors = {
+        k: (v.half() if half and v.is_floating_point() else v).detach().cpu().contiguous() for k, v in state.items()
+    }
+    metadata = {"format": FORMAT, "card": card.model_dump_json(), "recipe": recipe.model_dump_json()}
+    with atomic(path) as part:
+        save_file(tensors, part, metadata=metadata)
+
+
+def load(path: Path) -> Checkpoint:
+    """Read a model file. Raises CheckpointError for one that is absent, damaged, or another program's."""
+    card, recipe = read_metadata(path)
+    from safetensors.torch import load_file
+
+    try:
+        state = load_file(path)
+    except Exception as e:  # safetensors raises its own class, OSError or ValueError, by the kind of damage
+        raise CheckpointError(f"The model file {path} is damaged ({e}). Fetch or train it again.") from e
+    state = {k: v.float() if v.is_floating_point() else v for k, v in state.items()}
+    expected = {k: tuple(v.shape) for k, v in _skeleton(recipe).items()}
+    found = {k: tuple(v.shape) for k, v in state.items()}
+    if expected != found:
+        wrong = sorted(k for k in expected.keys() | found.keys() if expected.get(k) != found.get(k))
+        raise CheckpointError(
+            f"The weights in {path} do not fit the network its recipe names ({len(wrong)} differ, first: {wrong[0]}). "
+            "The file was mixed up; train or fetch it again."
+        )
+    return Checkpoint(card, recipe, state)
+
+
+def read_metadata(path: Path) -> tuple[Card, Recipe]:
+    """Card and recipe alone, without the weights; quick. Raises CheckpointError."""
+    metadata = raw_metadata(path)
+    if metadata.get("format") != FORMAT:
+        raise CheckpointError(
+            f"{path} is not a model of napari-brainseg (its format is {metadata.get('format', 'not given')}). "
+            "Only models made by 'napari-brainseg train' can be used."
+        )
+    try:
+        return Card.model_validate_json(metadata["card"]), parse_recipe(json.loads(metadata["recipe"]), str(path))
+    except (KeyError, ValidationError, json.JSONDecodeError) as e:
+        raise CheckpointError(
+            f"The model file {path} has no readable card or recipe; it is damaged or from a newer version."
+        ) from e
+
+
+def raw_metadata(path: Path) -> dict[str, Any]:
+    """The metadata of any safetensors file. Raises CheckpointError when it is none."""
+    from safetensors import safe_open
+
+    if not path.is_file():
+        raise CheckpointError(f"There is no model file {path}.")
+    try:
+        with safe_open(path, framework="numpy") as f:
+            return dict(f.metadata() or {})
+    except Exception as e:  # safetensors raises its own class, OSError or ValueError, by the kind of damage
+        raise CheckpointError(
+            f"{path} cannot be read as a model file (safetensors): it is damaged, or from another program."
+        ) from e
+
+
+def _skeleton(recipe: Recipe) -> Mapping[str, torch.Tensor]:
+    import torch
+
+    from brainseg_engine import nets
+
+    with torch.device("meta"):
+        return nets.build(recipe).state_dict()

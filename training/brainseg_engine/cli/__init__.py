@@ -1,0 +1,158 @@
+"""The command line: one module a command, each with one function of the command's name.
+
+Command modules import nothing heavy at their top (no torch, nibabel, monai, matplotlib): all of them are imported to
+print ``--help``. What every command shares is added here: ``-v``, and what becomes of an error.
+
+Exit codes: 0 done; 2 a usage error; what :mod:`brainseg_engine.errors` says for the errors a user can mend; 70 a bug;
+130 interrupted. Results go to stdout, everything said about them to stderr.
+"""
+
+from __future__ import annotations
+
+import functools
+import inspect
+import sys
+import traceback
+from collections.abc import Callable
+from importlib import import_module
+from importlib.util import find_spec
+from typing import Annotated, Any
+
+import typer
+
+from brainseg_engine import log
+from brainseg_engine.errors import BrainsegError, Cancelled
+
+PROGRAM = "napari-brainseg"
+UNEXPECTED = 70
+INTERRUPTED = 130
+
+_SEGMENT, _LOOK, _TRAIN = "Segment", "Look and compare", "Train"
+COMMANDS = {
+    "demo": _SEGMENT,
+    "predict": _SEGMENT,
+    "models": _SEGMENT,
+    "inspect": _LOOK,
+    "evaluate": _LOOK,
+    "phantom": _TRAIN,
+    "train": _TRAIN,
+}
+"""Command → the panel of the help it stands in. The module and the function bear the command's name."""
+
+_EXAMPLES = """
+[bold]Examples[/bold]
+  napari-brainseg demo                           try it on a made-up study
+  napari-brainseg inspect patient1               what is in this folder?
+  napari-brainseg predict patient1 --out masks   segment the tumour
+  napari-brainseg evaluate --truth data --predictions masks
+
+Each command explains itself: napari-brainseg predict --help.
+For research use only, not for diagnosis.
+"""
+
+VerboseOption = Annotated[
+    bool, typer.Option("--verbose", "-v", help="Tell every detail; show a traceback where something fails.")
+]
+
+_verbose = False  # `-v` before the command holds for the command too; set anew by each call of the program
+
+app = typer.Typer(
+    name=PROGRAM,
+    no_args_is_help=True,
+    add_completion=False,
+    rich_markup_mode="rich",
+    epilog=_EXAMPLES,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        from brainseg_engine import __version__
+
+        typer.echo(f"{PROGRAM} {__version__}")
+        raise typer.Exit
+
+
+def _program(
+    verbose: VerboseOption = False,
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Show the version and exit.")
+    ] = False,
+) -> None:
+    """Find brain tumours in MRI: segment four-modality studies (T1, T1ce, T2, FLAIR), measure, compare, train.
+
+    A STUDY is a folder with the four series of one patient as NIfTI or MetaImage files, named as in the BraTS data
+    sets. The regions are WT (whole tumour), TC (tumour core) and ET (enhancing tumour), each inside the one before.
+    """
+    global _verbose
+    _verbose = verbose
+
+
+def _command(function: Callable[..., None]) -> Callable[..., None]:
+    """The function as a command: with ``-v`` added to its options, and its errors told in one sentence."""
+    signature = inspect.signature(function, eval_str=True)
+    verbose = inspect.Parameter("verbose", inspect.Parameter.KEYWORD_ONLY, default=False, annotation=VerboseOption)
+
+    @functools.wraps(function)
+    def run(*args: Any, verbose: bool = False, **kwargs: Any) -> None:
+        detailed = verbose or _verbose
+        log.setup(detailed)
+        code = _run(lambda: function(*args, **kwargs), detailed)
+        if code:
+            raise typer.Exit(code)
+
+    parameters = [*signature.parameters.values(), verbose]
+    run.__signature__ = signature.replace(parameters=parameters)  # type: ignore[attr-defined]
+    run.__annotations__ = {p.name: p.annotation for p in parameters}
+    return run
+
+
+def _run(work: Callable[[], None], verbose: bool) -> int:
+    """Do the work; returns the exit code, and has said on stderr what went wrong."""
+    try:
+        work()
+    except BrainsegError as e:
+        _say(str(e), verbose)
+        return e.exit_code
+    except KeyboardInterrupt:
+        _say(str(Cancelled("Interrupted; finished results are kept, nothing half-written is left.")), verbose)
+        return INTERRUPTED
+    except (BrokenPipeError, typer.Exit, typer.Abort, typer.BadParameter):
+        raise
+    except Exception as e:
+        detail = f"{type(e).__name__}: {e}".rstrip(": ")
+        advice = "" if verbose else "; run again with -v for the details"
+        _say(f"unexpected {detail}{advice}.", verbose)
+        return UNEXPECTED
+    return 0
+
+
+def _say(sentence: str, verbose: bool) -> None:
+    if verbose:
+        traceback.print_exc()
+    print(f"{PROGRAM}: {' '.join(sentence.split())}", file=sys.stderr)
+
+
+def _register() -> None:
+    app.callback(help=_reflow(inspect.getdoc(_program) or ""))(_program)
+    for name, panel in COMMANDS.items():
+        if find_spec(f"{__name__}.{name}") is None:
+            continue
+        function = getattr(import_module(f"{__name__}.{name}"), name)
+        app.command(name, rich_help_panel=panel, help=_reflow(inspect.getdoc(function) or ""))(_command(function))
+
+
+def _reflow(text: str) -> str:
+    """Each paragraph on one line, for the terminal to wrap; indented paragraphs (examples) stay as they are."""
+    paragraphs = text.split("\n\n")
+    return "\n\n".join(p if p.startswith(" ") else " ".join(p.split()) for p in paragraphs)
+
+
+def main() -> None:
+    """The entry point of ``napari-brainseg`` and of ``python -m brainseg_engine``."""
+    app(prog_name=PROGRAM)
+
+
+_register()

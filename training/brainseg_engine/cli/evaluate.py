@@ -1,0 +1,133 @@
+"""`napari-brainseg evaluate`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from brainseg_engine.errors import InputError
+
+if TYPE_CHECKING:
+    from brainseg_engine.evaluate import Evaluation
+
+
+def evaluate(
+    truth: Annotated[
+        Path, typer.Option("--truth", help="Folder of study folders with masks, or of masks <id>_seg.nii.gz.")
+    ],
+    predictions: Annotated[
+        Path, typer.Option("--predictions", help="Folder of predicted masks, <id>_seg.nii.gz or <id>.nii.gz.")
+    ],
+    split: Annotated[
+        Path | None, typer.Option("--split", help="CSV with the columns case,split: score only one part of it.")
+    ] = None,
+    subset: Annotated[str, typer.Option("--subset", help="Which part of the --split.")] = "validation",
+    model: Annotated[
+        str | None,
+        typer.Option(
+            "--model", help="Model (name or file) to ask which cases it was trained on (default: that of the sidecar)."
+        ),
+    ] = None,
+    coding: Annotated[
+        str | None,
+        typer.Option(
+            "--coding", help="Label coding of the predictions, like brats2021 (default: by sidecar or naming)."
+        ),
+    ] = None,
+    truth_coding: Annotated[
+        str | None, typer.Option("--truth-coding", help="Label coding of the truth (default: by sidecar or naming).")
+    ] = None,
+    csv_file: Annotated[Path | None, typer.Option("--csv", help="Write the table as CSV, too.")] = None,
+    allow_missing: Annotated[
+        bool, typer.Option("--allow-missing", help="Cases without a prediction are no failure.")
+    ] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object instead of the table.")] = False,
+) -> None:
+    """Compare predicted masks with the truth: Dice and HD95 (mm) of each case and region, and their means.
+
+    Dice is 1 for masks that are equal and 0 for masks that do not touch. HD95 is the distance in mm that 95 % of both
+    surfaces stay within. A region that is empty in both counts as 1 and 0 mm, in one only as 0 and the diagonal of
+    the image. Cases that the model was trained on are marked: their scores say little.
+
+    Examples:
+
+      napari-brainseg evaluate --truth data --predictions masks
+      napari-brainseg evaluate --truth data --predictions masks --json > scores.json
+    """
+    from brainseg_engine.evaluate import evaluate as run
+    from brainseg_engine.paths import atomic, check_writable
+
+    if csv_file is not None:
+        check_writable(csv_file.absolute().parent)
+    cases = None if split is None else _cases(split, subset)
+    result = run(truth, predictions, cases=cases, model=model, coding=coding, truth_coding=truth_coding)
+    if csv_file is not None:
+        with atomic(csv_file) as part:
+            part.write_text(result.to_csv(), encoding="utf-8")
+    if as_json:
+        typer.echo(result.to_json())
+    elif result.cases:
+        _print_table(result)
+    _complain(result, predictions, allow_missing)
+
+
+def _cases(split: Path, subset: str) -> list[str]:
+    """The cases of one part of a stored split. Raises InputError where it has none."""
+    from brainseg_engine.cohort import read_split
+
+    parts = read_split(split)
+    cases = [case for case, part in parts.items() if part == subset]
+    if not cases:
+        raise InputError(f"The split {split} has no part '{subset}'; it has {', '.join(sorted(set(parts.values())))}.")
+    return cases
+
+
+def _print_table(result: Evaluation) -> None:
+    from rich import box
+    from rich.console import Console
+    from rich.table import Table
+
+    from brainseg_engine.labels import Region
+
+    table = Table(box=box.SIMPLE_HEAD)
+    table.add_column("case", overflow="fold")
+    for title, regions in (("Dice", Region), ("HD95 mm", Region)):
+        for region in regions:
+            table.add_column(f"{title}\n{region}", justify="right", no_wrap=True)
+
+    def row(name: str, case: str) -> list[str]:
+        score = result.mean if case == "" else result.cases[case]
+        return [
+            name,
+            *(_number(score[r].dice, 3) for r in Region),
+            *(_number(score[r].hd95_mm, 1) for r in Region),
+        ]
+
+    for case in result.cases:
+        table.add_row(*row(f"{case} *" if case in result.seen_in_training else case, case))
+    table.add_section()
+    table.add_row(*row(f"mean of {len(result.cases)}", ""), style="bold")
+    console = Console()
+    console.print(table)
+    if result.seen_in_training:
+        console.print("* seen in training: the model was fitted to this case.", highlight=False)
+
+
+def _number(value: float | None, digits: int) -> str:
+    return "–" if value is None else f"{value:.{digits}f}"
+
+
+def _complain(result: Evaluation, predictions: Path, allow_missing: bool) -> None:
+    """Raise InputError for cases that were not scored, naming each."""
+    reasons = [f"{case}: {why}" for case, why in result.failed.items()]
+    if result.missing and not (allow_missing and (result.cases or reasons)):
+        reasons.append(
+            f"no prediction in {predictions} for {', '.join(result.missing)} (looked for <id>_seg.nii.gz, <id>.nii.gz"
+            + ("; --allow-missing accepts that)" if result.cases else ")")
+        )
+    if reasons:
+        n = len(result.failed) + (0 if allow_missing and result.cases else len(result.missing))
+        total = len(result.cases) + len(result.failed) + len(result.missing)
+        raise InputError(f"{n} of {total} cases were not scored. {' '.join(reasons)}")

@@ -1,0 +1,96 @@
+"""`napari-brainseg models`."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+if TYPE_CHECKING:
+    from brainseg_engine.models import ModelInfo
+
+
+def models(
+    as_json: Annotated[bool, typer.Option("--json", help="Print the whole cards as one JSON object.")] = False,
+) -> None:
+    """List the installed models with their cards: data, scores, licence, known failures.
+
+    A model is one file, <name>.safetensors. Put your own into the folder shown at the end, and use them by name.
+    """
+    from brainseg_engine.models import installed
+    from brainseg_engine.paths import models_home
+
+    found = installed()
+    first = next((m.name for m in found if m.card is not None), None)
+    if as_json:
+        listed = [_plain(m, default=m.name == first) for m in found]
+        typer.echo(json.dumps({"models": listed, "folder": str(models_home())}, ensure_ascii=False, indent=2))
+        return
+    for model in found:
+        _print_card(model, default=model.name == first)
+    if not found:
+        typer.echo("No model is installed. Train one with 'napari-brainseg train'.")
+    typer.echo(f"Your own models: {models_home()}")
+
+
+def _plain(model: ModelInfo, default: bool) -> dict[str, object]:
+    card = model.card.model_dump(mode="json") if model.card is not None else None
+    return {
+        "name": model.name,
+        "path": str(model.path),
+        "bundled": model.bundled,
+        "default": default,
+        "problem": model.problem or None,
+        "card": card,
+    }
+
+
+def _print_card(model: ModelInfo, default: bool) -> None:
+    from rich.console import Console
+    from rich.padding import Padding
+    from rich.table import Table
+    from rich.text import Text
+
+    console = Console(highlight=False)
+    marks = [*(["bundled"] if model.bundled else []), *(["used unless another is named"] if default else [])]
+    console.print(Text(model.name, style="bold"), Text(f"({', '.join(marks)})" if marks else "", style="dim"))
+    table = Table(box=None, show_header=False, padding=(0, 2, 0, 0))
+    table.add_column(style="dim", no_wrap=True)
+    table.add_column()
+    for name, value in _rows(model):
+        if value:
+            table.add_row(name, Text(value))
+    console.print(Padding(table, (0, 0, 1, 2)))
+
+
+def _rows(model: ModelInfo) -> list[tuple[str, str]]:
+    """(what, in words) of a card; "" for what it does not tell."""
+    card = model.card
+    if card is None:
+        return [("file", str(model.path)), ("unusable", model.problem)]
+    cases = f"trained on {card.training_cases} cases" if card.training_cases else ""
+    return [
+        ("what", card.summary),
+        ("version", card.version),
+        ("needs", ", ".join(m.title for m in card.modalities)),
+        ("gives", ", ".join(card.regions)),
+        ("network", f"{card.recipe}, {card.parameters / 1e6:.1f} million weights"),
+        ("data", "; ".join(t for t in (card.data, cases) if t)),
+        ("scores", _scores(card.scores, card.scores_on)),
+        ("known failures", "\n".join(f"- {failure}" for failure in card.known_failures)),
+        ("licence", card.licence),
+        ("file", str(model.path)),
+    ]
+
+
+def _scores(scores: Mapping[str, Mapping[str, float | None]], on: str) -> str:
+    """Like "WT: Dice 0.88, HD95 6.2 mm; TC: …, on 8 validation cases"."""
+    regions = []
+    for region, values in scores.items():
+        dice, hd95 = values.get("dice"), values.get("hd95_mm")
+        parts = [f"Dice {dice:.3f}"] if dice is not None else []
+        parts += [f"HD95 {hd95:.1f} mm"] if hd95 is not None else []
+        regions.append(f"{region}: {', '.join(parts) or 'not measured'}")
+    return "; ".join(regions) + (f" (on {on})" if on and regions else "")

@@ -1,0 +1,106 @@
+"""`napari-brainseg predict`."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+if TYPE_CHECKING:
+    from brainseg_engine.batch import Row
+
+
+def predict(
+    studies: Annotated[
+        list[Path], typer.Argument(help="Study folders, or folders of study folders.", show_default=False)
+    ],
+    out: Annotated[Path, typer.Option("--out", help="Folder for the masks; made when it is not there.")],
+    model: Annotated[
+        str | None, typer.Option("--model", help="Model name (see 'models') or file; default: the bundled one.")
+    ] = None,
+    device: Annotated[str, typer.Option("--device", help="auto, cpu or cuda.")] = "auto",
+    coding: Annotated[
+        str | None,
+        typer.Option(
+            "--coding", help="Label coding of the masks, like brats2021; default: that of the input, else brats2023."
+        ),
+    ] = None,
+    tta: Annotated[
+        bool, typer.Option("--tta", help="Average over 8 mirror images: a little better, 8 times the work.")
+    ] = False,
+    save_probabilities: Annotated[
+        bool, typer.Option("--save-probabilities", help="Also write one probability image a region.")
+    ] = False,
+    overwrite: Annotated[
+        bool, typer.Option("--overwrite", help="Replace masks that other images, models or settings gave.")
+    ] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print the results as one JSON object.")] = False,
+) -> None:
+    """Segment studies: a mask <id>_seg.nii.gz each, on the grid and with the header of the T1ce series, and <id>_seg.json
+    with the regions' volumes.
+
+    One study that fails does not stop the others; summary.csv in the output folder lists them all. Called again, it skips
+    what is done.
+
+    Examples:
+
+      napari-brainseg predict patient1 --out masks
+      napari-brainseg predict data/ --out masks --device cuda --tta
+    """
+    from rich.console import Console
+    from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
+
+    from brainseg_engine import batch, models
+    from brainseg_engine import events as ev
+    from brainseg_engine.paths import check_writable
+    from brainseg_engine.predict import Predictor
+
+    sources = batch.expand(studies)
+    check_writable(out, batch.NEED_BYTES)  # before the heavy part
+    console = Console(stderr=True)
+    rows: list[Row] = []
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(),
+        TextColumn("{task.percentage:>3.0f} %"),
+        TimeElapsedColumn(),
+    )
+    with Progress(*columns, console=console, transient=True) as bars:
+        task = bars.add_task("loading the model", total=len(sources))
+        predictor = Predictor(model or models.default(), device, tta=tta)
+
+        def follow(source: Path) -> ev.ProgressCallback:
+            n = len(rows)
+            return lambda e: bars.update(task, completed=n + e.fraction, description=f"{source.name}: {e.stage}")
+
+        settings = batch.Settings(out, coding, save_probabilities, overwrite)
+        try:
+            for row in batch.predict_many(predictor, sources, settings, follow):
+                rows.append(row)
+                bars.update(task, completed=len(rows))
+                if not as_json:
+                    bars.console.print(_line(row), highlight=False, soft_wrap=True)
+        finally:
+            if rows:
+                batch.write_summary(rows, out / "summary.csv")
+    if as_json:
+        typer.echo(
+            json.dumps({"results": [asdict(r) for r in rows], "summary": str(out / "summary.csv")}, ensure_ascii=False)
+        )
+    failed = sum(r.status == "failed" for r in rows)
+    if failed:
+        console.print(
+            f"{failed} of {len(rows)} studies failed; {out / 'summary.csv'} says why.", highlight=False, soft_wrap=True
+        )
+        raise typer.Exit(3)
+
+
+def _line(row: Row) -> str:
+    if row.status == "failed":
+        return f"[red]failed[/red]   {row.id}: {row.message}"
+    volumes = "  ".join(f"{r} {v:.1f} mL" for r, v in row.volumes_ml.items())
+    took = f"  ({row.seconds:.1f} s)" if row.seconds is not None else ""
+    return f"[green]{row.status:8}[/green] {row.id}: {volumes}{took} → {row.output}"

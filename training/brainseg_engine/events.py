@@ -1,0 +1,89 @@
+"""Progress records: one language for a training process, a worker, the window, a terminal and a log.
+
+Each record has a JSON-lines form: ``to_json`` gives one line, ``from_json`` reads it back. Unknown records and unknown
+fields of a newer writer are refused with ValueError, so that a reader never guesses.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass, field
+from typing import Any, ClassVar
+
+
+@dataclass(frozen=True)
+class Event:
+    """Base of all records."""
+
+    kind: ClassVar[str] = "event"
+
+    def to_json(self) -> str:
+        """One line of JSON, without the line's end."""
+        return json.dumps({"event": self.kind, **asdict(self)}, ensure_ascii=False)
+
+
+@dataclass(frozen=True)
+class Progress(Event):
+    """``fraction`` of the whole job in 0…1; ``stage`` in words ("reading", "segmenting", …)."""
+
+    kind: ClassVar[str] = "progress"
+    stage: str
+    fraction: float
+
+
+@dataclass(frozen=True)
+class EpochDone(Event):
+    """One epoch (or validation interval) of training: step, mean loss, learning rate, and Dice per region if validated."""
+
+    kind: ClassVar[str] = "epoch"
+    epoch: int
+    step: int
+    loss: float
+    learning_rate: float
+    dice: Mapping[str, float] = field(default_factory=dict)
+    seconds: float = 0.0
+
+
+@dataclass(frozen=True)
+class Finished(Event):
+    """The job is done; ``result`` is a JSON object whose keys the job's kind defines."""
+
+    kind: ClassVar[str] = "finished"
+    job: str
+    result: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Failed(Event):
+    """The job failed. ``message`` is a sentence for the user, ``detail`` a traceback for the log."""
+
+    kind: ClassVar[str] = "failed"
+    job: str
+    message: str
+    detail: str = ""
+    cancelled: bool = False
+
+
+_KINDS: Mapping[str, type[Event]] = {k.kind: k for k in (Progress, EpochDone, Finished, Failed)}
+
+ProgressCallback = Callable[[Progress], None]
+CancelCheck = Callable[[], bool]
+
+
+def from_json(line: str) -> Event:
+    """The record in that line. Raises ValueError when it is none of ours."""
+    try:
+        fields = json.loads(line)
+        return _KINDS[fields.pop("event")](**fields)
+    except (json.JSONDecodeError, KeyError, TypeError, AttributeError) as e:
+        raise ValueError(f"not an event: {line[:120]!r}") from e
+
+
+def silent(_: Progress) -> None:
+    """A progress callback that does nothing."""
+
+
+def never() -> bool:
+    """A cancel check that never cancels."""
+    return False

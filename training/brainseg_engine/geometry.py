@@ -1,0 +1,91 @@
+"""Grids: where the voxels of an array are in the patient. Mathematics only; ``resample`` does the work."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Self
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+Affine = NDArray[np.float64]
+Shape3 = tuple[int, int, int]
+
+
+@dataclass(frozen=True, eq=False)
+class Grid:
+    """Shape (X, Y, Z) and the 4×4 float64 affine from voxel indices to RAS millimetres."""
+
+    shape: Shape3
+    affine: Affine
+
+    def __post_init__(self) -> None:
+        affine = np.array(self.affine, dtype=np.float64)
+        if affine.shape != (4, 4) or not np.isfinite(affine).all() or abs(np.linalg.det(affine[:3, :3])) < 1e-9:
+            raise ValueError(f"not an invertible 4×4 affine: {affine.tolist()}")
+        if len(self.shape) != 3 or min(self.shape) < 1:
+            raise ValueError(f"not a 3D shape: {self.shape}")
+        affine.setflags(write=False)
+        object.__setattr__(self, "affine", affine)
+        object.__setattr__(self, "shape", tuple(int(s) for s in self.shape))
+
+    @property
+    def spacing(self) -> tuple[float, float, float]:
+        """Voxel sides in mm."""
+        x, y, z = np.sqrt((self.affine[:3, :3] ** 2).sum(axis=0))
+        return float(x), float(y), float(z)
+
+    @property
+    def voxel_ml(self) -> float:
+        """Volume of one voxel in millilitres."""
+        return float(abs(np.linalg.det(self.affine[:3, :3]))) / 1000.0
+
+    @property
+    def diagonal_mm(self) -> float:
+        """Length of the grid's diagonal in mm (the HD95 of a missed region)."""
+        return float(np.linalg.norm(np.array(self.shape) * np.array(self.spacing)))
+
+    @property
+    def orientation(self) -> str:
+        """The closest axis codes, like ``"RAS"`` or ``"LPS"``."""
+        return "".join("RAS"[w] if f > 0 else "LPI"[w] for w, f in self._axes())
+
+    @property
+    def obliquity_deg(self) -> float:
+        """The largest angle between a voxel axis and its closest anatomical axis, in degrees."""
+        cosines = self.affine[:3, :3] / np.array(self.spacing)
+        best = [abs(cosines[w, i]) for i, (w, _) in enumerate(self._axes())]
+        return float(np.degrees(np.arccos(np.clip(min(best), -1, 1))))
+
+    def _axes(self) -> list[tuple[int, int]]:
+        """Per voxel axis: (world axis it runs along, sign)."""
+        from nibabel.orientations import io_orientation
+
+        return [(int(w), int(f)) for w, f in io_orientation(self.affine)]
+
+    def same_as(self, other: Grid, tolerance_mm: float = 0.01) -> bool:
+        """True when the shapes are equal and no corner lies further apart than the tolerance."""
+        return self.shape == other.shape and self.corner_distance(other) <= tolerance_mm
+
+    def corner_distance(self, other: Grid) -> float:
+        """The largest distance in mm between corresponding corners (inf when shapes differ)."""
+        if self.shape != other.shape:
+            return float("inf")
+        corners = np.array([[i, j, k] for i in (0, 1) for j in (0, 1) for k in (0, 1)]) * (np.array(self.shape) - 1)
+        return float(np.linalg.norm(self.to_world(corners) - other.to_world(corners), axis=1).max())
+
+    def to_world(self, index: ArrayLike) -> NDArray[np.float64]:
+        """Voxel indices (..., 3) → RAS mm (..., 3)."""
+        i = np.asarray(index, dtype=np.float64)
+        return i @ self.affine[:3, :3].T + self.affine[:3, 3]
+
+    def to_index(self, world: ArrayLike) -> NDArray[np.float64]:
+        """RAS mm (..., 3) → voxel indices (..., 3), fractional."""
+        w = np.asarray(world, dtype=np.float64) - self.affine[:3, 3]
+        return w @ np.linalg.inv(self.affine[:3, :3]).T
+
+    def crop(self, start: Shape3, shape: Shape3) -> Self:
+        """The grid of ``array[start : start + shape]``; a negative start or a longer shape pads."""
+        affine = self.affine.copy()
+        affine[:3, 3] = self.to_world(start)
+        return type(self)(shape, affine)

@@ -1,0 +1,95 @@
+"""What every reader returns, and the troubles that are the same for all formats."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from brainseg_engine.errors import InputError
+from brainseg_engine.geometry import Affine
+
+
+@dataclass(frozen=True)
+class Image:
+    """One file's voxels ``data`` (X, Y, Z), read-only, and where they are (``affine``: index → RAS mm).
+
+    ``note`` says what about the geometry had to be guessed ("" when nothing); ``header`` is nibabel's, or None.
+    """
+
+    data: NDArray[Any]
+    affine: Affine
+    header: Any = None
+    note: str = ""
+
+
+def read_bytes(path: Path) -> bytes:
+    """The file's bytes. Raises InputError when it cannot be opened or is empty."""
+    try:
+        raw = path.read_bytes()
+    except OSError as e:
+        raise unreadable(path, e) from e
+    if not raw:
+        raise InputError(f"{path} is empty (0 bytes). Copy or download it again.")
+    return raw
+
+
+def unreadable(path: Path, error: OSError) -> InputError:
+    """The sentence for a file or folder that cannot be opened."""
+    if isinstance(error, FileNotFoundError):
+        return InputError(f"There is no file or folder {path}. Check the path.")
+    if isinstance(error, PermissionError):
+        return InputError(f"{path} may not be read (permission denied). Ask for read access, or copy it elsewhere.")
+    if isinstance(error, IsADirectoryError):
+        return InputError(f"{path} is a folder, and a file is expected. Name the image itself.")
+    return InputError(f"{path} cannot be read: {error.strerror or error}. Copy it to another place and try again.")
+
+
+def three_axes(data: NDArray[Any], path: Path) -> NDArray[Any]:
+    """The array without trailing axes of length 1; InputError unless three axes are left, each longer than 1."""
+    while data.ndim > 3 and data.shape[-1] == 1:
+        data = data[..., 0]
+    size = "×".join(str(n) for n in data.shape)
+    if data.ndim > 3:
+        raise InputError(
+            f"{path} has {data.ndim} axes ({size}), and one 3D image is expected. "
+            f"Split it into one file per series and give those."
+        )
+    if data.ndim < 3 or min(data.shape) < 2:
+        raise InputError(
+            f"{path} is a single slice or line ({size}), and a 3D image is expected. Give the whole volume."
+        )
+    return data
+
+
+def content_hash(data: NDArray[Any], affine: Affine) -> str:
+    """SHA-256 of voxel values, shape and affine, in hex.
+
+    The same for every way in which a file may keep them (compression, data type, byte order), so that a copy is
+    recognised. The affine counts to 0.001 mm.
+    """
+    digest = hashlib.sha256()
+    digest.update(repr(tuple(int(n) for n in data.shape)).encode())
+    digest.update((np.round(affine, 3) + 0.0).astype("<f8").tobytes())  # + 0.0 turns −0.0 into 0.0
+    digest.update(_values(data).ravel(order="F").data)
+    return digest.hexdigest()
+
+
+def _values(data: NDArray[Any]) -> NDArray[Any]:
+    """The values in the smallest of a few types that holds them all, whatever type they came in."""
+    if data.dtype == np.bool_:
+        return data.view(np.uint8)
+    low, high = data.min(), data.max()
+    if data.dtype.kind == "f":
+        whole = np.isfinite(low) and np.isfinite(high) and max(abs(low), abs(high)) < 2**31
+        if not whole or not np.array_equal(data, np.rint(data)):
+            single = data.astype("<f4")
+            return single if np.array_equal(single, data, equal_nan=True) else data.astype("<f8")
+    for kind in ("<u1", "<i2", "<i4", "<i8"):
+        if np.iinfo(kind).min <= low and high <= np.iinfo(kind).max:
+            return data.astype(kind, copy=False)
+    return data.astype("<u8")

@@ -1,0 +1,154 @@
+"""Which files of a folder are which series, told from their names; no pixel is read.
+
+Known are the BraTS layouts of 2013 to 2024 (``<id>_t1ce.nii.gz``, ``<id>-t1c.nii.gz``, ``VSD.Brain.XX.O.MR_T1c.N.mha``,
+also with each series in a folder of its own) and the usual clinical words; see :mod:`brainseg_engine.io.naming`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from brainseg_engine.errors import InputError
+from brainseg_engine.io.image import unreadable
+from brainseg_engine.io.naming import MASK, Kind, classify, implied_coding, is_image, study_id
+from brainseg_engine.study import Modality
+
+NAMES_KNOWN = "<id>_t1, _t1ce, _t2, _flair, or <id>-t1n, -t1c, -t2w, -t2f (.nii, .nii.gz or .mha)"
+
+
+@dataclass(frozen=True)
+class Series:
+    """What a folder holds, by name.
+
+    ``files``: modality → its one file. ``ambiguous``: what has several candidates (a modality, or "mask") → the
+    candidates; these are not in ``files``. ``unknown``: images whose names tell no modality. ``coding``: the label
+    coding that the naming implies, "" when none. ``problems``: what stands in the way of a complete study, in words.
+    """
+
+    id: str
+    files: Mapping[Modality, Path]
+    segmentation: Path | None = None
+    coding: str = ""
+    problems: list[str] = field(default_factory=list)
+    ambiguous: Mapping[str, tuple[Path, ...]] = field(default_factory=dict)
+    unknown: tuple[Path, ...] = ()
+    folder: Path | None = None
+
+
+def find_series(folder: Path) -> Series:
+    """The series in a study folder. Raises InputError when the folder cannot be read or holds no image at all."""
+    folder = Path(folder)
+    named = _images(folder)
+    if not named:
+        raise InputError(_nothing_in(folder))
+    return sort_series(list(named), names=list(named.values()), folder=folder)
+
+
+def sort_series(paths: Sequence[Path], *, names: Sequence[str] | None = None, folder: Path | None = None) -> Series:
+    """Files → series, by their names (or by ``names``, where a file lies in a folder that bears the telling name)."""
+    names = [p.name for p in paths] if names is None else names
+    groups: dict[Kind, list[int]] = {}
+    for i, kind in enumerate(classify(names)):
+        groups.setdefault(kind, []).append(i)
+    files = {m: paths[groups[m][0]] for m in Modality if len(groups.get(m, ())) == 1}
+    masks = groups.get(MASK, [])
+    several = {
+        str(k): tuple(paths[i] for i in group) for k, group in groups.items() if k is not None and len(group) > 1
+    }
+    unknown = tuple(paths[i] for i in groups.get(None, ()))
+    told = [names[i] for kind, group in groups.items() if kind is not None for i in group]
+    images = [names[groups[m][0]] for m in files]
+    home = folder if folder is not None else _common_folder(paths)
+    return Series(
+        id=(study_id(images) if images else "") or (home.resolve().name if home is not None else "") or "study",
+        files=files,
+        segmentation=paths[masks[0]] if len(masks) == 1 else None,
+        coding=implied_coding(told),
+        problems=[*_missing(files, several, unknown), *(ambiguity(k, several[k]) for k in several)],
+        ambiguous=several,
+        unknown=unknown,
+        folder=home,
+    )
+
+
+def find_studies(folder: Path) -> list[Path]:
+    """The study folders at or below ``folder``, sorted: itself, its children, or theirs (HGG/LGG)."""
+    return _studies(Path(folder), depth=2)
+
+
+def ambiguity(what: str, candidates: Sequence[Path]) -> str:
+    """The sentence for several candidates for one modality or mask."""
+    title = "the mask" if what == MASK else Modality(what).title
+    listed = " and ".join(str(p) for p in candidates)
+    return f"Several files may be {title}: {listed}. Assign the right one by hand, or move the others away."
+
+
+def _studies(folder: Path, depth: int) -> list[Path]:
+    named = _images(folder)
+    if named and any(isinstance(k, Modality) for k in classify(list(named.values()))):
+        return [folder]
+    if depth == 0:
+        return []
+    below = []
+    for child in sorted(_children(folder)):
+        if child.is_dir() and not child.name.startswith("."):
+            try:
+                below += _studies(child, depth - 1)
+            except InputError:  # one closed folder does not hide the others
+                continue
+    return below
+
+
+def _images(folder: Path) -> dict[Path, str]:
+    """Image → the name that tells what it is: its own, or that of the folder it lies in alone."""
+    named: dict[Path, str] = {}
+    for child in sorted(_children(folder)):
+        if child.is_dir():
+            if not child.name.startswith(".") and classify([child.name]) != [None]:
+                inside = [p for p in _children(child) if is_image(p) and p.is_file()]
+                if len(inside) == 1:
+                    own = classify([inside[0].name]) != [None]
+                    named[inside[0]] = inside[0].name if own else child.name
+        elif is_image(child):
+            named[child] = child.name
+    return named
+
+
+def _children(folder: Path) -> list[Path]:
+    try:
+        return list(folder.iterdir())
+    except NotADirectoryError as e:
+        raise InputError(f"{folder} is a file, and a study folder is expected. Name the folder that holds it.") from e
+    except OSError as e:
+        raise unreadable(folder, e) from e
+
+
+def _nothing_in(folder: Path) -> str:
+    children = _children(folder)
+    if any(p.suffix.lower() in (".dcm", ".ima") or p.name.upper() == "DICOMDIR" for p in children):
+        return f"{folder} holds DICOM files, which are not read. Convert them to NIfTI first, say with dcm2niix."
+    studies = find_studies(folder)
+    if studies:
+        return f"{folder} is no study but holds {len(studies)} of them. Name one, for example {studies[0]}."
+    what = "is empty" if not children else "holds no image"
+    return f"{folder} {what}. A study folder has files named {NAMES_KNOWN}."
+
+
+def _missing(
+    files: Mapping[Modality, Path], several: Mapping[str, tuple[Path, ...]], unknown: tuple[Path, ...]
+) -> list[str]:
+    missing = [m.title for m in Modality if m not in files and m.value not in several]
+    if not missing:
+        return []
+    hint = ""
+    if unknown:
+        shown = ", ".join(p.name for p in unknown[:4]) + (", …" if len(unknown) > 4 else "")
+        hint = f" The name tells no modality of {shown}: assign by hand what belongs here."
+    return [f"No file is named as {', '.join(missing)} (known are {NAMES_KNOWN}).{hint}"]
+
+
+def _common_folder(paths: Sequence[Path]) -> Path | None:
+    parents = {p.parent for p in paths}
+    return parents.pop() if len(parents) == 1 else None

@@ -1,0 +1,61 @@
+"""MetaImage (``.mha``), the format of BRATS 2012–2015, through SimpleITK. ITK's world is LPS; ours is RAS."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from brainseg_engine.errors import InputError, OutputError
+from brainseg_engine.geometry import Affine, Grid
+from brainseg_engine.io.image import Image, three_axes, unreadable
+
+_LPS_TO_RAS = np.diag([-1.0, -1.0, 1.0, 1.0])
+
+
+def read(path: Path) -> Image:
+    """The image in a ``.mha`` file, in its own data type."""
+    import SimpleITK as sitk
+
+    try:
+        with path.open("rb") as f:
+            head = f.read(4096)
+    except OSError as e:
+        raise unreadable(path, e) from e
+    if b"ElementDataFile" not in head or b"NDims" not in head:
+        raise InputError(f"{path} is no MetaImage: it does not start with such a header. Copy or download it again.")
+    try:
+        image = sitk.ReadImage(str(path))
+    except RuntimeError as e:
+        raise InputError(f"{path} is damaged or cut short: it cannot be read. Copy or download it again.") from e
+    if image.GetNumberOfComponentsPerPixel() != 1:
+        raise InputError(f"{path} holds several numbers per voxel. Split it into one file per series and give those.")
+    data = three_axes(sitk.GetArrayFromImage(image).transpose(), path)
+    data.setflags(write=False)
+    return Image(data, _affine(image))
+
+
+def write(data: NDArray[Any], grid: Grid, path: Path) -> None:
+    """Write ``data`` (X, Y, Z) on ``grid``. A sheared grid, which the format cannot tell, is refused."""
+    import SimpleITK as sitk
+
+    affine = _LPS_TO_RAS @ grid.affine
+    spacing = np.array(grid.spacing)
+    direction = affine[:3, :3] / spacing
+    if not np.allclose(direction.T @ direction, np.eye(3), atol=1e-4):
+        raise OutputError(f"Cannot write {path}: a MetaImage cannot hold sheared axes. Save as .nii.gz.")
+    image = sitk.GetImageFromArray(np.ascontiguousarray(data.transpose()))
+    image.SetSpacing(spacing.tolist())
+    image.SetDirection(direction.ravel().tolist())
+    image.SetOrigin(affine[:3, 3].tolist())
+    sitk.WriteImage(image, str(path), useCompression=True)
+
+
+def _affine(image: Any) -> Affine:
+    n = image.GetDimension()  # 4 when a trailing axis of length 1 was dropped
+    affine = np.eye(4)
+    affine[:3, :3] = np.array(image.GetDirection()).reshape(n, n)[:3, :3] * np.array(image.GetSpacing()[:3])
+    affine[:3, 3] = image.GetOrigin()[:3]
+    return _LPS_TO_RAS @ affine

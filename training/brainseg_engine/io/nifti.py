@@ -1,0 +1,168 @@
+"""NIfTI-1 and NIfTI-2 single files, plain or gzip-compressed, read and written through memory.
+
+isal (un)compresses several times faster than zlib and frees the interpreter meanwhile, so that four files are read by
+four threads. The header is nibabel's; the voxels are not copied after decompression.
+"""
+
+from __future__ import annotations
+
+import struct
+from pathlib import Path
+from typing import Any
+
+import nibabel
+import numpy as np
+from isal import igzip
+from isal.igzip_lib import IsalError
+from nibabel.spatialimages import HeaderDataError
+from numpy.typing import NDArray
+
+from brainseg_engine.errors import InputError
+from brainseg_engine.geometry import Affine, Grid
+from brainseg_engine.io.image import Image, read_bytes, three_axes
+
+_GZIP = b"\x1f\x8b"
+_HEADERS = {348: (nibabel.Nifti1Header, b"n+1\x00", 344), 540: (nibabel.Nifti2Header, b"n+2\x00", 4)}
+_DAMAGED: Any = (OSError, IsalError)  # isal's stubs call its exception an instance
+_AGAIN = "Copy or download it again."
+
+
+def read(path: Path) -> Image:
+    """The image in a ``.nii`` or ``.nii.gz`` file; the file's data type is kept unless it is scaled (then float32)."""
+    raw = _plain(read_bytes(path), path)
+    header = _header(raw, path)
+    data = _scaled(three_axes(_voxels(raw, header, path), path), header)
+    affine, note = affine_of(header)
+    if affine is None:
+        raise InputError(f"{path} tells no voxel size (zero or not a number). Convert it anew from its source.")
+    return Image(data, affine, header, note)
+
+
+def affine_of(header: Any) -> tuple[Affine | None, str]:
+    """Voxel → RAS mm as the header tells it, and what had to be guessed, in words.
+
+    The sform counts first, then the qform, then the voxel size alone (which tells no orientation: nibabel's
+    convention, x to the left, is taken). None when not even that is usable.
+    """
+    sform, qform = _sform(header), _qform(header)
+    shape = tuple(header.get_data_shape()[:3])
+    if sform is not None:
+        if qform is not None and (apart := Grid(shape, sform).corner_distance(Grid(shape, qform))) > 1.0:
+            return sform, f"its sform and qform place the image {apart:.1f} mm apart; the sform is used"
+        return sform, ""
+    if qform is not None:
+        return qform, "its sform is singular; the qform is used" if int(header["sform_code"]) > 0 else ""
+    sizes = np.abs(np.asarray(header["pixdim"][1:4], dtype=np.float64))
+    if not np.isfinite(sizes).all() or sizes.min() <= 0:
+        return None, ""
+    clean = nibabel.Nifti1Header()
+    clean.set_data_shape(shape)
+    clean["pixdim"][1:4] = sizes
+    return clean.get_base_affine(), "it has no usable sform or qform, so its orientation and place are only guessed"
+
+
+def encode(data: NDArray[Any], grid: Grid, header: Any, compress: bool) -> bytes:
+    """A whole NIfTI file: ``data`` (X, Y, Z), uint8 or float32, on ``grid``.
+
+    ``header``: nibabel's header whose codes, units and description are kept (its forms must tell ``grid``), or None.
+    """
+    new = header.copy().as_byteswapped("<") if header is not None else _fresh(grid)
+    new.extensions.clear()
+    new.set_data_dtype(data.dtype)
+    new.set_data_shape(data.shape)
+    new.set_slope_inter(1.0, 0.0)
+    new["cal_min"] = new["cal_max"] = 0
+    new["vox_offset"] = int(new["sizeof_hdr"]) + 4
+    voxels = np.asarray(data, dtype=data.dtype.newbyteorder("<")).tobytes(order="F")
+    raw: bytes = new.binaryblock + b"\0\0\0\0" + voxels
+    return igzip.compress(raw, compresslevel=2, mtime=0) if compress else raw  # a fixed time: equal data, equal files
+
+
+def _plain(raw: bytes, path: Path) -> bytes:
+    """The bytes without gzip. Raises InputError when they should be gzip and are not, or are damaged."""
+    if not raw.startswith(_GZIP):
+        if not path.name.lower().endswith(".gz"):
+            return raw
+        if _sizeof_hdr(raw) in _HEADERS:
+            raise InputError(f"{path} is not gzip-compressed though its name ends in .gz. Rename it to end in .nii.")
+        raise InputError(f"{path} is not a gzip file, so it is no .nii.gz image. {_AGAIN}")
+    try:
+        plain: bytes = igzip.decompress(raw)
+    except EOFError as e:
+        raise InputError(f"{path} is cut short: its gzip stream ends too early. {_AGAIN}") from e
+    except _DAMAGED as e:
+        raise InputError(f"{path} is damaged: its gzip stream cannot be decompressed ({e}). {_AGAIN}") from e
+    return plain
+
+
+def _sizeof_hdr(raw: bytes) -> int:
+    if len(raw) < 4:
+        return 0
+    return next((n for n in (struct.unpack("<i", raw[:4])[0], struct.unpack(">i", raw[:4])[0]) if n in _HEADERS), 0)
+
+
+def _header(raw: bytes, path: Path) -> Any:
+    size = _sizeof_hdr(raw)
+    if not size or len(raw) < size:
+        raise InputError(f"{path} is no NIfTI image: it does not start with a NIfTI header. {_AGAIN}")
+    kind, magic, at = _HEADERS[size]
+    if raw[at : at + 4] != magic:
+        raise InputError(f"{path} is no single-file NIfTI image (its magic word is {raw[at : at + 4]!r}). Convert it.")
+    return kind(raw[:size], check=False)
+
+
+def _voxels(raw: bytes, header: Any, path: Path) -> NDArray[Any]:
+    try:
+        dtype, shape = header.get_data_dtype(), header.get_data_shape()
+    except (HeaderDataError, ValueError, KeyError) as e:
+        raise InputError(f"{path} has a damaged NIfTI header ({e}). {_AGAIN}") from e
+    if dtype.kind not in "iuf" or not dtype.itemsize:
+        raise InputError(f"{path} holds {dtype} voxels, and plain numbers are expected. Convert it to a scalar image.")
+    if dtype.itemsize > 8:  # 80- and 128-bit floats differ between machines
+        raise InputError(f"{path} holds {8 * dtype.itemsize}-bit numbers. Convert it to float32.")
+    if not shape or min(shape) < 1:
+        raise InputError(f"{path} has a damaged NIfTI header (its shape is {shape}). {_AGAIN}")
+    offset, count = max(int(header["vox_offset"]), int(header["sizeof_hdr"])), int(np.prod(shape, dtype=object))
+    if len(raw) < offset + count * dtype.itemsize:
+        held = max(len(raw) - offset, 0) / (count * dtype.itemsize)
+        raise InputError(f"{path} is cut short: it holds {held:.0%} of the voxels that its header tells. {_AGAIN}")
+    data = np.frombuffer(raw, dtype=dtype, count=count, offset=offset)
+    native = data.astype(dtype.newbyteorder("="), copy=False)
+    return native.reshape(shape, order="F")
+
+
+def _scaled(data: NDArray[Any], header: Any) -> NDArray[Any]:
+    slope, inter = float(header["scl_slope"]), float(header["scl_inter"])
+    if not np.isfinite(slope) or slope == 0:
+        return data
+    inter = inter if np.isfinite(inter) else 0.0
+    if (slope, inter) == (1.0, 0.0):
+        return data
+    return (data.astype(np.float64) * slope + inter).astype(np.float32)
+
+
+def _sform(header: Any) -> Affine | None:
+    return _usable(header.get_sform()) if int(header["sform_code"]) > 0 else None
+
+
+def _qform(header: Any) -> Affine | None:
+    if int(header["qform_code"]) <= 0:
+        return None
+    try:
+        return _usable(header.get_qform())
+    except (HeaderDataError, ValueError):  # a quaternion longer than 1
+        return None
+
+
+def _usable(affine: NDArray[Any]) -> Affine | None:
+    a = np.asarray(affine, dtype=np.float64)
+    return a if np.isfinite(a).all() and abs(np.linalg.det(a[:3, :3])) > 1e-9 else None
+
+
+def _fresh(grid: Grid) -> Any:
+    header = nibabel.Nifti1Header()
+    header.set_data_shape(grid.shape)
+    header.set_sform(grid.affine, code=1)
+    header.set_qform(grid.affine, code=1, strip_shears=True)
+    header.set_xyzt_units("mm", "sec")
+    return header

@@ -1,0 +1,220 @@
+"""Masks: read from any named coding, written in the study's own with the header of the image they belong to."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from brainseg_engine import labels as codings
+from brainseg_engine.errors import CodingError, GeometryError, InputError, OutputError
+from brainseg_engine.geometry import Grid
+from brainseg_engine.io import mha, nifti
+from brainseg_engine.io.formats import read_image
+from brainseg_engine.io.image import Image, unreadable
+from brainseg_engine.io.naming import implied_coding, is_image, stem, study_id
+from brainseg_engine.labels import Region
+from brainseg_engine.paths import atomic
+from brainseg_engine.study import Segmentation, Volume
+
+_MANY = 20  # a mask has a handful of classes; more values than this are an image
+
+
+def load_segmentation(
+    path: Path | str, *, coding: str | None = None, grid: Grid | None = None, implied: str | None = None
+) -> Segmentation:
+    """The mask in that file, as canonical labels.
+
+    Its coding is told by ``coding``, else by our own sidecar, else by the file naming (``implied`` when the caller
+    knows it, otherwise that of the files beside the mask); else CodingError names the choices. With ``grid``, a mask on
+    another grid is refused (GeometryError). InputError when the file cannot be used.
+    """
+    path = Path(path)
+    image = read_image(path)
+    found = Grid(image.data.shape, image.affine)
+    if grid is not None and not found.same_as(grid):
+        raise off_grid(path, found, grid, "its images")
+    values = _integers(image, path)
+    name, _ = coding_of(path, coding, implied)
+    if name == "brats2023" and not coding and values.max() == 4:
+        name = "brats2024"  # the same naming with one class more, the resection cavity
+    table = codings.coding(name)
+    told = {} if coding else read_sidecar(path)
+    return Segmentation(
+        labels=_canonical(values, table, path),
+        grid=found,
+        coding=table.name,
+        made_by=_made_by(told),
+        regions=_measured(told, table.name),
+        path=path,
+    )
+
+
+def coding_of(path: Path, coding: str | None = None, implied: str | None = None) -> tuple[str, str]:
+    """The mask's coding and what told it: "option", "sidecar" or "file naming". CodingError when nothing does."""
+    if coding:
+        return codings.coding(coding).name, "option"
+    told = read_sidecar(path).get("coding")
+    if told is not None:
+        return codings.coding(str(told)).name, "sidecar"
+    name = implied_coding([*_names_beside(path), path.name]) if implied is None else implied
+    if name:
+        return name, "file naming"
+    raise CodingError(f"Nothing tells the label coding of {path}. Name it (--coding); {codings.choices()}")
+
+
+def save_segmentation(
+    seg: Segmentation,
+    path: Path | str,
+    *,
+    reference: Volume | None = None,
+    coding: str | None = None,
+    sidecar: Mapping[str, Any] | None = None,
+) -> None:
+    """Write the mask as ``.nii.gz``, ``.nii`` or ``.mha``: all of it or nothing, also when interrupted.
+
+    It takes the header of ``reference`` (codes, units, description), and the coding given, else the mask's own. With
+    ``sidecar``, ``<stem>.json`` beside it holds that and the coding. Missing folders are made. Raises OutputError,
+    CodingError for a class that the coding lacks, GeometryError when the mask is not on the reference's grid.
+    """
+    path = Path(path)
+    table = codings.coding(coding or seg.coding)
+    if reference is not None and not seg.grid.same_as(reference.grid):
+        raise off_grid(path, seg.grid, reference.grid, "its reference series")
+    values = table.from_canonical(seg.labels, f"The mask for {path.name}")
+    beside = sidecar_path(path)
+    if sidecar is None and "coding" in _json_object(beside):
+        sidecar = {}  # the one of an older mask would go on to tell a coding, now a wrong one
+    with ExitStack() as files:
+        part = files.enter_context(_opened(path))
+        _write(values, seg.grid, part, path, reference.header if reference is not None else None)
+        if sidecar is not None:
+            text = json.dumps({**sidecar, "coding": table.name}, indent=2, ensure_ascii=False, default=str)
+            files.enter_context(atomic(beside)).write_text(text + "\n", encoding="utf-8")
+
+
+def save_volume(data: NDArray[Any], grid: Grid, path: Path | str, *, header: Any = None) -> None:
+    """Write an image, all or nothing: uint8 and bool as uint8, everything else as float32. May raise OutputError."""
+    path = Path(path)
+    if data.shape != grid.shape:
+        raise ValueError(f"data {data.shape} does not fit its grid {grid.shape}")
+    kind = np.uint8 if data.dtype in (np.dtype(np.uint8), np.dtype(np.bool_)) else np.float32
+    with _opened(path) as part:
+        _write(np.asarray(data, dtype=kind), grid, part, path, header)
+
+
+def sidecar_path(path: Path) -> Path:
+    """Where a mask's sidecar lies: ``a_seg.nii.gz`` → ``a_seg.json``."""
+    return path.with_name(stem(path.name) + ".json")
+
+
+def read_sidecar(path: Path) -> Mapping[str, Any]:
+    """The JSON object beside a mask, {} when there is none. Raises InputError when it is damaged."""
+    beside = sidecar_path(path)
+    if not beside.exists():
+        return {}
+    try:
+        told = json.loads(beside.read_text(encoding="utf-8"))
+    except OSError as e:
+        raise unreadable(beside, e) from e
+    except ValueError as e:
+        raise InputError(f"{beside} is damaged, so the coding of {path.name} is not known. Delete it, and name the "
+                         f"coding (--coding).") from e  # fmt: skip
+    return told if isinstance(told, dict) else {}
+
+
+def off_grid(path: Path, found: Grid, expected: Grid, what: str) -> GeometryError:
+    """The sentence for a mask that lies on another grid than its images."""
+    if found.shape != expected.shape:
+        size, other = ("×".join(str(n) for n in g.shape) for g in (found, expected))
+        differ = f"{size} voxels, and {what} {other}"
+    else:
+        differ = f"its corners up to {found.corner_distance(expected):.3g} mm away from those of {what}"
+    return GeometryError(f"{path} lies on another grid: it has {differ}. Resample the mask onto that of the images.")
+
+
+def _opened(path: Path) -> Any:
+    """The context of an atomic write, its folder made. OutputError for endings and places that cannot be."""
+    if not path.name.lower().endswith((".nii", ".nii.gz", ".mha")):
+        raise OutputError(f"Cannot write {path}: its name must end in .nii.gz, .nii or .mha.")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+    except OSError as e:
+        raise OutputError(f"Cannot make the folder {path.parent}: {e.strerror or e}. Choose another place.") from e
+    if path.is_dir():
+        raise OutputError(f"Cannot write {path}: it is a folder. Choose another name.")
+    return atomic(path)
+
+
+def _write(data: NDArray[Any], grid: Grid, part: Path, path: Path, header: Any) -> None:
+    if path.name.lower().endswith(".mha"):
+        mha.write(data, grid, part)
+    else:
+        part.write_bytes(nifti.encode(data, grid, header, compress=path.name.lower().endswith(".gz")))
+
+
+def _integers(image: Image, path: Path) -> NDArray[Any]:
+    """The mask's values as integers. CodingError for what no mask holds."""
+    data = image.data
+    low, high = float(data.min()), float(data.max())
+    if data.dtype.kind == "f":
+        if not np.isfinite(low) or not np.isfinite(high):
+            raise CodingError(f"{path} holds NaN or infinite values, so it is no mask. Export it again.")
+        if max(abs(low), abs(high)) > 2**31 or not np.array_equal(data, np.rint(data)):
+            raise CodingError(
+                f"{path} holds fractional values: it was interpolated, or it is no mask. "
+                "Export it again (resample masks with nearest neighbour), or choose the right file."
+            )
+    return data.astype(np.uint8 if low >= 0 and high <= 255 else np.int64, copy=False)
+
+
+def _canonical(values: NDArray[Any], table: codings.Coding, path: Path) -> codings.LabelArray:
+    try:
+        return table.to_canonical(values, str(path))
+    except CodingError:
+        held = np.unique(values)
+        if len(held) <= _MANY:
+            raise
+        raise CodingError(
+            f"{path} holds {len(held)} different values ({held[0]} to {held[-1]}): it is an image, not a mask. "
+            "Choose the mask."
+        ) from None
+
+
+def _names_beside(path: Path) -> list[str]:
+    """The images beside a mask that share its id: their names may tell what its own does not."""
+    own = study_id([path.name])
+    try:
+        return [p.name for p in path.parent.iterdir() if is_image(p) and own and study_id([p.name]) == own]
+    except OSError:
+        return []
+
+
+def _made_by(told: Mapping[str, Any]) -> str:
+    if "made_by" in told:
+        return str(told["made_by"])
+    return " ".join(str(told[k]) for k in ("model", "model_version") if told.get(k))
+
+
+def _measured(told: Mapping[str, Any], coding: str) -> tuple[Region, ...]:
+    """The regions a mask tells of: all of them, unless its sidecar (``regions``) or its coding says otherwise."""
+    if coding == "lgg":
+        return (Region.WT,)
+    regions = told.get("regions")
+    if isinstance(regions, dict):
+        regions = [name for name, value in regions.items() if value is not None]
+    known = tuple(r for r in Region if isinstance(regions, list) and r.value in regions)
+    return known or tuple(Region)
+
+
+def _json_object(path: Path) -> Mapping[str, Any]:
+    try:
+        told = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return {}
+    return told if isinstance(told, dict) else {}

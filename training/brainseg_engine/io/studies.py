@@ -1,0 +1,117 @@
+"""From files to a Study: four series read at once, each checked, none resampled."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import replace
+from pathlib import Path
+
+from brainseg_engine.errors import BrainsegError, InputError
+from brainseg_engine.geometry import Grid
+from brainseg_engine.io.formats import read_image
+from brainseg_engine.io.image import content_hash, unreadable
+from brainseg_engine.io.layouts import NAMES_KNOWN, Series, ambiguity, find_series, sort_series
+from brainseg_engine.io.naming import MASK
+from brainseg_engine.io.segmentation import load_segmentation, off_grid
+from brainseg_engine.study import Modality, Study, Volume
+
+Source = Path | str | Sequence[Path | str] | Mapping[Modality, Path]
+
+
+def load_study(
+    source: Source,
+    *,
+    coding: str | None = None,
+    id: str | None = None,
+    segmentation: bool = True,
+) -> Study:
+    """A study from a folder, from files picked by hand (told apart by name), or from files as assigned to modalities.
+
+    ``coding`` names the label coding where files do not tell it, or tell it wrongly. With ``segmentation``, a mask
+    found among the files comes with the study. Fewer than four series are no error here (a model says what it needs);
+    two candidates for one are. Raises InputError, GeometryError or CodingError, naming the file.
+    """
+    series = series_of(source)
+    for what, candidates in series.ambiguous.items():
+        if what != MASK or segmentation:
+            raise InputError(ambiguity(what, candidates))
+    if not series.files:
+        raise InputError(f"No image of {series.folder or 'the files given'} tells by its name which series it is: name "
+                         f"them {NAMES_KNOWN}, or assign them by hand.")  # fmt: skip
+    study = Study(id or series.id, read_volumes(series.files), coding=coding or series.coding, folder=series.folder)
+    if not segmentation or series.segmentation is None:
+        return study
+    mask = load_segmentation(series.segmentation, coding=coding, implied=series.coding)
+    if not any(mask.grid.same_as(v.grid) for v in study.volumes.values()):
+        raise off_grid(series.segmentation, mask.grid, study.reference.grid, "its images")
+    newer = (study.coding, mask.coding) == ("brats2023", "brats2024")  # the same naming, and the mask tells which
+    return replace(study, segmentation=mask, coding=mask.coding if newer else study.coding)
+
+
+def series_of(source: Source) -> Series:
+    """What the source's files are; no pixel is read. Raises InputError for paths that are absent or given twice."""
+    if isinstance(source, Mapping):
+        return _assigned({Modality(m): Path(p) for m, p in source.items()})
+    if isinstance(source, (str, Path)):
+        path = Path(source)
+        if not path.is_file():
+            return find_series(path)
+        source = [path]
+    paths = [Path(p) for p in source]
+    _refuse_twice({str(i): p for i, p in enumerate(paths)})
+    series = sort_series(paths)
+    if series.unknown:
+        raise InputError(
+            f"The name of {series.unknown[0]} does not tell which series it is. Name it {NAMES_KNOWN}, "
+            "or assign it by hand."
+        )
+    return series
+
+
+def read_volumes(files: Mapping[Modality, Path]) -> dict[Modality, Volume]:
+    """Read the series at once. Raises what went wrong; when it is several things, all of them in one InputError."""
+    with ThreadPoolExecutor(max_workers=max(len(files), 1)) as pool:
+        waiting: dict[Modality, Future[Volume]] = {m: pool.submit(read_volume, p, m) for m, p in files.items()}
+    errors = [e for f in waiting.values() if isinstance(e := f.exception(), BrainsegError)]
+    if len(errors) > 1:
+        raise InputError(" ".join(str(e) for e in errors)) from errors[0]
+    return {m: f.result() for m, f in waiting.items()}
+
+
+def read_volume(path: Path, modality: Modality) -> Volume:
+    """One series. Raises InputError naming the file, the cause and the remedy."""
+    image = read_image(path)
+    return Volume(
+        data=image.data,
+        grid=Grid(image.data.shape, image.affine),
+        modality=modality,
+        path=path,
+        sha256=content_hash(image.data, image.affine),
+        header=image.header,
+    )
+
+
+def _assigned(files: Mapping[Modality, Path]) -> Series:
+    _refuse_twice({m.title: p for m, p in files.items()})
+    if not files:
+        raise InputError("No file was given. Assign at least one series.")
+    ordered = {m: files[m] for m in Modality if m in files}
+    named = sort_series(list(ordered.values()))
+    return replace(named, files=ordered, segmentation=None, ambiguous={}, unknown=(), problems=[])
+
+
+def _refuse_twice(files: Mapping[str, Path]) -> None:
+    seen: dict[tuple[int, int], tuple[str, Path]] = {}
+    for what, path in files.items():
+        try:
+            status = path.stat()
+        except OSError as e:
+            raise unreadable(path, e) from e
+        key = (status.st_dev, status.st_ino)
+        if key in seen and status.st_ino:
+            other, first = seen[key]
+            told = f" for {other} and for {what}" if not what.isdigit() else ""
+            same = "" if path == first else f" ({first} is the same file)"
+            raise InputError(f"{path} was given twice{told}{same}. Give each series its own file.")
+        seen[key] = (what, path)

@@ -1,0 +1,82 @@
+"""Phantoms as files: a study folder named and coded as in BraTS 2023, whole or not there."""
+
+from __future__ import annotations
+
+import shutil
+import tempfile
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+import numpy as np
+
+from brainseg_engine import __version__, paths
+from brainseg_engine.errors import OutputError
+from brainseg_engine.io import find_series, save_segmentation
+from brainseg_engine.io.nifti import encode
+from brainseg_engine.study import Modality, Study
+
+ENDINGS: Mapping[Modality, str] = {
+    Modality.T1: "t1n",
+    Modality.T1CE: "t1c",
+    Modality.T2: "t2w",
+    Modality.FLAIR: "t2f",
+}
+MIB = 2**20
+STUDY_BYTES = 12 * MIB
+"""Room that a full-size phantom needs on disk, and some more."""
+
+
+def write_study(study: Study, folder: Path, *, overwrite: bool = False) -> Path:
+    """Write ``<folder>/<id>/<id>-t1n.nii.gz`` … ``-seg.nii.gz`` (int16 images; seg 1/2/3); returns ``<folder>/<id>``.
+
+    That folder appears as a whole: it is made under another name and renamed. Raises OutputError when it is there
+    already and ``overwrite`` is not set, or when nothing can be written.
+    """
+    target = folder / study.id
+    if target.exists() and not overwrite:
+        raise OutputError(f"{target} is there already. Choose another folder, or add --overwrite to replace it.")
+    paths.check_writable(folder)
+    part = Path(tempfile.mkdtemp(prefix=f".part-{study.id}-", dir=folder))
+    try:
+        part.chmod(0o755)
+        for modality, volume in study.volumes.items():
+            whole = np.asarray(volume.data, dtype=np.int16)
+            with paths.atomic(part / f"{study.id}-{ENDINGS[modality]}.nii.gz") as file:
+                file.write_bytes(encode(whole, volume.grid, volume.header, compress=True))
+        if study.segmentation is not None:
+            save_segmentation(study.segmentation, part / f"{study.id}-seg.nii.gz", coding="brats2023")
+        _replace(part, target)
+    finally:
+        shutil.rmtree(part, ignore_errors=True)
+    return target
+
+
+def cached(name: str, make: Callable[[], Study]) -> Path:
+    """The folder of a study in the user's folder, made when it is not there. Another version makes its own."""
+    samples = paths.home() / "samples" / __version__
+    if not _complete(samples / name):
+        study = make()
+        if not _complete(samples / name):  # another process may have been faster
+            write_study(study, samples, overwrite=True)
+    return samples / name
+
+
+def _complete(folder: Path) -> bool:
+    if not folder.is_dir():
+        return False
+    series = find_series(folder)
+    return set(series.files) == set(ENDINGS) and series.segmentation is not None
+
+
+def _replace(part: Path, target: Path) -> None:
+    """Put the folder ``part`` in the place of ``target``; what lay there is removed when the new one is in place."""
+    try:
+        if target.exists():
+            old = Path(tempfile.mkdtemp(prefix=".old-", dir=target.parent))
+            target.replace(old / target.name)
+            part.replace(target)
+            shutil.rmtree(old, ignore_errors=True)
+        else:
+            part.replace(target)
+    except OSError as e:
+        raise OutputError(f"Cannot write {target}: {e.strerror or e}. Choose another folder.") from e

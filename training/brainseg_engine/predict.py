@@ -1,0 +1,131 @@
+"""Study → Prediction. The heavy part is paid once in :class:`Predictor`; ``predict`` is repeatable and can be cancelled."""
+
+from __future__ import annotations
+
+import hashlib
+import itertools
+import time
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+import torch
+
+from brainseg_engine import checkpoint, nets, tiles
+from brainseg_engine import device as devices
+from brainseg_engine.errors import Cancelled, DeviceError
+from brainseg_engine.events import CancelCheck, Progress, ProgressCallback, never, silent
+from brainseg_engine.postprocess import to_labels
+from brainseg_engine.preprocess import preprocess
+from brainseg_engine.recipe import Recipe
+from brainseg_engine.study import Prediction, Segmentation, Study
+
+_FLIPS = [axes for n in range(4) for axes in itertools.combinations((1, 2, 3), n)]
+
+
+class Predictor:
+    """A model, loaded and ready.
+
+    ``tta`` averages over the 8 mirror images (8 times the work). ``threads`` limits the CPU threads of this process.
+    Raises CheckpointError, DeviceError.
+    """
+
+    def __init__(
+        self, model: Path | str, device: str = "auto", *, tta: bool = False, threads: int | None = None
+    ) -> None:
+        devices.keep_heap()
+        if threads:
+            torch.set_num_threads(threads)
+        from brainseg_engine.models import find
+
+        self.device = devices.choose(device)
+        self.tta = tta
+        path = find(model)
+        loaded = checkpoint.load(path)
+        self.sha256 = hashlib.sha256(path.read_bytes()).hexdigest()
+        self.card, self.recipe = loaded.card, loaded.recipe
+        self._net = place(loaded.network(), self.device)
+
+    def predict(
+        self,
+        study: Study,
+        *,
+        progress: ProgressCallback = silent,
+        cancelled: CancelCheck = never,
+        probabilities: bool = False,
+    ) -> Prediction:
+        """Labels on the grid of the study's reference series.
+
+        Raises InputError or GeometryError when the study does not fit the model, DeviceError when memory runs out,
+        Cancelled when ``cancelled()`` says so between two tiles.
+        """
+        try:
+            found, seconds = infer(self._net, study, self.recipe, self.device, self.tta, progress, cancelled)
+        except torch.OutOfMemoryError as e:
+            raise DeviceError(
+                f"The memory of {devices.describe(self.device)} does not suffice for '{study.id}'. Close other programs, or "
+                "use the device 'cpu'."
+            ) from e
+        began = time.perf_counter()
+        regions = self.recipe.output.regions
+        grid = study.reference.grid
+        labels = to_labels(found, regions, self.recipe.postprocess, grid.voxel_ml)
+        kept = {r: p.half().cpu().numpy() for r, p in zip(regions, found, strict=True)} if probabilities else None
+        seconds = {**seconds, "postprocess": time.perf_counter() - began}
+        progress(Progress("done", 1.0))
+        made_by = f"{self.card.name} {self.card.version}"
+        own = study.segmentation.coding if study.segmentation else study.coding
+        segmentation = Segmentation(labels, grid, own or "brats2023", made_by, regions)
+        return Prediction(
+            study.id, segmentation, self.card.name, self.card.version, devices.describe(self.device), seconds, kept
+        )
+
+
+def place(net: torch.nn.Module, where: str) -> torch.nn.Module:
+    """Put a network onto its device, in evaluation mode."""
+    return net.to(where).eval()
+
+
+@torch.inference_mode()
+def infer(
+    net: Callable[[torch.Tensor], torch.Tensor],
+    study: Study,
+    recipe: Recipe,
+    where: str,
+    tta: bool = False,
+    progress: ProgressCallback = silent,
+    cancelled: CancelCheck = never,
+) -> tuple[torch.Tensor, Mapping[str, float]]:
+    """Region probabilities (K, X, Y, Z) on the reference's grid, and stage → seconds."""
+    began = time.perf_counter()
+    progress(Progress("preparing", 0.0))
+    image, inverse = preprocess(study, recipe, nets.divisor(recipe))
+    image = image.to(where)
+    prepared = time.perf_counter()
+    divisor = nets.divisor(recipe)
+    tile, places = tiles.plan(image.shape[1:], recipe.window.largest, recipe.window.overlap, divisor)
+    flips = _FLIPS if tta else _FLIPS[:1]
+    done, total = 0, len(places) * len(flips)
+
+    def between() -> None:
+        nonlocal done
+        if cancelled():
+            raise Cancelled
+        progress(Progress("segmenting", 0.1 + 0.8 * done / total))
+        done += 1
+
+    k = len(recipe.output.regions)
+    found = torch.zeros((k, *image.shape[1:]), device=where)
+    for axes in flips:
+        found += tiles.run(net, image.flip(axes), tile, places, k, between).flip(axes)
+    found /= len(flips)
+    if cancelled():
+        raise Cancelled
+    segmented = time.perf_counter()
+    progress(Progress("restoring the grid", 0.92))
+    found = inverse.probabilities(found)
+    seconds = {
+        "preprocess": prepared - began,
+        "network": segmented - prepared,
+        "restore": time.perf_counter() - segmented,
+    }
+    return found, seconds

@@ -1,0 +1,100 @@
+"""Moving arrays between grids that share their axes: reorientation, and separable linear or nearest resampling."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import torch
+from nibabel.orientations import apply_orientation, axcodes2ornt, inv_ornt_aff, io_orientation, ornt_transform
+from numpy.typing import NDArray
+
+from brainseg_engine.geometry import Grid, Shape3
+
+Array = NDArray[Any]
+
+
+def to_ras(grid: Grid) -> tuple[NDArray[np.float64], Grid]:
+    """The orientation transform that brings the grid's axes nearest to R, A, S, and the grid after it."""
+    transform = ornt_transform(io_orientation(grid.affine), axcodes2ornt("RAS"))
+    shape = tuple(int(grid.shape[int(np.flatnonzero(transform[:, 0] == new)[0])]) for new in range(3))
+    return transform, Grid(shape, grid.affine @ inv_ornt_aff(transform, grid.shape))  # type: ignore[arg-type]
+
+
+def reorient(array: Array, transform: NDArray[np.float64]) -> Array:
+    """Apply an orientation transform to (X, Y, Z); a view."""
+    return apply_orientation(array, transform)  # type: ignore[no-any-return]
+
+
+def invert_orientation(transform: NDArray[np.float64]) -> NDArray[np.float64]:
+    """The transform that undoes ``transform``."""
+    inverse = np.empty_like(transform)
+    for old, (new, flip) in enumerate(transform):
+        inverse[int(new)] = (old, flip)
+    return inverse
+
+
+def with_spacing(grid: Grid, spacing_mm: float) -> Grid:
+    """The grid with the same axes and centre and isotropic voxels; the same grid when it is within 1 % already."""
+    spacing = np.array(grid.spacing)
+    if np.all(np.abs(spacing / spacing_mm - 1) < 0.01):
+        return grid
+    shape = np.maximum(1, np.round(np.array(grid.shape) * spacing / spacing_mm)).astype(int)
+    affine = grid.affine.copy()
+    affine[:3, :3] *= spacing_mm / spacing
+    centre = grid.to_world((np.array(grid.shape) - 1) / 2)
+    affine[:3, 3] = centre - affine[:3, :3] @ ((shape - 1) / 2)
+    return Grid((int(shape[0]), int(shape[1]), int(shape[2])), affine)
+
+
+def linear(array: torch.Tensor, source: Grid, target: Grid) -> torch.Tensor:
+    """(C, X, Y, Z) float on ``source`` → on ``target`` (same axis directions), by separable triangle kernels.
+
+    Down-sampling widens the kernel by the factor, so that it averages instead of skipping voxels. Outside the source the
+    nearest voxel counts.
+    """
+    for axis in range(3):
+        matrix = _weights(source, target, axis)
+        if matrix is not None:
+            array = torch.tensordot(array, matrix.to(array), dims=([axis + 1], [1])).movedim(-1, axis + 1)
+    return array.contiguous()
+
+
+def nearest(array: Array, source: Grid, target: Grid) -> Array:
+    """(X, Y, Z) labels on ``source`` → on ``target`` (same axis directions), nearest voxel."""
+    for axis in range(3):
+        position = np.clip(np.round(_positions(source, target, axis)).astype(int), 0, source.shape[axis] - 1)
+        array = np.take(array, position, axis=axis)
+    return array
+
+
+def _positions(source: Grid, target: Grid, axis: int) -> NDArray[np.float64]:
+    """Source indices along ``axis`` of the target's voxel centres."""
+    start = source.to_index(target.to_world((0, 0, 0)))[axis]
+    return start + np.arange(target.shape[axis]) * (target.spacing[axis] / source.spacing[axis])  # type: ignore[no-any-return]
+
+
+def _weights(source: Grid, target: Grid, axis: int) -> torch.Tensor | None:
+    """(n_target, n_source) interpolation matrix, or None when nothing moves."""
+    position = _positions(source, target, axis)
+    n = source.shape[axis]
+    if target.shape[axis] == n and np.allclose(position, np.arange(n), atol=1e-3):
+        return None
+    width = max(1.0, target.spacing[axis] / source.spacing[axis])
+    position = np.clip(position, 0, n - 1)
+    weights = np.maximum(0.0, 1.0 - np.abs(position[:, None] - np.arange(n)[None]) / width)
+    return torch.from_numpy(weights / weights.sum(axis=1, keepdims=True))
+
+
+def crop_or_pad(array: torch.Tensor, start: Shape3, shape: Shape3) -> torch.Tensor:
+    """(C, X, Y, Z) → (C, *shape), beginning at ``start``, which may be negative; what lies outside is 0."""
+    out = array.new_zeros((array.shape[0], *shape))
+    source, target = [slice(None)], [slice(None)]
+    for s, n, size in zip(start, shape, array.shape[1:], strict=True):
+        low, high = max(0, s), min(size, s + n)
+        if low >= high:
+            return out
+        source.append(slice(low, high))
+        target.append(slice(low - s, high - s))
+    out[tuple(target)] = array[tuple(source)]
+    return out

@@ -1,0 +1,256 @@
+"""The inference worker: ``python -m brainseg_engine.worker``.
+
+One process that keeps one model warm. Commands come as JSON lines on stdin, events (:mod:`brainseg_engine.events`) go out
+as JSON lines on stdout, arrays lie in shared memory that the other side owns (:mod:`brainseg_engine.sharing`).
+
+Commands
+    ``{"do": "warm", "job": ID, "model": PATH, "device": NAME, "tta": BOOL}`` load torch and the model.
+    ``{"do": "predict", "job": ID, "model": …, "device": …, "tta": …, "study": …, "labels": ARRAY, "probabilities": ARRAY?}``
+    segment the study (:func:`study_to_wire`) and write the canonical labels into ``labels`` (uint8, the reference
+    series' shape) and, where given, the regions' probabilities into ``probabilities`` (float16, (3, X, Y, Z): WT, TC, ET).
+    ``{"do": "cancel", "job": ID}`` stop that job at its next check. ``{"do": "quit"}``, or the end of stdin: exit now.
+
+Every ``warm`` and ``predict`` is answered by one ``Finished`` or one ``Failed``, ``Progress`` records before it. Jobs run
+one after the other, in the order in which they came. The process may be killed at any time: it owns nothing.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import queue
+import sys
+import threading
+import time
+import traceback
+from collections.abc import Callable, Mapping
+from contextlib import ExitStack
+from pathlib import Path
+from typing import IO, Any, Protocol
+
+import numpy as np
+
+from brainseg_engine.errors import BrainsegError, Cancelled
+from brainseg_engine.events import CancelCheck, Event, Failed, Finished, Progress, ProgressCallback
+from brainseg_engine.geometry import Grid
+from brainseg_engine.labels import Region
+from brainseg_engine.sharing import ArraySpec, SharedArray
+from brainseg_engine.study import Modality, Prediction, Study, Volume
+
+_log = logging.getLogger(__name__)
+NICENESS = 10
+
+
+class Predicts(Protocol):
+    """What the worker needs of a predictor."""
+
+    def predict(
+        self, study: Study, *, progress: ProgressCallback = ..., cancelled: CancelCheck = ..., probabilities: bool = ...
+    ) -> Prediction:
+        """Segment the study."""
+
+
+MakePredictor = Callable[[Path, str, bool], Predicts]
+"""(checkpoint, device, tta) → a predictor; the heavy part."""
+
+
+def study_to_wire(study: Study, arrays: Mapping[Modality, ArraySpec]) -> dict[str, Any]:
+    """The study as a JSON object; the voxels of each modality lie in ``arrays``."""
+    return {
+        "id": study.id,
+        "coding": study.coding,
+        "volumes": [
+            {
+                "modality": m.value,
+                "array": arrays[m].to_dict(),
+                "affine": v.grid.affine.tolist(),
+                "path": str(v.path) if v.path else None,
+                "sha256": v.sha256,
+            }
+            for m, v in study.volumes.items()
+        ],
+    }
+
+
+def study_from_wire(fields: Mapping[str, Any], stack: ExitStack) -> Study:
+    """The study of that JSON object; its arrays live as long as ``stack``."""
+    volumes = {}
+    for f in fields["volumes"]:
+        data = stack.enter_context(SharedArray.attach(ArraySpec.from_dict(f["array"]))).array
+        modality = Modality(f["modality"])
+        grid = Grid(data.shape, np.array(f["affine"]))
+        volumes[modality] = Volume(data, grid, modality, Path(f["path"]) if f["path"] else None, f["sha256"])
+    return Study(fields["id"], volumes, coding=fields["coding"])
+
+
+class Worker:
+    """Runs commands one after the other; ``emit`` takes the events. At most one predictor is kept."""
+
+    def __init__(self, emit: Callable[[Event], None], make: MakePredictor) -> None:
+        self._emit = emit
+        self._make = make
+        self._key: tuple[object, ...] = ()
+        self._predictor: Predicts | None = None
+        self._cancelled: set[str] = set()
+
+    def cancel(self, job: str) -> None:
+        """Ask that job to stop (called from another thread)."""
+        self._cancelled.add(job)
+
+    def run(self, command: Mapping[str, Any]) -> None:
+        """Run one ``warm`` or ``predict`` command to its end; never raises."""
+        job = str(command.get("job", ""))
+        try:
+            result = self._predict(job, command) if command.get("do") == "predict" else self._warm(command)
+        except Cancelled as e:
+            self._emit(Failed(job, str(e), cancelled=True))
+        except BrainsegError as e:
+            self._emit(Failed(job, str(e), traceback.format_exc()))
+        except Exception as e:  # whatever a library raised: the window has to hear of it in words
+            _log.exception("job %s failed", job)
+            self._emit(Failed(job, sentence(e), traceback.format_exc()))
+        else:
+            self._emit(Finished(job, result))
+        finally:
+            self._cancelled.discard(job)
+
+    def _warm(self, command: Mapping[str, Any]) -> dict[str, Any]:
+        started = time.perf_counter()
+        model, device, tta = Path(command["model"]), str(command["device"]), bool(command["tta"])
+        key = (model, model.stat().st_mtime_ns if model.exists() else 0, device, tta)
+        if key != self._key or self._predictor is None:
+            self._key, self._predictor = (), None  # free the old one first: two may not fit
+            self._predictor = self._make(model, device, tta)
+            self._key = key
+        return {"seconds": {"model": time.perf_counter() - started}}
+
+    def _predict(self, job: str, command: Mapping[str, Any]) -> dict[str, Any]:
+        def cancelled() -> bool:
+            return job in self._cancelled
+
+        self._emit(Progress("loading the model", 0.0))
+        seconds = self._warm(command)["seconds"]
+        if self._predictor is None or cancelled():
+            raise Cancelled
+        wanted = command.get("probabilities")
+        with ExitStack() as stack:
+            study = study_from_wire(command["study"], stack)
+            prediction = self._predictor.predict(
+                study, progress=self._emit, cancelled=cancelled, probabilities=wanted is not None
+            )
+            if cancelled():
+                raise Cancelled
+            _fill(ArraySpec.from_dict(command["labels"]), prediction.segmentation.labels)
+            if wanted is not None and prediction.probabilities is not None:
+                stacked = np.stack([prediction.probabilities[r] for r in Region])
+                _fill(ArraySpec.from_dict(wanted), stacked)
+            del study
+        s = prediction.segmentation
+        return {
+            "study_id": prediction.study_id,
+            "model": prediction.model,
+            "model_version": prediction.model_version,
+            "device": prediction.device,
+            "seconds": {**seconds, **prediction.seconds},
+            "coding": s.coding,
+            "made_by": s.made_by,
+            "regions": [r.value for r in s.regions],
+        }
+
+
+def sentence(error: Exception) -> str:
+    """An unexpected error in words for the user."""
+    name = type(error).__name__
+    if isinstance(error, MemoryError) or "OutOfMemory" in name or "out of memory" in str(error).lower():
+        return "There was not enough memory for this study. Close other programs or use the device 'cpu', then try again."
+    return f"The segmentation failed unexpectedly ({name}: {error}). Nothing was changed; the log has the details."
+
+
+def serve(make: MakePredictor, commands: IO[bytes], emit: Callable[[Event], None]) -> None:
+    """Run commands until ``quit`` or the end of ``commands``; then leave the process at once."""
+    worker = Worker(emit, make)
+    waiting: queue.Queue[dict[str, Any]] = queue.Queue()
+
+    def listen() -> None:
+        for line in commands:
+            try:
+                command = json.loads(line)
+                what = command["do"]
+            except (ValueError, KeyError, TypeError):
+                _log.error("not a command: %r", line[:200])
+                continue
+            if what == "quit":
+                break
+            if what == "cancel":
+                worker.cancel(str(command.get("job", "")))
+            else:
+                waiting.put(command)
+        os._exit(0)  # the window has gone: a pass in mid-flight is nobody's
+
+    threading.Thread(target=listen, name="commands", daemon=True).start()
+    threading.Thread(target=_watch_parent, name="parent", daemon=True).start()
+    while True:
+        worker.run(waiting.get())
+
+
+def main(make: MakePredictor | None = None) -> None:
+    """Entry of the process; ``make`` replaces the real predictor (tests)."""
+    emit = _own_stdout()
+    logging.basicConfig(stream=sys.stderr, level=logging.WARNING)
+    _step_back()
+    serve(make or _predictor, sys.stdin.buffer, emit)
+
+
+def _predictor(model: Path, device: str, tta: bool) -> Predicts:
+    from brainseg_engine.device import cores, keep_heap
+
+    keep_heap()
+    from brainseg_engine.predict import Predictor
+
+    return Predictor(model, device=device, tta=tta, threads=max(1, cores() - 1))
+
+
+def _own_stdout() -> Callable[[Event], None]:
+    """Keep the real stdout for events alone: whatever a library prints from here on goes to stderr."""
+    channel = os.fdopen(os.dup(1), "w", encoding="utf-8", newline="\n")
+    os.dup2(2, 1)
+    lock = threading.Lock()
+
+    def emit(event: Event) -> None:
+        try:
+            with lock:
+                channel.write(event.to_json() + "\n")
+                channel.flush()
+        except OSError:  # nobody listens any more
+            os._exit(0)
+
+    return emit
+
+
+def _step_back() -> None:
+    """Lower priority than the window's."""
+    if hasattr(os, "nice"):
+        os.nice(NICENESS)
+        return
+    import psutil
+
+    psutil.Process().nice(psutil.BELOW_NORMAL_PRIORITY_CLASS)
+
+
+def _watch_parent() -> None:
+    """Leave when the parent has gone, even if something else kept its end of the pipe open (POSIX)."""
+    parent = os.getppid()
+    while os.name == "posix" and os.getppid() == parent:
+        time.sleep(1.0)
+    if os.name == "posix":
+        os._exit(0)
+
+
+def _fill(spec: ArraySpec, values: np.ndarray[Any, Any]) -> None:
+    with SharedArray.attach(spec) as shared:
+        np.copyto(shared.array, values, casting="same_kind")
+
+
+if __name__ == "__main__":
+    main()
