@@ -399,4 +399,3 @@ def _obituary(code: int) -> str:
     else:
         why = f"it ended with code {code}. Try again; the log has the details."
     return f"The segmentation process stopped: {why} Your study and its labels are unchanged."
-

@@ -174,10 +174,23 @@ class Session:
         self.measures_changed.emit()
         self.dirty = segmentation is not None and saved is None
 
-    def reassign(self, study: OpenStudy, segmentation: Segmentation | None) -> None:
+    def reassign(self, study: OpenStudy) -> None:
         """The open study's series were re-assigned; the segmentation, the measures and what was saved stay."""
-        self._study, self._segmentation = study, segmentation
+        self._study = study
         self.study_changed.emit()
+
+    def clear(self) -> None:
+        """The open study has no segmentation any more."""
+        self._segmentation, self._measures, self._saved = None, None, None
+        self.segmentation_changed.emit()
+        self.measures_changed.emit()
+        self.dirty = False
+
+    def close(self) -> None:
+        """No study is open any more."""
+        self._study = None
+        self.study_changed.emit()
+        self.clear()
 
     def deliver(self, segmentation: Segmentation, *, saved: int | None = None) -> None:
         """A segmentation of the open study: a model's, or one from a file, whose checksum is ``saved`` then."""

@@ -15,11 +15,13 @@ from napari_brainseg.display.canvas import (
     Plane,
     apply_window,
     cursor_point,
+    plane_of,
     set_3d,
     set_plane,
     values_at_cursor,
 )
 from napari_brainseg.display.layers import (
+    PARKED,
     apply_region_view,
     image_layers,
     labels_layers,
@@ -73,6 +75,7 @@ class Tools:
         self._viewer = viewer
         self._segmentation = segmentation or (lambda: next(iter(labels_layers(viewer)), None))
         self._on_values = on_values
+        self._flat: tuple[Plane, tuple[float, ...], Any, float] | None = None
         self._pointed = False  # until the mouse has moved over the canvas, napari's cursor is nowhere in particular
         self._actions: dict[str, Callable[[], None]] = {
             "A": lambda: self.show_plane(Plane.AXIAL),
@@ -113,8 +116,18 @@ class Tools:
         set_plane(self._viewer, plane, at=cursor_point(self._viewer) if over else None)
 
     def toggle_3d(self) -> None:
-        """To 3D, or back to the slices."""
-        set_3d(self._viewer, self._viewer.dims.ndisplay != 3)
+        """To 3D, or back to the plane, slice and zoom that one came from."""
+        camera = self._viewer.scene.camera
+        if self._viewer.dims.ndisplay == 2:
+            self._flat = (plane_of(self._viewer) or Plane.AXIAL, self._viewer.dims.point, camera.center, camera.zoom)
+            set_3d(self._viewer)
+        elif self._flat is None:
+            set_3d(self._viewer, False)
+        else:
+            plane, point, centre, zoom = self._flat
+            set_plane(self._viewer, plane)
+            self._viewer.dims.point = point
+            camera.center, camera.zoom = centre, zoom
 
     def step_modality(self, step: int) -> None:
         """Show the next (1) or previous (-1) modality instead of the one shown. In 3D, where images hide, nothing."""
@@ -130,13 +143,11 @@ class Tools:
     def toggle_overlay(self) -> None:
         """Hide the segmentation (its surfaces in 3D), or show it."""
         layer = self._segmentation()
-        if layer is None:
-            return
-        if self._viewer.dims.ndisplay == 3:
-            view = region_view(layer)
-            apply_region_view(layer, view.with_visible(not view.visible))
-        else:
-            layer.visible = not layer.visible
+        if layer is not None:
+            shown = region_view(layer).visible if PARKED in layer.metadata else layer.visible
+            apply_region_view(layer, region_view(layer).with_visible(not shown))
+            if PARKED not in layer.metadata:
+                layer.visible = not shown  # also where the eye button had it otherwise than the view
 
     def toggle_outline(self) -> None:
         """Outlines, or filled areas."""
@@ -192,7 +203,7 @@ class Tools:
             while event.type == "mouse_move":
                 right, down = event.pos[0] - start[0], event.pos[1] - start[1]
                 new = max(width * (1 + right * _WINDOW_PER_PIXEL), width * 0.02)
-                middle = level + down * _WINDOW_PER_PIXEL * width  # as on a workstation: down is brighter numbers, darker
+                middle = level + down * _WINDOW_PER_PIXEL * width  # upwards: a lower level, a brighter image
                 _set_limits(layer, middle - new / 2, middle + new / 2)
                 yield
         finally:

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from brainseg_engine.geometry import Grid
-from brainseg_engine.labels import Label, LabelArray, Region
+from brainseg_engine.labels import Label, LabelArray, Mask, Region
 from brainseg_engine.metrics import dice
 from brainseg_engine.morphology import components
 from brainseg_engine.study import Segmentation, Study
@@ -46,9 +46,9 @@ def measure(
             if not _NEEDS.get(item, frozenset()) <= set(measured):
                 items[item] = ItemStats()
                 continue
-            mask = _mask(inside, members)
+            mask = members_mask(inside, members)
             known = truth is not None and _NEEDS.get(item, frozenset()) <= set(truth.regions)
-            agreement = dice(mask, _mask(reference, members)) if known and reference is not None else None
+            agreement = dice(mask, members_mask(reference, members)) if known and reference is not None else None
             items[item] = ItemStats(int(np.count_nonzero(mask)) * grid.voxel_ml, components(mask)[1], agreement)
     return Measures(items, checksum(labels))
 
@@ -65,7 +65,8 @@ def report(study: Study, segmentation: Segmentation, edited: bool, notes: Mappin
     }
 
 
-def _mask(labels: LabelArray, members: frozenset[Label]) -> np.ndarray[Any, np.dtype[np.bool_]]:
+def members_mask(labels: LabelArray, members: frozenset[Label]) -> Mask:
+    """Boolean mask (same shape) of the voxels whose label is one of ``members``."""
     lookup = np.zeros(256, dtype=np.bool_)
     lookup[[int(m) for m in members]] = True
     return lookup[labels]

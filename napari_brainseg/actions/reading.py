@@ -33,7 +33,7 @@ class Opened:
 
 def checksum(labels: LabelArray) -> int:
     """A number that tells whether labels are the same."""
-    return zlib.crc32(np.ascontiguousarray(labels))
+    return zlib.crc32(np.ascontiguousarray(labels).data)
 
 
 def read(source: Source, coding: str | None = None) -> Opened:

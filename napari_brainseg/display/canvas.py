@@ -87,11 +87,15 @@ def set_3d(viewer: ViewerModel, on: bool = True) -> None:
     viewer.dims.ndisplay = 3 if on else 2
 
 
-def face_the_patient(viewer: ViewerModel) -> None:
+def face_the_patient(viewer: ViewerModel, low: ArrayLike, high: ArrayLike) -> None:
     """Turn the 3D camera so that the patient is seen from the front, slightly from above and from the right; superior
-    is up and the patient's right on the viewer's left.
+    is up and the patient's right on the viewer's left. The box from ``low`` to ``high`` (world mm) fills the canvas.
     """
-    viewer.scene.camera.set_view_direction((0.30, 1.0, 0.45), (-1.0, 0.0, 0.0))
+    camera = viewer.scene.camera
+    camera.set_view_direction((0.30, 1.0, 0.45), (-1.0, 0.0, 0.0))
+    middle = (np.asarray(low, dtype=np.float64) + np.asarray(high, dtype=np.float64)) / 2
+    camera.center = (float(middle[0]), float(middle[1]), float(middle[2]))
+    camera.zoom = 1.25 * min(_canvas_size(viewer)) / float(np.linalg.norm(np.asarray(high) - np.asarray(low)))
 
 
 def go_to(viewer: ViewerModel, ras_point: ArrayLike) -> None:

@@ -1,40 +1,84 @@
-"""Studies and segmentations as napari layers. The only place that knows both axis conventions.
-
-World coordinates of the viewer are (I, P, L) in millimetres, each growing towards inferior, posterior and left: minus
-(z, y, x) of the RAS millimetres of :class:`~brainseg_engine.geometry.Grid`. With napari's default camera axial, coronal
-and sagittal slices are then in radiological convention and 3D is not mirrored.
-
-Arrays are transposed to that axis order as views; flips are in the layer's affine, the voxel sides in its scale. An
-oblique grid is shown straightened about its centre (napari paints into the wrong slice otherwise), and its true affine
-stays in the layer's :class:`LayerInfo` for saving.
-"""
+"""Studies and segmentations as napari layers, and back. The axes are those of :mod:`napari_brainseg.display.axes`."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import NDArray
 
-from brainseg_engine.errors import BrainsegError
+from brainseg_engine.errors import InputError
 from brainseg_engine.geometry import Affine, Grid
 from brainseg_engine.labels import LabelArray, Region
 from brainseg_engine.study import Modality, Segmentation, Study, Volume
-from napari_brainseg.display.regions import RegionView, label_styles, outline_of
+from napari_brainseg.display.axes import (
+    AXIS_LABELS,
+    axis_order,
+    display_affine,
+    placement,
+    ras_to_world,
+    to_display,
+    voxel_to_world,
+    world_to_ras,
+    world_to_voxel,
+)
+from napari_brainseg.display.history import announce_edits, apply_edit, in_stroke
+from napari_brainseg.display.overlay import PARKED, VIEW, apply_region_view, colormap_of, region_view
+from napari_brainseg.display.regions import ItemView, RegionView, Scheme
 from napari_brainseg.display.windows import brain_window, full_range
 
 if TYPE_CHECKING:
     from napari.components import ViewerModel
     from napari.layers import Image, Labels, Layer
 
-AXIS_LABELS = ("inferior", "posterior", "left")
-"""Names of the world axes: the direction in which each grows."""
+__all__ = [
+    "AXIS_LABELS",
+    "INFO",
+    "PARKED",
+    "VIEW",
+    "ItemView",
+    "LayerInfo",
+    "LayerTuple",
+    "RegionView",
+    "Scheme",
+    "add_segmentation",
+    "add_study",
+    "announce_edits",
+    "apply_region_view",
+    "axis_order",
+    "colormap_of",
+    "display_affine",
+    "image_layers",
+    "image_tuple",
+    "image_tuples",
+    "in_stroke",
+    "labels_layers",
+    "labels_of",
+    "labels_tuple",
+    "layer_info",
+    "layer_modality",
+    "layer_study_id",
+    "placement",
+    "plain_tuple",
+    "ras_to_world",
+    "region_view",
+    "segmentation_from_tuple",
+    "segmentation_of",
+    "set_labels",
+    "set_segmentation",
+    "study_of",
+    "study_tuples",
+    "to_display",
+    "voxel_to_world",
+    "world_to_ras",
+    "world_to_voxel",
+]
 
 INFO = "brainseg"
 """Key of the :class:`LayerInfo` in a layer's metadata."""
 
-_VIEW = "brainseg_view"
 _FIRST_SHOWN = (Modality.T1CE, Modality.FLAIR, Modality.T2, Modality.T1)
 
 LayerTuple = tuple[NDArray[Any], dict[str, Any], str]
@@ -57,97 +101,54 @@ class LayerInfo:
     reference: Volume | None = None
 
 
-# --- axes ---------------------------------------------------------------------------------------------------------
-
-
-def ras_to_world(points: ArrayLike) -> NDArray[np.float64]:
-    """RAS mm (..., 3) as (x, y, z) → world mm (..., 3) as (I, P, L)."""
-    return -np.asarray(points, dtype=np.float64)[..., ::-1]
-
-
-def world_to_ras(points: ArrayLike) -> NDArray[np.float64]:
-    """World mm (..., 3) as (I, P, L) → RAS mm (..., 3) as (x, y, z)."""
-    return -np.asarray(points, dtype=np.float64)[..., ::-1]
-
-
-def axis_order(affine: Affine) -> tuple[int, int, int]:
-    """The file axes that run closest to I–S, P–A and L–R, in that order: the transposition of an array for display."""
-    from nibabel.orientations import io_orientation
-
-    towards = io_orientation(affine)[:, 0].astype(int).tolist()
-    return towards.index(2), towards.index(1), towards.index(0)
-
-
-def to_display(data: NDArray[Any], affine: Affine) -> tuple[NDArray[Any], Affine]:
-    """An array (X, Y, Z) in file order with its RAS affine → (view in I, P, L order, 4×4 affine index → world).
-
-    The affine is diagonal: exact for a straight grid, straightened about the grid's centre for an oblique one.
-    """
-    order = axis_order(affine)
-    return np.transpose(data, order), display_affine(Grid(data.shape, affine))
-
-
-def display_affine(grid: Grid) -> Affine:
-    """The 4×4 diagonal affine from indices of the transposed array to world mm."""
-    order = axis_order(grid.affine)
-    linear = ras_to_world(grid.affine[:3, :3].T).T[:, list(order)]  # columns: the transposed axes, in world mm
-    sides = np.sqrt((linear**2).sum(axis=0)) * np.sign(np.diag(linear))
-    centre = (np.array(grid.shape) - 1) / 2
-    out = np.eye(4)
-    out[:3, :3] = np.diag(sides)
-    out[:3, 3] = ras_to_world(grid.to_world(centre)) - sides * centre[list(order)]
-    return out
-
-
-def voxel_to_world(grid: Grid, index: ArrayLike) -> NDArray[np.float64]:
-    """Voxel indices (..., 3) in file order → the world mm where they are shown (straightened, for an oblique grid)."""
-    affine = display_affine(grid)
-    shown = np.asarray(index, dtype=np.float64)[..., list(axis_order(grid.affine))]
-    return np.asarray(shown * np.diag(affine)[:3] + affine[:3, 3])
-
-
-def world_to_voxel(grid: Grid, world: ArrayLike) -> NDArray[np.float64]:
-    """World mm (..., 3) → fractional voxel indices (..., 3) in file order, the inverse of :func:`voxel_to_world`."""
-    affine = display_affine(grid)
-    shown = (np.asarray(world, dtype=np.float64) - affine[:3, 3]) / np.diag(affine)[:3]
-    out = np.empty_like(shown)
-    out[..., list(axis_order(grid.affine))] = shown
-    return out
-
-
-def placement(grid: Grid) -> dict[str, Any]:
-    """The keyword arguments that put a layer on a grid: scale (mm), affine (flips, position), units, axis labels."""
-    affine = display_affine(grid)
-    scale = np.abs(np.diag(affine)[:3])
-    flips = affine.copy()
-    flips[:3, :3] = np.diag(np.sign(np.diag(affine)[:3]))
-    return {"scale": scale, "affine": flips, "units": ("mm",) * 3, "axis_labels": AXIS_LABELS}
-
-
 # --- putting in ---------------------------------------------------------------------------------------------------
 
 
-def image_tuples(study: Study) -> list[LayerTuple]:
-    """The layers of a study's images as napari's (data, keywords, type), in the order to add them.
+def image_tuple(volume: Volume, *, study_id: str, name: str = "", visible: bool = True) -> LayerTuple:
+    """One series as napari's (data, keywords, type), grey, its window from the brain."""
+    view, _ = to_display(volume.data, volume.grid.affine)
+    keywords = {
+        "name": name or volume.modality.title,
+        "colormap": "gray",
+        "contrast_limits": brain_window(view, modality=volume.modality),
+        "visible": visible,
+        "metadata": {INFO: LayerInfo(study_id, volume.grid, volume=volume)},
+        **placement(volume.grid),
+    }
+    return view, keywords, "image"
 
-    The one to look at first (T1ce, else FLAIR, …) is visible; the others are hidden below it.
+
+def plain_tuple(data: NDArray[Any], affine: Affine, *, study_id: str, name: str) -> LayerTuple:
+    """An image whose modality is not known, the right way round, as napari's (data, keywords, type)."""
+    grid = Grid(data.shape, affine)
+    view, _ = to_display(data, affine)
+    info = LayerInfo(study_id, grid)
+    keywords = {"name": name, "colormap": "gray", "contrast_limits": brain_window(view), "metadata": {INFO: info}}
+    return view, {**keywords, **placement(grid)}, "image"
+
+
+def image_tuples(study: Study) -> list[LayerTuple]:
+    """The images of a study, in the order to add them: the one to look at first (T1ce, else FLAIR, …) is visible and
+    on top, the others hidden below it.
     """
     first = next(m for m in _FIRST_SHOWN if m in study.volumes)
-    layers: list[LayerTuple] = []
-    for modality in (*(m for m in Modality if m in study.volumes and m is not first), first):
-        volume = study.volumes[modality]
-        view, _ = to_display(volume.data, volume.grid.affine)
-        info = LayerInfo(study.id, volume.grid, volume=volume)
-        keywords = {
-            "name": modality.title,
-            "colormap": "gray",
-            "contrast_limits": brain_window(view, modality=modality),
-            "visible": modality is first,
-            "metadata": {INFO: info},
-            **placement(volume.grid),
-        }
-        layers.append((view, keywords, "image"))
+    order = (*(m for m in Modality if m in study.volumes and m is not first), first)
+    return [image_tuple(study.volumes[m], study_id=study.id, visible=m is first) for m in order]
+
+
+def study_tuples(study: Study) -> list[LayerTuple]:
+    """The images of a study, and its mask on top where it has one."""
+    layers = image_tuples(study)
+    if study.segmentation is not None:
+        layers.append(labels_tuple(study.segmentation, study_id=study.id, reference=_reference(study)))
     return layers
+
+
+def _reference(study: Study) -> Volume | None:
+    """The series whose header the mask takes: the study's reference, or the one that the mask lies on."""
+    grid = study.segmentation.grid if study.segmentation is not None else study.reference.grid
+    volumes = (study.reference, *study.volumes.values())
+    return next((v for v in volumes if v.grid.same_as(grid)), None)
 
 
 def labels_tuple(
@@ -168,7 +169,7 @@ def labels_tuple(
         "name": name,
         "colormap": colormap_of(shown),
         "opacity": 1.0,  # transparency is each region's own
-        "metadata": {INFO: info, _VIEW: shown},
+        "metadata": {INFO: info, VIEW: shown},
         **placement(segmentation.grid),
     }
     return np.array(view, order="C"), keywords, "labels"
@@ -275,6 +276,34 @@ def segmentation_of(layer: Labels) -> Segmentation:
     return Segmentation(labels_of(layer), info.grid, coding=info.coding, made_by=info.made_by, regions=info.regions)
 
 
+def segmentation_from_tuple(data: LabelArray, meta: Mapping[str, Any]) -> tuple[Segmentation, Volume | None]:
+    """A labels layer as napari hands it to a writer → its Segmentation, and the volume whose header a file takes.
+
+    A layer that is not ours is taken as canonical labels on the grid where it is shown. Raises InputError where that is
+    no 3D grid.
+    """
+    info = meta.get("metadata", {}).get(INFO)
+    if isinstance(info, LayerInfo):
+        labels = np.array(np.transpose(data, np.argsort(axis_order(info.grid.affine))), order="C")
+        seg = Segmentation(labels, info.grid, coding=info.coding, made_by=info.made_by, regions=info.regions)
+        return seg, info.reference
+    if data.ndim != 3:
+        raise InputError(
+            f"The layer '{meta.get('name', 'labels')}' has {data.ndim} axes, and a segmentation has three. "
+            "Draw on a labels layer that covers the study."
+        )
+    from napari.layers import Labels
+
+    keywords = {k: meta[k] for k in ("scale", "translate", "rotate", "shear", "affine") if k in meta}
+    placed = Labels(data, **keywords)
+    world = np.array([placed.data_to_world(point) for point in np.vstack([np.zeros(3), np.eye(3)])])
+    affine = np.eye(4)
+    affine[:3, 3] = world_to_ras(world[0])
+    affine[:3, :3] = (world_to_ras(world[1:]) - affine[:3, 3]).T
+    grid = Grid((data.shape[2], data.shape[1], data.shape[0]), affine[:, [2, 1, 0, 3]])
+    return Segmentation(np.ascontiguousarray(data.transpose(2, 1, 0)), grid), None
+
+
 # --- changing -----------------------------------------------------------------------------------------------------
 
 
@@ -292,21 +321,14 @@ def set_labels(layer: Labels, labels: LabelArray) -> None:
     if not changed.any():
         return
     key = tuple(_span(changed.any(axis=tuple(a for a in range(3) if a != axis))) for axis in range(3))
-    _apply_edit(layer, key, changed[key], new[key])
+    apply_edit(layer, key, changed[key], new[key])
 
 
 def set_segmentation(layer: Labels, segmentation: Segmentation) -> None:
     """``set_labels``, and the layer takes over who made it, its coding and which regions were measured."""
     set_labels(layer, segmentation.labels)
-    info = replace(
-        _own(layer), coding=segmentation.coding, made_by=segmentation.made_by, regions=segmentation.regions
-    )
+    info = replace(_own(layer), coding=segmentation.coding, made_by=segmentation.made_by, regions=segmentation.regions)
     layer.metadata = {**layer.metadata, INFO: info}
-
-
-def in_stroke(layer: Labels) -> bool:
-    """True while the mouse is painting: wait with results until the stroke is over."""
-    return bool(layer._block_history)
 
 
 def _span(hit: NDArray[np.bool_]) -> slice:
@@ -314,80 +336,8 @@ def _span(hit: NDArray[np.bool_]) -> slice:
     return slice(int(where[0]), int(where[-1]) + 1)
 
 
-def _apply_edit(layer: Labels, key: tuple[slice, ...], mask: NDArray[np.bool_], values: LabelArray) -> None:
-    """Write ``values[mask]`` into ``layer.data[key]`` as one item of the undo history.
-
-    napari's public ``data_setitem`` keeps index arrays, six times the memory of its own masked atoms, which are private;
-    a test holds this to what napari does.
-    """
-    from napari.layers.labels.labels import _MaskedPaintAtom
-
-    view = layer.data[key]
-    with layer.block_history():  # so that the paint event comes after the write
-        layer._save_history(_MaskedPaintAtom(key, mask, view[mask], values[mask]))
-        view[mask] = values[mask]
-    layer.refresh(extent=False)
-
-
-# --- how regions are shown ----------------------------------------------------------------------------------------
-
-
-def region_view(layer: Labels) -> RegionView:
-    """The view last applied to the layer, else the default one."""
-    view = layer.metadata.get(_VIEW)
-    return view if isinstance(view, RegionView) else RegionView()
-
-
-def colormap_of(view: RegionView) -> Any:
-    """The view as a napari DirectLabelColormap: RGBA per label, everything else transparent."""
-    from napari.utils.colormaps import DirectLabelColormap
-
-    styles = label_styles(view)
-    colours: dict[int | None, Any] = {None: (0.0, 0.0, 0.0, 0.0), 0: (0.0, 0.0, 0.0, 0.0)}
-    for label, style in styles.items():
-        # A line is thin: it is drawn nearly opaque where an area of that opacity would let the image through.
-        alpha = min(1.0, 0.35 + style.opacity) if view.outline else style.opacity
-        colours[int(label)] = (*style.colour, alpha)
-    return DirectLabelColormap(color_dict=colours)
-
-
-def apply_region_view(layer: Labels, view: RegionView) -> None:
-    """Show the layer as the view says. The layer's own opacity and visibility stay the user's, except that
-    ``view.visible`` sets the latter in 2D.
-    """
-    layer.metadata = {**layer.metadata, _VIEW: view}
-    _outline_by_region(layer)
-    layer.contour = 1 if view.outline else 0
-    layer.colormap = colormap_of(view)  # last: its event tells surfaces and panels that the view changed
-
-
-def _outline_by_region(layer: Labels) -> None:
-    """Make the layer's contours follow the regions shown, not every border between labels.
-
-    Replaces a private method of this one layer: napari outlines each label by itself, which would draw the border of a
-    hidden core inside the whole tumour.
-    """
-    if "_calculate_contour" in vars(layer):
-        return
-    background = 0
-
-    def contour(labels: NDArray[np.integer], data_slice: tuple[slice, ...]) -> NDArray[np.integer] | None:
-        if layer.contour < 1 or labels.ndim > 2:
-            return None
-        ranks = np.zeros(256, dtype=np.uint8)
-        for label, style in label_styles(region_view(layer)).items():
-            ranks[int(label)] = style.rank
-        halo = tuple(slice(max(s.start - layer.contour, 0), s.stop + layer.contour) for s in data_slice)
-        around = labels[halo]
-        drawn = np.where(outline_of(around, ranks, layer.contour), around, background).astype(labels.dtype)
-        inner = tuple(slice(s.start - h.start, s.stop - h.start) for s, h in zip(data_slice, halo, strict=True))
-        return drawn[inner]
-
-    layer._calculate_contour = contour
-
-
 def _own(layer: Labels) -> LayerInfo:
     info = layer_info(layer)
     if info is None:
-        raise BrainsegError(f"The layer '{layer.name}' is not one of a brain study.")
+        raise InputError(f"The layer '{layer.name}' is not one of a brain study.")
     return info

@@ -32,7 +32,7 @@ class ItemView:
 
     colour: RGB
     visible: bool = True
-    opacity: float = 0.45
+    opacity: float = 0.4
 
 
 @dataclass(frozen=True)
@@ -46,7 +46,7 @@ class LabelStyle:
 
 ITEMS: Mapping[Scheme, tuple[str, ...]] = {
     Scheme.REGIONS: ("WT", "TC", "ET", "RC"),
-    Scheme.CLASSES: ("ED", "NCR", "ET", "RC", "TUMOUR"),
+    Scheme.CLASSES: ("ED", "ET", "NCR", "RC", "TUMOUR"),
 }
 """The items of each scheme, from the outside in. RC lies in no region and has an item of its own in both."""
 

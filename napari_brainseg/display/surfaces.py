@@ -8,20 +8,25 @@ changed on the GUI thread only.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Set
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from numpy.typing import NDArray
 
-from brainseg_engine.geometry import Grid
-from brainseg_engine.labels import Label, LabelArray
-from brainseg_engine.morphology import Mesh, mesh
+from brainseg_engine.labels import LabelArray
+from brainseg_engine.morphology import Mesh
 from napari_brainseg.display.canvas import face_the_patient
-from napari_brainseg.display.layers import INFO, display_affine, layer_info, region_view
+from napari_brainseg.display.history import announce_edits
+from napari_brainseg.display.layers import (
+    INFO,
+    PARKED,
+    apply_region_view,
+    layer_info,
+    region_view,
+)
+from napari_brainseg.display.meshes import Built, Key, brain_mesh, build
 from napari_brainseg.display.regions import ITEMS, MAIN_ITEMS, RegionView, Scheme, item_labels, item_name
-from napari_brainseg.display.windows import foreground
 
 if TYPE_CHECKING:
     from napari.components import ViewerModel
@@ -35,12 +40,7 @@ SURFACE = "brainseg_surface"
 
 BRAIN_COLOUR = (0.80, 0.78, 0.74)
 BRAIN_OPACITY = 0.25
-_BRAIN_STEP_MM = 2.0
-_SMOOTHING_MM = 0.8
 _POLL_S = 0.05
-
-Key = frozenset[Label]
-"""A surface is known by the labels it encloses: the enhancing tumour is one in both schemes."""
 
 
 @dataclass(frozen=True)
@@ -51,53 +51,11 @@ class SurfaceInfo:
     item: str
 
 
-@dataclass(frozen=True)
-class _Built:
-    """What the background made: meshes in world mm (None: nothing there), the labels they were made of, and the surfaces
-    that these labels put out of date and that are not wanted now.
-    """
-
-    meshes: Mapping[Key, Mesh | None]
-    labels: LabelArray
-    outdated: frozenset[Key]
-
-
 def in_thread(work: Callable[[], Any], done: Callable[[Any], None]) -> None:
     """The :data:`Background` of a real napari window: a worker of napari's own thread pool."""
     from napari.qt.threading import create_worker
 
     create_worker(work, _connect={"returned": done})
-
-
-def world_mesh(mask: NDArray[np.bool_], affine: NDArray[np.float64], sigma_mm: float = _SMOOTHING_MM) -> Mesh | None:
-    """The surface of a mask in display order: vertices (n, 3) in world mm and faces wound outwards; None if empty.
-
-    ``affine`` is the diagonal display affine of the mask.
-    """
-    vertices, faces = mesh(mask, Grid(mask.shape, affine), sigma=sigma_mm)
-    if not len(faces):
-        return None
-    sides = np.diag(affine)[:3]
-    placed = (vertices * sides + affine[:3, 3]).astype(np.float32)
-    return placed, np.ascontiguousarray(faces[:, ::-1] if np.prod(sides) < 0 else faces)
-
-
-def brain_mesh(data: NDArray[Any], grid: Grid) -> Mesh | None:
-    """The surface of the head or brain in an image in display order on ``grid`` (its true one), at 2 mm or coarser."""
-    from scipy.ndimage import binary_closing, binary_fill_holes
-
-    from brainseg_engine.morphology import components
-
-    affine = display_affine(grid)
-    steps = [max(1, round(_BRAIN_STEP_MM / abs(s))) for s in np.diag(affine)[:3]]
-    inside = binary_fill_holes(binary_closing(np.pad(foreground(data[tuple(slice(None, None, s) for s in steps)]), 2)))
-    labelled, n = components(inside)
-    if n > 1:
-        inside = labelled == 1 + int(np.argmax(np.bincount(labelled.ravel())[1:]))
-    coarse = affine.copy()
-    coarse[:3, :3] = affine[:3, :3] @ np.diag(steps)
-    coarse[:3, 3] -= coarse[:3, :3] @ np.full(3, 2.0)  # the padding
-    return world_mesh(inside, coarse, sigma_mm=2.0)
 
 
 class SurfaceManager:
@@ -123,7 +81,11 @@ class SurfaceManager:
         self._busy = self._again = self._closed = False
         self._last_edit = 0.0
         self._faced = False
+        self._flat_order: tuple[int, ...] = tuple(viewer.dims.order)
+        self._synced = viewer.scene.camera.synced
+        viewer.scene.camera.synced = False  # 2D and 3D each keep their camera, and 3D does not move the slice
         viewer.dims.events.ndisplay.connect(self._on_ndisplay, position="first")
+        viewer.dims.events.ndisplay.connect(self._after_ndisplay, position="last")
         viewer.layers.events.removed.connect(self._on_removed)
         viewer.layers.events.inserted.connect(self._on_inserted)
 
@@ -148,9 +110,7 @@ class SurfaceManager:
         self._drop_surfaces()
         self._labels, self._brain = labels, brain
         if labels is not None:
-            labels.events.paint.connect(self._on_edit)
-            labels.events.set_data.connect(self._on_edit)  # undo and redo tell by this event only
-            labels.events.data.connect(self._on_edit)
+            announce_edits(labels).connect(self._on_edit)
             labels.events.colormap.connect(self._on_view)
         if self._in_3d:
             self._hide_volumes()
@@ -162,6 +122,8 @@ class SurfaceManager:
             return
         self._closed = True
         self._viewer.dims.events.ndisplay.disconnect(self._on_ndisplay)
+        self._viewer.dims.events.ndisplay.disconnect(self._after_ndisplay)
+        self._viewer.scene.camera.synced = self._synced
         self._viewer.layers.events.removed.disconnect(self._on_removed)
         self._viewer.layers.events.inserted.disconnect(self._on_inserted)
         self._disconnect()
@@ -176,17 +138,20 @@ class SurfaceManager:
 
     def _on_ndisplay(self, event: object = None) -> None:
         if self._in_3d:
+            self._flat_order = tuple(self._viewer.dims.order)
             self._hide_volumes()  # before napari slices them in 3D, which takes seconds
             if tuple(self._viewer.dims.order) != (0, 1, 2):
                 self._viewer.dims.order = (0, 1, 2)
-            if not self._faced:
-                self._faced = True  # once: afterwards the camera is the user's
-                face_the_patient(self._viewer)
             self._style()
             self._request()
         else:
             self._style()
             self._restore_volumes()
+
+    def _after_ndisplay(self, event: object = None) -> None:
+        """Back in another plane than before 3D, napari's camera would stand where that one was looked at."""
+        if not self._in_3d and tuple(self._viewer.dims.order) != self._flat_order:
+            self._viewer.fit_to_view()
 
     def _on_edit(self, event: object = None) -> None:
         self._last_edit = time.monotonic()
@@ -217,10 +182,8 @@ class SurfaceManager:
 
     def _disconnect(self) -> None:
         if self._labels is not None:
-            events = self._labels.events
-            for emitter in (events.paint, events.set_data, events.data):
-                emitter.disconnect(self._on_edit)
-            events.colormap.disconnect(self._on_view)
+            announce_edits(self._labels).disconnect(self._on_edit)
+            self._labels.events.colormap.disconnect(self._on_view)
 
     # --- the layers that hide
 
@@ -228,12 +191,16 @@ class SurfaceManager:
         for layer in self._viewer.layers:
             if INFO in layer.metadata and layer not in self._hidden:
                 self._hidden[layer] = layer.visible
+                layer.metadata[PARKED] = True
                 layer.visible = False
+                if layer is self._labels and region_view(layer).visible != self._hidden[layer]:
+                    apply_region_view(layer, region_view(layer).with_visible(self._hidden[layer]))
 
     def _restore_volumes(self) -> None:
         for layer, visible in self._hidden.items():
+            layer.metadata.pop(PARKED, None)
             if layer in self._viewer.layers:
-                layer.visible = visible
+                layer.visible = region_view(layer).visible if layer is self._labels else visible
         self._hidden.clear()
 
     # --- meshes
@@ -251,17 +218,22 @@ class SurfaceManager:
         self._busy, self._again = True, False
         labels, brain = self._labels, self._brain
         missing_brain = brain if self._brain_surface is None else None
-        scheme, current, before = self._scheme(), self._current, self._meshed
+        wanted, current, before = _keys(self._scheme()).keys(), self._current, self._meshed
 
-        def work() -> tuple[_Built | None, Mesh | None]:
-            built = self._build(labels, scheme, current, before) if labels is not None else None
-            info = layer_info(missing_brain) if missing_brain is not None else None
-            return built, brain_mesh(missing_brain.data, info.grid) if missing_brain is not None and info else None
+        def work() -> tuple[Built | None, Mesh | None] | Exception:
+            try:
+                built = self._build(labels, wanted, current, before) if labels is not None else None
+                info = layer_info(missing_brain) if missing_brain is not None else None
+                return built, brain_mesh(missing_brain.data, info.grid) if missing_brain is not None and info else None
+            except Exception as e:  # brought to the GUI thread, so that the next request is not waited for in vain
+                return e
 
-        def done(result: tuple[_Built | None, Mesh | None]) -> None:
+        def done(result: tuple[Built | None, Mesh | None] | Exception) -> None:
             self._busy = False
             if self._closed:
                 return
+            if isinstance(result, Exception):
+                raise result
             if labels is self._labels and brain is self._brain:
                 self._deliver(*result)
             else:
@@ -271,26 +243,14 @@ class SurfaceManager:
 
         self._background(work, done)
 
-    def _build(self, layer: Labels, scheme: Scheme, current: frozenset[Key], before: LabelArray | None) -> _Built | None:
-        """In the background: wait for a pause in the editing, then mesh the items whose labels changed."""
+    def _build(self, layer: Labels, wanted: Set[Key], current: Set[Key], before: LabelArray | None) -> Built | None:
+        """In the background: wait for a pause in the editing, then mesh what changed."""
         while before is not None and time.monotonic() - self._last_edit < self._quiet_s and not self._closed:
             time.sleep(_POLL_S)
-        labels: LabelArray = np.array(layer.data, dtype=np.uint8)
         info = layer_info(layer)
-        if info is None:
-            return None
-        affine = display_affine(info.grid)
-        touched = _touched(labels, before)
-        wanted = _keys(scheme).keys()
-        meshes = {
-            key: world_mesh(np.isin(labels, [int(v) for v in key]), affine)
-            for key in wanted
-            if key not in current or not touched.isdisjoint(key)
-        }
-        outdated = {key for key in current - wanted if not touched.isdisjoint(key)}
-        return _Built(meshes, labels, frozenset(outdated))
+        return build(np.array(layer.data, dtype=np.uint8), info.grid, wanted, current, before) if info else None
 
-    def _deliver(self, built: _Built | None, brain: Mesh | None) -> None:
+    def _deliver(self, built: Built | None, brain: Mesh | None) -> None:
         """On the GUI thread: bring the surface layers in line with what was made."""
         if built is not None:
             self._meshed = built.labels
@@ -302,6 +262,9 @@ class SurfaceManager:
                 brain, "Brain surface", "brain", blending="additive", opacity=BRAIN_OPACITY
             )
             self._paint(self._brain_surface, BRAIN_COLOUR)
+            if not self._faced and self._in_3d:
+                self._faced = True  # once: afterwards the camera is the user's
+                face_the_patient(self._viewer, brain[0].min(axis=0), brain[0].max(axis=0))
         self._style()
 
     def _put(self, key: Key, made: Mesh | None) -> None:
@@ -341,7 +304,7 @@ class SurfaceManager:
     def _position(self, item: str) -> int:
         """Where in the layer list a new surface goes: below those further out, which are drawn later, over it."""
         layers = list(self._viewer.layers)
-        outer = [s for s in self._surfaces.values() if _depth(s.metadata[SURFACE].item) < _depth(item)]
+        outer = [s for s in self._surfaces.values() if _DEPTHS[s.metadata[SURFACE].item] < _DEPTHS[item]]
         if self._brain_surface is not None:
             outer.append(self._brain_surface)
         return min((layers.index(s) for s in outer), default=len(layers))
@@ -383,13 +346,13 @@ class SurfaceManager:
 
 
 def surface_opacity(view: RegionView, item: str) -> float:
-    """The opacity of an item's surface in 3D: as set for the outer ones, nearly solid for the innermost that is visible,
-    which nothing has to be seen through.
+    """The opacity of an item's surface in 3D: nearly solid for the innermost that is visible, thinner than in 2D for those
+    around it, which add up where one looks through several.
     """
     opacity = view.items[item].opacity
     inside = list(view.items)[list(view.items).index(item) + 1 :]
-    covered = any(view.items[i].visible for i in inside if i in MAIN_ITEMS[view.scheme])
-    return opacity if covered else opacity**0.25
+    covering = any(view.items[i].visible for i in inside if i in MAIN_ITEMS[view.scheme])
+    return opacity * 0.7 if covering else opacity**0.25
 
 
 def _keys(scheme: Scheme) -> dict[Key, str]:
@@ -397,15 +360,5 @@ def _keys(scheme: Scheme) -> dict[Key, str]:
     return {item_labels(scheme, item): item for item in ITEMS[scheme]}
 
 
-def _depth(item: str) -> int:
-    """How far inside an item lies: the brain -1, the whole tumour or oedema 0, and so on."""
-    return max((items.index(item) for items in ITEMS.values() if item in items), default=-1)
-
-
-def _touched(labels: LabelArray, before: LabelArray | None) -> set[int]:
-    """The labels that gained or lost voxels since ``before`` (all present ones when there is none to compare)."""
-    if before is None or before.shape != labels.shape:
-        return {int(v) for v in np.flatnonzero(np.bincount(labels.ravel(), minlength=256)[1:]) + 1}
-    changed = labels != before
-    values = np.concatenate([labels[changed], before[changed]])
-    return {int(v) for v in np.flatnonzero(np.bincount(values, minlength=256))} - {0}
+_DEPTHS = {"brain": -1, "WT": 0, "ED": 0, "TUMOUR": 0, "TC": 1, "ET": 2, "NCR": 3, "RC": 3}
+"""How far inside an item lies, whichever the scheme: the ring of enhancement is around the necrosis."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 import sys
 
@@ -55,8 +56,8 @@ def test_help_names_every_command_and_its_panel():
     result = call("--help")
     assert result.exit_code == 0
     for command, panel in cli.COMMANDS.items():
-        assert command in result.output
-        assert panel in result.output
+        assert re.search(rf"^\W+{command} {{2,}}\S", result.output, re.MULTILINE), command  # a row of its own
+        assert re.search(rf"^\W+{panel} \W+$", result.output, re.MULTILINE), panel
     assert "napari-brainseg predict" in result.output  # an example
 
 
@@ -171,6 +172,13 @@ def test_evaluate_fails_for_a_bad_case_even_where_missing_ones_are_allowed(masks
     assert "mean of 1" in result.stdout
 
 
+def test_evaluate_tells_more_when_verbose(masks, tmp_path):
+    plain, verbose = call("evaluate", *masks), call("evaluate", *masks, "-v")
+    assert plain.stdout == verbose.stdout
+    assert plain.stderr == ""
+    assert "A_seg.nii.gz" in "".join(verbose.stderr.split())
+
+
 def test_evaluate_writes_a_csv(masks, tmp_path):
     assert call("evaluate", *masks, "--csv", tmp_path / "new" / "scores.csv").exit_code == 0
     lines = (tmp_path / "new" / "scores.csv").read_text().splitlines()
@@ -201,3 +209,36 @@ def test_models_lists_cards_and_problems(tmp_path, monkeypatch):
     listing = call("models").stdout
     assert "broken" in listing
     assert "unusable" in listing
+
+
+def test_models_shows_what_a_person_should_know(monkeypatch, tmp_path):
+    from brainseg_engine.checkpoint import Card
+    from brainseg_engine.models import ModelInfo
+    from brainseg_engine.study import Modality
+
+    card = Card(
+        name="ours",
+        recipe="baseline",
+        modalities=(Modality.T1CE, Modality.FLAIR),
+        regions=("WT", "ET"),
+        parameters=4_700_000,
+        licence="research use only",
+        known_failures=("skull left on", "tumours in the [brain stem]"),
+        scores={"WT": {"dice": 0.8765, "hd95_mm": 6.28}, "ET": {"dice": None, "hd95_mm": None}},
+        scores_on="8 cases",
+        training_cases=30,
+    )
+    models = [
+        ModelInfo("broken", tmp_path / "broken.safetensors", None, True, "It is damaged."),
+        ModelInfo("ours", tmp_path / "ours.safetensors", card, True),
+    ]
+    monkeypatch.setattr("brainseg_engine.models.installed", lambda: models)
+    monkeypatch.setenv("COLUMNS", "200")
+    listing = call("models").stdout
+    for told in ("ours (bundled, used unless another is named)", "broken (bundled)", "It is damaged.", "T1ce, FLAIR",
+                 "4.7 million", "30 cases", "WT: Dice 0.876, HD95 6.3 mm; ET: not measured (on 8 cases)", "research use only",
+                 "- skull left on", "[brain stem]"):  # fmt: skip
+        assert told in listing
+    told = json.loads(call("models", "--json").stdout)["models"]
+    assert [m["default"] for m in told] == [False, True]
+    assert told[1]["card"] == card.model_dump(mode="json")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import hashlib
 import io
 import json
 
@@ -16,6 +17,7 @@ from brainseg_engine.evaluate import evaluate, find_truths
 from brainseg_engine.io import load_study
 from brainseg_engine.labels import Region
 from brainseg_engine.score import RegionScore
+from brainseg_engine.study import Modality
 
 SHAPE = (12, 14, 10)
 PERFECT = RegionScore(1.0, 0.0)
@@ -110,9 +112,18 @@ def test_the_coding_of_the_predictions_helps_a_truth_that_tells_none(folders):
     truth, masks = folders
     save(truth / "A_seg.nii.gz", tumour(values=(1, 2, 3)))
     save(masks / "A.nii.gz", tumour(values=(1, 2, 3)))
-    assert evaluate(truth, masks, coding="brats2023", truth_coding="brats2023").mean[Region.ET] == PERFECT
+    assert "--coding" in evaluate(truth, masks).failed["A"]
+    assert evaluate(truth, masks, coding="brats2023").mean[Region.ET] == PERFECT
     told = find_truths(truth)[0]
     assert (told.id, told.folder) == ("A", None)
+
+
+def test_the_truth_may_have_a_coding_of_its_own(folders):
+    truth, masks = folders
+    save(truth / "A_seg.nii.gz", tumour(values=(2, 1, 3)))
+    save(masks / "A.nii.gz", tumour(values=(1, 2, 4)))
+    result = evaluate(truth, masks, coding="brats2021", truth_coding="decathlon")
+    assert result.cases["A"] == dict.fromkeys(Region, PERFECT)
 
 
 def test_a_study_folder_is_not_counted_twice(folders):
@@ -207,35 +218,81 @@ def test_an_absent_folder_is_named(folders, absent):
 
 
 @pytest.fixture
-def trained(monkeypatch):
-    """Lets models be known by name, with the hashes they were trained on."""
-    models = {}
+def install(tmp_path, monkeypatch):
+    """Installs a model file (card and recipe, no weights) that was trained on those images; gives its path."""
+    from safetensors.numpy import save_file
 
-    def hashes(model):
-        if str(model) not in models:
-            raise CheckpointError(f"There is no model '{model}'.")
-        return frozenset(models[str(model)])
+    from brainseg_engine.checkpoint import FORMAT, Card
+    from brainseg_engine.recipe import load_recipe
 
-    monkeypatch.setattr("brainseg_engine.evaluate._training_hashes", hashes)
-    return models
+    monkeypatch.setenv("BRAINSEG_HOME", str(tmp_path / "home"))
+    (tmp_path / "home" / "models").mkdir(parents=True)
+    recipe = load_recipe("baseline")
+
+    def put(name, hashes):
+        card = Card(
+            name=name,
+            recipe="baseline",
+            modalities=tuple(Modality),
+            regions=tuple(Region),
+            parameters=0,
+            training_hashes=tuple(hashes),
+        )
+        path = tmp_path / "home" / "models" / f"{name}.safetensors"
+        told = {"format": FORMAT, "card": card.model_dump_json(), "recipe": recipe.model_dump_json()}
+        save_file({"none": np.zeros(1, np.float32)}, path, metadata=told)
+        return path
+
+    return put
 
 
-def test_cases_the_model_was_trained_on_are_told(folders, trained):
+def hashes_of(folder):
+    return [v.sha256 for v in load_study(folder, segmentation=False).volumes.values()]
+
+
+def test_cases_the_model_was_trained_on_are_told(folders, install):
     truth, masks = folders
     for seed, case in enumerate("ABC"):
         study(truth, case, seed)
         prediction(masks, case, model="ours" if case != "C" else "unknown")
-    a, b, c = (load_study(truth / case).reference.sha256 for case in "ABC")
-    trained["ours"] = {a, c}
+    a, b, c = (hashes_of(truth / case) for case in "ABC")
+    ours = install("ours", [a[0], c[0]])
     assert evaluate(truth, masks).seen_in_training == ("A",)  # by sidecar, and C's model is not at hand
     assert evaluate(truth, masks, model="ours").seen_in_training == ("A", "C")
-    trained["theirs"] = {b}
+    assert evaluate(truth, masks, model=ours).seen_in_training == ("A", "C")
+    install("theirs", b)
     result = evaluate(truth, masks, model="theirs")
     assert result.to_dict()["seen_in_training"] == ["B"]
     assert [row["seen_in_training"] for row in csv.DictReader(io.StringIO(result.to_csv()))] == ["0", "1", "0", ""]
 
 
-def test_a_model_asked_for_must_be_there(folders, trained):
+def test_a_model_of_the_same_name_is_not_the_same_model(folders, install):
+    truth, masks = folders
+    study(truth, "A")
+    path = install("ours", hashes_of(truth / "A"))
+    prediction(masks, "A", model="ours", model_sha256="0" * 64)
+    assert evaluate(truth, masks).seen_in_training == ()
+    prediction(masks, "A", model="ours", model_sha256=hashlib.sha256(path.read_bytes()).hexdigest())
+    assert evaluate(truth, masks).seen_in_training == ("A",)
+
+
+def test_the_images_may_be_known_by_the_sidecar_alone(folders, install):
+    truth, masks = folders
+    save(truth / "A_seg.nii.gz", tumour())
+    prediction(masks, "A", model="ours", images={"t1": "abc", "t2": "def"})
+    install("ours", ["def"])
+    assert evaluate(truth, masks, truth_coding="brats2021").seen_in_training == ("A",)
+
+
+@pytest.mark.parametrize("seen", [True, False])
+def test_a_sidecar_may_tell_it_itself(folders, seen):
+    truth, masks = folders
+    study(truth, "A")
+    prediction(masks, "A", model="unknown", seen_in_training=seen)
+    assert evaluate(truth, masks).seen_in_training == (("A",) if seen else ())
+
+
+def test_a_model_asked_for_must_be_there(folders):
     study(folders[0], "A")
     with pytest.raises(CheckpointError):
         evaluate(*folders, model="nowhere")

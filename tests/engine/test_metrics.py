@@ -82,7 +82,7 @@ def test_distances_scale_with_the_spacing(ab, spacing, factor):
     assert scaled == pytest.approx(factor * hd95(*ab, spacing), rel=1e-6, abs=1e-9)
 
 
-@pytest.mark.parametrize(("axis", "k"), itertools.product(range(3), (1, 2, 5)))
+@pytest.mark.parametrize(("axis", "k"), list(itertools.product(range(3), (1, 2, 5))))
 def test_a_slab_shifted_by_k_voxels_is_k_voxels_away(axis, k):
     # a face across the axis holds far more than 5 % of the surface, so the 95th percentile is the whole shift
     spacing = (0.5, 1.0, 3.0)

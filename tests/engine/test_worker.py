@@ -26,7 +26,11 @@ FAKE = Path(__file__).parents[1] / "fake_worker.py"
 class Worker:
     def __init__(self) -> None:
         self.process = subprocess.Popen(
-            [sys.executable, str(FAKE)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+            [sys.executable, str(FAKE)],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
         )
 
     def say(self, **command: object) -> None:
@@ -59,7 +63,9 @@ def study() -> Study:
     rng = np.random.default_rng(1)
     affine = np.array([[-1, 0, 0, 9], [0, 0, 2.5, -3], [0, -1.5, 0, 4], [0, 0, 0, 1.0]])
     volumes = {
-        m: Volume(rng.integers(0, 200, (6, 5, 4), dtype=np.int16), Grid((6, 5, 4), affine), m, Path(f"/x/{m}.nii"), "ab")
+        m: Volume(
+            rng.integers(0, 200, (6, 5, 4), dtype=np.int16), Grid((6, 5, 4), affine), m, Path(f"/x/{m}.nii"), "ab"
+        )
         for m in Modality
     }
     return Study("case", volumes, coding="brats2021")

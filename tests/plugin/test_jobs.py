@@ -107,7 +107,9 @@ def test_probabilities_come_when_asked_for(client):
     client.segment(j, ear)
     _, _, prediction = ear.outcome()
     for i, region in enumerate(Region):
-        np.testing.assert_array_equal(prediction.probabilities[region], (expected(j.study) > 0) * np.float16(0.25 * (i + 1)))
+        np.testing.assert_array_equal(
+            prediction.probabilities[region], (expected(j.study) > 0) * np.float16(0.25 * (i + 1))
+        )
 
 
 def test_progress_is_told_in_words(client):

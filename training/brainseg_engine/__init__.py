@@ -2,16 +2,17 @@
 
 The public names, each loaded when first used (``import brainseg_engine`` alone is quick and loads no torch)::
 
-    from brainseg_engine import Predictor, evaluate, load_study, save_segmentation
+    from pathlib import Path
+    from brainseg_engine import Predictor, evaluate, load_study, models, save_segmentation, volumes_ml
 
-    study = load_study("patient1")                      # a folder with the four series
-    predictor = Predictor()                             # the default model; the heavy part, paid once
-    prediction = predictor.predict(study)
-    save_segmentation(prediction.segmentation, Path("patient1_seg.nii.gz"), reference=study.reference)
-    print(volumes_ml(prediction.segmentation.labels, study.reference.grid))
-    print(evaluate(truth=Path("data"), predictions=Path("results")).to_json())
+    study = load_study(Path("patient1"))                # a folder with the four series
+    predictor = Predictor(models.default())             # the heavy part, paid once
+    result = predictor.predict(study).segmentation      # labels on the grid of the T1ce series
+    print(volumes_ml(result.labels, result.grid, result.regions))
+    save_segmentation(result, Path("masks/patient1_seg.nii.gz"), reference=study.reference)
+    print(evaluate(truth=Path("data"), predictions=Path("masks")).to_json())
 
-``evaluate`` is the module of that name, and callable.
+``evaluate`` is the module of that name, and can be called; ``models`` is the registry of installed models.
 """
 
 from __future__ import annotations
@@ -21,6 +22,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from brainseg_engine import evaluate as evaluate
+    from brainseg_engine import models as models
     from brainseg_engine.errors import BrainsegError as BrainsegError
     from brainseg_engine.geometry import Grid as Grid
     from brainseg_engine.io import load_segmentation as load_segmentation
@@ -55,6 +57,7 @@ _HOME = {
     "hd95": "metrics",
     "load_segmentation": "io",
     "load_study": "io",
+    "models": "",
     "region_mask": "labels",
     "save_segmentation": "io",
     "volumes_ml": "measure",

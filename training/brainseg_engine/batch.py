@@ -97,7 +97,8 @@ def _one(predictor: Predictor, source: Path, id_: str, settings: Settings, progr
         )
     prediction = predictor.predict(study, progress=progress, probabilities=settings.probabilities)
     seconds = {"read": read, **prediction.seconds}
-    sidecar = report(prediction, study, seconds) | wanted
+    seen = any(h in predictor.card.training_hashes for h in wanted["images"].values())
+    sidecar = report(prediction, study, seconds) | wanted | {"seen_in_training": seen}
     if prediction.probabilities:
         for region, p in prediction.probabilities.items():
             save_volume(p.astype("float32"), study.reference.grid, settings.out / f"{id_}_prob-{region}.nii.gz")

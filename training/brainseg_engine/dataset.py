@@ -73,4 +73,5 @@ class Visits(Sampler[Key]):
 
 def loader(samples: TrainingSamples, visits: Visits, workers: int) -> DataLoader[tuple[torch.Tensor, torch.Tensor]]:
     """Batches of one (brains differ in size); the loop accumulates gradients where a recipe wants more."""
-    return DataLoader(samples, batch_size=1, sampler=visits, num_workers=workers, persistent_workers=False)
+    # a generator of its own: the loader's start must not move torch's global one, which dropout draws from
+    return DataLoader(samples, batch_size=1, sampler=visits, num_workers=workers, generator=torch.Generator())

@@ -8,6 +8,7 @@ before.
 from __future__ import annotations
 
 import csv
+import hashlib
 import io as text
 import json
 import logging
@@ -111,7 +112,7 @@ def evaluate(
     ``<id>_seg.nii.gz`` or ``<id>.nii.gz`` (also .nii and .mha), in itself or in a folder of the case's name.
 
     ``cases`` limits it to those ids. ``model``, a name or a file, is asked which cases it was trained on; without it
-    the model that a prediction's sidecar names. ``coding`` is the label coding of the predictions (default: what
+    the sidecars of the predictions, and the models they name. ``coding`` is the label coding of the predictions (default: what
     their sidecar or naming tells), and of the truth where nothing else tells; ``truth_coding`` is that of the truth.
     Regions that a model does not measure are None.
 
@@ -133,6 +134,7 @@ def evaluate(
         if path is None:
             missing.append(case.id)
             continue
+        _log.debug("%s: %s against %s", case.id, path, case.path)
         try:
             scores[case.id] = _score(case, path, coding, truth_coding)
             if trained_on.has(case, path):
@@ -227,38 +229,62 @@ class _Training:
 
     def __init__(self, model: str | Path | None) -> None:
         self._given = None if model is None else _training_hashes(model)
-        self._by_name: dict[str, frozenset[str]] = {}
+        self._known: dict[tuple[str, str], frozenset[str]] = {}
 
     def has(self, case: Truth, prediction: Path) -> bool:
-        """True when any image of the case is among those the model was trained on; False where nothing is known."""
-        hashes = self._given if self._given is not None else self._of_sidecar(prediction)
-        if not hashes or case.folder is None:
-            return False
-        try:
-            study = io.load_study(case.folder, segmentation=False)
-        except BrainsegError as e:
-            _log.warning("whether %s was seen in training cannot be told: %s", case.id, e)
-            return False
-        return any(v.sha256 in hashes for v in study.volumes.values())
+        """True when any image of the case is among those the model was trained on; False where nothing is known.
 
-    def _of_sidecar(self, prediction: Path) -> frozenset[str]:
-        """The hashes of the model that the JSON beside a prediction names, if it is installed."""
+        The images are those that the sidecar of the prediction lists, and those beside the truth.
+        """
         try:
-            name = str(read_sidecar(prediction).get("model") or "")
-            if name and name not in self._by_name:
-                self._by_name[name] = _training_hashes(name)
+            told = read_sidecar(prediction)
         except BrainsegError as e:
-            _log.debug("the model that made %s is not at hand: %s", prediction, e)
-            return frozenset()
-        return self._by_name.get(name, frozenset())
+            _log.warning("%s", e)
+            told = {}
+        if self._given is None and isinstance(told.get("seen_in_training"), bool):
+            return bool(told["seen_in_training"])
+        hashes = self._given if self._given is not None else self._named_by(told)
+        images = told.get("images")
+        if isinstance(images, dict) and hashes.intersection(map(str, images.values())):
+            return True
+        return bool(hashes) and case.folder is not None and not hashes.isdisjoint(_image_hashes(case.folder))
+
+    def _named_by(self, told: Mapping[str, Any]) -> frozenset[str]:
+        """The training images of the model that a sidecar names, if that very file is installed."""
+        name, digest = str(told.get("model") or ""), str(told.get("model_sha256") or "")
+        if name and (name, digest) not in self._known:
+            self._known[name, digest] = _installed_hashes(name, digest)
+        return self._known.get((name, digest), frozenset())
 
 
 def _training_hashes(model: str | Path) -> frozenset[str]:
+    """The images that a model, by name or file, was trained on. Raises CheckpointError where there is no such model."""
     from brainseg_engine.checkpoint import read_metadata
     from brainseg_engine.models import find
 
     card, _ = read_metadata(find(str(model)))
     return frozenset(card.training_hashes)
+
+
+def _installed_hashes(name: str, digest: str) -> frozenset[str]:
+    """The training images of the installed model of that name and, where a sha256 is told, that very file."""
+    from brainseg_engine.models import installed
+
+    for model in installed():
+        same_name = model.card is not None and name in (model.name, model.card.name)
+        if same_name and digest in ("", hashlib.sha256(model.path.read_bytes()).hexdigest()):
+            return frozenset(model.card.training_hashes) if model.card is not None else frozenset()
+    _log.info("the model %s is not installed, so whether it was trained on these cases is not known", name)
+    return frozenset()
+
+
+def _image_hashes(folder: Path) -> set[str]:
+    try:
+        study = io.load_study(folder, segmentation=False)
+    except BrainsegError as e:
+        _log.warning("whether %s was seen in training cannot be told: %s", folder.name, e)
+        return set()
+    return {v.sha256 for v in study.volumes.values()}
 
 
 def _plain(score: CaseScore) -> dict[str, dict[str, float | None]]:

@@ -28,7 +28,6 @@ def setup(verbose: bool = False) -> None:
         logger = logging.getLogger(name)
         logger.setLevel(level)
         logger.handlers = [handler]
-        logger.propagate = False
 
 
 def _warnings(verbose: bool) -> int:

@@ -168,6 +168,8 @@ def _attach(name: str) -> SharedMemory:
 
 def _view(spec: ArraySpec, block: SharedMemory) -> NDArray[Any]:
     # frombuffer keeps the buffer exported, so that no mapping can go while an array looks into it; ndarray(buffer=) does not
+    if block.buf is None:
+        raise ValueError("the block was closed")
     flat = np.frombuffer(block.buf, dtype=spec.dtype, count=prod(spec.shape))
     return flat.reshape(spec.shape)
 

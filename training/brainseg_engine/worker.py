@@ -163,7 +163,9 @@ def sentence(error: Exception) -> str:
     """An unexpected error in words for the user."""
     name = type(error).__name__
     if isinstance(error, MemoryError) or "OutOfMemory" in name or "out of memory" in str(error).lower():
-        return "There was not enough memory for this study. Close other programs or use the device 'cpu', then try again."
+        return (
+            "There was not enough memory for this study. Close other programs or use the device 'cpu', then try again."
+        )
     return f"The segmentation failed unexpectedly ({name}: {error}). Nothing was changed; the log has the details."
 
 

@@ -10,18 +10,17 @@ Exit codes: 0 done; 2 a usage error; what :mod:`brainseg_engine.errors` says for
 from __future__ import annotations
 
 import functools
-import inspect
 import sys
 import traceback
 from collections.abc import Callable
 from importlib import import_module
-from importlib.util import find_spec
+from inspect import Parameter, getdoc, signature  # by name: the command `inspect` is a module of this package
 from typing import Annotated, Any
 
 import typer
 
 from brainseg_engine import log
-from brainseg_engine.errors import BrainsegError, Cancelled
+from brainseg_engine.errors import BrainsegError
 
 PROGRAM = "napari-brainseg"
 UNEXPECTED = 70
@@ -92,8 +91,8 @@ def _program(
 
 def _command(function: Callable[..., None]) -> Callable[..., None]:
     """The function as a command: with ``-v`` added to its options, and its errors told in one sentence."""
-    signature = inspect.signature(function, eval_str=True)
-    verbose = inspect.Parameter("verbose", inspect.Parameter.KEYWORD_ONLY, default=False, annotation=VerboseOption)
+    declared = signature(function, eval_str=True)
+    verbose = Parameter("verbose", Parameter.KEYWORD_ONLY, default=False, annotation=VerboseOption)
 
     @functools.wraps(function)
     def run(*args: Any, verbose: bool = False, **kwargs: Any) -> None:
@@ -103,8 +102,8 @@ def _command(function: Callable[..., None]) -> Callable[..., None]:
         if code:
             raise typer.Exit(code)
 
-    parameters = [*signature.parameters.values(), verbose]
-    run.__signature__ = signature.replace(parameters=parameters)  # type: ignore[attr-defined]
+    parameters = [*declared.parameters.values(), verbose]
+    run.__signature__ = declared.replace(parameters=parameters)  # type: ignore[attr-defined]
     run.__annotations__ = {p.name: p.annotation for p in parameters}
     return run
 
@@ -117,7 +116,7 @@ def _run(work: Callable[[], None], verbose: bool) -> int:
         _say(str(e), verbose)
         return e.exit_code
     except KeyboardInterrupt:
-        _say(str(Cancelled("Interrupted; finished results are kept, nothing half-written is left.")), verbose)
+        _say("Interrupted; finished results are kept, nothing half-written is left.", verbose)
         return INTERRUPTED
     except (BrokenPipeError, typer.Exit, typer.Abort, typer.BadParameter):
         raise
@@ -136,12 +135,10 @@ def _say(sentence: str, verbose: bool) -> None:
 
 
 def _register() -> None:
-    app.callback(help=_reflow(inspect.getdoc(_program) or ""))(_program)
+    app.callback(help=_reflow(getdoc(_program) or ""))(_program)
     for name, panel in COMMANDS.items():
-        if find_spec(f"{__name__}.{name}") is None:
-            continue
         function = getattr(import_module(f"{__name__}.{name}"), name)
-        app.command(name, rich_help_panel=panel, help=_reflow(inspect.getdoc(function) or ""))(_command(function))
+        app.command(name, rich_help_panel=panel, help=_reflow(getdoc(function) or ""))(_command(function))
 
 
 def _reflow(text: str) -> str:

@@ -27,7 +27,7 @@ def evaluate(
     model: Annotated[
         str | None,
         typer.Option(
-            "--model", help="Model (name or file) to ask which cases it was trained on (default: that of the sidecar)."
+            "--model", help="Model (name or file) to ask which cases it was trained on (default: by sidecar)."
         ),
     ] = None,
     coding: Annotated[
@@ -47,7 +47,7 @@ def evaluate(
 ) -> None:
     """Compare predicted masks with the truth: Dice and HD95 (mm) of each case and region, and their means.
 
-    Dice is 1 for masks that are equal and 0 for masks that do not touch. HD95 is the distance in mm that 95 % of both
+    Dice is 1 for masks that are equal and 0 for masks without overlap. HD95 is the distance in mm that 95 % of both
     surfaces stay within. A region that is empty in both counts as 1 and 0 mm, in one only as 0 and the diagonal of
     the image. Cases that the model was trained on are marked: their scores say little.
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import stat
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -36,6 +37,14 @@ def read_bytes(path: Path) -> bytes:
     if not raw:
         raise InputError(f"{path} is empty (0 bytes). Copy or download it again.")
     return raw
+
+
+def is_folder(path: Path) -> bool:
+    """True for a folder. Raises InputError when there is nothing, or nothing that may be looked at."""
+    try:
+        return stat.S_ISDIR(path.stat().st_mode)
+    except OSError as e:
+        raise unreadable(path, e) from e
 
 
 def unreadable(path: Path, error: OSError) -> InputError:

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from brainseg_engine.errors import InputError
-from brainseg_engine.io.image import unreadable
+from brainseg_engine.io.image import is_folder, unreadable
 from brainseg_engine.io.naming import MASK, Kind, classify, implied_coding, is_image, study_id
 from brainseg_engine.study import Modality
 
@@ -93,7 +93,7 @@ def _studies(folder: Path, depth: int) -> list[Path]:
         return []
     below = []
     for child in sorted(_children(folder)):
-        if child.is_dir() and not child.name.startswith("."):
+        if _is_folder(child) and not child.name.startswith("."):
             try:
                 below += _studies(child, depth - 1)
             except InputError:  # one closed folder does not hide the others
@@ -105,15 +105,23 @@ def _images(folder: Path) -> dict[Path, str]:
     """Image → the name that tells what it is: its own, or that of the folder it lies in alone."""
     named: dict[Path, str] = {}
     for child in sorted(_children(folder)):
-        if child.is_dir():
+        if _is_folder(child):
             if not child.name.startswith(".") and classify([child.name]) != [None]:
-                inside = [p for p in _children(child) if is_image(p) and p.is_file()]
+                inside = [p for p in _children(child) if is_image(p) and not _is_folder(p)]
                 if len(inside) == 1:
                     own = classify([inside[0].name]) != [None]
                     named[inside[0]] = inside[0].name if own else child.name
         elif is_image(child):
             named[child] = child.name
     return named
+
+
+def _is_folder(path: Path) -> bool:
+    """True for a folder that may be looked at; what may not is left to the reader, which says so."""
+    try:
+        return is_folder(path)
+    except InputError:
+        return False
 
 
 def _children(folder: Path) -> list[Path]:

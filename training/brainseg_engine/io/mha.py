@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ from brainseg_engine.errors import InputError, OutputError
 from brainseg_engine.geometry import Affine, Grid
 from brainseg_engine.io.image import Image, three_axes, unreadable
 
+_HEAD = 65536  # a header is text of a few hundred bytes
 _LPS_TO_RAS = np.diag([-1.0, -1.0, 1.0, 1.0])
 
 
@@ -19,13 +21,7 @@ def read(path: Path) -> Image:
     """The image in a ``.mha`` file, in its own data type."""
     import SimpleITK as sitk
 
-    try:
-        with path.open("rb") as f:
-            head = f.read(4096)
-    except OSError as e:
-        raise unreadable(path, e) from e
-    if b"ElementDataFile" not in head or b"NDims" not in head:
-        raise InputError(f"{path} is no MetaImage: it does not start with such a header. Copy or download it again.")
+    _require_whole(path)
     try:
         image = sitk.ReadImage(str(path))
     except RuntimeError as e:
@@ -51,6 +47,28 @@ def write(data: NDArray[Any], grid: Grid, path: Path) -> None:
     image.SetDirection(direction.ravel().tolist())
     image.SetOrigin(affine[:3, 3].tolist())
     sitk.WriteImage(image, str(path), useCompression=True)
+
+
+def _require_whole(path: Path) -> None:
+    """Raise InputError unless the file is a MetaImage with all its voxels inside (ITK itself would print to stderr)."""
+    try:
+        with path.open("rb") as f:
+            head = f.read(_HEAD)
+            held = f.seek(0, 2)
+    except OSError as e:
+        raise unreadable(path, e) from e
+    text, mark, rest = head.partition(b"ElementDataFile")
+    if not mark or b"NDims" not in text:
+        raise InputError(f"{path} is no MetaImage: it does not start with such a header. Copy or download it again.")
+    where, _, _ = rest.partition(b"\n")
+    if where.strip(b" =\r").upper() != b"LOCAL":
+        raise InputError(f"{path} keeps its voxels in another file. Convert it to .nii.gz or to a single .mha file.")
+    fields = dict(re.findall(r"(\w+) *= *(.*?) *\r?\n", text.decode("latin-1")))
+    size = fields.get("CompressedDataSize", "")
+    begin = len(text) + len(mark) + len(where) + 1
+    if size.isdigit() and held < begin + int(size):
+        part = max(held - begin, 0) / int(size)
+        raise InputError(f"{path} is cut short: it holds {part:.0%} of its voxels. Copy or download it again.")
 
 
 def _affine(image: Any) -> Affine:

@@ -32,6 +32,7 @@ def read(path: Path) -> Image:
     raw = _plain(read_bytes(path), path)
     header = _header(raw, path)
     data = _scaled(three_axes(_voxels(raw, header, path), path), header)
+    data.setflags(write=False)  # also where it was converted, so that it never depends on the file
     affine, note = affine_of(header)
     if affine is None:
         raise InputError(f"{path} tells no voxel size (zero or not a number). Convert it anew from its source.")

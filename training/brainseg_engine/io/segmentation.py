@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
@@ -116,16 +116,23 @@ def sidecar_path(path: Path) -> Path:
 def read_sidecar(path: Path) -> Mapping[str, Any]:
     """The JSON object beside a mask, {} when there is none. Raises InputError when it is damaged."""
     beside = sidecar_path(path)
-    if not beside.exists():
-        return {}
     try:
         told = json.loads(beside.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        return {}
     except OSError as e:
         raise unreadable(beside, e) from e
     except ValueError as e:
         raise InputError(f"{beside} is damaged, so the coding of {path.name} is not known. Delete it, and name the "
                          f"coding (--coding).") from e  # fmt: skip
     return told if isinstance(told, dict) else {}
+
+
+def require_on_grid(mask: Segmentation, volumes: Iterable[Volume]) -> None:
+    """Raise GeometryError unless the mask lies on the grid of one of its images."""
+    volumes = list(volumes)
+    if not any(mask.grid.same_as(v.grid) for v in volumes):
+        raise off_grid(mask.path or Path("The mask"), mask.grid, volumes[0].grid, "its images")
 
 
 def off_grid(path: Path, found: Grid, expected: Grid, what: str) -> GeometryError:
@@ -144,9 +151,10 @@ def _opened(path: Path) -> Any:
         raise OutputError(f"Cannot write {path}: its name must end in .nii.gz, .nii or .mha.")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
+        taken = path.is_dir()
     except OSError as e:
-        raise OutputError(f"Cannot make the folder {path.parent}: {e.strerror or e}. Choose another place.") from e
-    if path.is_dir():
+        raise OutputError(f"Cannot write into {path.parent}: {e.strerror or e}. Choose another place.") from e
+    if taken:
         raise OutputError(f"Cannot write {path}: it is a folder. Choose another name.")
     return atomic(path)
 

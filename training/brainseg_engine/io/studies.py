@@ -10,10 +10,10 @@ from pathlib import Path
 from brainseg_engine.errors import BrainsegError, InputError
 from brainseg_engine.geometry import Grid
 from brainseg_engine.io.formats import read_image
-from brainseg_engine.io.image import content_hash, unreadable
+from brainseg_engine.io.image import content_hash, is_folder, unreadable
 from brainseg_engine.io.layouts import NAMES_KNOWN, Series, ambiguity, find_series, sort_series
 from brainseg_engine.io.naming import MASK
-from brainseg_engine.io.segmentation import load_segmentation, off_grid
+from brainseg_engine.io.segmentation import load_segmentation, require_on_grid
 from brainseg_engine.study import Modality, Study, Volume
 
 Source = Path | str | Sequence[Path | str] | Mapping[Modality, Path]
@@ -43,8 +43,7 @@ def load_study(
     if not segmentation or series.segmentation is None:
         return study
     mask = load_segmentation(series.segmentation, coding=coding, implied=series.coding)
-    if not any(mask.grid.same_as(v.grid) for v in study.volumes.values()):
-        raise off_grid(series.segmentation, mask.grid, study.reference.grid, "its images")
+    require_on_grid(mask, study.volumes.values())
     newer = (study.coding, mask.coding) == ("brats2023", "brats2024")  # the same naming, and the mask tells which
     return replace(study, segmentation=mask, coding=mask.coding if newer else study.coding)
 
@@ -55,7 +54,7 @@ def series_of(source: Source) -> Series:
         return _assigned({Modality(m): Path(p) for m, p in source.items()})
     if isinstance(source, (str, Path)):
         path = Path(source)
-        if not path.is_file():
+        if is_folder(path):
             return find_series(path)
         source = [path]
     paths = [Path(p) for p in source]

@@ -20,6 +20,7 @@ from brainseg_engine.phantom.fields import (
     smooth_minimum,
     smooth_noise,
     tube,
+    turned,
 )
 
 LATTICE_MM = 2.0
@@ -92,7 +93,7 @@ class Head:
         """Draw a head and lay it over ``box``."""
         build = Build.draw(rng)
         lattice = box.coarse(max(LATTICE_MM, box.step))
-        points = np.tensordot(_rotation(build.tilt), lattice.points, axes=1).astype(np.float32)
+        points = turned(_rotation(build.tilt), lattice.points)
         points /= np.array(build.size, dtype=np.float32).reshape(3, 1, 1, 1)
         for axis in range(3):
             points[axis] += build.warp * smooth_noise(rng, lattice, 70.0)
@@ -152,7 +153,8 @@ def _outlines(rng: np.random.Generator, head: Head, p: Field, midline: Field) ->
     sylvian = np.maximum(np.abs(head.fine(main - temporal)) / 2 - 0.5, 27 - np.abs(midline))
     below = np.abs(head.fine(cerebrum - np.minimum(cerebellum, stem + 2))) / 2 - 0.7
     tentorium = np.maximum(below, head.fine(p[2]) + 17)
-    return np.minimum(np.minimum(pial, between_hemispheres), np.minimum(sylvian, tentorium))
+    out: Field = np.minimum(np.minimum(pial, between_hemispheres), np.minimum(sylvian, tentorium))
+    return out
 
 
 def _parts(p: Field) -> tuple[Field, Field, Field, Field, Field]:
@@ -170,7 +172,8 @@ def _parts(p: Field) -> tuple[Field, Field, Field, Field, Field]:
 
 def _core(p: Field) -> Field:
     """The parts that join the hemispheres (corpus callosum, thalami, floor), where no fissure runs."""
-    return np.maximum(ellipsoid(p, (0, -6, -6), (60, 40, 31)), -(p[2] + 40))
+    out: Field = np.maximum(ellipsoid(p, (0, -6, -6), (60, 40, 31)), -(p[2] + 40))
+    return out
 
 
 def _ventricles(p: Field, wider: float) -> Field:
@@ -219,10 +222,10 @@ def _sulci(
     wall = np.abs(n) * np.float32(SULCUS_WAVELENGTH / 7.5)
     deep = head.fine(-ellipsoid(p, (0, -6, 2), (46, 46, 34)))
     cerebral = np.maximum(np.maximum(wall - np.float32(head.build.sulci), depth - reach), deep)
-    folia = np.abs(smooth_noise(rng, head.box, 9.0, band=True)) * np.float32(1.4)
-    out = np.where(cerebellar, np.maximum(folia + 0.3, depth - 16), cerebral)
+    folia = np.abs(head.fine(smooth_noise(rng, head.lattice, 9.0, band=True))) * np.float32(1.4)
+    out: Field = np.where(cerebellar, np.maximum(folia + 0.3, depth - 16), cerebral).astype(np.float32)
     out[stem] = 30
-    return out.astype(np.float32)
+    return out
 
 
 def _vessels(rng: np.random.Generator, head: Head, pial: Field, midline: Field, depth: Field) -> Field:
@@ -233,7 +236,8 @@ def _vessels(rng: np.random.Generator, head: Head, pial: Field, midline: Field, 
     patches = np.clip(head.noise(rng, 45.0) - 0.3, 0, 1)
     meninges = np.float32(0.8) * patches * inside(depth - 1.2, 1.2)
     sinus = np.maximum(np.maximum(np.abs(midline) - 2.5, depth - 4), 5 - head.fine(head.points[2]))
-    return np.maximum(np.maximum(share, meninges), inside(sinus, 1.5))
+    out: Field = np.maximum(np.maximum(share, meninges), inside(sinus, 1.5))
+    return out
 
 
 def _rotation(tilt: tuple[float, float, float]) -> NDArray[np.float32]:

@@ -28,8 +28,8 @@ MEAN: Mapping[str, Row] = {
     "white": (0.75, 0.40, -0.50, -0.10),
     "vessel": (-0.6, 4.2, -0.2, -0.8),
     "choroid": (-0.8, 2.0, 1.4, 0.4),
-    "ED": (-0.2, -0.4, 1.4, 2.0),
-    "NCR": (-1.0, -0.95, 2.8, 1.9),
+    "ED": (-0.2, -0.4, 1.75, 2.0),
+    "NCR": (-1.0, -0.95, 3.0, 1.9),
     "ET": (-0.35, 2.0, 1.5, 1.9),
 }
 SPREAD: Mapping[str, Row] = {
@@ -62,9 +62,10 @@ def contrasts(rng: np.random.Generator) -> dict[str, NDArray[np.float32]]:
         )
         for tissue, mean in MEAN.items()
     }
-    t1ce, flair = MODALITIES.index(Modality.T1CE), MODALITIES.index(Modality.FLAIR)
+    _, t1ce, t2, flair = range(len(MODALITIES))
     table["ET"][t1ce] = max(table["ET"][t1ce], table["white"][t1ce] + 1.1)
     table["ED"][flair] = max(table["ED"][flair], table["grey"][flair] + 1.0)
+    table["ED"][t2] = max(table["ED"][t2], table["grey"][t2] + 1.3)
     return table
 
 

@@ -11,7 +11,7 @@ import numpy as np
 
 from brainseg_engine import __version__, paths
 from brainseg_engine.errors import OutputError
-from brainseg_engine.io import find_series, save_segmentation
+from brainseg_engine.io import save_segmentation
 from brainseg_engine.io.nifti import encode
 from brainseg_engine.study import Modality, Study
 
@@ -51,21 +51,29 @@ def write_study(study: Study, folder: Path, *, overwrite: bool = False) -> Path:
     return target
 
 
+def image_files(folder: Path) -> dict[Modality, Path]:
+    """Modality → file of the phantom in that folder, there or not."""
+    return {m: folder / f"{folder.name}-{ending}.nii.gz" for m, ending in ENDINGS.items()}
+
+
+def mask_file(folder: Path) -> Path:
+    """The file of the truth of the phantom in that folder."""
+    return folder / f"{folder.name}-seg.nii.gz"
+
+
 def cached(name: str, make: Callable[[], Study]) -> Path:
     """The folder of a study in the user's folder, made when it is not there. Another version makes its own."""
-    samples = paths.home() / "samples" / __version__
-    if not _complete(samples / name):
+    samples: Path = paths.home() / "samples" / __version__
+    if not complete(samples / name):
         study = make()
-        if not _complete(samples / name):  # another process may have been faster
+        if not complete(samples / name):  # another process may have been faster
             write_study(study, samples, overwrite=True)
     return samples / name
 
 
-def _complete(folder: Path) -> bool:
-    if not folder.is_dir():
-        return False
-    series = find_series(folder)
-    return set(series.files) == set(ENDINGS) and series.segmentation is not None
+def complete(folder: Path) -> bool:
+    """True when the folder holds the phantom's images and its truth."""
+    return all(f.is_file() for f in (*image_files(folder).values(), mask_file(folder)))
 
 
 def _replace(part: Path, target: Path) -> None:

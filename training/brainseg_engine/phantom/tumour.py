@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from brainseg_engine.labels import Label, LabelArray, labels_from_regions
 from brainseg_engine.morphology import components
 from brainseg_engine.phantom.anatomy import Anatomy, Head, Mass
-from brainseg_engine.phantom.fields import Field, smooth_noise
+from brainseg_engine.phantom.fields import Field, smooth_noise, turned
 
 WT_ML = (15.0, 180.0)
 """Smallest and largest whole tumour, mL; the median is about 70."""
@@ -122,7 +122,7 @@ def _reach(rng: np.random.Generator, head: Head, plan: Plan, site: Site) -> Fiel
             way[0] *= 0.5
             centre = centre + (way / np.linalg.norm(way) * rng.uniform(1.0, 1.5) * radius).astype(np.float32)
             size = float(rng.uniform(0.35, 0.75))
-        away = np.tensordot(shape, head.lattice.points - centre.reshape(3, 1, 1, 1), axes=1)
+        away = turned(shape, head.lattice.points - centre.reshape(3, 1, 1, 1))
         front = np.minimum(front, np.sqrt((away * away).sum(axis=0)) + np.float32((1 - size) * radius))
     lumps = 0.16 * radius * smooth_noise(rng, head.lattice, max(1.6 * radius, 14.0))
     return np.asarray(front + lumps + 0.07 * radius * smooth_noise(rng, head.lattice, 13.0), dtype=np.float32)
@@ -175,6 +175,6 @@ def shares(labels: LabelArray) -> dict[Label, Field]:
     for label in (Label.ED, Label.NCR, Label.ET):
         mask = labels == label
         if mask.any():
-            sigma = 1.4 if label is Label.ED else 0.7
+            sigma = 1.0 if label is Label.ED else 0.7
             out[label] = gaussian_filter(mask.astype(np.float32), sigma, truncate=2.5)
     return out

@@ -1,0 +1,23 @@
+"""Run every benchmark of this folder, one after the other; `make bench` calls this."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+BENCHMARKS = ("inference",)
+
+
+def main() -> int:
+    """Exit code: that of the first benchmark that failed, else 0."""
+    for name in BENCHMARKS:
+        print(f"== {name}", flush=True)
+        ended = subprocess.run([sys.executable, Path(__file__).parent / name / "run.py", *sys.argv[1:]], check=False)
+        if ended.returncode:
+            return ended.returncode
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

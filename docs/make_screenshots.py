@@ -1,0 +1,163 @@
+"""Make the README's pictures: the panel with the sample phantom, segmented by the bundled model, in 2D and in 3D.
+
+Run by ``make screenshots``. It presses the panel's own buttons, and fails (exit code 1, one sentence) when a picture is
+blank or a region's colour is missing from it. The pictures show the phantom only.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import napari
+import numpy as np
+from napari.utils.io import imsave
+from numpy.typing import NDArray
+from qtpy.QtWidgets import QAbstractButton, QApplication, QSlider
+
+from brainseg_engine.palette import REGION_COLOURS, RGB
+
+SIZE = (1590, 985)
+PANEL = ("napari-brainseg", "Brain tumour segmentation")
+CLOSER = {2: 1.3, 3: 1.08}
+"""Dimensions shown → zoom, over napari's own fit."""
+GLASSY = 25
+"""Opacity of the outer surfaces in 3D, in per cent."""
+LEAST_PIXELS = 40
+LEAST_LIT = 0.05
+"""Part of the canvas that must not be black."""
+
+Picture = NDArray[np.uint8]
+
+
+class Failure(Exception):
+    """A picture is not what it should be."""
+
+
+def main() -> int:
+    """Write both pictures; the exit code."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--out", type=Path, default=Path(__file__).parent / "images")
+    out = parser.parse_args().out
+    out.mkdir(parents=True, exist_ok=True)
+    viewer = napari.Viewer(title="napari-brainseg", show=True)
+    try:
+        make(viewer, out)
+    except Failure as e:
+        print(f"make_screenshots: {e}", file=sys.stderr)
+        return 1
+    finally:
+        viewer.close()
+    return 0
+
+
+def make(viewer: napari.Viewer, out: Path) -> None:
+    """Open the sample, segment it, and take the two pictures. Raises Failure."""
+    viewer.window.resize(*SIZE)
+    _, panel = viewer.window.add_plugin_dock_widget(*PANEL)
+    session = panel.app.session
+    press(panel, "open_sample")
+    wait(lambda: session.study is not None and session.reading == "", 120, "the sample study")
+    opened = session.segmentation
+    wait(lambda: press(panel, "segment"), 60, "the button 'Segment'")
+    wait(lambda: session.segmentation is not opened and session.job is None, 300, "the segmentation", session)
+    wait(lambda: session.measures is not None, 60, "the volumes")
+    press(panel, "show_t1ce")
+    panel.regions.jump_requested.emit("ET")
+    viewer.scene.camera.zoom *= CLOSER[2]
+    check_regions(viewer, panel, "2D")
+    save(viewer, out / "panel-2d.png")
+    press(panel, "plane_3d")
+    surfaces = panel.app.surfaces
+    wait(lambda: len(surfaces.surfaces) == len(REGION_COLOURS) + 1 and not surfaces.busy, 120, "the surfaces")
+    viewer.scene.camera.zoom *= CLOSER[3]
+    for region in ("WT", "TC"):  # glassy, so that the enhancing part inside is seen
+        panel.findChild(QSlider, f"region_{region}_opacity").setValue(GLASSY)
+    check_regions(viewer, panel, "3D")
+    save(viewer, out / "panel-3d.png")
+
+
+def check_regions(viewer: napari.Viewer, panel: Any, where: str) -> None:
+    """Each region, shown alone, has its colour on the canvas, and none is there when all are hidden. Raises Failure."""
+    boxes = {region: named(panel, f"region_{region}_visible") for region in REGION_COLOURS}
+    show(boxes, set())
+    empty = canvas(viewer)
+    if (empty.max(axis=-1) > 20).mean() < LEAST_LIT:
+        raise Failure(f"the canvas is blank in {where}; is the platform xcb, with OpenGL?")
+    for region, colour in REGION_COLOURS.items():
+        show(boxes, {region})
+        found, before = pixels(canvas(viewer), colour), pixels(empty, colour)
+        if found < before + LEAST_PIXELS:
+            raise Failure(f"the colour of {region} is missing in {where} ({found} pixels, {before} without it).")
+    show(boxes, set(REGION_COLOURS))
+
+
+def show(boxes: dict[Any, QAbstractButton], shown: set[Any]) -> None:
+    """Set the regions' checkboxes."""
+    for region, box in boxes.items():
+        if box.isChecked() != (region in shown):
+            box.click()
+    pause(1.0)
+
+
+def pixels(picture: Picture, colour: RGB) -> int:
+    """How many pixels have that hue, over grey of whatever brightness and at whatever opacity."""
+    wanted = np.array(colour) - np.mean(colour)
+    chroma = picture / 255.0 - (picture / 255.0).mean(axis=-1, keepdims=True)
+    strength = np.linalg.norm(chroma, axis=-1)
+    likeness = (chroma @ wanted) / (np.linalg.norm(wanted) * np.maximum(strength, 1e-6))
+    return int(np.count_nonzero((likeness > 0.95) & (strength > 0.12)))
+
+
+def canvas(viewer: napari.Viewer) -> Picture:
+    """The canvas alone, RGB (height, width, 3)."""
+    return np.asarray(viewer.screenshot(canvas_only=True, flash=False))[..., :3]
+
+
+def save(viewer: napari.Viewer, path: Path) -> None:
+    """The whole window as a PNG."""
+    imsave(str(path), np.asarray(viewer.screenshot(canvas_only=False, flash=False)))
+    print(path)
+
+
+def named(panel: Any, name: str) -> QAbstractButton:
+    """The button of that object name. Raises Failure."""
+    found = panel.findChild(QAbstractButton, name)
+    if found is None:
+        raise Failure(f"the panel has no button '{name}'.")
+    return found
+
+
+def press(panel: Any, name: str) -> bool:
+    """Click that button; False while it cannot be pressed."""
+    button = named(panel, name)
+    if not button.isEnabled():
+        return False
+    button.click()
+    return True
+
+
+def pause(seconds: float) -> None:
+    """Let the window work."""
+    until = time.monotonic() + seconds
+    while time.monotonic() < until:
+        QApplication.processEvents()
+        time.sleep(0.01)
+
+
+def wait(ready: Callable[[], bool], seconds: float, what: str, session: Any = None) -> None:
+    """Let the window work until ``ready()``. Raises Failure, with what the panel says, when that takes too long."""
+    until = time.monotonic() + seconds
+    while not ready():
+        if time.monotonic() > until:
+            said = f" The panel says: {session.message.text}" if session is not None and session.message else ""
+            raise Failure(f"{what} did not come within {seconds:.0f} s.{said}")
+        pause(0.05)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,92 @@
+"""The panel as a whole: five sections that read top to bottom as the work goes, a message area, a footer."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from qtpy.QtCore import QSize, Qt, Signal
+from qtpy.QtWidgets import QFrame, QHBoxLayout, QScrollArea, QToolButton, QVBoxLayout, QWidget
+
+from napari_brainseg._qt import style
+from napari_brainseg._qt.regions import RegionsView
+from napari_brainseg._qt.save import SaveView
+from napari_brainseg._qt.segment import SegmentView
+from napari_brainseg._qt.study import StudyView
+from napari_brainseg._qt.view import ViewView
+from napari_brainseg._qt.widgets import label, restyle
+
+FOOTER = "For research use only. Not a medical device."
+
+
+class PanelView(QWidget):
+    """Holds the sections. ``closing`` is told when the widget is destroyed or its window closes."""
+
+    def __init__(
+        self, study: StudyView, segment: SegmentView, regions: RegionsView, view: ViewView, save: SaveView
+    ) -> None:
+        super().__init__()
+        self.setObjectName("brainseg_panel")
+        self.setAttribute(Qt.WidgetAttribute.WA_StyledBackground)
+        self.study, self.segment, self.regions, self.view, self.save = study, segment, regions, view, save
+        body = QWidget()
+        body.setObjectName("panel_body")
+        column = QVBoxLayout(body)
+        column.setContentsMargins(0, 0, 4, 0)
+        column.setSpacing(6)
+        for section in (study, segment, regions, view, save):
+            column.addWidget(section)
+        column.addStretch(1)
+        self.scroll = QScrollArea()
+        self.scroll.setObjectName("panel_scroll")
+        self.scroll.setWidgetResizable(True)
+        self.scroll.setHorizontalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
+        self.scroll.setFrameShape(QFrame.Shape.NoFrame)
+        self.scroll.setWidget(body)
+        self.message = MessageArea()
+        outer = QVBoxLayout(self)
+        outer.setContentsMargins(6, 6, 2, 6)
+        outer.setSpacing(6)
+        outer.addWidget(self.scroll, 1)
+        outer.addWidget(self.message)
+        footer = label(FOOTER, name="footer")
+        footer.setAlignment(Qt.AlignmentFlag.AlignCenter)
+        outer.addWidget(footer)
+        self.setMinimumWidth(370)
+        self.app: object = None
+
+    def sizeHint(self) -> QSize:
+        """Wide enough for the table of regions."""
+        return QSize(400, 900)
+
+    def show_theme(self, theme: Mapping[str, str]) -> None:
+        """Take over the colours of a napari theme."""
+        self.setStyleSheet(style.sheet(theme))
+
+
+class MessageArea(QFrame):
+    """The last thing the program has to say; hidden when there is none."""
+
+    dismissed = Signal()
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.setObjectName("message_area")
+        row = QHBoxLayout(self)
+        row.setContentsMargins(10, 7, 6, 7)
+        self.text = label(name="message", wrap=True)
+        self.text.setAccessibleName("Message")
+        row.addWidget(self.text, 1)
+        close = QToolButton()
+        close.setObjectName("message_close")
+        close.setText("✕")
+        close.setToolTip("Take the message away")
+        close.setFixedSize(24, 24)
+        close.clicked.connect(self.dismissed)
+        row.addWidget(close, 0, Qt.AlignmentFlag.AlignTop)
+        self.show_message("", "info")
+
+    def show_message(self, text: str, kind: str) -> None:
+        """Say that; "" for nothing."""
+        self.text.setText(text)
+        self.setVisible(bool(text))
+        restyle(self, kind=kind)

@@ -1,0 +1,224 @@
+"""Small parts that the sections are made of."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any
+
+from qtpy.QtCore import QSignalBlocker, Qt, Signal
+from qtpy.QtGui import QColor, QIcon, QPainter, QPixmap
+from qtpy.QtWidgets import (
+    QButtonGroup,
+    QComboBox,
+    QFrame,
+    QHBoxLayout,
+    QLabel,
+    QLayout,
+    QMenu,
+    QPushButton,
+    QSizePolicy,
+    QToolButton,
+    QVBoxLayout,
+    QWidget,
+)
+
+from brainseg_engine.palette import BLUISH_GREEN, REDDISH_PURPLE, RGB, SKY_BLUE, VERMILLION, YELLOW
+
+SWATCHES: Mapping[str, RGB] = {
+    "sky blue": SKY_BLUE,
+    "yellow": YELLOW,
+    "vermillion": VERMILLION,
+    "reddish purple": REDDISH_PURPLE,
+    "bluish green": BLUISH_GREEN,
+    "orange": (0.902, 0.624, 0.0),
+    "blue": (0.0, 0.447, 0.698),
+    "white": (1.0, 1.0, 1.0),
+}
+"""Colours to choose from: the Okabe–Ito set, which colour-blind readers tell apart, and white."""
+
+
+class Section(QFrame):
+    """A titled block; ``body`` is where its widgets go, ``head`` the row of the title."""
+
+    def __init__(self, title: str, name: str) -> None:
+        super().__init__()
+        self.setObjectName(f"section_{name}")
+        self.setProperty("section", "true")
+        outer = QVBoxLayout(self)
+        outer.setContentsMargins(11, 7, 11, 9)
+        outer.setSpacing(5)
+        self.head = QHBoxLayout()
+        self.head.setSpacing(6)
+        self.head.addWidget(label(title, role="title"))
+        self.head.addStretch(1)
+        outer.addLayout(self.head)
+        self.body = QVBoxLayout()
+        self.body.setSpacing(6)
+        outer.addLayout(self.body)
+
+
+class Combo(QComboBox):
+    """A combo box that does not change when the panel is scrolled over it, and takes no more width than there is."""
+
+    def __init__(self, name: str, tip: str) -> None:
+        super().__init__()
+        self.setObjectName(name)
+        self.setToolTip(tip)
+        self.setAccessibleName(tip)
+        self.setFocusPolicy(Qt.FocusPolicy.StrongFocus)
+        self.setSizeAdjustPolicy(QComboBox.SizeAdjustPolicy.AdjustToMinimumContentsLengthWithIcon)
+        self.setMinimumContentsLength(6)
+        self.setSizePolicy(QSizePolicy.Policy.Expanding, QSizePolicy.Policy.Fixed)
+
+    def wheelEvent(self, event: Any) -> None:
+        """Leave the wheel to the scroll area."""
+        event.ignore()
+
+    def show_choices(self, choices: Iterable[tuple[str, Any, str]], current: Any) -> None:
+        """(text, value, tooltip) each; the one whose value is ``current`` is chosen. Says nothing."""
+        blocker = QSignalBlocker(self)
+        self.clear()
+        for text, value, tip in choices:
+            self.addItem(text, value)
+            self.setItemData(self.count() - 1, tip or text, Qt.ItemDataRole.ToolTipRole)
+        self.setCurrentIndex(self.findData(current))
+        blocker.unblock()
+
+
+class Segmented(QWidget):
+    """Buttons side by side of which one is pressed; ``chosen`` tells its value when a person presses another."""
+
+    chosen = Signal(object)
+
+    def __init__(self, choices: Iterable[tuple[str, Any, str, str]]) -> None:
+        """(text, value, object name, tooltip) each."""
+        super().__init__()
+        row = QHBoxLayout(self)
+        row.setContentsMargins(0, 0, 0, 0)
+        row.setSpacing(2)
+        self._group = QButtonGroup(self)
+        self._group.setExclusive(True)
+        self.buttons: dict[Any, QPushButton] = {}
+        for text, value, name, tip in choices:
+            b = button(text, name, tip)
+            b.setCheckable(True)
+            b.clicked.connect(lambda _=False, value=value: self.chosen.emit(value))
+            self._group.addButton(b)
+            row.addWidget(b, 1)
+            self.buttons[value] = b
+
+    def show_value(self, value: Any) -> None:
+        """Press that button (none for a value without one). Says nothing."""
+        self._group.setExclusive(False)
+        for v, b in self.buttons.items():
+            b.setChecked(v == value)
+        self._group.setExclusive(value in self.buttons)
+
+
+class Swatch(QToolButton):
+    """A colour, and a menu to choose another from."""
+
+    chosen = Signal(tuple)
+
+    def __init__(self, name: str, tip: str) -> None:
+        super().__init__()
+        self.setObjectName(name)
+        self.setToolTip(tip)
+        self.setAccessibleName(tip)
+        self.setFixedSize(24, 26)
+        self.setFocusPolicy(Qt.FocusPolicy.StrongFocus)
+        self.colour: RGB = (0.5, 0.5, 0.5)
+        self.clicked.connect(self._ask)
+
+    def show_colour(self, colour: RGB) -> None:
+        """Show that colour."""
+        self.colour = colour
+        self.setIcon(colour_icon(colour))
+
+    def _ask(self) -> None:
+        menu = QMenu(self)
+        menu.setObjectName(f"{self.objectName()}_menu")
+        menu.setAttribute(Qt.WidgetAttribute.WA_DeleteOnClose)
+        for name, colour in SWATCHES.items():
+            action = menu.addAction(colour_icon(colour), name)
+            action.triggered.connect(lambda _=False, colour=colour: self.chosen.emit(colour))
+        menu.popup(self.mapToGlobal(self.rect().bottomLeft()))
+
+
+class Elided(QLabel):
+    """A label that shortens its text to the room there is; the whole of it is the tooltip."""
+
+    def __init__(self, name: str, role: str = "") -> None:
+        super().__init__()
+        self.setObjectName(name)
+        if role:
+            self.setProperty("role", role)
+        self.setSizePolicy(QSizePolicy.Policy.Ignored, QSizePolicy.Policy.Preferred)
+        self._whole = ""
+
+    def show_text(self, text: str) -> None:
+        """Show that text."""
+        self._whole = text
+        self.setToolTip(text)
+        self._fit()
+
+    def resizeEvent(self, event: Any) -> None:
+        """Shorten anew."""
+        super().resizeEvent(event)
+        self._fit()
+
+    def _fit(self) -> None:
+        self.setText(self.fontMetrics().elidedText(self._whole, Qt.TextElideMode.ElideMiddle, max(self.width(), 20)))
+
+
+def plain(layout: QLayout) -> QWidget:
+    """A widget that is there for its layout alone."""
+    made = QWidget()
+    made.setProperty("role", "plain")
+    made.setLayout(layout)
+    layout.setContentsMargins(0, 0, 0, 0)
+    return made
+
+
+def label(text: str = "", *, role: str = "", name: str = "", wrap: bool = False) -> QLabel:
+    """A label; ``role`` is one of the style sheet's."""
+    made = QLabel(text)
+    made.setObjectName(name)
+    if role:
+        made.setProperty("role", role)
+    if wrap:
+        made.setWordWrap(True)
+        made.setTextInteractionFlags(Qt.TextInteractionFlag.TextSelectableByMouse)
+    return made
+
+
+def button(text: str, name: str, tip: str, pressed: Callable[[], object] | None = None) -> QPushButton:
+    """A push button that can be reached by the keyboard."""
+    made = QPushButton(text)
+    made.setObjectName(name)
+    made.setToolTip(tip)
+    made.setFocusPolicy(Qt.FocusPolicy.StrongFocus)
+    if pressed is not None:
+        made.clicked.connect(lambda _=False: pressed())
+    return made
+
+
+def colour_icon(colour: RGB) -> QIcon:
+    """A rounded square of that colour."""
+    pixmap = QPixmap(32, 32)
+    pixmap.fill(QColor(0, 0, 0, 0))
+    painter = QPainter(pixmap)
+    painter.setRenderHint(QPainter.RenderHint.Antialiasing)
+    painter.setBrush(QColor.fromRgbF(*colour))
+    painter.setPen(QColor(20, 20, 20, 160))
+    painter.drawRoundedRect(3, 3, 26, 26, 6, 6)
+    painter.end()
+    return QIcon(pixmap)
+
+
+def restyle(widget: QWidget, **properties: str) -> None:
+    """Set properties that the style sheet looks at, and have it look again."""
+    for name, value in properties.items():
+        widget.setProperty(name, value)
+    widget.style().unpolish(widget)
+    widget.style().polish(widget)

@@ -1,0 +1,102 @@
+"""npe2 reader: a study folder opens as one study, a single file as an image or a labels layer, right way round.
+
+What is not ours is left to other readers (None), told by names alone and before anything heavy is imported.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+LayerTuple = tuple[Any, dict[str, Any], str]
+ReaderFunction = Callable[[str | Sequence[str]], list[LayerTuple]]
+
+_SUFFIXES = (".nii", ".nii.gz", ".mha")
+_MANY = 2000  # entries of a folder that are looked at: a study has a few dozen at most
+PANEL = ("napari-brainseg", "Brain tumour segmentation")
+"""Plugin and display name of the panel, as in the manifest."""
+
+
+def get_reader(path: str | Sequence[str]) -> ReaderFunction | None:
+    """The reader for a folder, a file, or several files of one study; None where there is nothing for us to read."""
+    paths = [Path(path)] if isinstance(path, str) else [Path(p) for p in path]
+    if not paths:
+        return None
+    if len(paths) == 1 and paths[0].is_dir():
+        return read_study if _is_study(paths[0]) else None
+    if not all(_is_image(p) for p in paths):
+        return None
+    return read_study if len(paths) > 1 else read_file
+
+
+def read_study(path: str | Sequence[str]) -> list[LayerTuple]:
+    """The layers of a study: its images, one of them visible, and its mask on top where it has one.
+
+    Opens the panel beside it. Raises a BrainsegError whose sentence names the file, the cause and the remedy.
+    """
+    from brainseg_engine.io import load_study
+    from napari_brainseg.display.layers import study_tuples
+
+    study = load_study(path if isinstance(path, str) else [Path(p) for p in path])
+    _open_panel()
+    return study_tuples(study)
+
+
+def read_file(path: str | Sequence[str]) -> list[LayerTuple]:
+    """The one layer of an image or mask; which of them it is, its name tells. Raises BrainsegError as above.
+
+    A mask belongs to the study that its name tells, so that it joins the images of that study.
+    """
+    from brainseg_engine.io import load_segmentation, read_image, read_volume
+    from brainseg_engine.io.naming import MASK, classify, stem, study_id
+    from brainseg_engine.study import Modality
+    from napari_brainseg.display.layers import image_tuple, labels_tuple, plain_tuple
+
+    file = Path(path if isinstance(path, str) else path[0])
+    name, kind = stem(file.name), classify([file.name])[0]
+    study = study_id([file.name]) or name
+    if kind == MASK:
+        return [labels_tuple(load_segmentation(file), study_id=study, name=name)]
+    if kind is not None:
+        return [image_tuple(read_volume(file, Modality(kind)), study_id=study, name=name)]
+    image = read_image(file)
+    return [plain_tuple(image.data, image.affine, study_id=study, name=name)]
+
+
+def _is_image(path: Path) -> bool:
+    return path.name.lower().endswith(_SUFFIXES) and path.is_file()
+
+
+def _is_study(folder: Path) -> bool:
+    """True when a name in the folder tells one of our modalities. A folder of studies, or of anything else, is not ours."""
+    names = (p.name.lower() for depth in ("*", "*/*") for p in folder.glob(depth))
+    if not any(name.endswith(_SUFFIXES) for name in islice(names, _MANY)):
+        return False
+    from brainseg_engine.errors import BrainsegError
+    from brainseg_engine.io.layouts import find_series
+
+    try:
+        series = find_series(folder)
+    except BrainsegError:
+        return False
+    return bool(series.files or series.ambiguous)
+
+
+def _open_panel() -> None:
+    """Open the panel once napari has put the layers in; nothing where there is no window."""
+    from napari import current_viewer
+
+    viewer = current_viewer()
+    if viewer is None:
+        return
+    from napari.qt.threading import create_worker
+
+    def show(_: object = None) -> None:
+        window = getattr(viewer, "window", None)
+        if window is not None:
+            window.add_plugin_dock_widget(*PANEL)  # a second call gives the one that is open
+
+    # An empty job for a thread: its answer comes by way of the event loop, which is after the layers are in.
+    create_worker(lambda: None, _connect={"returned": show})

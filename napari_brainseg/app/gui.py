@@ -1,0 +1,79 @@
+"""The way back to the GUI thread, and a few threads for work that would hold the window up."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any, TypeVar
+
+from qtpy.QtCore import QObject, Qt, Signal, Slot
+
+T = TypeVar("T")
+
+
+class GuiThread(QObject):
+    """Runs functions in the thread it was made in. After ``close`` they are dropped: what they would touch has gone."""
+
+    _asked = Signal(object)
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._closed = False
+        self._asked.connect(self._run, Qt.ConnectionType.QueuedConnection)
+
+    def deliver(self, call: Callable[[], None]) -> None:
+        """Run ``call`` in the GUI thread, some time soon. To be called from any thread."""
+        if not self._closed:
+            with contextlib.suppress(RuntimeError):  # the window was torn down in this very moment
+                self._asked.emit(call)
+
+    @Slot(object)
+    def _run(self, call: Callable[[], None]) -> None:
+        if not self._closed:
+            call()
+
+    def close(self) -> None:
+        """Deliver nothing more."""
+        self._closed = True
+
+
+class Threads:
+    """The ``Background`` of the window."""
+
+    def __init__(self, gui: GuiThread) -> None:
+        self._gui = gui
+        self._pool = ThreadPoolExecutor(max_workers=3, thread_name_prefix="brainseg")
+        self._closed = False
+
+    def __call__(
+        self, work: Callable[[], T], done: Callable[[T], None], failed: Callable[[Exception], None] | None = None, /
+    ) -> None:
+        """Run ``work`` in a thread, then ``done(result)`` or ``failed(error)`` in the GUI thread."""
+
+        def run() -> None:
+            try:
+                result = work()
+            except Exception as e:  # whatever it was: the caller tells it in words
+                if failed is None:
+                    raise
+                error = e
+                self._gui.deliver(lambda: failed(error))
+            else:
+                self._gui.deliver(lambda: done(result))
+
+        if not self._closed:
+            self._pool.submit(run)
+
+    def for_surfaces(self, work: Callable[[], Any], done: Callable[[Any], None]) -> None:
+        """The form that the surfaces want: without an answer for failures."""
+        self(work, done, _raise)
+
+    def close(self) -> None:
+        """Begin nothing more; what runs is let run to its end, and its answer dropped."""
+        self._closed = True
+        self._pool.shutdown(wait=False, cancel_futures=True)
+
+
+def _raise(error: Exception) -> None:
+    raise error

@@ -1,0 +1,106 @@
+"""Keeps the labels layer, the surfaces and the numbers in step with the session and with the brush."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from qtpy.QtCore import QObject, QTimer
+
+from brainseg_engine.study import Modality
+from napari_brainseg.actions import Actions
+from napari_brainseg.display import layers, overlay
+from napari_brainseg.display.surfaces import SurfaceManager
+
+if TYPE_CHECKING:
+    from napari.layers import Image, Labels
+
+QUIET_MS = 300
+"""How long the labels must have been left alone before they are measured."""
+
+_STROKE_MS = 150
+
+
+class Overlay(QObject):
+    """The wiring between session, labels layer and surfaces."""
+
+    def __init__(self, actions: Actions, surfaces: SurfaceManager) -> None:
+        super().__init__()
+        self._actions = actions
+        self._session = actions.session
+        self._surfaces = surfaces
+        self._layer: Labels | None = None
+        self._quiet = _timer(self, QUIET_MS, actions.measure)
+        self._again = _timer(self, _STROKE_MS, self._show)
+        self._dropped = _timer(self, 0, actions.notice_layers)
+        self._session.segmentation_changed.connect(self._show)
+        self._session.study_changed.connect(self._follow)
+        for event in (actions.viewer.layers.events.inserted, actions.viewer.layers.events.removed):
+            event.connect(self._on_layers)
+        self._follow()
+
+    def close(self) -> None:
+        """Follow nothing more."""
+        for timer in (self._quiet, self._again, self._dropped):
+            timer.stop()
+        self._session.segmentation_changed.disconnect(self._show)
+        self._session.study_changed.disconnect(self._follow)
+        for event in (self._actions.viewer.layers.events.inserted, self._actions.viewer.layers.events.removed):
+            event.disconnect(self._on_layers)
+        self._attach(None)
+
+    def _show(self) -> None:
+        if not self._actions.show_segmentation():
+            self._again.start()
+            return
+        self._follow()
+        self._quiet.start(0)
+
+    def _follow(self) -> None:
+        """Attach to the labels layer of the study that is open, and let the surfaces do the same."""
+        layer = self._actions.labels
+        self._attach(layer)
+        self._surfaces.follow(layer, self._brain())
+
+    def _brain(self) -> Image | None:
+        current = self._session.study
+        images = layers.image_layers(self._actions.viewer, current.study.id) if current is not None else {}
+        return next((images[m] for m in (Modality.T1, Modality.T1CE, Modality.T2, Modality.FLAIR) if m in images), None)
+
+    def _attach(self, layer: Labels | None) -> None:
+        if layer is self._layer:
+            return
+        if self._layer is not None:
+            events = self._layer.events
+            events.paint.disconnect(self._on_paint)
+            events.set_data.disconnect(self._on_data)
+            events.colormap.disconnect(self._on_view)
+        self._layer = layer
+        if layer is not None:
+            layer.events.paint.connect(self._on_paint)
+            layer.events.set_data.connect(self._on_data)  # undo and redo tell by this event only
+            layer.events.colormap.connect(self._on_view)
+            self._on_view()
+
+    def _on_paint(self, event: Any = None) -> None:
+        if not self._actions.changing_layers:
+            self._session.dirty = True
+        self._quiet.start()
+
+    def _on_data(self, event: Any = None) -> None:
+        self._quiet.start()
+
+    def _on_view(self, event: Any = None) -> None:
+        if self._layer is not None:
+            self._actions.view = overlay.region_view(self._layer)
+
+    def _on_layers(self, event: Any) -> None:
+        if not self._actions.changing_layers and layers.layer_info(event.value) is not None:
+            self._dropped.start()
+
+
+def _timer(parent: QObject, interval_ms: int, call: Any) -> QTimer:
+    timer = QTimer(parent)
+    timer.setSingleShot(True)
+    timer.setInterval(interval_ms)
+    timer.timeout.connect(call)
+    return timer

@@ -1,0 +1,123 @@
+"""The application: everything is made here, wired, and taken down again."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from qtpy.QtCore import QObject
+from qtpy.QtWidgets import QWidget
+
+from napari_brainseg._qt.panel import PanelView
+from napari_brainseg._qt.regions import RegionsView
+from napari_brainseg._qt.save import SaveView
+from napari_brainseg._qt.segment import SegmentView
+from napari_brainseg._qt.study import StudyView
+from napari_brainseg._qt.view import ViewView
+from napari_brainseg.actions import Actions
+from napari_brainseg.app.gui import GuiThread, Threads
+from napari_brainseg.app.overlay import Overlay
+from napari_brainseg.app.regions_section import SCHEMES, RegionsSection
+from napari_brainseg.app.save_section import CODING_CHOICES, SaveSection
+from napari_brainseg.app.segment_section import SegmentSection
+from napari_brainseg.app.study_section import StudySection
+from napari_brainseg.app.view_section import PLANES, ViewSection
+from napari_brainseg.display import canvas
+from napari_brainseg.display.canvas import WINDOW_PRESETS, Marks
+from napari_brainseg.display.surfaces import SurfaceManager
+from napari_brainseg.jobs import Runner, WorkerClient
+from napari_brainseg.session import DEVICES, Session
+from napari_brainseg.tools import KEYS, MOUSE, Tools
+
+if TYPE_CHECKING:
+    from napari.components import ViewerModel
+
+
+def make_panel(napari_viewer: Any = None) -> QWidget:
+    """The dock widget of the plugin. Where napari opens it by name it hands no viewer to a function: the current one is
+    taken."""
+    if napari_viewer is None:
+        from napari import current_viewer
+
+        napari_viewer = current_viewer()
+    return App(napari_viewer).panel
+
+
+class App(QObject):
+    """One per viewer: the state, the verbs, the views and their wiring. Lives as long as its panel."""
+
+    def __init__(self, viewer: Any, runner: Runner | None = None) -> None:
+        super().__init__()
+        self.viewer: ViewerModel = getattr(viewer, "__wrapped__", viewer)  # napari hands plugins a proxy
+        self._closed = False
+        self._gui = GuiThread()
+        self._threads = Threads(self._gui)
+        self.session = Session()
+        self.runner = runner or WorkerClient(self._gui.deliver)
+        self.actions = Actions(self.session, self.viewer, self.runner, self._threads)
+        self.panel = PanelView(
+            StudyView(),
+            SegmentView(DEVICES),
+            RegionsView(SCHEMES),
+            ViewView(PLANES, WINDOW_PRESETS, (*KEYS, *MOUSE)),
+            SaveView(CODING_CHOICES),
+        )
+        self.panel.app = self  # it lives as long as its panel
+        self.marks = Marks(self.viewer)
+        self.surfaces = SurfaceManager(self.viewer, background=self._threads.for_surfaces)
+        self._wire()
+        self.panel.destroyed.connect(self.close)
+        self.actions.find_models()
+        self.actions.notice_layers()
+
+    def _wire(self) -> None:
+        panel, actions, session = self.panel, self.actions, self.session
+        self._overlay = Overlay(actions, self.surfaces)
+        self._view_section = ViewSection(panel.view, actions)
+        self._sections = (
+            StudySection(panel.study, actions),
+            SegmentSection(panel.segment, actions),
+            RegionsSection(panel.regions, actions),
+            SaveSection(panel.save, actions),
+        )
+        self.tools = Tools(self.viewer, segmentation=lambda: actions.labels, on_values=self._view_section.show_values)
+        session.message_changed.connect(self._show_message)
+        session.reading_changed.connect(self._show_message)
+        panel.message.dismissed.connect(self._dismiss)
+        self.viewer.events.theme.connect(self._show_theme)
+        self._show_theme()
+
+    def close(self) -> None:
+        """Stop the worker, let go of the viewer. The layers stay."""
+        if self._closed:
+            return
+        self._closed = True
+        self._gui.close()
+        self._threads.close()
+        self.actions.close()
+        self._overlay.close()
+        self._view_section.close()
+        self.tools.close()
+        if len(self.viewer.layers):
+            canvas.set_3d(
+                self.viewer, False
+            )  # without our surfaces napari would draw whole volumes in 3D: seconds a frame
+        self.surfaces.close()
+        self.marks.close()
+        self.viewer.events.theme.disconnect(self._show_theme)
+
+    def _show_message(self) -> None:
+        message = self.session.message
+        if self.session.reading:
+            self.panel.message.show_message(self.session.reading, "info")
+        elif message is None:
+            self.panel.message.show_message("", "info")
+        else:
+            self.panel.message.show_message(message.text, message.kind.value)
+
+    def _dismiss(self) -> None:
+        self.session.say("")
+
+    def _show_theme(self, event: Any = None) -> None:
+        from napari.utils.theme import get_theme
+
+        self.panel.show_theme(get_theme(self.viewer.theme).to_rgb_dict())

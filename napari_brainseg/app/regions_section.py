@@ -1,0 +1,60 @@
+"""Wires the regions section."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from qtpy.QtCore import QObject
+
+from napari_brainseg._qt.regions import ItemShown, RegionsView
+from napari_brainseg.actions import Actions
+from napari_brainseg.display.regions import MAIN_ITEMS, Scheme, item_name
+from napari_brainseg.session import ItemStats
+
+SCHEMES = {
+    Scheme.REGIONS.value: ("WT · TC · ET", "Nested regions: whole tumour, tumour core, enhancing tumour"),
+    Scheme.CLASSES.value: ("NCR · ED · ET", "Disjoint classes: necrotic core, oedema, enhancing tumour"),
+}
+"""Scheme → text and tooltip of its switch."""
+
+
+class RegionsSection(QObject):
+    """Between the regions view and the actions."""
+
+    def __init__(self, view: RegionsView, actions: Actions) -> None:
+        super().__init__()
+        self._view = view
+        self._actions = actions
+        self._session = actions.session
+        view.item_changed.connect(self._change_item)
+        view.scheme_chosen.connect(lambda scheme: self._change("scheme", scheme))
+        view.outline_chosen.connect(lambda on: self._change("outline", on))
+        view.jump_requested.connect(actions.jump)
+        actions.view_changed.connect(self._show)
+        self._session.segmentation_changed.connect(self._show)
+        self._session.measures_changed.connect(self._show)
+        self._show()
+
+    def _change_item(self, item: str, what: dict[str, Any]) -> None:
+        self._actions.view = self._actions.view.with_item(item, **what)
+
+    def _change(self, what: str, value: Any) -> None:
+        shown = self._actions.view
+        self._actions.view = shown.with_scheme(value) if what == "scheme" else shown.with_outline(bool(value))
+
+    def _show(self) -> None:
+        shown, session = self._actions.view, self._session
+        self._view.show_switches(shown.scheme.value, shown.outline)
+        if session.segmentation is None:
+            self._view.show_items((), "")
+            return
+        stats = session.measures.items if session.measures is not None else {}
+        main = MAIN_ITEMS[shown.scheme]
+        items = [*main, *(i for i in shown.items if i not in main and i in stats)]
+        rows = [
+            ItemShown(i, item_name(shown.scheme, i), v.colour, v.visible, v.opacity, stats.get(i, ItemStats()))
+            for i in items
+            for v in [shown.items[i]]
+        ]
+        truth = session.study.truth if session.study is not None else None
+        self._view.show_items(rows, "" if truth is None else truth.path.name if truth.path else "the study's own mask")

@@ -1,0 +1,137 @@
+"""What goes in comes back on its own grid."""
+
+import itertools
+
+import numpy as np
+import pytest
+import torch
+from conftest import make_study
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from brainseg_engine import resample
+from brainseg_engine.errors import GeometryError, InputError
+from brainseg_engine.geometry import Grid
+from brainseg_engine.labels import Region
+from brainseg_engine.losses import region_targets
+from brainseg_engine.preprocess import preprocess
+from brainseg_engine.recipe import load_recipe
+from brainseg_engine.study import Modality, Study, Volume
+
+RECIPE = load_recipe("baseline")
+
+
+def affine_for(permutation, signs, spacing):
+    affine = np.eye(4)
+    for axis, (p, s, mm) in enumerate(zip(permutation, signs, spacing, strict=True)):
+        affine[:3, axis] = 0
+        affine[p, axis] = s * mm
+    affine[:3, 3] = (-7.5, 3.25, 11)
+    return affine
+
+
+orientations = st.tuples(
+    st.permutations(range(3)), st.tuples(*[st.sampled_from([-1, 1])] * 3), st.tuples(*[st.just(1.0)] * 3)
+)
+
+
+@settings(max_examples=25, deadline=None)
+@given(orientations, st.integers(0, 5))
+def test_labels_return_exactly_at_the_working_spacing(orientation, seed):
+    study = make_study(seed, affine=affine_for(*orientation))
+    image, inverse = preprocess(study, RECIPE, 4)
+    assert all(n % 4 == 0 for n in image.shape[1:])
+    truth = study.segmentation.labels
+    forward = torch.from_numpy(inverse.forward_labels(truth).copy())
+    targets = region_targets(forward[None], tuple(Region))[0]
+    back = inverse.probabilities(targets)
+    assert back.shape[1:] == study.reference.grid.shape
+    np.testing.assert_array_equal(back.numpy(), region_targets(torch.from_numpy(truth)[None], tuple(Region))[0].numpy())
+
+
+@pytest.mark.parametrize("spacing", [(2.0, 2.0, 2.0), (0.5, 0.5, 3.0), (1.2, 0.8, 1.0)])
+def test_other_spacings_return_closely(spacing):
+    shape = tuple(round(40 / s) for s in spacing)
+    study = make_study(3, shape=shape, affine=affine_for((1, 0, 2), (-1, 1, -1), spacing))
+    image, inverse = preprocess(study, RECIPE, 4)
+    assert max(abs(n - 40) for n in image.shape[1:]) <= 8  # millimetres, margin and padding included
+    wt = torch.from_numpy(study.segmentation.labels > 0)
+    forward = torch.from_numpy(inverse.forward_labels(study.segmentation.labels) > 0)
+    back = inverse.probabilities(forward[None].float())[0] > 0.5
+    assert 2 * (back & wt).sum() / (back.sum() + wt.sum()) > 0.9
+
+
+def test_the_network_sees_the_same_whatever_the_file_order():
+    """One patient in eight orientations of the file gives one array."""
+    reference = make_study(1, affine=affine_for((0, 1, 2), (1, 1, 1), (1.0, 1.0, 1.0)))
+    expected, _ = preprocess(reference, RECIPE, 4)
+    ras = np.eye(3)
+    for permutation in itertools.permutations(range(3)):
+        volumes = {}
+        for m, v in reference.volumes.items():
+            data = np.transpose(v.data, permutation)[::-1]
+            affine = v.grid.affine.copy()
+            affine[:3, :3] = (v.grid.affine[:3, :3] @ ras)[:, permutation]
+            affine[:3, 3] = v.grid.to_world([(data.shape[0] - 1) if a == permutation[0] else 0 for a in range(3)])
+            affine[:3, 0] *= -1
+            volumes[m] = Volume(data, Grid(data.shape, affine), m)
+        image, _ = preprocess(Study("s", volumes), RECIPE, 4)
+        torch.testing.assert_close(image, expected)
+
+
+@settings(max_examples=20, deadline=None)
+@given(st.floats(1e-3, 1e4), st.integers(0, 3))
+def test_intensity_scale_does_not_matter(scale, seed):
+    study = make_study(seed)
+    scaled = Study("s", {m: Volume(v.data * np.float32(scale), v.grid, m) for m, v in study.volumes.items()})
+    torch.testing.assert_close(preprocess(scaled, RECIPE, 4)[0], preprocess(study, RECIPE, 4)[0], atol=1e-3, rtol=1e-3)
+
+
+def test_brain_is_standardised_and_outside_is_zero(study):
+    image, inverse = preprocess(study, RECIPE, 4)
+    for channel in image:
+        values = channel[channel != 0]
+        assert abs(float(values.mean())) < 0.01
+        assert abs(float(values.std()) - 1) < 0.01
+    assert float(image[:, 0].abs().max()) == 0  # the margin
+    assert inverse.original is study.reference.grid
+
+
+def test_missing_modality_and_differing_grids_are_named(study):
+    with pytest.raises(InputError, match="lacks FLAIR"):
+        preprocess(Study("s", {m: v for m, v in study.volumes.items() if m != Modality.FLAIR}), RECIPE, 4)
+    moved = study.volumes[Modality.T2]
+    affine = moved.grid.affine.copy()
+    affine[0, 3] += 5
+    volumes = {**study.volumes, Modality.T2: Volume(moved.data, Grid(moved.grid.shape, affine), Modality.T2)}
+    with pytest.raises(GeometryError, match=r"T2.*Align"):
+        preprocess(Study("s", volumes), RECIPE, 4)
+
+
+def test_all_zero_images_are_refused(study):
+    volumes = {m: Volume(np.zeros_like(v.data), v.grid, m) for m, v in study.volumes.items()}
+    with pytest.raises(InputError, match="zero everywhere"):
+        preprocess(Study("s", volumes), RECIPE, 4)
+
+
+def test_orientation_transforms_undo():
+    for permutation in itertools.permutations(range(3)):
+        for signs in itertools.product((-1, 1), repeat=3):
+            grid = Grid((3, 4, 5), affine_for(permutation, signs, (1.0, 2.0, 3.0)))
+            transform, ras = resample.to_ras(grid)
+            assert ras.orientation == "RAS"
+            array = np.arange(60).reshape(3, 4, 5)
+            there = resample.reorient(array, transform)
+            assert there.shape == ras.shape
+            np.testing.assert_array_equal(resample.reorient(there, resample.invert_orientation(transform)), array)
+            where = np.argwhere(there == 37)[0]
+            np.testing.assert_allclose(ras.to_world(where), grid.to_world(np.argwhere(array == 37)[0]))
+
+
+def test_linear_resampling_is_exact_for_a_ramp():
+    source = Grid((20, 16, 12), np.diag([1.0, 1.0, 1.0, 1.0]))
+    target = resample.with_spacing(source, 0.5)
+    ramp = torch.arange(20.0)[None, :, None, None].expand(1, 20, 16, 12)
+    out = resample.linear(ramp, source, target)
+    x = target.to_world(np.stack(np.meshgrid(*(np.arange(n) for n in target.shape), indexing="ij"), -1))[..., 0]
+    np.testing.assert_allclose(out[0].numpy(), np.clip(x, 0, 19), atol=1e-5)

@@ -1,0 +1,43 @@
+"""Tiles cover the array, and blending reproduces a pointwise network exactly."""
+
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+from brainseg_engine import tiles
+from brainseg_engine.errors import Cancelled
+
+
+@given(st.integers(1, 300), st.integers(1, 128), st.floats(0, 0.9))
+def test_starts_cover(size, window, overlap):
+    found = tiles.starts(size, window, overlap)
+    covered = set()
+    for s in found:
+        covered |= set(range(s, min(s + window, size)))
+        assert s + min(window, size) <= size
+    assert covered == set(range(size))
+    assert found == sorted(set(found))
+
+
+@pytest.mark.parametrize("largest", [(64, 64, 64), (16, 12, 20), (8, 8, 8)])
+def test_blending_a_pointwise_network_is_exact(largest):
+    image = torch.randn(2, 24, 20, 28)
+    tile, places = tiles.plan(image.shape[1:], largest, 0.5, 4)
+    out = tiles.run(lambda x: x[:, :1] * 2, image, tile, places, 1, lambda: None)
+    torch.testing.assert_close(out, torch.sigmoid(image[:1] * 2))
+
+
+def test_it_stops_between_tiles():
+    image = torch.zeros(1, 16, 16, 16)
+    tile, places = tiles.plan(image.shape[1:], (8, 8, 8), 0.0, 4)
+    seen = []
+
+    def between():
+        seen.append(1)
+        if len(seen) == 3:
+            raise Cancelled
+
+    with pytest.raises(Cancelled):
+        tiles.run(lambda x: x, image, tile, places, 1, between)
+    assert len(seen) == 3 < len(places)

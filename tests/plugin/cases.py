@@ -1,0 +1,28 @@
+"""Studies for the tests of panel and actions: the one that all tests share, and its files."""
+
+from __future__ import annotations
+
+import importlib.util
+from pathlib import Path
+
+from brainseg_engine.io import save_segmentation, save_volume
+from brainseg_engine.study import Study
+
+# by path: there is a conftest.py in this folder as well, and a name finds only one of them
+_spec = importlib.util.spec_from_file_location("shared_by_all_tests", Path(__file__).parents[1] / "conftest.py")
+_shared = importlib.util.module_from_spec(_spec)
+_spec.loader.exec_module(_shared)
+make_study = _shared.make_study
+
+FAKE_WORKER = Path(__file__).parents[1] / "fake_worker.py"
+
+
+def write(study: Study, folder: Path, mask: bool = True) -> Path:
+    """The study as files in a folder of its own below ``folder``."""
+    folder = folder / study.id
+    folder.mkdir()
+    for m, v in study.volumes.items():
+        save_volume(v.data, v.grid, folder / f"{study.id}_{m}.nii.gz")
+    if mask:
+        save_segmentation(study.segmentation, folder / f"{study.id}_seg.nii.gz", coding="brats2021")
+    return folder

@@ -1,0 +1,130 @@
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from brainseg_engine.study import Modality, Segmentation
+from napari_brainseg.session import Measures, OpenStudy, Session, token_of
+
+
+@pytest.fixture
+def session() -> Session:
+    return Session()
+
+
+def heard(session: Session) -> list[str]:
+    """The names of the signals that are emitted from here on."""
+    names = [n for n in dir(Session) if n.endswith("_changed")]
+    said: list[str] = []
+    for n in names:
+        getattr(session, n).connect(lambda n=n: said.append(n.removesuffix("_changed")))
+    return said
+
+
+def seg(study, value=1) -> Segmentation:
+    labels = np.zeros(study.reference.grid.shape, dtype=np.uint8)
+    labels[2:5, 2:5, 2:5] = value
+    return Segmentation(labels, study.reference.grid)
+
+
+def test_unknown_state_is_refused(session):
+    with pytest.raises(AttributeError):
+        session.colour = "red"
+
+
+def test_the_token_is_of_the_content_and_the_assignment(study):
+    again = replace(study, segmentation=None, volumes=dict(reversed(list(study.volumes.items()))))
+    assert token_of(again) == token_of(study)
+    t1, t2 = study.volumes[Modality.T1], study.volumes[Modality.T2]
+    swapped = {
+        **study.volumes,
+        Modality.T1: replace(t2, modality=Modality.T1),
+        Modality.T2: replace(t1, modality=Modality.T2),
+    }
+    tokens = {
+        token_of(study),
+        token_of(replace(study, id="other")),
+        token_of(replace(study, volumes=swapped)),
+        token_of(replace(study, volumes={Modality.T1: t1})),
+    }
+    assert len(tokens) == 4
+
+
+def test_opening_tells_all_that_changed(session, study):
+    said = heard(session)
+    session.open(OpenStudy(study), seg(study), saved=7)
+    assert set(said) == {"study", "segmentation", "measures"} and not session.dirty
+    session.open(OpenStudy(study), seg(study))
+    assert session.dirty and said[-1] == "dirty"
+    session.open(OpenStudy(study), None)
+    assert not session.dirty
+
+
+def test_dirty_follows_the_checksum_so_that_undo_takes_it_back(session, study):
+    session.open(OpenStudy(study), seg(study), saved=7)
+    session.dirty = True  # the brush touched it
+    session.measures = Measures({}, digest=8)
+    assert session.dirty
+    session.measures = Measures({}, digest=7)  # undone
+    assert not session.dirty
+    session.measures = Measures({}, digest=9)
+    session.saved(9)
+    assert not session.dirty
+    session.measures = Measures({}, digest=7)  # undone past the save: the file holds something else
+    assert session.dirty
+
+
+def test_what_was_saved_while_the_brush_went_on_stays_dirty(session, study):
+    session.open(OpenStudy(study), seg(study))
+    session.measures = Measures({}, digest=2)
+    session.saved(1)
+    assert session.dirty
+
+
+def test_a_models_result_is_dirty_and_a_file_is_not(session, study):
+    session.open(OpenStudy(study), None)
+    session.deliver(seg(study))
+    assert session.dirty
+    session.deliver(seg(study), saved=3)
+    assert not session.dirty
+
+
+def test_kept_results_are_taken_once_and_the_oldest_go_first(session, study):
+    for i in range(25):
+        session.keep(f"t{i}", seg(study))
+    assert list(session.kept) == [f"t{i}" for i in range(5, 25)]
+    kept = session.take_kept("t9")
+    assert kept is not None and session.take_kept("t9") is None and "t9" not in session.kept
+    assert session.take_kept("t0") is None
+
+
+def test_closing_leaves_nothing(session, study):
+    session.open(OpenStudy(study), seg(study))
+    session.close()
+    assert (session.study, session.segmentation, session.measures, session.dirty) == (None, None, None, False)
+
+
+class Model:
+    def __init__(self, name, card):
+        self.name, self.card = name, card
+
+
+def test_the_first_usable_model_is_chosen_and_a_choice_is_kept(session):
+    session.set_models((Model("damaged", None), Model("a", 1), Model("b", 1)))
+    assert session.model.name == "a"
+    session.choose(model="b", device="cpu")
+    session.set_models((Model("a", 1), Model("b", 1), Model("c", 1)))
+    assert session.model.name == "b" and session.device == "cpu"
+    session.set_models((Model("a", 1),))
+    assert session.model.name == "a"
+    session.set_models(())
+    assert session.model is None
+
+
+def test_an_empty_message_takes_the_last_one_away(session):
+    session.say("Something.")
+    assert session.message.text == "Something."
+    session.say("")
+    assert session.message is None

@@ -1,0 +1,203 @@
+"""`napari-brainseg demo`."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Mapping
+from importlib.util import find_spec
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from brainseg_engine.labels import Region
+    from brainseg_engine.predict import Predictor
+    from brainseg_engine.study import Prediction, Segmentation, Study
+
+LEAST_DICE = {"WT": 0.85, "TC": 0.70, "ET": 0.60}
+"""Below these the demo fails: the installation or the model is not what it should be."""
+
+NEED_BYTES = 24 * 2**20
+FAILED = 1
+
+
+def demo(
+    out: Annotated[Path, typer.Option("--out", "-o", help="Folder for everything the demo makes.")] = Path(
+        "brainseg-demo"
+    ),
+    no_window: Annotated[bool, typer.Option("--no-window", help="Do not open the viewer at the end.")] = False,
+    model: Annotated[str | None, typer.Option("--model", help="Another model (name or file) than the default.")] = None,
+    device: Annotated[str, typer.Option("--device", help="auto, cpu or cuda.")] = "auto",
+) -> None:
+    """Try the whole thing on a made-up study: segment it, measure it, compare it with the known truth.
+
+    Makes a synthetic study (a phantom that no model was trained on), segments it with the bundled model, prints the
+    volumes and the agreement with the truth, writes mask, report and picture, and opens the viewer where there is a
+    screen. Nothing is downloaded. Ends with 1 when the agreement is worse than it should be.
+
+    Examples:
+
+      napari-brainseg demo
+
+      napari-brainseg demo --out somewhere --no-window
+    """
+    from rich.console import Console
+
+    from brainseg_engine import models
+    from brainseg_engine.paths import check_writable
+    from brainseg_engine.predict import Predictor
+
+    chosen = models.find(model or models.default())
+    check_writable(out, NEED_BYTES)
+    console = Console(highlight=False, soft_wrap=True)
+    console.print("[bold]A made-up brain with a tumour whose extent is known exactly.[/bold]")
+    began = time.perf_counter()
+    study, truth = _study(out)
+    _step(console, f"study {study.id}: T1, T1ce, T2, FLAIR of 240×240×155 voxels", began)
+    began = time.perf_counter()
+    predictor = Predictor(chosen, device)
+    _step(console, f"model {predictor.card.name} {predictor.card.version}", began)
+    began = time.perf_counter()
+    prediction = _predict(predictor, study)
+    _step(console, f"segmented on {prediction.device}", began)
+
+    agreement = _agreement(prediction, truth)
+    _print_table(console, prediction, truth, agreement)
+    picture = _write(out, study, truth, prediction, agreement)
+    _print_files(console, out, study, picture)
+    poor = [f"{r} {d:.3f} (at least {LEAST_DICE[r]:.2f})" for r, d in agreement.items() if d < LEAST_DICE[r]]
+    if not no_window:
+        _look(console, out, study)
+    if poor:
+        print(
+            f"napari-brainseg: the agreement with the truth is too low: Dice {', '.join(poor)}. The model or the "
+            "installation is not as it should be.",
+            file=sys.stderr,
+        )
+        raise typer.Exit(FAILED)
+
+
+def has_display() -> bool:
+    """True when a window can be opened here, as far as can be told without trying."""
+    return sys.platform in ("win32", "darwin") or bool(os.environ.get("DISPLAY") or os.environ.get("WAYLAND_DISPLAY"))
+
+
+def has_viewer() -> bool:
+    """True when napari and a Qt binding are installed."""
+    return find_spec("napari") is not None and any(find_spec(qt) for qt in ("PyQt6", "PySide6", "PyQt5", "PySide2"))
+
+
+def _study(out: Path) -> tuple[Study, Segmentation]:
+    """The sample study, made in ``out`` unless it is there already, read from its files; and its truth."""
+    from brainseg_engine.io import load_segmentation, load_study
+    from brainseg_engine.phantom import DEMO_SEED, phantom_study, study_id, write_study
+    from brainseg_engine.phantom.files import complete, image_files, mask_file
+
+    folder = out / study_id(DEMO_SEED)
+    if not complete(folder):
+        write_study(phantom_study(DEMO_SEED), out, overwrite=True)
+    study = load_study(image_files(folder), id=folder.name)
+    return study, load_segmentation(mask_file(folder), grid=study.reference.grid)
+
+
+def _predict(predictor: Predictor, study: Study) -> Prediction:
+    from rich.console import Console
+    from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
+
+    columns = (TextColumn("{task.description}"), BarColumn(), TimeElapsedColumn())
+    with Progress(*columns, console=Console(stderr=True), transient=True) as bars:
+        task = bars.add_task("segmenting", total=1.0)
+        return predictor.predict(study, progress=lambda e: bars.update(task, completed=e.fraction, description=e.stage))
+
+
+def _agreement(prediction: Prediction, truth: Segmentation) -> dict[Region, float]:
+    """Region → Dice with the truth, of the regions that the model gives."""
+    from brainseg_engine.labels import region_mask
+    from brainseg_engine.metrics import dice
+
+    found = prediction.segmentation
+    return {r: dice(region_mask(found.labels, r), region_mask(truth.labels, r)) for r in found.regions}
+
+
+def _write(
+    out: Path, study: Study, truth: Segmentation, prediction: Prediction, agreement: Mapping[Region, float]
+) -> Path:
+    """Mask, report and picture; returns the picture's path."""
+    from brainseg_engine import batch
+    from brainseg_engine.figures import overlay_figure
+    from brainseg_engine.io import save_segmentation
+
+    found = prediction.segmentation
+    report = batch.report(prediction, study, prediction.seconds)
+    report["dice"] = {r.value: round(d, 4) for r, d in agreement.items()}
+    mask = out / f"{study.id}_seg.nii.gz"
+    save_segmentation(found, mask, reference=study.reference, coding="brats2023", sidecar=report)
+    picture = out / f"{study.id}.png"
+    overlay_figure(study, found, picture, truth, dice=agreement)
+    return picture
+
+
+def _step(console: Console, what: str, began: float) -> None:
+    console.print(f"  [green]✓[/green] {what} [dim]({time.perf_counter() - began:.1f} s)[/dim]")
+
+
+def _print_table(
+    console: Console, prediction: Prediction, truth: Segmentation, agreement: Mapping[Region, float]
+) -> None:
+    from rich import box
+    from rich.table import Table
+
+    from brainseg_engine.labels import REGION_NAMES
+    from brainseg_engine.measure import volumes_ml
+
+    found = prediction.segmentation
+    measured, true = (volumes_ml(s.labels, s.grid, found.regions) for s in (found, truth))
+    table = Table(box=box.SIMPLE_HEAD)
+    table.add_column("region")
+    for title in ("found", "truth", "Dice", "at least"):
+        table.add_column(title, justify="right", no_wrap=True)
+    for region in found.regions:
+        dice, least = agreement[region], LEAST_DICE[region]
+        colour = "green" if dice >= least else "red"
+        volumes = (f"{v[region]:.1f} mL" for v in (measured, true))
+        table.add_row(f"{region}  {REGION_NAMES[region]}", *volumes, f"[{colour}]{dice:.3f}[/{colour}]", f"{least:.2f}")
+    console.print(table)
+
+
+def _print_files(console: Console, out: Path, study: Study, picture: Path) -> None:
+    mask = out / f"{study.id}_seg.nii.gz"
+    rows = (
+        (picture, "three planes with the tumour in colour"),
+        (mask, "the mask: 1 necrotic core, 2 oedema, 3 enhancing tumour"),
+        (mask.with_name(f"{study.id}_seg.json"), "volumes, model, seconds"),
+        (out / study.id, "the study itself, and the truth"),
+    )
+    width = max(len(str(path)) for path, _ in rows)
+    console.print("[bold]Look at[/bold]")
+    for path, what in rows:
+        console.print(f"  {path!s:<{width}}  [dim]{what}[/dim]")
+    console.print("[bold]Try next[/bold]")
+    console.print("  napari-brainseg inspect YOUR-STUDY-FOLDER")
+    console.print("  napari-brainseg predict YOUR-STUDY-FOLDER --out masks")
+    console.print("[dim]Dice is 1 for equal masks, 0 for masks that do not touch. For research use only.[/dim]")
+
+
+def _look(console: Console, out: Path, study: Study) -> None:
+    """Open the study with its truth in the viewer, ready to be segmented there; or say why not and how."""
+    folder = str(out / study.id)
+    if not has_viewer():
+        console.print("The viewer is not installed: pip install 'napari-brainseg\\[app]', then run this again.")
+        return
+    if not has_display():
+        console.print(f"There is no screen here, so the viewer stays closed. Where there is one: napari {folder}")
+        return
+    console.print("Opening the viewer with the study and its truth. Press Segment there; close the window to end.")
+    ended = subprocess.run([sys.executable, "-m", "napari", "--plugin", "napari-brainseg", folder], check=False)
+    if ended.returncode:
+        console.print(f"The viewer ended with an error ({ended.returncode}). Try: napari {folder}")

@@ -1,0 +1,208 @@
+"""`napari-brainseg inspect`."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from brainseg_engine.errors import BrainsegError, InputError
+
+if TYPE_CHECKING:
+    from brainseg_engine.checks import Finding
+    from brainseg_engine.geometry import Grid
+    from brainseg_engine.io import Series
+    from brainseg_engine.study import Modality, Segmentation, Volume
+
+
+def inspect(
+    study: Annotated[list[Path], typer.Argument(help="A study folder, or its image files.", metavar="STUDY...")],
+    coding: Annotated[
+        str | None, typer.Option("--coding", help="Label coding of the mask, like brats2021 (default: by naming).")
+    ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object instead of the table.")] = False,
+) -> None:
+    """Tell what a study holds (series, grids, mask and its label coding) and what is wrong with it.
+
+    Everything is read and checked, also when one file is damaged. The exit code is 0 for a study that can be used
+    (warnings may remain) and 3 for one that cannot.
+
+    Examples:
+
+      napari-brainseg inspect patient1
+      napari-brainseg inspect patient1 --json
+      napari-brainseg inspect T1.nii.gz T1_GD.nii.gz T2.nii.gz FLAIR.nii.gz
+    """
+    report = inspect_study(study, coding)
+    if as_json:
+        typer.echo(json.dumps(report, indent=2, ensure_ascii=False))
+    else:
+        _print(report)
+    if not report["usable"]:
+        raise typer.Exit(InputError.exit_code)
+
+
+def inspect_study(paths: list[Path], coding: str | None = None) -> dict[str, Any]:
+    """The report as a JSON object; problems are in ``problems``. Raises InputError only where there is no study at all."""
+    from brainseg_engine.checks import Finding, check_study
+    from brainseg_engine.io import series_of
+    from brainseg_engine.study import Study
+
+    series = series_of(paths[0] if len(paths) == 1 else paths)
+    problems = _naming_problems(series)
+    volumes, failed = _read(series)
+    problems += [Finding("unreadable", "error", e) for e in failed.values()]
+    mask, told_by = _mask(series, coding, list(volumes.values()), problems)
+    if volumes:
+        problems += check_study(Study(series.id, volumes, segmentation=mask, folder=series.folder), tuple(volumes))
+    problems.sort(key=lambda f: f.severity != "error")
+    return {
+        "id": series.id,
+        "folder": str(series.folder) if series.folder else None,
+        "usable": all(f.severity != "error" for f in problems),
+        "coding": coding or series.coding or None,
+        "modalities": {m.value: _series(m, series, volumes, failed) for m in _modalities()},
+        "segmentation": _segmentation(series.segmentation, mask, told_by),
+        "other_files": [str(p) for p in series.unknown],
+        "problems": [{"code": f.code, "severity": f.severity, "message": f.message} for f in problems],
+    }
+
+
+def _naming_problems(series: Series) -> list[Finding]:
+    from brainseg_engine.checks import Finding
+    from brainseg_engine.io import ambiguity
+
+    several = [ambiguity(what, candidates) for what, candidates in series.ambiguous.items()]
+    return [Finding("ambiguous" if p in several else "missing", "error", p) for p in series.problems]
+
+
+def _read(series: Series) -> tuple[dict[Modality, Volume], dict[Modality, str]]:
+    """The series that can be read, and the sentences for those that cannot."""
+    from concurrent.futures import ThreadPoolExecutor
+
+    from brainseg_engine.io import read_volume
+
+    volumes, failed = {}, {}
+    with ThreadPoolExecutor() as pool:
+        waiting = {m: pool.submit(read_volume, path, m) for m, path in series.files.items()}
+    for m, future in waiting.items():
+        try:
+            volumes[m] = future.result()
+        except BrainsegError as e:
+            failed[m] = str(e)
+    return volumes, failed
+
+
+def _mask(
+    series: Series, coding: str | None, volumes: list[Volume], problems: list[Finding]
+) -> tuple[Segmentation | None, str | None]:
+    """The mask beside the images and what told its coding; what is wrong with it goes into ``problems``."""
+    from brainseg_engine.checks import Finding
+    from brainseg_engine.io import coding_of, load_segmentation, require_on_grid
+
+    if series.segmentation is None:
+        return None, None
+    try:
+        _, told_by = coding_of(series.segmentation, coding, series.coding)
+        mask = load_segmentation(series.segmentation, coding=coding, implied=series.coding)
+        if volumes:
+            require_on_grid(mask, volumes)
+    except BrainsegError as e:
+        problems.append(Finding("segmentation", "error", str(e)))
+        return None, None
+    return mask, told_by
+
+
+def _modalities() -> list[Modality]:
+    from brainseg_engine.study import Modality
+
+    return list(Modality)
+
+
+def _series(
+    m: Modality, series: Series, volumes: dict[Modality, Volume], failed: dict[Modality, str]
+) -> dict[str, Any] | None:
+    if m not in series.files:
+        return None
+    file = str(series.files[m])
+    if m in failed:
+        return {"file": file, "error": failed[m]}
+    v = volumes[m]
+    return {"file": file, **_grid(v.grid), "dtype": v.data.dtype.name, "sha256": v.sha256}
+
+
+def _segmentation(path: Path | None, mask: Segmentation | None, told_by: str | None) -> dict[str, Any] | None:
+    from brainseg_engine import labels as codings
+    from brainseg_engine.measure import class_volumes_ml, volumes_ml
+
+    if path is None:
+        return None
+    if mask is None:
+        return {"file": str(path), "error": "see problems"}
+    regions = volumes_ml(mask.labels, mask.grid, mask.regions)
+    held = [label for label in codings.coding(mask.coding).writes if label is not codings.Label.BACKGROUND]
+    classes = class_volumes_ml(mask.labels, mask.grid, held)
+    return {
+        "file": str(path),
+        **_grid(mask.grid),
+        "coding": mask.coding,
+        "coding_told_by": told_by,
+        "made_by": mask.made_by or None,
+        "volumes_ml": {k.name: round(ml, 3) for k, ml in (*regions.items(), *classes.items())},
+    }
+
+
+def _grid(grid: Grid) -> dict[str, Any]:
+    return {
+        "shape": list(grid.shape),
+        "spacing_mm": [round(s, 4) for s in grid.spacing],
+        "orientation": grid.orientation,
+        "obliquity_deg": round(grid.obliquity_deg, 1),
+    }
+
+
+def _print(report: dict[str, Any]) -> None:
+    from rich import box
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
+
+    from brainseg_engine.study import Modality
+
+    console = Console(highlight=False)
+    console.print(Text(report["id"], style="bold"), Text(report["folder"] or "", style="dim"))
+    table = Table(box=box.SIMPLE_HEAD)
+    table.add_column("series", no_wrap=True)
+    table.add_column("file", overflow="fold")
+    for name in ("voxels", "mm", "axes", "type"):
+        table.add_column(name)
+    for name, told in report["modalities"].items():
+        table.add_row(Modality(name).title, *_cells(told, (told or {}).get("dtype", "")))
+    mask = report["segmentation"]
+    if mask is not None:
+        table.add_row("mask", *_cells(mask, mask.get("coding", "")))
+    console.print(table)
+    if mask is not None and "volumes_ml" in mask:
+        listed = ", ".join(f"{k} {ml:.1f}" for k, ml in mask["volumes_ml"].items())
+        console.print(Text(f"Mask: coding {mask['coding']} (told by the {mask['coding_told_by']}); mL: {listed}"))
+    for p in report["problems"]:
+        console.print(
+            Text.assemble((f"{p['severity']}: ", "red" if p["severity"] == "error" else "yellow"), p["message"])
+        )
+    if not report["problems"]:
+        console.print("Nothing is wrong with it.")
+
+
+def _cells(told: dict[str, Any] | None, last: str) -> list[Any]:
+    from rich.text import Text
+
+    if told is None:
+        return [Text("missing", style="red"), "", "", "", ""]
+    name = Text(Path(told["file"]).name)
+    if "error" in told:
+        return [name, Text("not usable", style="red"), "", "", ""]
+    tilt = f" {told['obliquity_deg']:.0f}°" if told["obliquity_deg"] >= 0.5 else ""
+    sides = "×".join(f"{s:.3g}" for s in told["spacing_mm"])
+    return [name, "×".join(str(n) for n in told["shape"]), sides, told["orientation"] + tilt, last]
