@@ -15,7 +15,9 @@ from pathlib import Path
 from brainseg_engine import checkpoint
 from brainseg_engine.models.registry import bundled_folder
 
-SUMMARY = "Adult glioma before surgery: WT, TC and ET from T1, T1ce, T2 and FLAIR; SegResNet on the whole brain at 1 mm."
+SUMMARY = (
+    "Adult glioma before surgery: WT, TC and ET from T1, T1ce, T2 and FLAIR; SegResNet on the whole brain at 1 mm."
+)
 DATA = (
     "Cases of the BraTS 2018 and 2021 challenges (Menze et al. 2015, Bakas et al. 2017, Bakas et al. 2018), "
     "co-registered, skull-stripped, 1 mm; intensities requantised to 7 bits."

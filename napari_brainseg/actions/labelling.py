@@ -2,44 +2,64 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from brainseg_engine.labels import Mask
+from brainseg_engine.labels import LabelArray, Mask
+from brainseg_engine.study import Segmentation
 from napari_brainseg.actions import reading
 from napari_brainseg.actions.base import Base
-from napari_brainseg.actions.measuring import measure, members_mask, report
-from napari_brainseg.display import axes, canvas, layers, overlay
+from napari_brainseg.actions.measuring import bounding_box, measure, members_mask, report
+from napari_brainseg.display import axes, canvas, history, layers, overlay
 from napari_brainseg.display.regions import RegionView, item_labels, item_name
 from napari_brainseg.session import Kind, Measures
+
+if TYPE_CHECKING:
+    from napari.layers import Labels
+
+_Edit = tuple[tuple[slice, ...], Mask, LabelArray]
 
 
 class Labelling(Base):
     """The verbs of the regions and save sections."""
 
-    def show_segmentation(self) -> bool:
+    def show_segmentation(self, shown: Callable[[bool], None] = lambda _: None) -> None:
         """Bring the labels layer in line with the session's segmentation, as one step that can be undone.
 
-        False while a brush stroke is open: what came now would join its undo step; ask again a moment later.
+        ``shown(True)`` follows when it is; ``shown(False)`` when a brush stroke was open, whose undo step the result would
+        have joined: ask again a moment later.
         """
         current, segmentation, layer = self.session.study, self.session.segmentation, self.labels
         if current is None or segmentation is None:
-            return True
-        with self._changing_layers():
-            if layer is None:
-                reference = current.study.reference
+            shown(True)
+        elif layer is None:
+            reference = current.study.reference
+            with self._changing_layers():
                 layer = layers.add_segmentation(
                     self.viewer, segmentation, study_id=current.study.id, reference=reference
                 )
                 overlay.apply_region_view(layer, self._view)
-            elif layers.in_stroke(layer):
-                return False
-            else:
-                layers.set_segmentation(layer, segmentation)
-        return True
+            shown(True)
+        else:
+
+            def apply(edit: _Edit | None) -> None:
+                if self.labels is not layer or self.session.segmentation is not segmentation:
+                    return
+                if history.in_stroke(layer):
+                    shown(False)
+                    return
+                with self._changing_layers():
+                    if edit is not None:
+                        history.apply_edit(layer, *edit)
+                    layers.set_segmentation(layer, segmentation)  # nothing is left to do but who made it
+                shown(True)
+
+            self._background(partial(_difference, layer, segmentation), apply, self._failed)
 
     def measure(self) -> None:
         """Measure the labels as they are now."""
@@ -134,3 +154,11 @@ def _inside(mask: Mask, axis: int, index: int) -> NDArray[Any]:
     flat = np.argwhere(np.take(mask, index, axis=axis))
     nearest = flat[np.argmin(((flat - flat.mean(axis=0)) ** 2).sum(axis=1))]
     return np.insert(nearest, axis, index)
+
+
+def _difference(layer: Labels, segmentation: Segmentation) -> _Edit | None:
+    """What has to be written into the layer: the box that differs, where in it, and what; None for nothing."""
+    new, _ = axes.to_display(segmentation.labels, segmentation.grid.affine)
+    changed = new != layer.data
+    box = bounding_box(changed)
+    return (box, changed[box].copy(), new[box].copy()) if box is not None else None

@@ -34,7 +34,8 @@ def measure(
     Main items are always there, the others where there is a voxel of them. What the labels or the truth do not tell of is
     None.
     """
-    box = _box(labels, truth)
+    labelled = labels != 0 if truth is None else (labels != 0) | (truth.labels != 0)
+    box = bounding_box(labelled) or (slice(0, 1),) * 3
     inside, reference = labels[box], truth.labels[box] if truth is not None else None
     held = set(np.flatnonzero(np.bincount(inside.ravel(), minlength=256)).tolist())
     items: dict[str, ItemStats] = {}
@@ -72,13 +73,12 @@ def members_mask(labels: LabelArray, members: frozenset[Label]) -> Mask:
     return lookup[labels]
 
 
-def _box(labels: LabelArray, truth: Segmentation | None) -> tuple[slice, ...]:
-    """The slices around everything that is labelled: a tumour fills a small part of the head."""
-    any_ = labels != 0
-    if truth is not None:
-        any_ |= truth.labels != 0
+def bounding_box(mask: Mask) -> tuple[slice, ...] | None:
+    """The slices around what is True; None where nothing is."""
     box = []
     for axis in range(3):
-        where = np.flatnonzero(any_.any(axis=tuple(a for a in range(3) if a != axis)))
-        box.append(slice(int(where[0]), int(where[-1]) + 1) if len(where) else slice(0, 1))
+        where = np.flatnonzero(mask.any(axis=tuple(a for a in range(3) if a != axis)))
+        if not len(where):
+            return None
+        box.append(slice(int(where[0]), int(where[-1]) + 1))
     return tuple(box)

@@ -57,7 +57,7 @@ class Opening(Base):
             self._notice_labels(current)
             return
         found = layers.labels_layers(self.viewer, dropped.id)
-        mask = layers.segmentation_of(found[0]) if found else None
+        mask = reading.laid_out(layers.segmentation_of(found[0])) if found else None
         work = partial(reading.opened, dropped, mask=mask)
         self._read(f"Checking {dropped.id} …", work, partial(self._open, adopt=True))
 

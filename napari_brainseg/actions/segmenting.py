@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from functools import partial
 
 from brainseg_engine.errors import BrainsegError
 from brainseg_engine.events import Failed, Progress
-from brainseg_engine.study import Prediction
+from brainseg_engine.study import Prediction, Segmentation
 from napari_brainseg.actions.opening import Opening
+from napari_brainseg.actions.reading import laid_out
 from napari_brainseg.jobs import SegmentJob
 from napari_brainseg.session import JobState, Kind
 
@@ -89,8 +91,13 @@ class Segmenting(Opening):
 
     def finished(self, job: SegmentJob, prediction: Prediction) -> None:
         """See ``jobs.Listener``. The result goes to the study it was made from, whatever is open by now."""
+        self._background(
+            partial(laid_out, prediction.segmentation), partial(self._deliver, job, prediction), self._failed
+        )
+
+    def _deliver(self, job: SegmentJob, prediction: Prediction, segmentation: Segmentation) -> None:
         self._end(job)
-        current, segmentation = self.session.study, prediction.segmentation
+        current = self.session.study
         if current is None or current.token != job.token:
             self.session.keep(job.token, segmentation)
             self.session.say(
@@ -105,8 +112,7 @@ class Segmenting(Opening):
         }
         with self._changing_layers():
             self.session.deliver(segmentation)
-        seconds = sum(prediction.seconds.values())
-        took = f"{seconds:.1f}\N{NO-BREAK SPACE}s"
+        took = f"{sum(prediction.seconds.values()):.1f}\N{NO-BREAK SPACE}s"
         self.session.say(f"{job.study.id} was segmented by {segmentation.made_by} in {took}.", Kind.GOOD)
 
     def failed(self, job: SegmentJob, event: Failed) -> None:

@@ -8,7 +8,7 @@ from qtpy.QtCore import QObject, QTimer
 
 from brainseg_engine.study import Modality
 from napari_brainseg.actions import Actions
-from napari_brainseg.display import layers, overlay
+from napari_brainseg.display import history, layers, overlay
 from napari_brainseg.display.surfaces import SurfaceManager
 
 if TYPE_CHECKING:
@@ -49,7 +49,10 @@ class Overlay(QObject):
         self._attach(None)
 
     def _show(self) -> None:
-        if not self._actions.show_segmentation():
+        self._actions.show_segmentation(self._shown)
+
+    def _shown(self, done: bool) -> None:
+        if not done:
             self._again.start()
             return
         self._follow()
@@ -70,23 +73,17 @@ class Overlay(QObject):
         if layer is self._layer:
             return
         if self._layer is not None:
-            events = self._layer.events
-            events.paint.disconnect(self._on_paint)
-            events.set_data.disconnect(self._on_data)
-            events.colormap.disconnect(self._on_view)
+            history.announce_edits(self._layer).disconnect(self._on_edit)
+            self._layer.events.colormap.disconnect(self._on_view)
         self._layer = layer
         if layer is not None:
-            layer.events.paint.connect(self._on_paint)
-            layer.events.set_data.connect(self._on_data)  # undo and redo tell by this event only
+            history.announce_edits(layer).connect(self._on_edit)
             layer.events.colormap.connect(self._on_view)
             self._on_view()
 
-    def _on_paint(self, event: Any = None) -> None:
+    def _on_edit(self, event: Any = None) -> None:
         if not self._actions.changing_layers:
             self._session.dirty = True
-        self._quiet.start()
-
-    def _on_data(self, event: Any = None) -> None:
         self._quiet.start()
 
     def _on_view(self, event: Any = None) -> None:

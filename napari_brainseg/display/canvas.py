@@ -152,7 +152,7 @@ def apply_window(layer: Image, preset: str) -> None:
 
 
 class Marks:
-    """R/L/A/P/S/I at the edges of the canvas, following the plane; hidden in 3D.
+    """R/L/A/P/S/I at the edges of the canvas, following the plane and hidden in 3D; and a scale bar in mm.
 
     The marks stand as long as the object is not closed; a second one on the same viewer takes the first one's place.
     """
@@ -168,6 +168,8 @@ class Marks:
             overlay = TextOverlay(text="", position=edge, font_size=16, box=False, color="#f5d76e", gridded=True)
             viewer.canvas.overlays[f"brainseg_{edge}"] = overlay
             self._overlays.append(overlay)
+        bar = viewer.canvas.overlays["scale_bar"]
+        self._had_bar, bar.visible = bar.visible, True
         viewer.dims.events.order.connect(self._update)
         viewer.dims.events.ndisplay.connect(self._update)
         self._update()
@@ -189,6 +191,7 @@ class Marks:
         """Take the marks away."""
         self._viewer.dims.events.order.disconnect(self._update)
         self._viewer.dims.events.ndisplay.disconnect(self._update)
+        self._viewer.canvas.overlays["scale_bar"].visible = self._had_bar
         for edge, overlay in zip(self._EDGES, self._overlays, strict=True):
             if self._viewer.canvas.overlays.get(f"brainseg_{edge}") is overlay:
                 del self._viewer.canvas.overlays[f"brainseg_{edge}"]

@@ -59,14 +59,28 @@ def test_masks_sidecars_summary_and_skipping(data, tiny_model, tmp_path):
     assert probability.min() >= 0
     assert probability.max() <= 1
 
-    again = call("predict", data / "Case_0", data / "Case_1", "--out", out, "--model", tiny_model, "--device", "cpu", "--json")
+    again = call(
+        "predict", data / "Case_0", data / "Case_1", "--out", out, "--model", tiny_model, "--device", "cpu", "--json"
+    )
     assert again.returncode == 0, again.stderr
     assert [r["status"] for r in json.loads(again.stdout)["results"]] == ["skipped", "skipped"]
-    other = call("predict", data / "Case_0", "--out", out, "--model", tiny_model, "--device", "cpu", "--coding", "brats2021")
+    other = call(
+        "predict", data / "Case_0", "--out", out, "--model", tiny_model, "--device", "cpu", "--coding", "brats2021"
+    )
     assert other.returncode == 3
     assert "--overwrite" in (out / "summary.csv").read_text()
     replaced = call(
-        "predict", data / "Case_0", "--out", out, "--model", tiny_model, "--device", "cpu", "--coding", "brats2021", "--overwrite"
+        "predict",
+        data / "Case_0",
+        "--out",
+        out,
+        "--model",
+        tiny_model,
+        "--device",
+        "cpu",
+        "--coding",
+        "brats2021",
+        "--overwrite",
     )
     assert replaced.returncode == 0
     recoded = load_segmentation(out / "Case_0_seg.nii.gz")
@@ -100,8 +114,20 @@ def test_an_interrupt_leaves_no_half_written_file(data, tiny_model, tmp_path):
     out = tmp_path / "out"
     for i in range(2, 30):
         write_study(make_study(i, id=f"Case_{i}"), data)
-    command = [sys.executable, "-m", "brainseg_engine", "predict", str(data), "--out", str(out), "--model", str(tiny_model)]
-    process = subprocess.Popen([*command, "--device", "cpu"], stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
+    command = [
+        sys.executable,
+        "-m",
+        "brainseg_engine",
+        "predict",
+        str(data),
+        "--out",
+        str(out),
+        "--model",
+        str(tiny_model),
+    ]
+    process = subprocess.Popen(
+        [*command, "--device", "cpu"], stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True
+    )
     deadline = time.monotonic() + 120
     while not list(out.glob("*_seg.nii.gz")) and time.monotonic() < deadline:
         time.sleep(0.02)

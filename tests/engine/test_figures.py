@@ -12,9 +12,9 @@ import numpy as np
 import pytest
 from nibabel.orientations import apply_orientation, axcodes2ornt, inv_ornt_aff, io_orientation, ornt_transform
 
-from brainseg_engine import figures
 from brainseg_engine.errors import GeometryError, InputError, OutputError
 from brainseg_engine.figures import PLANES, Plane, curves_figure, overlay_figure
+from brainseg_engine.figures.overlay import OPACITY
 from brainseg_engine.geometry import Grid
 from brainseg_engine.labels import Label, Region
 from brainseg_engine.palette import LABEL_COLOURS, REGION_COLOURS
@@ -58,7 +58,7 @@ def _places(pixels: Any, colour: tuple[float, float, float]) -> Any:
     """(row, column) of the pixels whose hue is the colour's, half laid over a grey."""
     saturated = pixels - pixels.min(axis=2, keepdims=True)
     wanted = np.array(colour) - min(colour)
-    return np.argwhere(np.abs(saturated - figures.OPACITY * wanted).max(axis=2) < 0.06)
+    return np.argwhere(np.abs(saturated - OPACITY * wanted).max(axis=2) < 0.06)
 
 
 @pytest.mark.parametrize("codes", ["RAS", "LPS", "LAS", "PIR", "SRA"])

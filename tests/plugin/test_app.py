@@ -312,3 +312,162 @@ def test_no_torch_in_the_window(tmp_path):
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=120)
     assert done.returncode == 0, done.stderr
+
+
+# --- bad input, through the panel: a sentence that names the file, the last good study stays, nothing is left behind
+
+
+def _rewrite(path: Path, data: np.ndarray, affine: np.ndarray | None = None) -> str:
+    import nibabel
+
+    image = nibabel.load(path)
+    nibabel.Nifti1Image(data, image.affine if affine is None else affine).to_filename(path)
+    return path.name
+
+
+def _data(path: Path) -> np.ndarray:
+    import nibabel
+
+    return np.asarray(nibabel.load(path).dataobj)
+
+
+def _bytes(path: Path, content: bytes) -> str:
+    path.write_bytes(content)
+    return path.name
+
+
+REFUSED = {
+    "4D": lambda f: _rewrite(f / "Bad_t1.nii.gz", np.zeros((4, 4, 4, 2), np.int16)),
+    "truncated": lambda f: _bytes(f / "Bad_t2.nii.gz", (f / "Bad_t2.nii.gz").read_bytes()[:3000]),
+    "not gzip": lambda f: _bytes(f / "Bad_flair.nii.gz", b"no gzip" * 1000),
+    "no image": lambda f: [p.unlink() for p in f.iterdir()] and f.name,
+}
+BLOCKED = {
+    "missing": lambda f: (f / "Bad_t2.nii.gz").unlink() or "T2",
+    "other shape": lambda f: _rewrite(f / "Bad_t1.nii.gz", np.ones((9, 9, 9), np.float32)),
+    "other affine": lambda f: _rewrite(f / "Bad_t1.nii.gz", _data(f / "Bad_t1.nii.gz"), np.diag([1.0, 1, 3, 1])),
+    "NaN": lambda f: _rewrite(f / "Bad_t1.nii.gz", np.where(_data(f / "Bad_t1.nii.gz") > 90, np.nan, 1.0)),
+    "zeros": lambda f: _rewrite(f / "Bad_flair.nii.gz", np.zeros_like(_data(f / "Bad_flair.nii.gz"))),
+}
+
+
+@pytest.mark.parametrize("damage", REFUSED)
+def test_what_cannot_be_read_leaves_the_last_good_study(qtbot, app, folder, tmp_path, monkeypatch, damage):
+    open_folder(qtbot, app, monkeypatch, folder)
+    before, n = app.session.study, len(app.viewer.layers)
+    bad = write(make_study(7, id="Bad"), tmp_path, mask=False)
+    named = REFUSED[damage](bad)
+    listed = sorted(bad.iterdir())
+    monkeypatch.setattr(QFileDialog, "getExistingDirectory", lambda *_: str(bad))
+    press(qtbot, app, "open_folder")
+    qtbot.waitUntil(lambda: named in text(app, "message") and app.session.reading == "", timeout=20000)
+    assert app.panel.message.isVisible() and app.panel.message.property("kind") == "error"
+    assert "Traceback" not in text(app, "message")
+    assert app.session.study is before and text(app, "study_title") == "A" and len(app.viewer.layers) == n
+    assert app.panel.segment.start.isEnabled() and sorted(bad.iterdir()) == listed
+
+
+@pytest.mark.parametrize("damage", BLOCKED)
+def test_what_can_be_looked_at_but_not_segmented_says_why(qtbot, app, tmp_path, monkeypatch, damage):
+    bad = write(make_study(7, id="Bad"), tmp_path, mask=False)
+    named = BLOCKED[damage](bad)
+    open_folder(qtbot, app, monkeypatch, bad)
+    assert text(app, "study_title") == "Bad" and len(layers.image_layers(app.viewer)) >= 3
+    why = app.panel.findChild(QLabel, "segment_why")
+    assert why.isVisible() and named in why.text() and "Traceback" not in why.text()
+    assert named in text(app, "study_warnings")
+    assert not app.panel.segment.start.isEnabled()
+
+
+def test_a_mask_with_unknown_values_leaves_the_labels(qtbot, app, folder, tmp_path, monkeypatch):
+    open_folder(qtbot, app, monkeypatch, folder)
+    before = layers.labels_of(app.actions.labels)
+    bad = tmp_path / "bad_seg.nii.gz"
+    bad.write_bytes((folder / "A_seg.nii.gz").read_bytes())
+    _rewrite(bad, _data(bad) * 7)
+    monkeypatch.setattr(QFileDialog, "getOpenFileName", lambda *_: (str(bad), ""))
+    app.panel.study.open_mask.menu().actions()[2].trigger()
+    qtbot.waitUntil(lambda: "bad_seg.nii.gz" in text(app, "message") and app.session.reading == "", timeout=10000)
+    assert app.panel.message.property("kind") == "error" and "values" in text(app, "message")
+    np.testing.assert_array_equal(layers.labels_of(app.actions.labels), before)
+    assert not app.session.dirty
+
+
+def test_the_same_file_twice(qtbot, app, folder, monkeypatch):
+    files = [str(folder / "A_t1.nii.gz")] * 2
+    monkeypatch.setattr(QFileDialog, "getOpenFileNames", lambda *_: (files, ""))
+    press(qtbot, app, "open_files")
+    qtbot.waitUntil(lambda: "twice" in text(app, "message"), timeout=10000)
+    assert app.session.study is None
+
+
+@pytest.mark.parametrize("place", ["below a file", "unknown ending"])
+def test_a_place_that_takes_no_mask_loses_nothing(qtbot, app, folder, tmp_path, monkeypatch, place):
+    open_folder(qtbot, app, monkeypatch, folder)
+    segment(qtbot, app)
+    (tmp_path / "file").touch()
+    path = tmp_path / "file" / "m.nii.gz" if place == "below a file" else tmp_path / "missing.nii.gz" / ".." / "file"
+    monkeypatch.setattr(QFileDialog, "getSaveFileName", lambda *_: (str(path), ""))
+    monkeypatch.setattr("napari_brainseg.app.save_section.with_ending", lambda p, _: p)
+    press(qtbot, app, "save")
+    qtbot.waitUntil(lambda: app.panel.message.property("kind") == "error", timeout=10000)
+    assert "file" in text(app, "message") and text(app, "save_state") == "not saved yet"
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["A", "file"]
+
+
+@pytest.mark.parametrize("damage", ["another program's", "damaged"])
+def test_a_model_that_cannot_be_used_is_told_and_another_can_be_chosen(
+    qtbot, viewer, folder, own_home, monkeypatch, damage
+):
+    (own_home / "models").mkdir(parents=True)
+    path = own_home / "models" / "broken.safetensors"
+    if damage == "damaged":
+        path.write_bytes(b"\x10\x00\x00\x00\x00\x00\x00\x00{ not json      ")
+    else:
+        from safetensors.numpy import save_file
+
+        save_file({"w": np.zeros(3, np.float32)}, path)
+    made = App(viewer)
+    made.runner._command = [sys.executable, str(FAKE_WORKER)]
+    qtbot.addWidget(made.panel)
+    made.panel.show()
+    qtbot.waitUntil(lambda: any(m.name == "broken" for m in made.session.models), timeout=10000)
+    combo = made.panel.findChild(QComboBox, "model")
+    assert "broken (unusable)" in [combo.itemText(i) for i in range(combo.count())]
+    open_folder(qtbot, made, monkeypatch, folder)
+    made.actions.choose_model("broken")
+    assert "broken.safetensors" in text(made, "segment_why") and not made.panel.segment.start.isEnabled()
+    made.session.set_models(models("threshold"))
+    segment(qtbot, made)
+    assert made.session.dirty
+    made.close()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("what", ["truncated weights", "cuda"])
+def test_what_only_the_worker_finds_is_a_sentence_too(qtbot, viewer, folder, own_home, tiny_model, monkeypatch, what):
+    """The real worker: weights cut short behind a sound card; CUDA where there is none."""
+    if what == "cuda":
+        import torch
+
+        if torch.cuda.is_available():
+            pytest.skip("this machine has CUDA")
+    (own_home / "models").mkdir(parents=True)
+    path = own_home / "models" / "tiny.safetensors"
+    path.write_bytes(tiny_model.read_bytes())
+    made = App(viewer)
+    qtbot.addWidget(made.panel)
+    made.panel.show()
+    qtbot.waitUntil(lambda: any(m.name == "tiny" for m in made.session.models), timeout=10000)
+    made.session.choose(model="tiny", device="cuda" if what == "cuda" else "cpu")
+    if what != "cuda":
+        path.write_bytes(path.read_bytes()[:-1000])
+    open_folder(qtbot, made, monkeypatch, folder)
+    before = layers.labels_of(made.actions.labels)
+    press(qtbot, made, "segment")
+    qtbot.waitUntil(lambda: made.session.job is None, timeout=120000)
+    said = text(made, "message")
+    assert made.panel.message.property("kind") == "error" and "Traceback" not in said
+    assert ("CUDA" if what == "cuda" else "tiny.safetensors") in said
+    np.testing.assert_array_equal(layers.labels_of(made.actions.labels), before)
+    made.close()

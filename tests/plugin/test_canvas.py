@@ -47,8 +47,9 @@ def test_marks_follow_the_plane_and_hide_in_3d(viewer, study):
     canvas.set_3d(viewer, False)
     assert marks.letters == ("A", "P", "R", "L")
     shown = [o.text for o in viewer.canvas.overlays.values() if getattr(o, "text", "") and o.visible]
-    assert sorted(shown) == ["A", "L", "P", "R"]
+    assert sorted(shown) == ["A", "L", "P", "R"] and viewer.canvas.overlays["scale_bar"].visible
     marks.close()
+    assert not viewer.canvas.overlays["scale_bar"].visible
     assert not [k for k in viewer.canvas.overlays if k.startswith("brainseg")]
 
 

@@ -241,7 +241,9 @@ def test_outlines_follow_the_regions_shown(viewer, study):
     lay.apply_region_view(layer, lay.RegionView(outline=True))
     assert layer.contour == 1
     assert shown().sum() == 4 * 19 + 4 * 9  # one line each, on the inner side of its border
-    lay.apply_region_view(layer, lay.RegionView(outline=True).with_item("ET", visible=False).with_item("TC", visible=False))
+    lay.apply_region_view(
+        layer, lay.RegionView(outline=True).with_item("ET", visible=False).with_item("TC", visible=False)
+    )
     assert shown().sum() == 4 * 19  # no line inside the whole tumour
     lay.apply_region_view(layer, lay.RegionView(outline=True).with_item("WT", visible=False))
     assert shown().sum() == 4 * 9

@@ -218,7 +218,9 @@ def paint_at(viewer, world) -> None:
 
 
 @pytest.mark.parametrize("code", CODES)
-def test_an_oblique_grid_is_painted_on_the_slice_shown_and_saved_with_its_true_affine(window, tmp_path: Path, code: str):
+def test_an_oblique_grid_is_painted_on_the_slice_shown_and_saved_with_its_true_affine(
+    window, tmp_path: Path, code: str
+):
     folder = write_files(marker_study(code, degrees=15), tmp_path)
     study = load_study(folder)
     grid = study.reference.grid

@@ -71,7 +71,13 @@ def test_what_is_not_ours_is_left_to_others(tmp_path):
     (tmp_path / "notes.txt").write_text("x")
     (tmp_path / "cells.tif").write_bytes(b"II")
     (tmp_path / "sub").mkdir()
-    for path in (tmp_path, tmp_path / "notes.txt", tmp_path / "cells.tif", tmp_path / "sub", tmp_path / "absent.nii.gz"):
+    for path in (
+        tmp_path,
+        tmp_path / "notes.txt",
+        tmp_path / "cells.tif",
+        tmp_path / "sub",
+        tmp_path / "absent.nii.gz",
+    ):
         assert get_reader(str(path)) is None
     assert get_reader([]) is None
     assert get_reader([str(tmp_path / "cells.tif"), str(tmp_path / "notes.txt")]) is None

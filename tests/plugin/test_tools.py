@@ -172,7 +172,9 @@ def test_a_drag_changes_window_and_level_and_paints_nothing(bound, study, button
     wide = np.diff(image.contrast_limits)[0]
     assert wide > high - low and np.mean(image.contrast_limits) == pytest.approx((low + high) / 2)
     drag(viewer, [(100, 100), (100, 40)], button=button, modifiers=modifiers)
-    assert np.mean(image.contrast_limits) < (low + high) / 2 and np.diff(image.contrast_limits)[0] == pytest.approx(wide)
+    assert np.mean(image.contrast_limits) < (low + high) / 2 and np.diff(image.contrast_limits)[0] == pytest.approx(
+        wide
+    )
     assert labels.mode == "paint"
     np.testing.assert_array_equal(layers.labels_of(labels), before)
 

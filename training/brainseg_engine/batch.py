@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from brainseg_engine import measure
+from brainseg_engine.checks import require_usable
 from brainseg_engine.errors import BrainsegError, Cancelled, InputError, OutputError
 from brainseg_engine.events import ProgressCallback
 from brainseg_engine.io import find_series, find_studies, load_study, save_segmentation, save_volume
@@ -84,7 +85,8 @@ def predict_many(
 def _one(predictor: Predictor, source: Path, id_: str, settings: Settings, progress: ProgressCallback) -> Row:
     began = time.perf_counter()
     path = settings.out / f"{id_}_seg.nii.gz"
-    study = load_study(source)
+    study = load_study(source, segmentation=False)  # a damaged mask beside the images is no reason to stop
+    doubts = [f.message for f in require_usable(study, predictor.recipe.modalities)]
     read = time.perf_counter() - began
     wanted = _identity(predictor, study, settings)
     if path.exists() and not settings.overwrite:
@@ -98,24 +100,23 @@ def _one(predictor: Predictor, source: Path, id_: str, settings: Settings, progr
     prediction = predictor.predict(study, progress=progress, probabilities=settings.probabilities)
     seconds = {"read": read, **prediction.seconds}
     seen = any(h in predictor.card.training_hashes for h in wanted["images"].values())
-    sidecar = report(prediction, study, seconds) | wanted | {"seen_in_training": seen}
+    sidecar = report(prediction, study, seconds) | wanted | {"seen_in_training": seen, "warnings": doubts}
     if prediction.probabilities:
         for region, p in prediction.probabilities.items():
             save_volume(p.astype("float32"), study.reference.grid, settings.out / f"{id_}_prob-{region}.nii.gz")
     save_segmentation(
         prediction.segmentation, path, reference=study.reference, coding=wanted["coding"], sidecar=sidecar
     )
-    return Row(id_, "done", "", str(path), sidecar["volumes_ml"], round(time.perf_counter() - began, 2))
+    return Row(id_, "done", " ".join(doubts), str(path), sidecar["volumes_ml"], round(time.perf_counter() - began, 2))
 
 
 def _identity(predictor: Predictor, study: Study, settings: Settings) -> dict[str, Any]:
     """What must be equal for a result to count as done."""
-    own = study.segmentation.coding if study.segmentation else study.coding
     return {
         "model": predictor.card.name,
         "model_version": predictor.card.version,
         "model_sha256": predictor.sha256,
-        "coding": coding_named(settings.coding or own or "brats2023").name,
+        "coding": coding_named(settings.coding or study.coding or "brats2023").name,
         "tta": predictor.tta,
         "images": {m.value: study.volumes[m].sha256 for m in predictor.recipe.modalities if m in study.volumes},
     }

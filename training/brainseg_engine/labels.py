@@ -121,7 +121,7 @@ CODINGS: Mapping[str, Coding] = {
     for c in (
         _coding(
             "brats2015", "1 necrosis, 2 oedema, 3 non-enhancing, 4 enhancing",
-            {1: Label.NCR, 2: Label.ED, 3: Label.NCR, 4: Label.ET}, "brats2012", "brats2013", "brats2014",
+            {1: Label.NCR, 2: Label.ED, 3: Label.NCR, 4: Label.ET}, "brats2013", "brats2014",
         ),
         _coding(
             "brats2021", "1 necrotic core, 2 oedema, 4 enhancing",

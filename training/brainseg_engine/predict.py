@@ -10,7 +10,7 @@ from pathlib import Path
 
 import torch
 
-from brainseg_engine import checkpoint, nets, tiles
+from brainseg_engine import checkpoint, models, nets, tiles
 from brainseg_engine import device as devices
 from brainseg_engine.errors import Cancelled, DeviceError
 from brainseg_engine.events import CancelCheck, Progress, ProgressCallback, never, silent
@@ -23,23 +23,21 @@ _FLIPS = [axes for n in range(4) for axes in itertools.combinations((1, 2, 3), n
 
 
 class Predictor:
-    """A model, loaded and ready.
+    """A model, loaded and ready: an installed one by name, a file, or the bundled one.
 
     ``tta`` averages over the 8 mirror images (8 times the work). ``threads`` limits the CPU threads of this process.
     Raises CheckpointError, DeviceError.
     """
 
     def __init__(
-        self, model: Path | str, device: str = "auto", *, tta: bool = False, threads: int | None = None
+        self, model: Path | str | None = None, device: str = "auto", *, tta: bool = False, threads: int | None = None
     ) -> None:
         devices.keep_heap()
         if threads:
             torch.set_num_threads(threads)
-        from brainseg_engine.models import find
-
         self.device = devices.choose(device)
         self.tta = tta
-        path = find(model)
+        path = models.find(model or models.default())
         loaded = checkpoint.load(path)
         self.sha256 = hashlib.sha256(path.read_bytes()).hexdigest()
         self.card, self.recipe = loaded.card, loaded.recipe

@@ -103,4 +103,5 @@ def _line(row: Row) -> str:
         return f"[red]failed[/red]   {row.id}: {row.message}"
     volumes = "  ".join(f"{r} {v:.1f} mL" for r, v in row.volumes_ml.items())
     took = f"  ({row.seconds:.1f} s)" if row.seconds is not None else ""
-    return f"[green]{row.status:8}[/green] {row.id}: {volumes}{took} → {row.output}"
+    doubts = f"\n         [yellow]{row.message}[/yellow]" if row.status == "done" and row.message else ""
+    return f"[green]{row.status:8}[/green] {row.id}: {volumes}{took} → {row.output}{doubts}"
