@@ -1,9 +1,10 @@
-"""Make a trained model the bundled one: half precision, its card completed with the scores of an evaluation and with what
-a person must know.
+"""Make a trained model the bundled one, in two steps, so that the scores in its card are those of the very file:
 
-    python scripts/bundle_model.py RUN/model.safetensors scores.json --name brats-baseline --version 1
+    python scripts/bundle_model.py candidate RUN/model.safetensors candidate.safetensors
+    napari-brainseg predict … --model candidate.safetensors;  napari-brainseg evaluate … --json > scores.json
+    python scripts/bundle_model.py bundle candidate.safetensors scores.json --name brats-baseline --version 1
 
-``scores.json`` is what ``napari-brainseg evaluate --json`` printed for the validation cases, predicted with this very model.
+The candidate is the model in half precision with the post-processing of today's recipe; bundling completes its card.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ from pathlib import Path
 
 from brainseg_engine import checkpoint
 from brainseg_engine.models.registry import bundled_folder
+from brainseg_engine.recipe import load_recipe
 
 SUMMARY = (
     "Adult glioma before surgery: WT, TC and ET from T1, T1ce, T2 and FLAIR; SegResNet on the whole brain at 1 mm."
@@ -32,33 +34,61 @@ KNOWN_FAILURES = (
 )
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("model", type=Path)
-    parser.add_argument("scores", type=Path)
-    parser.add_argument("--name", default="brats-baseline")
-    parser.add_argument("--version", default="1")
-    arguments = parser.parse_args()
-    loaded = checkpoint.load(arguments.model)
-    scores = json.loads(arguments.scores.read_text(encoding="utf-8"))
-    if set(scores.get("seen_in_training", [])):
-        parser.error("the evaluation holds cases the model was trained on")
+def _rounded(value: float | None) -> float | None:
+    return None if value is None else round(value, 4)
+
+
+def candidate(model: Path, out: Path) -> None:
+    """The trained weights in half precision, with the post-processing that its recipe has now."""
+    loaded = checkpoint.load(model)
+    today = load_recipe(loaded.recipe.name)
+    checkpoint.save(
+        out, loaded.state, loaded.card, loaded.recipe.model_copy(update={"postprocess": today.postprocess}), half=True
+    )
+
+
+def bundle(model: Path, scores_file: Path, name: str, version: str) -> None:
+    """Complete the card and put the model into the package. Raises SystemExit for an evaluation that cannot stand."""
+    loaded = checkpoint.load(model)
+    scores = json.loads(scores_file.read_text(encoding="utf-8"))
+    if scores.get("seen_in_training"):
+        raise SystemExit("the evaluation holds cases the model was trained on")
+    if not scores["cases"] or scores.get("missing") or scores.get("failed"):
+        raise SystemExit("the evaluation is not complete: its mean leaves cases out")
     card = loaded.card.model_copy(
         update={
-            "name": arguments.name,
-            "version": arguments.version,
+            "name": name,
+            "version": version,
             "summary": SUMMARY,
             "data": DATA,
             "licence": LICENCE,
             "known_failures": KNOWN_FAILURES,
-            "scores": {r: {k: round(v, 4) for k, v in s.items()} for r, s in scores["mean"].items()},
+            "scores": {r: {k: _rounded(v) for k, v in s.items()} for r, s in scores["mean"].items()},
             "scores_on": f"{len(scores['cases'])} held-out validation cases of BraTS 2018 and 2021",
         }
     )
-    target = bundled_folder() / f"{arguments.name}.safetensors"
+    target = bundled_folder() / f"{name}.safetensors"
     target.parent.mkdir(parents=True, exist_ok=True)
     checkpoint.save(target, loaded.state, card, loaded.recipe, half=True)
     print(f"{target}: {target.stat().st_size / 1e6:.1f} MB")
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    steps = parser.add_subparsers(dest="step", required=True)
+    first = steps.add_parser("candidate")
+    first.add_argument("model", type=Path)
+    first.add_argument("out", type=Path)
+    second = steps.add_parser("bundle")
+    second.add_argument("model", type=Path)
+    second.add_argument("scores", type=Path)
+    second.add_argument("--name", default="brats-baseline")
+    second.add_argument("--version", default="1")
+    given = parser.parse_args()
+    if given.step == "candidate":
+        candidate(given.model, given.out)
+    else:
+        bundle(given.model, given.scores, given.name, given.version)
 
 
 if __name__ == "__main__":

@@ -13,7 +13,7 @@ from napari_brainseg._qt.save import SaveView
 from napari_brainseg._qt.segment import SegmentView
 from napari_brainseg._qt.study import StudyView
 from napari_brainseg._qt.view import ViewView
-from napari_brainseg._qt.widgets import label, restyle
+from napari_brainseg._qt.widgets import Words, label, restyle
 
 FOOTER = "For research use only. Not a medical device."
 
@@ -73,9 +73,9 @@ class MessageArea(QFrame):
         self.setObjectName("message_area")
         row = QHBoxLayout(self)
         row.setContentsMargins(10, 7, 6, 7)
-        self.text = label(name="message", wrap=True)
+        self.text = Words("message")
         self.text.setAccessibleName("Message")
-        row.addWidget(self.text, 1)
+        row.addWidget(self.text, 1, Qt.AlignmentFlag.AlignVCenter)
         close = QToolButton()
         close.setObjectName("message_close")
         close.setText("✕")
@@ -87,6 +87,6 @@ class MessageArea(QFrame):
 
     def show_message(self, text: str, kind: str) -> None:
         """Say that; "" for nothing."""
-        self.text.setText(text)
+        self.text.show_text(text)
         self.setVisible(bool(text))
         restyle(self, kind=kind)

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from qtpy.QtCore import Signal
 from qtpy.QtWidgets import QHBoxLayout, QProgressBar
 
-from napari_brainseg._qt.widgets import Combo, Section, button, label, plain, restyle
+from napari_brainseg._qt.widgets import Combo, Section, Words, button, label, plain, restyle
 
 
 class SegmentView(Section):
@@ -45,7 +45,7 @@ class SegmentView(Section):
         self.cancel.setMinimumHeight(36)
         row.addWidget(self.cancel)
         self.body.addWidget(self._running)
-        self.why = label(role="dim", name="segment_why", wrap=True)
+        self.why = Words("segment_why", "dim")
         self.body.addWidget(self.why)
         self.show_progress(None)
         self.show_blocker("Open a study first.", 0)
@@ -63,7 +63,7 @@ class SegmentView(Section):
     def show_blocker(self, why: str, findings: int) -> None:
         """Why the button cannot be pressed ("" when it can), and how many findings one would press it in spite of."""
         self._possible = not why
-        self.why.setText(why)
+        self.why.show_text(why)
         self.why.setVisible(bool(why))
         self.start.setText("Segment anyway" if findings and not why else "Segment")
         tip = (

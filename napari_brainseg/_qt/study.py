@@ -11,7 +11,7 @@ from qtpy.QtWidgets import QGridLayout, QHBoxLayout, QMenu, QVBoxLayout
 
 from brainseg_engine.labels import CODINGS
 from brainseg_engine.study import Modality
-from napari_brainseg._qt.widgets import Combo, Elided, Section, button, label, plain
+from napari_brainseg._qt.widgets import Combo, Elided, Section, Words, button, label, plain
 
 OTHER = "other"
 """Value of the choice "Other file …"."""
@@ -63,7 +63,7 @@ class StudyView(Section):
         self._details = plain(column)
         self.title = Elided("study_title", "strong")
         self.facts = label(role="head", name="study_facts")
-        self.warnings = label(role="warning", name="study_warnings", wrap=True)
+        self.warnings = Words("study_warnings", "warning")
         heading = QHBoxLayout()
         heading.setSpacing(8)
         heading.addWidget(self.title, 1)
@@ -125,7 +125,7 @@ class StudyView(Section):
             combo.show_choices(choices, _MEMORY if in_memory else current)
             combo.setToolTip(f"{m.title}: {current}" if current else f"The file that is taken as {m.title}")
         self.mask.show_text(shown.mask or "none")
-        self.warnings.setText("\n".join(f"⚠ {w}" for w in shown.warnings))
+        self.warnings.show_text("\n".join(f"⚠ {w}" for w in shown.warnings))
         self.warnings.setVisible(bool(shown.warnings))
 
     def _picked(self, modality: Modality, index: int) -> None:

@@ -19,7 +19,9 @@ QLabel[role="dim"] {{ color: {dim}; }}
 QLabel[role="head"] {{ color: {dim}; font-size: 8pt; }}
 QLabel[role="strong"] {{ font-weight: 600; }}
 QLabel[role="number"] {{ font-family: "DejaVu Sans Mono", "Consolas", "Menlo", monospace; }}
-QLabel[role="warning"] {{ color: {warning}; }}
+QTextEdit {{ background: transparent; border: none; padding: 0; margin: 0; color: {text}; }}
+QTextEdit[role="dim"] {{ color: {dim}; }}
+QTextEdit[role="warning"] {{ color: {warning}; }}
 QPushButton {{ min-height: 25px; padding: 1px 6px; border-radius: 4px; background: {primary}; color: {text}; }}
 QPushButton:hover {{ background: {secondary}; }}
 QPushButton[role="link"] {{ background: transparent; color: {dim}; min-height: 20px; padding: 0 4px; }}

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
+from math import ceil
 from typing import Any
 
 from qtpy.QtCore import QSignalBlocker, Qt, Signal
-from qtpy.QtGui import QColor, QIcon, QPainter, QPixmap
+from qtpy.QtGui import QColor, QIcon, QPainter, QPixmap, QTextOption
 from qtpy.QtWidgets import (
     QButtonGroup,
     QComboBox,
@@ -17,6 +18,7 @@ from qtpy.QtWidgets import (
     QMenu,
     QPushButton,
     QSizePolicy,
+    QTextEdit,
     QToolButton,
     QVBoxLayout,
     QWidget,
@@ -171,6 +173,53 @@ class Elided(QLabel):
         self.setText(self.fontMetrics().elidedText(self._whole, Qt.TextElideMode.ElideMiddle, max(self.width(), 20)))
 
 
+class Words(QTextEdit):
+    """Text as tall as it needs to be that also breaks within long words (file names have no spaces), to read and to copy."""
+
+    def __init__(self, name: str, role: str = "") -> None:
+        super().__init__()
+        self.setObjectName(name)
+        self.setProperty("role", role or "words")
+        self.setReadOnly(True)
+        self.setFrameShape(QFrame.Shape.NoFrame)
+        self.setFocusPolicy(Qt.FocusPolicy.ClickFocus)
+        self.setWordWrapMode(QTextOption.WrapMode.WrapAtWordBoundaryOrAnywhere)
+        self.setVerticalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
+        self.setHorizontalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
+        self.setSizePolicy(QSizePolicy.Policy.Ignored, QSizePolicy.Policy.Fixed)
+        self.setMinimumWidth(60)
+        self.document().setDocumentMargin(1)
+        self.viewport().setAutoFillBackground(False)
+
+    def text(self) -> str:
+        """What it says."""
+        return str(self.toPlainText())
+
+    def show_text(self, text: str) -> None:
+        """Say that."""
+        self.setPlainText(text)
+        self._fit()
+
+    def resizeEvent(self, event: Any) -> None:
+        """As tall as the text is at this width."""
+        super().resizeEvent(event)
+        self._fit()
+
+    def changeEvent(self, event: Any) -> None:
+        """A style sheet may bring another font."""
+        super().changeEvent(event)
+        self._fit()
+
+    def wheelEvent(self, event: Any) -> None:
+        """Leave the wheel to the scroll area."""
+        event.ignore()
+
+    def _fit(self) -> None:
+        document = self.document()
+        document.setTextWidth(max(self.viewport().width(), 1))
+        self.setFixedHeight(ceil(document.size().height()) + 2)
+
+
 def plain(layout: QLayout) -> QWidget:
     """A widget that is there for its layout alone."""
     made = QWidget()
@@ -186,9 +235,7 @@ def label(text: str = "", *, role: str = "", name: str = "", wrap: bool = False)
     made.setObjectName(name)
     if role:
         made.setProperty("role", role)
-    if wrap:
-        made.setWordWrap(True)
-        made.setTextInteractionFlags(Qt.TextInteractionFlag.TextSelectableByMouse)
+    made.setWordWrap(wrap)
     return made
 
 

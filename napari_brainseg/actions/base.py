@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 from psygnal import Signal
 
 from brainseg_engine.errors import BrainsegError
+from napari_brainseg.actions.changes import Change
 from napari_brainseg.display import layers
 from napari_brainseg.display.regions import RegionView
 from napari_brainseg.jobs import Runner
@@ -45,6 +46,7 @@ class Base:
         self._view = RegionView()
         self._ticket = 0
         self._own_change = 0
+        self._ready: Change | None = None  # how to show what is delivered next
         self._notes: Mapping[str, Any] = {}  # what the model told about the segmentation that is open
 
     @property

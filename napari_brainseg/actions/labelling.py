@@ -5,24 +5,20 @@ from __future__ import annotations
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from brainseg_engine.labels import LabelArray, Mask
-from brainseg_engine.study import Segmentation
+from brainseg_engine.labels import Mask
+from brainseg_engine.paths import home
 from napari_brainseg.actions import reading
 from napari_brainseg.actions.base import Base
-from napari_brainseg.actions.measuring import bounding_box, measure, members_mask, report
+from napari_brainseg.actions.changes import Change, prepare
+from napari_brainseg.actions.measuring import measure, members_mask, report
 from napari_brainseg.display import axes, canvas, history, layers, overlay
 from napari_brainseg.display.regions import RegionView, item_labels, item_name
 from napari_brainseg.session import Kind, Measures
-
-if TYPE_CHECKING:
-    from napari.layers import Labels
-
-_Edit = tuple[tuple[slice, ...], Mask, LabelArray]
 
 
 class Labelling(Base):
@@ -43,23 +39,30 @@ class Labelling(Base):
                 layer = layers.add_segmentation(
                     self.viewer, segmentation, study_id=current.study.id, reference=reference
                 )
-                overlay.apply_region_view(layer, self._view)
+                if self._view != overlay.region_view(layer):
+                    overlay.apply_region_view(layer, self._view)
             shown(True)
         else:
 
-            def apply(edit: _Edit | None) -> None:
+            def apply(change: Change) -> None:
                 if self.labels is not layer or self.session.segmentation is not segmentation:
                     return
                 if history.in_stroke(layer):
                     shown(False)
                     return
                 with self._changing_layers():
-                    if edit is not None:
-                        history.apply_edit(layer, *edit)
-                    layers.set_segmentation(layer, segmentation)  # nothing is left to do but who made it
+                    if change.edit is not None:
+                        history.apply_edit(layer, *change.edit)
+                    layers.set_segmentation(
+                        layer, segmentation
+                    )  # who made it, and what was painted in this very moment
                 shown(True)
 
-            self._background(partial(_difference, layer, segmentation), apply, self._failed)
+            ready, self._ready = self._ready, None
+            if ready is not None and ready.layer is layer and ready.segmentation is segmentation:
+                apply(ready)
+            else:
+                self._background(partial(prepare, layer, segmentation), apply, self._failed)
 
     def measure(self) -> None:
         """Measure the labels as they are now."""
@@ -148,17 +151,42 @@ class Labelling(Base):
 
         self._background(work, done, self._failed)
 
+    def rescue(self) -> Path | None:
+        """Before the window closes: write labels that a person edited and nobody saved into the user's folder.
+
+        What a model made can be made again and is let go. The file's path; None when there was nothing to rescue.
+        """
+        from brainseg_engine.io import save_segmentation
+
+        current, layer, delivered = self.session.study, self.labels, self.session.segmentation
+        if current is None or layer is None or not self.session.dirty:
+            return None
+        segmentation = layers.segmentation_of(layer)
+        digest = reading.checksum(segmentation.labels)
+        if digest == self.session.saved_digest or (delivered and digest == reading.checksum(delivered.labels)):
+            return None
+        path = rescued_home() / f"{current.study.id}_seg.nii.gz"
+        beside = report(current.study, segmentation, True, {**self._notes, "study_folder": str(current.study.folder)})
+        save_segmentation(segmentation, path, reference=current.study.reference, sidecar=beside)
+        return path
+
+    def tell_rescued(self) -> None:
+        """Say where labels lie that were rescued, when there are any."""
+        found = sorted(rescued_home().glob("*.nii.gz"))
+        if found:
+            names = ", ".join(p.name for p in found[:3]) + (" …" if len(found) > 3 else "")
+            self.session.say(
+                f"Edited labels that were not saved when the window closed are in {rescued_home()}: {names}."
+            )
+
+
+def rescued_home() -> Path:
+    """Where labels are put that were not saved when the window closed."""
+    return home() / "not-saved"
+
 
 def _inside(mask: Mask, axis: int, index: int) -> NDArray[Any]:
     """The voxel of the mask's slice that is closest to the slice's centre of mass."""
     flat = np.argwhere(np.take(mask, index, axis=axis))
     nearest = flat[np.argmin(((flat - flat.mean(axis=0)) ** 2).sum(axis=1))]
     return np.insert(nearest, axis, index)
-
-
-def _difference(layer: Labels, segmentation: Segmentation) -> _Edit | None:
-    """What has to be written into the layer: the box that differs, where in it, and what; None for nothing."""
-    new, _ = axes.to_display(segmentation.labels, segmentation.grid.affine)
-    changed = new != layer.data
-    box = bounding_box(changed)
-    return (box, changed[box].copy(), new[box].copy()) if box is not None else None

@@ -7,9 +7,9 @@ from functools import partial
 
 from brainseg_engine.errors import BrainsegError
 from brainseg_engine.events import Failed, Progress
-from brainseg_engine.study import Prediction, Segmentation
+from brainseg_engine.study import Prediction
+from napari_brainseg.actions.changes import Change, prepare
 from napari_brainseg.actions.opening import Opening
-from napari_brainseg.actions.reading import laid_out
 from napari_brainseg.jobs import SegmentJob
 from napari_brainseg.session import JobState, Kind
 
@@ -91,12 +91,14 @@ class Segmenting(Opening):
 
     def finished(self, job: SegmentJob, prediction: Prediction) -> None:
         """See ``jobs.Listener``. The result goes to the study it was made from, whatever is open by now."""
-        self._background(
-            partial(laid_out, prediction.segmentation), partial(self._deliver, job, prediction), self._failed
-        )
+        current = self.session.study
+        layer = self.labels if current is not None and current.token == job.token else None
+        work = partial(prepare, layer, prediction.segmentation)
+        self._background(work, partial(self._deliver, job, prediction), partial(self._lost, job))
 
-    def _deliver(self, job: SegmentJob, prediction: Prediction, segmentation: Segmentation) -> None:
+    def _deliver(self, job: SegmentJob, prediction: Prediction, change: Change) -> None:
         self._end(job)
+        segmentation = change.segmentation
         current = self.session.study
         if current is None or current.token != job.token:
             self.session.keep(job.token, segmentation)
@@ -110,10 +112,15 @@ class Segmenting(Opening):
             "device": prediction.device,
             "seconds": dict(prediction.seconds),
         }
+        self._ready = change
         with self._changing_layers():
             self.session.deliver(segmentation)
         took = f"{sum(prediction.seconds.values()):.1f}\N{NO-BREAK SPACE}s"
         self.session.say(f"{job.study.id} was segmented by {segmentation.made_by} in {took}.", Kind.GOOD)
+
+    def _lost(self, job: SegmentJob, error: Exception) -> None:
+        self._end(job)
+        self._failed(error)
 
     def failed(self, job: SegmentJob, event: Failed) -> None:
         """See ``jobs.Listener``."""

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 from typing import TYPE_CHECKING, Any
 
-from qtpy.QtCore import QObject
+from qtpy.QtCore import QEvent, QObject, QTimer
 from qtpy.QtWidgets import QWidget
 
+from brainseg_engine.errors import BrainsegError
 from napari_brainseg._qt.panel import PanelView
 from napari_brainseg._qt.regions import RegionsView
 from napari_brainseg._qt.save import SaveView
@@ -49,6 +51,7 @@ class App(QObject):
         super().__init__()
         self.viewer: ViewerModel = getattr(viewer, "__wrapped__", viewer)  # napari hands plugins a proxy
         self._closed = False
+        self._window_closes = False
         self._gui = GuiThread()
         self._threads = Threads(self._gui)
         self.session = Session()
@@ -66,7 +69,9 @@ class App(QObject):
         self.surfaces = SurfaceManager(self.viewer, background=self._threads.for_surfaces)
         self._wire()
         self.panel.destroyed.connect(self.close)
+        self.panel.installEventFilter(self)
         self.actions.find_models()
+        self.actions.tell_rescued()
         self.actions.notice_layers()
 
     def _wire(self) -> None:
@@ -86,6 +91,24 @@ class App(QObject):
         self.viewer.events.theme.connect(self._show_theme)
         self._show_theme()
 
+    def eventFilter(self, watched: QObject, event: QEvent) -> bool:
+        """Follow the panel into its window, and rescue edits before that closes."""
+        if watched is self.panel and event.type() in (QEvent.Type.Show, QEvent.Type.ParentChange):
+            window = self.panel.window()
+            if window is not self.panel:
+                window.installEventFilter(self)  # a second time is the same as once
+        elif event.type() == QEvent.Type.Close and watched is not self.panel and not self._closed:
+            with contextlib.suppress(BrainsegError):  # a full disk must not keep the window open
+                self.actions.rescue()
+            self._window_closes = True
+            QTimer.singleShot(0, self._still_open)
+        return False
+
+    def _still_open(self) -> None:
+        """A person may have thought better of closing the window."""
+        if not self._closed:
+            self._window_closes = not self.panel.window().isVisible()
+
     def close(self) -> None:
         """Stop the worker, let go of the viewer. The layers stay."""
         if self._closed:
@@ -97,13 +120,12 @@ class App(QObject):
         self._overlay.close()
         self._view_section.close()
         self.tools.close()
-        if len(self.viewer.layers):
-            canvas.set_3d(
-                self.viewer, False
-            )  # without our surfaces napari would draw whole volumes in 3D: seconds a frame
+        self.viewer.events.theme.disconnect(self._show_theme)
+        if self._window_closes:
+            return  # the canvas is being taken down: what is drawn on it is not to be touched
+        canvas.set_3d(self.viewer, False)  # without our surfaces napari would draw whole volumes in 3D: seconds a frame
         self.surfaces.close()
         self.marks.close()
-        self.viewer.events.theme.disconnect(self._show_theme)
 
     def _show_message(self) -> None:
         message = self.session.message

@@ -41,13 +41,9 @@ class StudySection(QObject):
         segmentation = self._session.segmentation
         if segmentation is None:
             return ""
-        return (
-            segmentation.path.name
-            if segmentation.path
-            else f"by {segmentation.made_by}"
-            if segmentation.made_by
-            else ""
-        )
+        if segmentation.path is not None:
+            return segmentation.path.name
+        return f"by {segmentation.made_by}" if segmentation.made_by else "of unknown origin"
 
     def _folder(self) -> str:
         current = self._session.study

@@ -28,6 +28,12 @@ def test_the_same_numbers_give_the_same_sample():
     assert not torch.equal(first[0], other[0])
 
 
+def test_any_seed_is_a_seed():
+    big = [generator(seed, 7, 3).initial_seed() for seed in (0, 20261121, 2**32 - 1)]
+    assert len(set(big)) == 3
+    assert big[0] == 7 * 1_000_003 + 3
+
+
 def test_nothing_on_changes_nothing():
     image, labels = sample()
     out, same = augment(image, labels, Augmentation(**OFF), generator(0, 0, 0))

@@ -2,6 +2,7 @@
 
 import csv
 import json
+import shutil
 import signal
 import subprocess
 import sys
@@ -12,10 +13,13 @@ import numpy as np
 import pytest
 from conftest import make_study
 
-from brainseg_engine.errors import InputError
+from brainseg_engine import batch
+from brainseg_engine.errors import CodingError, InputError
 from brainseg_engine.io import load_segmentation, load_study
+from brainseg_engine.labels import Region
 from brainseg_engine.phantom import write_study
 from brainseg_engine.predict import Predictor
+from brainseg_engine.recipe import Output
 
 
 def call(*arguments, timeout=200):
@@ -55,6 +59,7 @@ def test_masks_sidecars_summary_and_skipping(data, tiny_model, tmp_path):
     assert told["volumes_ml"]["WT"] == pytest.approx((saved.labels > 0).sum() * study.reference.grid.voxel_ml, abs=1e-3)
     assert set(told["seconds"]) >= {"read", "network"}
     assert str(tmp_path) not in (out / "Case_0_seg.json").read_text()
+    assert ".nii" not in (out / "Case_0_seg.json").read_text()  # nor a file's name
     probability = nib.load(out / "Case_0_prob-WT.nii.gz").get_fdata()
     assert probability.min() >= 0
     assert probability.max() <= 1
@@ -86,6 +91,74 @@ def test_masks_sidecars_summary_and_skipping(data, tiny_model, tmp_path):
     recoded = load_segmentation(out / "Case_0_seg.nii.gz")
     assert recoded.coding == "brats2021"
     np.testing.assert_array_equal(recoded.labels, saved.labels)
+
+
+def many(predictor, sources, out, **more):
+    settings = batch.Settings(out, **more)
+    return list(batch.predict_many(predictor, sources, settings, lambda source: lambda event: None))
+
+
+def test_probabilities_asked_for_later_are_written(data, tiny_model, tmp_path):
+    predictor, out = Predictor(tiny_model, "cpu"), tmp_path / "out"
+    sources = [data / "Case_0"]
+    assert [r.status for r in many(predictor, sources, out)] == ["done"]
+    mask = (out / "Case_0_seg.nii.gz").read_bytes()
+    assert [r.status for r in many(predictor, sources, out, probabilities=True)] == ["done"]
+    assert len(list(out.glob("*_prob-*"))) == 3
+    assert (out / "Case_0_seg.nii.gz").read_bytes() == mask
+    assert [r.status for r in many(predictor, sources, out, probabilities=True)] == ["skipped"]
+
+
+def test_two_studies_of_one_id_a_bug_and_a_full_disk_are_rows(data, tiny_model, tmp_path, monkeypatch):
+    predictor, out = Predictor(tiny_model, "cpu"), tmp_path / "out"
+    twin = tmp_path / "other" / "Case_0"
+    shutil.copytree(data / "Case_0", twin)
+    rows = many(predictor, [data / "Case_0", twin, data / "Case_1"], out)
+    assert [r.status for r in rows] == ["done", "failed", "done"]
+    assert "same study id" in rows[1].message
+
+    def bug(study, **_):
+        if study.id == "Case_0":
+            raise ZeroDivisionError("odd")
+        return real(study, **_)
+
+    real = predictor.predict
+    monkeypatch.setattr(predictor, "predict", bug)
+    rows = many(predictor, [data / "Case_0", data / "Case_1"], tmp_path / "bug")
+    assert [(r.id, r.status) for r in rows] == [("Case_0", "failed"), ("Case_1", "done")]
+    assert "ZeroDivisionError" in rows[0].message
+
+    def counted(study, **_):
+        pytest.fail("an inference for nothing")
+
+    monkeypatch.setattr(predictor, "predict", counted)
+    free = iter([10**12, 0, 0])
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: shutil._ntuple_diskusage(1, 1, next(free)))
+    rows = many(predictor, [data / "Case_0", data / "Case_1"], tmp_path / "full")
+    assert [r.status for r in rows] == ["failed", "failed"]
+    assert "MiB free" in rows[0].message
+
+
+def test_a_coding_that_cannot_hold_the_answer_is_refused_first(data, tiny_model, tmp_path):
+    predictor = Predictor(tiny_model, "cpu")
+    with pytest.raises(CodingError, match=r"lgg.*cannot express"):
+        many(predictor, [data / "Case_0"], tmp_path / "out", coding="lgg")
+    assert not (tmp_path / "out").exists()
+    predictor.recipe = predictor.recipe.model_copy(update={"output": Output(regions=(Region.WT,))})
+    with pytest.raises(CodingError, match="brats2021"):
+        many(predictor, [data / "Case_0"], tmp_path / "out", coding="brats2021")
+
+
+def test_brackets_in_names_are_no_markup(tiny_model, tmp_path):
+    study = tmp_path / "[red] x [" / "Case_[0]"
+    write_study(make_study(0, id="Case_[0]"), study.parent)
+    broken = tmp_path / "[red] x [" / "[bold]"
+    broken.mkdir()
+    done = call("predict", study, broken, "--out", tmp_path / "[out", "--model", tiny_model, "--device", "cpu")
+    assert done.returncode == 3, done.stderr
+    assert "Traceback" not in done.stderr
+    assert "Case_[0]" in done.stderr
+    assert "[bold]" in done.stderr
 
 
 @pytest.mark.parametrize(

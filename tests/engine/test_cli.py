@@ -14,7 +14,7 @@ import typer
 from typer.testing import CliRunner
 
 from brainseg_engine import __version__, cli
-from brainseg_engine.errors import BrainsegError, Cancelled, InputError
+from brainseg_engine.errors import BrainsegError, Cancelled, InputError, OutputError
 
 HEAVY = {"torch", "monai", "nibabel", "matplotlib", "scipy", "skimage", "SimpleITK", "napari", "qtpy", "torchio"}
 
@@ -156,7 +156,7 @@ def test_evaluate_names_missing_predictions_and_fails_unless_allowed(masks, tmp_
     (tmp_path / "masks" / "B_seg.nii.gz").unlink()
     result = call("evaluate", *masks, "--json")
     assert result.exit_code == InputError.exit_code
-    assert "no prediction" in result.stderr
+    assert "No prediction" in result.stderr
     assert " B " in result.stderr
     assert json.loads(result.stdout)["missing"] == ["B"]
     assert call("evaluate", *masks, "--allow-missing").exit_code == 0
@@ -170,6 +170,51 @@ def test_evaluate_fails_for_a_bad_case_even_where_missing_ones_are_allowed(masks
     assert result.exit_code == InputError.exit_code
     assert "1 of 2 cases were not scored. B: " in result.stderr
     assert "mean of 1" in result.stdout
+
+
+def test_evaluate_tells_a_reason_once_for_all_cases_it_holds_for(tmp_path):
+    cases = [f"case-{i:03d}" for i in range(10)]
+    for case in cases:
+        mask(tmp_path / "truth" / f"{case}_seg.nii.gz")
+        mask(tmp_path / "masks" / f"{case}_seg.nii.gz")
+    mask(tmp_path / "masks" / "case-003_seg.nii.gz", values=(0, 9))
+    (tmp_path / "masks" / "case-003_seg.json").write_text('{"coding": "brats2023"}')
+    result = call("evaluate", "--truth", tmp_path / "truth", "--predictions", tmp_path / "masks", "--json")
+    assert result.exit_code == InputError.exit_code
+    assert result.stderr.count("Nothing tells the label coding") == 1
+    assert "case-000, case-001, case-002, case-003, case-004, case-005 and 4 more: " in result.stderr
+    told = json.loads(result.stdout)["failed"]
+    assert all(f"{case}_seg.nii.gz" in told[case] for case in cases)  # the JSON tells each its own
+    result = call("evaluate", "--truth", tmp_path / "truth", "--predictions", tmp_path / "masks", "--truth-coding",
+                  "brats2023", "--coding", "brats2023")  # fmt: skip
+    assert "1 of 10 cases were not scored. case-003: " in result.stderr
+    assert "the value 9" in result.stderr
+
+
+@pytest.mark.parametrize("option", ["--coding", "--truth-coding"])
+def test_evaluate_refuses_an_unknown_coding_once(masks, option):
+    result = call("evaluate", *masks[:4], option, "brats2099")
+    assert result.exit_code == InputError.exit_code
+    assert result.stderr.count("brats2099") == 1
+    assert result.stdout == ""
+
+
+def test_evaluate_notices_a_wrong_place_or_split_before_it_scores(masks, tmp_path, monkeypatch):
+    monkeypatch.setattr("brainseg_engine.evaluate.evaluate", lambda *a, **k: pytest.fail("it scored"))
+    result = call("evaluate", *masks, "--csv", tmp_path)
+    assert (result.exit_code, "it is a folder" in result.stderr) == (OutputError.exit_code, True)
+    result = call("evaluate", *masks, "--split", tmp_path / "absent.csv", "--csv", tmp_path / "new" / "scores.csv")
+    assert result.exit_code == InputError.exit_code
+    assert "absent.csv" in result.stderr
+    assert not (tmp_path / "new").exists()
+
+
+def test_evaluate_keeps_the_table_whole_in_a_narrow_window(masks, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "60")
+    result = call("evaluate", *masks)
+    assert max(map(len, result.stdout.splitlines())) <= 60
+    assert "mean of 2" in result.stdout
+    assert "…" not in result.stdout
 
 
 def test_evaluate_tells_more_when_verbose(masks, tmp_path):

@@ -147,6 +147,14 @@ def test_a_place_that_takes_no_files_is_noticed_first(stage: SimpleNamespace) ->
     result = _run(stage)
     assert result.exit_code == OutputError.exit_code
     assert "Cannot write" in result.stderr
+    assert "it is a file" in result.stderr
+
+
+def test_an_output_folder_with_brackets_is_shown_as_it_is(stage: SimpleNamespace) -> None:
+    stage.out = stage.out.with_name("[bold]x[red]")
+    result = _run(stage, "--no-window")
+    assert result.exit_code == 0, result.output
+    assert f"{stage.out / ID}.png" in result.output
 
 
 @pytest.mark.slow

@@ -150,6 +150,13 @@ def test_the_sidecar_tells_who_made_it_and_what_was_measured(tmp_path):
     assert back.regions == (Region.WT, Region.ET)
 
 
+def test_a_coding_named_by_hand_leaves_the_rest_of_the_sidecar_standing(tmp_path):
+    """Else a region that the model does not give would be scored, and as empty: 0 instead of not measured."""
+    save_segmentation(segmentation(), tmp_path / "a_seg.nii.gz", sidecar={"regions": ["WT"], "made_by": "net 1"})
+    seg = load_segmentation(tmp_path / "a_seg.nii.gz", coding="brats2023")
+    assert (seg.regions, seg.made_by) == ((Region.WT,), "net 1")
+
+
 def test_an_older_sidecar_does_not_tell_a_new_masks_coding(tmp_path):
     path = tmp_path / "a_seg.nii.gz"
     save_segmentation(segmentation(), path, coding="decathlon", sidecar={"model": "old"})

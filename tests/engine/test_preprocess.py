@@ -114,6 +114,52 @@ def test_all_zero_images_are_refused(study):
         preprocess(Study("s", volumes), RECIPE, 4)
 
 
+@pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
+@pytest.mark.parametrize("spacing", [1.0, 2.0])
+def test_voxels_that_are_no_numbers_are_refused(value, spacing, study):
+    spoilt = study.volumes[Modality.T2].data.copy()
+    spoilt[12, 14, 10] = value
+    grid = Grid(spoilt.shape, np.diag([-spacing, -spacing, spacing, 1.0]))
+    volumes = {m: Volume(spoilt if m == Modality.T2 else v.data, grid, m) for m, v in study.volumes.items()}
+    with pytest.raises(InputError, match=r"T2 of the study 's'.*NaN"):
+        preprocess(Study("s", volumes), RECIPE, 4)
+
+
+@settings(max_examples=40, deadline=None)
+@given(st.floats(0.4, 3.0), st.floats(0.5, 3.0), st.integers(0, 5))
+def test_labels_stay_where_they_are_at_any_spacing(spacing, working, seed):
+    """Their centre of mass moves less than the voxels' coarseness makes it."""
+    study = make_study(seed, shape=(40, 36, 44), affine=np.diag([spacing] * 3 + [1.0]))
+    mask = (study.segmentation.labels > 0).astype(np.uint8)
+    source = study.segmentation.grid
+    target = resample.with_spacing(source, working)
+    moved = resample.majority(mask, source, target)
+    before = source.to_world(np.argwhere(mask).mean(axis=0))
+    after = target.to_world(np.argwhere(moved).mean(axis=0))
+    assert np.abs(after - before).max() < 0.3 * max(spacing, working)
+    assert abs(moved.sum() * working**3 / (mask.sum() * spacing**3) - 1) < 0.25
+
+
+@pytest.mark.parametrize("axis", range(3))
+def test_halving_does_not_move_labels_by_half_a_voxel(axis):
+    """Every target's centre lies half-way between two voxels there: a nearest voxel would always be the lower one."""
+    source = Grid((24, 24, 24), np.eye(4))
+    target = resample.with_spacing(source, 2.0)
+    mask = np.zeros(source.shape, dtype=np.uint8)
+    mask[5:19, 5:19, 5:19] = 1  # symmetric about the grid's centre, its faces inside the targets
+    after = target.to_world(np.argwhere(resample.majority(mask, source, target)).mean(axis=0))
+    assert after[axis] == pytest.approx(11.5)
+
+
+def test_the_label_with_the_largest_share_wins():
+    source = Grid((4, 1, 1), np.eye(4))
+    target = Grid((2, 1, 1), np.array([[2, 0, 0, 0.5], [0, 1, 0, 0], [0, 0, 1, 0], [0, 0, 0, 1.0]]))
+    labels = np.array([3, 3, 0, 1], dtype=np.uint8).reshape(4, 1, 1)
+    out = resample.majority(labels, source, target)
+    assert out.dtype == np.uint8
+    assert out.ravel().tolist() == [3, 0]  # shares of the second: 3 an eighth, 0 and 1 equal
+
+
 def test_orientation_transforms_undo():
     for permutation in itertools.permutations(range(3)):
         for signs in itertools.product((-1, 1), repeat=3):

@@ -28,6 +28,9 @@ def test_bundled_recipes_survive_their_json_form(name):
         ("output.regions=['WT']", None),
         ("no-equals-sign", ("section.key=value",)),
         ("name.x=1", ("name",)),
+        ("augmentation.scale=[0, 1]", ("scale", "positive")),
+        ("augmentation.gamma_range=[1.4, 0.7]", ("gamma_range", "1.4")),
+        ("window.largest=[8, 240, 208]", ("largest", "8")),
     ],
 )
 def test_overrides_are_checked(override, words):
@@ -55,6 +58,12 @@ def test_files_and_names(tmp_path):
     bad.write_text("name = ")
     with pytest.raises(RecipeError, match="not valid TOML"):
         load_recipe(bad)
+    (tmp_path / "latin.toml").write_bytes('name = "f\u00fcr"'.encode("latin-1"))
+    with pytest.raises(RecipeError, match="UTF-8"):
+        load_recipe(tmp_path / "latin.toml")
+    (tmp_path / "recipe.txt").write_text('name = "mine"')
+    with pytest.raises(RecipeError, match=r"recipe\.txt.*\.toml"):
+        load_recipe(tmp_path / "recipe.txt")
     good = tmp_path / "good.toml"
     good.write_text('name = "mine"\n[network]\ninit_filters = 32\n')
     assert load_recipe(good).network.init_filters == 32

@@ -28,6 +28,12 @@ def test_blending_a_pointwise_network_is_exact(largest):
     torch.testing.assert_close(out, torch.sigmoid(image[:1] * 2))
 
 
+def test_a_tile_is_never_smaller_than_the_network_takes():
+    tile, places = tiles.plan((32, 48, 32), (8, 20, 100), 0.5, 16)
+    assert tile == (16, 16, 32)
+    assert len(places) == 3 * 5
+
+
 def test_it_stops_between_tiles():
     image = torch.zeros(1, 16, 16, 16)
     tile, places = tiles.plan(image.shape[1:], (8, 8, 8), 0.0, 4)

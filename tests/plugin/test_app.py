@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from cases import FAKE_WORKER, make_study, write
 from qtpy.QtCore import Qt
-from qtpy.QtWidgets import QAbstractButton, QComboBox, QFileDialog, QLabel
+from qtpy.QtWidgets import QAbstractButton, QComboBox, QFileDialog, QWidget
 
 from brainseg_engine.labels import Label
 from brainseg_engine.models import ModelInfo
@@ -64,7 +64,7 @@ def press(qtbot, app, name: str) -> None:
 
 
 def text(app, name: str) -> str:
-    return app.panel.findChild(QLabel, name).text()
+    return app.panel.findChild(QWidget, name).text()
 
 
 def open_folder(qtbot, app, monkeypatch, folder: Path) -> None:
@@ -373,7 +373,7 @@ def test_what_can_be_looked_at_but_not_segmented_says_why(qtbot, app, tmp_path, 
     named = BLOCKED[damage](bad)
     open_folder(qtbot, app, monkeypatch, bad)
     assert text(app, "study_title") == "Bad" and len(layers.image_layers(app.viewer)) >= 3
-    why = app.panel.findChild(QLabel, "segment_why")
+    why = app.panel.findChild(QWidget, "segment_why")
     assert why.isVisible() and named in why.text() and "Traceback" not in why.text()
     assert named in text(app, "study_warnings")
     assert not app.panel.segment.start.isEnabled()

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from napari.utils.theme import available_themes, get_theme
 from qtpy.QtCore import QPoint, Qt
-from qtpy.QtWidgets import QAbstractButton, QComboBox, QLabel, QSlider
+from qtpy.QtWidgets import QAbstractButton, QComboBox, QLabel, QSlider, QWidget
 
 from brainseg_engine.study import Modality
 from napari_brainseg._qt import style
@@ -57,7 +57,7 @@ def show_items(qtbot, panel, shown: list[ItemShown], compared_with: str = "") ->
 
 
 def text(panel, name: str) -> str:
-    return panel.findChild(QLabel, name).text()
+    return panel.findChild(QWidget, name).text()
 
 
 def items(**stats: ItemStats) -> list[ItemShown]:
@@ -99,7 +99,7 @@ def test_files_of_one_name_are_told_apart_and_missing_series_show_as_none(panel)
     assert panel.findChild(QComboBox, "assign_flair").currentText() == "none"
     assert panel.findChild(QComboBox, "assign_t2").currentText() == "in memory"
     assert "Something is off." in text(panel, "study_warnings")
-    assert panel.findChild(QLabel, "study_warnings").isVisible()
+    assert panel.findChild(QWidget, "study_warnings").isVisible()
 
 
 def test_a_mask_is_asked_for_by_its_coding(qtbot, panel):
@@ -276,11 +276,19 @@ def test_the_footer_says_what_this_is_not(panel):
 @pytest.mark.parametrize("theme", ["dark", "light"])
 def test_everything_fits_the_width_of_a_narrow_dock(qtbot, panel, theme):
     panel.show_theme(get_theme(theme).to_rgb_dict())
-    panel.study.show_study(SHOWN)
-    panel.segment.show_blocker("", 1)
+    name = "MRHR_FLAIR_AX_TCGA-FG-6692_Si_TCGA-FG-6692_MRHR_FLAIR_AX_SE_IR_5_tir2d1_21_fla.nii.gz"
+    files = [Path("/x") / f"{m}_{name}" for m in Modality]
+    facts = "256×224×26 · 0.898×0.898×5.5 mm"
+    panel.study.show_study(
+        StudyShown(name, facts, "", dict(zip(Modality, files, strict=True)), files, [f"{name} is off."])
+    )
+    panel.segment.show_blocker(f"{name} is off.", 1)
+    panel.message.show_message(f"{name} is off.", "error")
     panel.regions.show_items(items(WT=ItemStats(1234.5, 99, 0.876)), "truth.nii.gz")
     panel.resize(panel.minimumWidth(), 500)
     qtbot.wait(50)
+    words = panel.study.warnings
+    assert words.isVisible() and words.height() >= 3 * words.fontMetrics().lineSpacing()  # broken within the name
     body = panel.scroll.widget()
     assert body.minimumSizeHint().width() <= panel.scroll.viewport().width()
 

@@ -15,7 +15,7 @@ import pytest
 from cases import make_study, write
 from heartbeat import Heartbeat, covered
 from qtpy.QtCore import QPoint, Qt
-from qtpy.QtWidgets import QAbstractButton, QApplication, QFileDialog, QLabel, QWidget
+from qtpy.QtWidgets import QAbstractButton, QApplication, QFileDialog, QWidget
 
 from brainseg_engine.study import Modality
 from napari_brainseg.display import layers
@@ -78,7 +78,7 @@ class Window:
         self.qtbot.mouseClick(widget, Qt.MouseButton.LeftButton, pos=at)
 
     def text(self, name: str) -> str:
-        return self.panel.findChild(QLabel, name).text()
+        return self.panel.findChild(QWidget, name).text()
 
     def wait(self, until, seconds: float = 60) -> None:
         self.qtbot.waitUntil(until, timeout=int(seconds * 1000))
@@ -181,7 +181,7 @@ def test_the_main_job(window, phantom, model, tmp_path, monkeypatch, record_prop
     path = tmp_path / "by_hand.nii.gz"
     monkeypatch.setattr(QFileDialog, "getSaveFileName", lambda *_: (str(path), ""))
     window.press("save")
-    window.wait(lambda: session.reading == "" and path.exists() and str(path) in window.text("message"))
+    window.wait(lambda: path.exists() and str(path) in window.text("message"))
     assert_equal_to_headless(path, phantom, model, tmp_path / "headless")
 
 
@@ -275,6 +275,45 @@ def test_painting_with_the_mouse_updates_the_numbers(window, tmp_path, monkeypat
     assert window.session.dirty
     window.qtbot.keyClick(native, Qt.Key.Key_Z, Qt.KeyboardModifier.ControlModifier)
     window.wait(lambda: window.text("region_ET_ml") == before and not window.session.dirty, 10)
+
+
+CLOSED_BY_A_PERSON = """
+import sys, time
+from pathlib import Path
+import napari, psutil
+from qtpy.QtWidgets import QApplication
+
+viewer = napari.Viewer()
+_, panel = viewer.window.add_plugin_dock_widget("napari-brainseg", "Brain tumour segmentation")
+app = panel.app
+
+def wait(until):
+    while not until():
+        QApplication.processEvents()
+        time.sleep(0.01)
+
+app.actions.open(Path(sys.argv[1]))
+wait(lambda: app.session.measures is not None and app.session.model is not None)
+app.actions.segment()
+wait(lambda: app.runner.pid is not None)
+app.actions.labels.paint((12, 16, 14), 3)
+worker = psutil.Process(app.runner.pid)
+viewer.window._qt_window.close()  # as the window manager does
+napari.run()
+worker.wait(10)
+"""
+
+
+def test_closing_the_window_in_mid_job_rescues_edits_and_ends_the_worker(tmp_path, own_home, tiny_model):
+    folder = write(make_study(id="A"), tmp_path)
+    (own_home / "models").mkdir(parents=True, exist_ok=True)
+    shutil.copy(tiny_model, own_home / "models" / "tiny.safetensors")
+    env = os.environ | {"NAPARI_CONFIG": str(tmp_path / "settings.yaml")}
+    argv = [sys.executable, "-X", "faulthandler", "-c", CLOSED_BY_A_PERSON, str(folder)]
+    done = subprocess.run(argv, capture_output=True, text=True, timeout=200, env=env)
+    assert done.returncode == 0, done.stderr
+    assert "Traceback" not in done.stderr and "resource_tracker" not in done.stderr, done.stderr
+    assert (own_home / "not-saved" / "A_seg.nii.gz").exists()
 
 
 def test_intervals_are_counted_once():

@@ -17,7 +17,7 @@ from brainseg_engine.recipe import Augmentation
 def generator(seed: int, epoch: int, index: int) -> torch.Generator:
     """The generator of one case in one epoch."""
     g = torch.Generator()
-    g.manual_seed((seed * 1_000_003 + epoch) * 1_000_003 + index)
+    g.manual_seed(((seed * 1_000_003 + epoch) * 1_000_003 + index) % 2**63)  # torch takes 64 bits
     return g
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import logging
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields
@@ -12,15 +13,17 @@ from typing import Any
 
 from brainseg_engine import measure
 from brainseg_engine.checks import require_usable
-from brainseg_engine.errors import BrainsegError, Cancelled, InputError, OutputError
+from brainseg_engine.errors import BrainsegError, Cancelled, CodingError, InputError, OutputError
 from brainseg_engine.events import ProgressCallback
 from brainseg_engine.io import find_series, find_studies, load_study, save_segmentation, save_volume
 from brainseg_engine.io.segmentation import read_sidecar
+from brainseg_engine.labels import Label, Region, choices
 from brainseg_engine.labels import coding as coding_named
 from brainseg_engine.paths import atomic, check_writable
 from brainseg_engine.predict import Predictor
 from brainseg_engine.study import Prediction, Study
 
+_log = logging.getLogger(__name__)
 NEED_BYTES = 64 * 2**20
 
 
@@ -64,10 +67,11 @@ def predict_many(
     """Yield one row a study as it ends. Raises OutputError before the first inference when nothing can be written, and
     Cancelled or KeyboardInterrupt at once; what was finished stays."""
     if settings.coding:
-        coding_named(settings.coding)
+        _coding(predictor, settings.coding)
     check_writable(settings.out, NEED_BYTES)
     taken: dict[str, Path] = {}
     for source in sources:
+        name = source.resolve().name  # of "." too
         try:
             id_ = find_series(source).id
             if id_ in taken:
@@ -79,35 +83,72 @@ def predict_many(
         except Cancelled:
             raise
         except BrainsegError as e:
-            yield Row(source.name, "failed", str(e))
+            yield Row(name, "failed", str(e))
+        except Exception as e:  # a bug met by one study: the others are worth going on for
+            _log.debug("%s failed", name, exc_info=True)
+            yield Row(name, "failed", f"Unexpected {type(e).__name__}: {e}. Run it again with -v for the details.")
 
 
 def _one(predictor: Predictor, source: Path, id_: str, settings: Settings, progress: ProgressCallback) -> Row:
     began = time.perf_counter()
     path = settings.out / f"{id_}_seg.nii.gz"
     study = load_study(source, segmentation=False)  # a damaged mask beside the images is no reason to stop
-    doubts = [f.message for f in require_usable(study, predictor.recipe.modalities)]
+    doubts = require_usable(study, predictor.recipe.modalities)
     read = time.perf_counter() - began
     wanted = _identity(predictor, study, settings)
-    if path.exists() and not settings.overwrite:
-        told = read_sidecar(path)
-        if all(told.get(k) == v for k, v in wanted.items()):
-            return Row(id_, "skipped", "done before", str(path), told.get("volumes_ml", {}))
+    done = _done_before(path, predictor, wanted, settings)
+    if done is not None:
+        return Row(id_, "skipped", "done before", str(path), done)
+    check_writable(settings.out, NEED_BYTES)  # it may have filled up since the last study
+    prediction = predictor.predict(study, progress=progress, probabilities=settings.probabilities)
+    seconds = {"read": read, **prediction.seconds}
+    seen = any(h in predictor.card.training_hashes for h in wanted["images"].values())
+    # the doubts by their codes: their sentences name files
+    sidecar = (
+        report(prediction, study, seconds) | wanted | {"seen_in_training": seen, "warnings": [d.code for d in doubts]}
+    )
+    for region, p in (prediction.probabilities or {}).items():
+        save_volume(p.astype("float32"), study.reference.grid, _probability_path(path, region))
+    save_segmentation(
+        prediction.segmentation, path, reference=study.reference, coding=wanted["coding"], sidecar=sidecar
+    )
+    told = " ".join(d.message for d in doubts)
+    return Row(id_, "done", told, str(path), sidecar["volumes_ml"], round(time.perf_counter() - began, 2))
+
+
+def _done_before(
+    path: Path, predictor: Predictor, wanted: Mapping[str, Any], settings: Settings
+) -> Mapping[str, float] | None:
+    """The volumes of an equal result that is there already, else None. Raises OutputError when another result is."""
+    if not path.exists() or settings.overwrite:
+        return None
+    told = read_sidecar(path)
+    if any(told.get(k) != v for k, v in wanted.items()):
         raise OutputError(
             f"{path} exists and was not made from these images with this model and these settings. Add --overwrite to replace it "
             "or name another --out folder."
         )
-    prediction = predictor.predict(study, progress=progress, probabilities=settings.probabilities)
-    seconds = {"read": read, **prediction.seconds}
-    seen = any(h in predictor.card.training_hashes for h in wanted["images"].values())
-    sidecar = report(prediction, study, seconds) | wanted | {"seen_in_training": seen, "warnings": doubts}
-    if prediction.probabilities:
-        for region, p in prediction.probabilities.items():
-            save_volume(p.astype("float32"), study.reference.grid, settings.out / f"{id_}_prob-{region}.nii.gz")
-    save_segmentation(
-        prediction.segmentation, path, reference=study.reference, coding=wanted["coding"], sidecar=sidecar
-    )
-    return Row(id_, "done", " ".join(doubts), str(path), sidecar["volumes_ml"], round(time.perf_counter() - began, 2))
+    asked = predictor.recipe.output.regions if settings.probabilities else ()
+    if not all(_probability_path(path, region).exists() for region in asked):
+        return None  # the mask is there, what was asked for beside it is not
+    volumes: Mapping[str, float] = told.get("volumes_ml", {})
+    return volumes
+
+
+def _probability_path(mask: Path, region: Region) -> Path:
+    return mask.with_name(mask.name.removesuffix("_seg.nii.gz") + f"_prob-{region}.nii.gz")
+
+
+def _coding(predictor: Predictor, name: str) -> str:
+    """The coding's name. Raises CodingError before the inference when it cannot express what the model gives."""
+    coding = coding_named(name)
+    gives = {Label.TUMOUR} if _wt_only(predictor) else {Label.NCR, Label.ED, Label.ET}
+    if not gives <= set(coding.writes):
+        raise CodingError(
+            f"The coding '{coding.name}' ({coding.description}) cannot express what the model '{predictor.card.name}' gives; "
+            + choices()
+        )
+    return coding.name
 
 
 def _identity(predictor: Predictor, study: Study, settings: Settings) -> dict[str, Any]:
@@ -116,10 +157,16 @@ def _identity(predictor: Predictor, study: Study, settings: Settings) -> dict[st
         "model": predictor.card.name,
         "model_version": predictor.card.version,
         "model_sha256": predictor.sha256,
-        "coding": coding_named(settings.coding or study.coding or "brats2023").name,
+        "coding": _coding(
+            predictor, settings.coding or ("lgg" if _wt_only(predictor) else study.coding or "brats2023")
+        ),
         "tta": predictor.tta,
         "images": {m.value: study.volumes[m].sha256 for m in predictor.recipe.modalities if m in study.volumes},
     }
+
+
+def _wt_only(predictor: Predictor) -> bool:
+    return set(predictor.recipe.output.regions) == {Region.WT}
 
 
 def report(prediction: Prediction, study: Study, seconds: Mapping[str, float]) -> dict[str, Any]:

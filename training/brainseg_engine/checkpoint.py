@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from brainseg_engine.errors import CheckpointError
+from brainseg_engine.errors import CheckpointError, OutputError, RecipeError
 from brainseg_engine.labels import Region
 from brainseg_engine.paths import atomic
 from brainseg_engine.recipe import Recipe, parse_recipe
@@ -67,15 +67,26 @@ class Checkpoint:
 
 
 def save(path: Path, state: Mapping[str, torch.Tensor], card: Card, recipe: Recipe, *, half: bool = False) -> None:
-    """Write a model file atomically; ``half`` stores float16 (half the size, and exact enough for inference)."""
+    """Write a model file atomically; ``half`` stores float16 (half the size, and exact enough for inference).
+
+    Raises OutputError, and the old file stays.
+    """
+    tensors = {k: v.half() if half and v.is_floating_point() else v for k, v in state.items()}
+    metadata = {"format": FORMAT, "card": card.model_dump_json(), "recipe": recipe.model_dump_json()}
+    write_tensors(path, tensors, metadata)
+
+
+def write_tensors(path: Path, tensors: Mapping[str, torch.Tensor], metadata: Mapping[str, str]) -> None:
+    """Write a safetensors file, whole or not at all. Raises OutputError, for a full disk too."""
+    from safetensors import SafetensorError
     from safetensors.torch import save_file
 
-    tensors = {
-        k: (v.half() if half and v.is_floating_point() else v).detach().cpu().contiguous() for k, v in state.items()
-    }
-    metadata = {"format": FORMAT, "card": card.model_dump_json(), "recipe": recipe.model_dump_json()}
-    with atomic(path) as part:
-        save_file(tensors, part, metadata=metadata)
+    plain = {k: v.detach().cpu().contiguous() for k, v in tensors.items()}
+    try:
+        with atomic(path) as part:
+            save_file(plain, part, metadata=dict(metadata))
+    except SafetensorError as e:  # its own class for what is an OSError elsewhere
+        raise OutputError(f"Cannot write {path}: {e}. Free some space or choose another place.") from e
 
 
 def load(path: Path) -> Checkpoint:
@@ -109,9 +120,11 @@ def read_metadata(path: Path) -> tuple[Card, Recipe]:
         )
     try:
         return Card.model_validate_json(metadata["card"]), parse_recipe(json.loads(metadata["recipe"]), str(path))
-    except (KeyError, ValidationError, json.JSONDecodeError) as e:
+    except (KeyError, ValidationError, json.JSONDecodeError, RecipeError) as e:
+        why = f" ({e})" if isinstance(e, RecipeError) else ""
         raise CheckpointError(
-            f"The model file {path} has no readable card or recipe; it is damaged or from a newer version."
+            f"The model file {path} has no readable card or recipe{why}; it is damaged, or from a newer version: "
+            "update napari-brainseg, or fetch the model again."
         ) from e
 
 

@@ -19,7 +19,7 @@ def read_split(path: Path) -> dict[str, str]:
     try:
         with path.open(newline="", encoding="utf-8-sig") as f:
             rows = list(csv.DictReader(f))
-    except (OSError, UnicodeDecodeError) as e:
+    except (OSError, UnicodeDecodeError, csv.Error) as e:
         raise TrainingError(f"Cannot read the split file {path}: {e}.") from e
     key = next((k for k in ("case", "patient") if rows and k in rows[0]), None)
     if key is None or "split" not in rows[0]:
@@ -44,8 +44,15 @@ def cases(data: Path, split: dict[str, str], subset: str) -> list[Path]:
     """The study folders of one subset, sorted by name. Raises TrainingError naming those that are absent from ``data``."""
     if not data.is_dir():
         raise InputError(f"There is no data folder {data}.")
-    folders = {folder.name: folder for folder in find_studies(data)}
+    found = find_studies(data)
+    folders = {folder.name: folder for folder in found}
     wanted = sorted(name for name, s in split.items() if s == subset)
+    for folder in found:
+        if folder.name in wanted and folders[folder.name] != folder:
+            raise TrainingError(
+                f"The split names '{folder.name}', and there are two of that name: {folder} and {folders[folder.name]}. "
+                "Rename one of them."
+            )
     absent = [name for name in wanted if name not in folders]
     if absent:
         more = f" and {len(absent) - 3} more" if len(absent) > 3 else ""

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import logging
+import signal
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,11 +12,15 @@ import torch
 from torch.utils.data import DataLoader, Dataset, Sampler
 
 from brainseg_engine import augment
+from brainseg_engine.checks import require_usable
 from brainseg_engine.errors import InputError
 from brainseg_engine.io import load_study
+from brainseg_engine.labels import LabelArray
 from brainseg_engine.preprocess import preprocess
 from brainseg_engine.recipe import Augmentation, Recipe
+from brainseg_engine.study import Study
 
+_log = logging.getLogger(__name__)
 Key = tuple[int, int]  # epoch, index of the case
 
 
@@ -28,15 +34,39 @@ class Case:
     hashes: tuple[str, ...]
 
 
-def prepare(folder: Path, recipe: Recipe, divisor: int) -> Case:
-    """Read and preprocess one study with its truth. Raises InputError when it has none."""
+def with_truth(folder: Path, recipe: Recipe) -> tuple[Study, LabelArray]:
+    """One study and its true labels. Raises InputError when there are none, or they tell less than the recipe's regions."""
     study = load_study(folder)
-    if study.segmentation is None:
-        raise InputError(f"The training case {folder} has no segmentation file.")
+    truth = study.segmentation
+    if truth is None:
+        raise InputError(f"The case {folder} has no segmentation file. Add one, or take the case out of the split.")
+    untold = [r for r in recipe.output.regions if r not in truth.regions]
+    if untold:
+        raise InputError(
+            f"The segmentation of the case {folder} (coding '{truth.coding}') does not tell {', '.join(untold)}, and the "
+            "recipe's output.regions asks for it. Take the case out of the split, or the region out of the recipe."
+        )
+    return study, truth.labels
+
+
+def usable(folder: Path, recipe: Recipe) -> tuple[Study, LabelArray]:
+    """As :func:`with_truth`, with the images checked: InputError for what cannot be used, doubts as warnings in the log."""
+    study, truth = with_truth(folder, recipe)
+    for doubt in require_usable(study, recipe.modalities):
+        _log.warning("%s: %s", folder.name, doubt.message)
+    return study, truth
+
+
+def hashes_of(study: Study, recipe: Recipe) -> tuple[str, ...]:
+    """sha256 of the images that the network sees."""
+    return tuple(study.volumes[m].sha256 for m in recipe.modalities)
+
+
+def prepare(folder: Path, recipe: Recipe, divisor: int) -> Case:
+    """Read, check and preprocess one study with its truth. Raises as :func:`usable`."""
+    study, truth = usable(folder, recipe)
     image, inverse = preprocess(study, recipe, divisor)
-    labels = torch.from_numpy(inverse.forward_labels(study.segmentation.labels))
-    hashes = tuple(study.volumes[m].sha256 for m in recipe.modalities)
-    return Case(study.id, image.half(), labels, hashes)
+    return Case(study.id, image.half(), torch.from_numpy(inverse.forward_labels(truth)), hashes_of(study, recipe))
 
 
 class TrainingSamples(Dataset[tuple[torch.Tensor, torch.Tensor]]):
@@ -74,4 +104,13 @@ class Visits(Sampler[Key]):
 def loader(samples: TrainingSamples, visits: Visits, workers: int) -> DataLoader[tuple[torch.Tensor, torch.Tensor]]:
     """Batches of one (brains differ in size); the loop accumulates gradients where a recipe wants more."""
     # a generator of its own: the loader's start must not move torch's global one, which dropout draws from
-    return DataLoader(samples, batch_size=1, sampler=visits, num_workers=workers, generator=torch.Generator())
+    return DataLoader(
+        samples, 1, sampler=visits, num_workers=workers, generator=torch.Generator(), worker_init_fn=_leave_signals
+    )
+
+
+def _leave_signals(_: int) -> None:
+    """Ctrl-C reaches a terminal's whole process group, and a forked worker has its parent's handlers: to stop is the
+    parent's business, which still needs its workers to end a step."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import ctypes
 import logging
 import os
+import re
 import sys
 
 from brainseg_engine.errors import DeviceError
@@ -30,16 +31,18 @@ def keep_heap() -> None:
 
 
 def choose(name: str = "auto") -> str:
-    """``auto`` | ``cpu`` | ``cuda`` | ``cuda:N`` | ``mps`` → the torch device string. Raises DeviceError for an absent one."""
+    """``auto`` | ``cpu`` | ``cuda`` | ``cuda:N`` | ``mps`` → the torch device string. Raises DeviceError for an absent one.
+
+    ``auto`` is CUDA where there is one, else the CPU: Apple's GPU lacks 3D operations in many versions of PyTorch, so it
+    is taken only when it is named.
+    """
     import torch
 
     if name == "auto":
-        if torch.cuda.is_available():
-            return "cuda"
-        return "mps" if torch.backends.mps.is_available() else "cpu"
+        return "cuda" if torch.cuda.is_available() else "cpu"
     if name == "cpu":
         return name
-    if name.startswith("cuda"):
+    if re.fullmatch(r"cuda(:\d+)?", name):
         if not torch.cuda.is_available():
             why = "this PyTorch was built without CUDA" if torch.version.cuda is None else "no CUDA device was found"
             raise DeviceError(
@@ -51,7 +54,7 @@ def choose(name: str = "auto") -> str:
         return name
     if name == "mps" and torch.backends.mps.is_available():
         return name
-    raise DeviceError(f"There is no device '{name}'; the choices are auto, cpu, cuda.")
+    raise DeviceError(f"There is no device '{name}'; the choices are auto, cpu, cuda (or cuda:1 and so on).")
 
 
 def describe(device: str) -> str:
@@ -61,6 +64,13 @@ def describe(device: str) -> str:
     if device.startswith("cuda"):
         return f"{device} ({torch.cuda.get_device_name(device)})"
     return f"{device} ({torch.get_num_threads()} threads)" if device == "cpu" else device
+
+
+def out_of_memory(error: BaseException) -> bool:
+    """True when that error says that memory ran out: the device's, torch's on the CPU, or numpy's."""
+    import torch
+
+    return isinstance(error, MemoryError | torch.OutOfMemoryError) or "can't allocate memory" in str(error)
 
 
 def cores() -> int:

@@ -57,6 +57,8 @@ def check_writable(folder: Path, need_bytes: int = 0) -> None:
         folder.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryFile(dir=folder) as probe:
             probe.write(b"0")
+    except FileExistsError as e:
+        raise OutputError(f"Cannot write into {folder}: it is a file. Choose another output folder.") from e
     except OSError as e:
         raise OutputError(f"Cannot write into {folder}: {e.strerror or e}. Choose another output folder.") from e
     import shutil

@@ -58,10 +58,13 @@ class Predictor:
         """
         try:
             found, seconds = infer(self._net, study, self.recipe, self.device, self.tta, progress, cancelled)
-        except torch.OutOfMemoryError as e:
+        except (RuntimeError, MemoryError) as e:
+            if not devices.out_of_memory(e):
+                raise
+            remedy = "" if self.device == "cpu" else " or use the device 'cpu'"
             raise DeviceError(
-                f"The memory of {devices.describe(self.device)} does not suffice for '{study.id}'. Close other programs, or "
-                "use the device 'cpu'."
+                f"The memory of {devices.describe(self.device)} does not suffice for '{study.id}'. Close other programs"
+                f"{remedy}, then try again."
             ) from e
         began = time.perf_counter()
         regions = self.recipe.output.regions

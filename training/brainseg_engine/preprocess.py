@@ -17,7 +17,7 @@ from brainseg_engine.errors import InputError
 from brainseg_engine.geometry import Grid, Shape3
 from brainseg_engine.labels import LabelArray
 from brainseg_engine.recipe import Recipe
-from brainseg_engine.study import Study
+from brainseg_engine.study import Modality, Study
 
 
 @dataclass(frozen=True)
@@ -47,16 +47,19 @@ class Inverse:
         )
 
     def forward_labels(self, labels: LabelArray) -> LabelArray:
-        """(X, Y, Z) labels on the original grid → (*shape), nearest; for training targets."""
-        working = resample.nearest(resample.reorient(labels, self.transform), self.ras, self.working)
-        tensor = torch.from_numpy(np.ascontiguousarray(working))[None]
+        """(X, Y, Z) labels on the original grid → (*shape); for training targets."""
+        working = resample.reorient(labels, self.transform)
+        if self.working is not self.ras:
+            working = resample.majority(working, self.ras, self.working)
+        tensor = torch.from_numpy(np.array(working, order="C"))[None]
         return resample.crop_or_pad(tensor, self.start, self.shape)[0].numpy()
 
 
 def preprocess(study: Study, recipe: Recipe, divisor: int) -> tuple[torch.Tensor, Inverse]:
     """(C, *shape) float32 in the recipe's modality order, every side a multiple of ``divisor``; and its Inverse.
 
-    Raises InputError for a missing modality, GeometryError for grids that differ.
+    Raises InputError for a missing modality, an image of zeros or voxels that are no numbers, GeometryError for grids
+    that differ.
     """
     study.require(recipe.modalities)
     original = study.reference.grid
@@ -70,6 +73,7 @@ def preprocess(study: Study, recipe: Recipe, divisor: int) -> tuple[torch.Tensor
         if box is not None:
             data = data[box]
         tensor = torch.from_numpy(np.ascontiguousarray(data, dtype=np.float32))[None]
+        _require_numbers(tensor, m, study.id)
         channels.append(resample.linear(tensor, ras, working) if resampled else tensor)
     image = torch.cat(channels)
     offset: Shape3 = (0, 0, 0) if box is None else (box[0].start, box[1].start, box[2].start)
@@ -81,6 +85,15 @@ def preprocess(study: Study, recipe: Recipe, divisor: int) -> tuple[torch.Tensor
     start, shape = _window(offset, image.shape[1:], recipe.preprocess.margin_voxels, divisor)
     inside = (start[0] - offset[0], start[1] - offset[1], start[2] - offset[2])
     return resample.crop_or_pad(image, inside, shape), Inverse(original, ras, working, transform, start, shape)
+
+
+def _require_numbers(image: torch.Tensor, modality: Modality, study_id: str) -> None:
+    """One NaN would make the whole channel NaN, and the answer an empty mask."""
+    if not all(torch.isfinite(extreme) for extreme in torch.aminmax(image)):
+        raise InputError(
+            f"{modality.title} of the study '{study_id}' holds voxels that are no numbers (NaN or infinite). "
+            "Set them to 0, or export the series again."
+        )
 
 
 def _union_box(study: Study, recipe: Recipe, transform: NDArray[np.float64]) -> tuple[slice, slice, slice]:

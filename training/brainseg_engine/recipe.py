@@ -55,6 +55,12 @@ class Window(_Section):
     largest: tuple[int, int, int] = (208, 240, 208)
     overlap: Fraction = Field(default=0.25, ge=0, lt=1)
 
+    @model_validator(mode="after")
+    def _some_room(self) -> Self:
+        if min(self.largest) < 16:
+            raise ValueError(f"largest must be at least 16 voxels along every axis, not {list(self.largest)}")
+        return self
+
 
 class SegResNetConfig(_Section):
     """Encoder–decoder of Myronenko 2018 (arXiv:1810.11654) without the autoencoder branch, in MONAI's form.
@@ -145,6 +151,14 @@ class Augmentation(_Section):
     noise_sd: float = Field(default=0.15, ge=0)
     blur: Fraction = Field(default=0.15, ge=0, le=1)
 
+    @model_validator(mode="after")
+    def _ranges(self) -> Self:
+        for key in ("scale", "contrast", "gamma_range"):
+            low, high = getattr(self, key)
+            if not 0 < low <= high:
+                raise ValueError(f"{key} must be two positive numbers that rise, not {low}, {high}")
+        return self
+
 
 class Training(_Section):
     """The loop."""
@@ -203,8 +217,12 @@ def load_recipe(name_or_path: str | Path, overrides: Iterable[str] = ()) -> Reci
             text, where = path.read_text(encoding="utf-8"), str(path)
         except OSError as e:
             raise RecipeError(f"Cannot read the recipe {path}: {e.strerror}.") from e
+        except UnicodeDecodeError as e:
+            raise RecipeError(f"Cannot read the recipe {path}: it is no UTF-8 text. Save it as UTF-8.") from e
     else:
         source = resources.files("brainseg_engine") / "recipes" / f"{name_or_path}.toml"
+        if path.is_file():
+            raise RecipeError(f"The recipe file {path} must have a name that ends in .toml. Rename it.")
         if not source.is_file():
             raise RecipeError(f"There is no recipe '{name_or_path}'{_nearest(str(name_or_path), recipe_names())}")
         text, where = source.read_text(encoding="utf-8"), f"the recipe '{name_or_path}'"

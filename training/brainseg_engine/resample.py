@@ -60,12 +60,23 @@ def linear(array: torch.Tensor, source: Grid, target: Grid) -> torch.Tensor:
     return array.contiguous()
 
 
-def nearest(array: Array, source: Grid, target: Grid) -> Array:
-    """(X, Y, Z) labels on ``source`` → on ``target`` (same axis directions), nearest voxel."""
-    for axis in range(3):
-        position = np.clip(np.round(_positions(source, target, axis)).astype(int), 0, source.shape[axis] - 1)
-        array = np.take(array, position, axis=axis)
-    return array
+def majority(array: Array, source: Grid, target: Grid) -> Array:
+    """(X, Y, Z) labels on ``source`` → on ``target`` (same axis directions): the label with the largest share.
+
+    The shares are those of :func:`linear`, so that labels and images stay in step. The nearest voxel would not do: where
+    a target's centre lies half-way between two voxels, as in halving, it takes the same side everywhere, which moves all
+    labels by half a voxel.
+    """
+    values = np.unique(array)
+    out: Array = np.full(target.shape, values[0], dtype=array.dtype)
+    most: torch.Tensor | None = None
+    for value in values:
+        share = linear(torch.from_numpy((array == value).astype(np.float32))[None], source, target)[0]
+        if most is not None:
+            more = share > most
+            out[more.numpy()] = value
+        most = share if most is None else torch.maximum(most, share)
+    return out
 
 
 def _positions(source: Grid, target: Grid, axis: int) -> NDArray[np.float64]:

@@ -21,7 +21,7 @@ def starts(size: int, window: int, overlap: float) -> list[int]:
 
 def plan(shape: Sequence[int], largest: Shape3, overlap: float, divisor: int) -> tuple[Shape3, list[Shape3]]:
     """(tile shape, tile starts) for an array of ``shape``, whose sides are multiples of ``divisor``."""
-    tile = [min(n, w // divisor * divisor) for n, w in zip(shape, largest, strict=True)]
+    tile = [min(n, max(divisor, w // divisor * divisor)) for n, w in zip(shape, largest, strict=True)]
     rows = [starts(n, t, overlap) for n, t in zip(shape, tile, strict=True)]
     return (tile[0], tile[1], tile[2]), [(a, b, c) for a in rows[0] for b in rows[1] for c in rows[2]]
 

@@ -20,6 +20,7 @@ from typing import Annotated, Any
 import typer
 
 from brainseg_engine import log
+from brainseg_engine.cli.printing import accept_all_characters
 from brainseg_engine.errors import BrainsegError
 
 PROGRAM = "napari-brainseg"
@@ -149,6 +150,7 @@ def _reflow(text: str) -> str:
 
 def main() -> None:
     """The entry point of ``napari-brainseg`` and of ``python -m brainseg_engine``."""
+    accept_all_characters()
     app(prog_name=PROGRAM)
 
 

@@ -47,15 +47,14 @@ def demo(
 
       napari-brainseg demo --out somewhere --no-window
     """
-    from rich.console import Console
-
     from brainseg_engine import models
+    from brainseg_engine.cli.printing import console as results
     from brainseg_engine.paths import check_writable
     from brainseg_engine.predict import Predictor
 
     chosen = models.find(model or models.default())
     check_writable(out, NEED_BYTES)
-    console = Console(highlight=False, soft_wrap=True)
+    console = results(soft_wrap=True)
     console.print("[bold]A made-up brain with a tumour whose extent is known exactly.[/bold]")
     began = time.perf_counter()
     study, truth = _study(out)
@@ -111,7 +110,8 @@ def _predict(predictor: Predictor, study: Study) -> Prediction:
     from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
     columns = (TextColumn("{task.description}"), BarColumn(), TimeElapsedColumn())
-    with Progress(*columns, console=Console(stderr=True), transient=True) as bars:
+    console = Console(stderr=True)
+    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as bars:
         task = bars.add_task("segmenting", total=1.0)
         return predictor.predict(study, progress=lambda e: bars.update(task, completed=e.fraction, description=e.stage))
 
@@ -171,6 +171,8 @@ def _print_table(
 
 
 def _print_files(console: Console, out: Path, study: Study, picture: Path) -> None:
+    from rich.markup import escape
+
     mask = out / f"{study.id}_seg.nii.gz"
     rows = (
         (picture, "three planes with the tumour in colour"),
@@ -181,7 +183,7 @@ def _print_files(console: Console, out: Path, study: Study, picture: Path) -> No
     width = max(len(str(path)) for path, _ in rows)
     console.print("[bold]Look at[/bold]")
     for path, what in rows:
-        console.print(f"  {path!s:<{width}}  [dim]{what}[/dim]")
+        console.print(f"  {escape(f'{path!s:<{width}}')}  [dim]{what}[/dim]")
     console.print("[bold]Try next[/bold]")
     console.print("  napari-brainseg inspect YOUR-STUDY-FOLDER")
     console.print("  napari-brainseg predict YOUR-STUDY-FOLDER --out masks")
@@ -190,14 +192,18 @@ def _print_files(console: Console, out: Path, study: Study, picture: Path) -> No
 
 def _look(console: Console, out: Path, study: Study) -> None:
     """Open the study with its truth in the viewer, ready to be segmented there; or say why not and how."""
+    from rich.markup import escape
+
     folder = str(out / study.id)
     if not has_viewer():
         console.print("The viewer is not installed: pip install 'napari-brainseg\\[app]', then run this again.")
         return
     if not has_display():
-        console.print(f"There is no screen here, so the viewer stays closed. Where there is one: napari {folder}")
+        console.print(
+            f"There is no screen here, so the viewer stays closed. Where there is one: napari {escape(folder)}"
+        )
         return
     console.print("Opening the viewer with the study and its truth. Press Segment there; close the window to end.")
     ended = subprocess.run([sys.executable, "-m", "napari", "--plugin", "napari-brainseg", folder], check=False)
     if ended.returncode:
-        console.print(f"The viewer ended with an error ({ended.returncode}). Try: napari {folder}")
+        console.print(f"The viewer ended with an error ({ended.returncode}). Try: napari {escape(folder)}")

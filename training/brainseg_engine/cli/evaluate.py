@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import re
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from brainseg_engine.errors import InputError
+from brainseg_engine.errors import InputError, OutputError, TrainingError
 
 if TYPE_CHECKING:
     from brainseg_engine.evaluate import Evaluation
@@ -56,12 +58,19 @@ def evaluate(
       napari-brainseg evaluate --truth data --predictions masks
       napari-brainseg evaluate --truth data --predictions masks --json > scores.json
     """
+    from brainseg_engine import labels
     from brainseg_engine.evaluate import evaluate as run
     from brainseg_engine.paths import atomic, check_writable
 
-    if csv_file is not None:
-        check_writable(csv_file.absolute().parent)
+    for named in filter(None, (coding, truth_coding)):
+        labels.coding(named)  # raises once, not for each case
     cases = None if split is None else _cases(split, subset)
+    if csv_file is not None:
+        if csv_file.is_dir():
+            raise OutputError(
+                f"Cannot write {csv_file}: it is a folder. Name a file in it, like {csv_file / 'scores.csv'}."
+            )
+        check_writable(csv_file.absolute().parent)
     result = run(truth, predictions, cases=cases, model=model, coding=coding, truth_coding=truth_coding)
     if csv_file is not None:
         with atomic(csv_file) as part:
@@ -77,7 +86,10 @@ def _cases(split: Path, subset: str) -> list[str]:
     """The cases of one part of a stored split. Raises InputError where it has none."""
     from brainseg_engine.cohort import read_split
 
-    parts = read_split(split)
+    try:
+        parts = read_split(split)
+    except TrainingError as e:  # nothing is trained here: it is a file that cannot be used
+        raise InputError(str(e)) from e
     cases = [case for case, part in parts.items() if part == subset]
     if not cases:
         raise InputError(f"The split {split} has no part '{subset}'; it has {', '.join(sorted(set(parts.values())))}.")
@@ -86,16 +98,16 @@ def _cases(split: Path, subset: str) -> list[str]:
 
 def _print_table(result: Evaluation) -> None:
     from rich import box
-    from rich.console import Console
     from rich.table import Table
 
+    from brainseg_engine.cli.printing import console as results
     from brainseg_engine.labels import Region
 
-    table = Table(box=box.SIMPLE_HEAD)
-    table.add_column("case", overflow="fold")
-    for title, regions in (("Dice", Region), ("HD95 mm", Region)):
-        for region in regions:
-            table.add_column(f"{title}\n{region}", justify="right", no_wrap=True)
+    table = Table(box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0))
+    table.add_column("\ncase", overflow="fold", min_width=14)
+    for title, unit in (("Dice", ""), ("HD95", " mm")):
+        for region in Region:
+            table.add_column(f"{title}\n{region}{unit}", justify="right", no_wrap=True)
 
     def row(name: str, case: str) -> list[str]:
         score = result.mean if case == "" else result.cases[case]
@@ -109,10 +121,10 @@ def _print_table(result: Evaluation) -> None:
         table.add_row(*row(f"{case} *" if case in result.seen_in_training else case, case))
     table.add_section()
     table.add_row(*row(f"mean of {len(result.cases)}", ""), style="bold")
-    console = Console()
+    console = results()
     console.print(table)
     if result.seen_in_training:
-        console.print("* seen in training: the model was fitted to this case.", highlight=False)
+        console.print("* seen in training: the model was fitted to this case.")
 
 
 def _number(value: float | None, digits: int) -> str:
@@ -120,14 +132,24 @@ def _number(value: float | None, digits: int) -> str:
 
 
 def _complain(result: Evaluation, predictions: Path, allow_missing: bool) -> None:
-    """Raise InputError for cases that were not scored, naming each."""
-    reasons = [f"{case}: {why}" for case, why in result.failed.items()]
+    """Raise InputError for cases that were not scored: each reason once, and whom it holds for."""
+    alike: dict[str, list[str]] = {}
+    for case, why in result.failed.items():
+        general = re.sub(rf"(?<![^\W_]){re.escape(case)}(?![^\W_])", "<id>", why)
+        alike.setdefault(general, []).append(case)
+    reasons = [f"{_listed(cases)}: {result.failed[cases[0]]}" for cases in alike.values()]
     if result.missing and not (allow_missing and (result.cases or reasons)):
         reasons.append(
-            f"no prediction in {predictions} for {', '.join(result.missing)} (looked for <id>_seg.nii.gz, <id>.nii.gz"
-            + ("; --allow-missing accepts that)" if result.cases else ")")
+            f"No prediction is in {predictions} for {_listed(result.missing)} (looked for <id>_seg.nii.gz, <id>.nii.gz"
+            + ("; --allow-missing accepts that)." if result.cases else ").")
         )
     if reasons:
         n = len(result.failed) + (0 if allow_missing and result.cases else len(result.missing))
         total = len(result.cases) + len(result.failed) + len(result.missing)
         raise InputError(f"{n} of {total} cases were not scored. {' '.join(reasons)}")
+
+
+def _listed(cases: Sequence[str], most: int = 6) -> str:
+    """The cases by name; of very many, the first few and how many more (``--json`` lists all)."""
+    more = len(cases) - most
+    return ", ".join(cases[:most]) + (f" and {more} more" if more > 0 else "")

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 
 def inspect(
-    study: Annotated[list[Path], typer.Argument(help="A study folder, or its image files.", metavar="STUDY...")],
+    study: Annotated[list[Path], typer.Argument(help="A study folder, or its image files.", metavar="STUDY")],
     coding: Annotated[
         str | None, typer.Option("--coding", help="Label coding of the mask, like brats2021 (default: by naming).")
     ] = None,
@@ -165,19 +165,19 @@ def _grid(grid: Grid) -> dict[str, Any]:
 
 def _print(report: dict[str, Any]) -> None:
     from rich import box
-    from rich.console import Console
     from rich.table import Table
     from rich.text import Text
 
+    from brainseg_engine.cli.printing import console as results
     from brainseg_engine.study import Modality
 
-    console = Console(highlight=False)
-    console.print(Text(report["id"], style="bold"), Text(report["folder"] or "", style="dim"))
-    table = Table(box=box.SIMPLE_HEAD)
+    console = results()
+    console.print(Text(report["id"], style="bold"), Text(report["folder"] or "", style="dim"), soft_wrap=True)
+    table = Table(box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0))
     table.add_column("series", no_wrap=True)
     table.add_column("file", overflow="fold")
     for name in ("voxels", "mm", "axes", "type"):
-        table.add_column(name)
+        table.add_column(name, no_wrap=True)
     for name, told in report["modalities"].items():
         table.add_row(Modality(name).title, *_cells(told, (told or {}).get("dtype", "")))
     mask = report["segmentation"]
@@ -186,11 +186,11 @@ def _print(report: dict[str, Any]) -> None:
     console.print(table)
     if mask is not None and "volumes_ml" in mask:
         listed = ", ".join(f"{k} {ml:.1f}" for k, ml in mask["volumes_ml"].items())
-        console.print(Text(f"Mask: coding {mask['coding']} (told by the {mask['coding_told_by']}); mL: {listed}"))
+        told = f"Mask: coding {mask['coding']} (told by the {mask['coding_told_by']}); mL: {listed}"
+        console.print(Text(told), soft_wrap=True)
     for p in report["problems"]:
-        console.print(
-            Text.assemble((f"{p['severity']}: ", "red" if p["severity"] == "error" else "yellow"), p["message"])
-        )
+        colour = "red" if p["severity"] == "error" else "yellow"
+        console.print(Text.assemble((f"{p['severity']}: ", colour), p["message"]), soft_wrap=True)  # names stay whole
     if not report["problems"]:
         console.print("Nothing is wrong with it.")
 

@@ -48,17 +48,18 @@ def _plain(model: ModelInfo, default: bool) -> dict[str, object]:
 
 
 def _print_card(model: ModelInfo, default: bool) -> None:
-    from rich.console import Console
     from rich.padding import Padding
     from rich.table import Table
     from rich.text import Text
 
-    console = Console(highlight=False)
+    from brainseg_engine.cli.printing import console as results
+
+    console = results()
     marks = [*(["bundled"] if model.bundled else []), *(["used unless another is named"] if default else [])]
     console.print(Text(model.name, style="bold"), Text(f"({', '.join(marks)})" if marks else "", style="dim"))
     table = Table(box=None, show_header=False, padding=(0, 2, 0, 0))
     table.add_column(style="dim", no_wrap=True)
-    table.add_column()
+    table.add_column(overflow="fold")  # a path is never cut short
     for name, value in _rows(model):
         if value:
             table.add_row(name, Text(value))
@@ -77,7 +78,7 @@ def _rows(model: ModelInfo) -> list[tuple[str, str]]:
         ("needs", ", ".join(m.title for m in card.modalities)),
         ("gives", ", ".join(card.regions)),
         ("network", f"{card.recipe}, {card.parameters / 1e6:.1f} million weights"),
-        ("data", "; ".join(t for t in (card.data, cases) if t)),
+        ("data", "; ".join(t for t in (card.data.rstrip("."), cases) if t)),
         ("scores", _scores(card.scores, card.scores_on)),
         ("known failures", "\n".join(f"- {failure}" for failure in card.known_failures)),
         ("licence", card.licence),

@@ -46,6 +46,7 @@ def phantom(
         )
     check_writable(out, STUDY_BYTES * cases)
     console = Console(stderr=True)
-    for s in track(seeds, description="making phantoms", console=console, transient=True):
+    quiet = not console.is_terminal
+    for s in track(seeds, description="making phantoms", console=console, transient=True, disable=quiet):
         folder = write_study(phantom_study(s), out, overwrite=overwrite)
         typer.echo(folder)

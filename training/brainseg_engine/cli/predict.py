@@ -55,6 +55,7 @@ def predict(
 
     from brainseg_engine import batch, models
     from brainseg_engine import events as ev
+    from brainseg_engine.cli.stopping import terminate_as_interrupt
     from brainseg_engine.paths import check_writable
     from brainseg_engine.predict import Predictor
 
@@ -63,18 +64,19 @@ def predict(
     console = Console(stderr=True)
     rows: list[Row] = []
     columns = (
-        TextColumn("{task.description}"),
+        TextColumn("{task.description}", markup=False),
         BarColumn(),
         TextColumn("{task.percentage:>3.0f} %"),
         TimeElapsedColumn(),
     )
-    with Progress(*columns, console=console, transient=True) as bars:
+    with terminate_as_interrupt(), Progress(*columns, console=console, transient=True) as bars:
         task = bars.add_task("loading the model", total=len(sources))
         predictor = Predictor(model or models.default(), device, tta=tta)
 
         def follow(source: Path) -> ev.ProgressCallback:
             n = len(rows)
-            return lambda e: bars.update(task, completed=n + e.fraction, description=f"{source.name}: {e.stage}")
+            name = source.resolve().name
+            return lambda e: bars.update(task, completed=n + e.fraction, description=f"{name}: {e.stage}")
 
         settings = batch.Settings(out, coding, save_probabilities, overwrite)
         try:
@@ -93,15 +95,21 @@ def predict(
     failed = sum(r.status == "failed" for r in rows)
     if failed:
         console.print(
-            f"{failed} of {len(rows)} studies failed; {out / 'summary.csv'} says why.", highlight=False, soft_wrap=True
+            f"{failed} of {len(rows)} studies failed; {out / 'summary.csv'} says why.",
+            highlight=False,
+            soft_wrap=True,
+            markup=False,
         )
         raise typer.Exit(3)
 
 
 def _line(row: Row) -> str:
+    from rich.markup import escape
+
+    id_, message = escape(row.id), escape(row.message)  # a folder may be named "[x]"
     if row.status == "failed":
-        return f"[red]failed[/red]   {row.id}: {row.message}"
+        return f"[red]failed[/red]   {id_}: {message}"
     volumes = "  ".join(f"{r} {v:.1f} mL" for r, v in row.volumes_ml.items())
     took = f"  ({row.seconds:.1f} s)" if row.seconds is not None else ""
-    doubts = f"\n         [yellow]{row.message}[/yellow]" if row.status == "done" and row.message else ""
-    return f"[green]{row.status:8}[/green] {row.id}: {volumes}{took} → {row.output}{doubts}"
+    doubts = f"\n         [yellow]{message}[/yellow]" if row.status == "done" and row.message else ""
+    return f"[green]{row.status:8}[/green] {id_}: {volumes}{took} → {escape(row.output)}{doubts}"

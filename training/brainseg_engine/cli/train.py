@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -14,6 +15,8 @@ if TYPE_CHECKING:
 
     from brainseg_engine.events import Event
 
+_log = logging.getLogger(__name__)
+
 
 def train(
     recipe: Annotated[str, typer.Argument(help="A bundled recipe, like baseline, or a TOML file.", show_default=False)],
@@ -24,7 +27,9 @@ def train(
         int | None, typer.Option("--epochs", min=1, help="Visits of every training case; default: the recipe's.")
     ] = None,
     steps: Annotated[int | None, typer.Option("--steps", min=1, help="Number of optimiser steps instead.")] = None,
-    seed: Annotated[int, typer.Option("--seed", help="Decides weights, order and augmentation.")] = 0,
+    seed: Annotated[
+        int, typer.Option("--seed", min=0, max=2**32 - 1, help="Decides weights, order and augmentation.")
+    ] = 0,
     settings: Annotated[
         list[str] | None,
         typer.Option(
@@ -43,8 +48,9 @@ def train(
 ) -> None:
     """Train a model from a recipe, and keep the one that segments the validation cases best.
 
-    Deterministic for a seed (same machine, versions and number of threads); stopped at any moment, --resume continues from
-    the last checkpoint. The run folder holds model.safetensors, metrics.csv and curves.png.
+    Deterministic for a seed (same machine, versions and number of threads). Ctrl-C ends the step, saves the state and
+    stops; --resume continues from there, and with more --epochs or --steps goes on after the end. The run folder holds
+    model.safetensors, metrics.csv and curves.png.
 
     Examples:
 
@@ -56,7 +62,7 @@ def train(
     from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
     from brainseg_engine import device as devices
-    from brainseg_engine.figures import curves_figure
+    from brainseg_engine.cli.stopping import Stop
     from brainseg_engine.recipe import load_recipe
     from brainseg_engine.train import Options
     from brainseg_engine.train import train as run
@@ -69,15 +75,16 @@ def train(
     options = Options(data, split, out, steps, seed, resume, device, workers, name, init)
     console = Console(stderr=True)
     columns = (
-        TextColumn("{task.description}"),
+        TextColumn("{task.description}", markup=False),
         BarColumn(),
         TextColumn("{task.percentage:>3.0f} %"),
         TimeElapsedColumn(),
         TimeRemainingColumn(),
     )
-    with Progress(*columns, console=console) as bars:
-        model = run(chosen, options, _Display(bars, bars.add_task("reading", total=1.0), out))
-    curves_figure(out / "metrics.csv", out / "curves.png")
+    stop = Stop("Stopping after this step; once more to stop at once.")
+    with stop.listening(), Progress(*columns, console=console) as bars:
+        model = run(chosen, options, _Display(bars, bars.add_task("reading", total=1.0), out), stop)
+    _draw_curves(out)
     typer.echo(f"The best model is {model}; the curves are in {out / 'curves.png'}.")
     typer.echo(f"Use it: napari-brainseg predict STUDY --out masks --model {model}")
 
@@ -91,7 +98,6 @@ class _Display:
     def __call__(self, event: Event) -> None:
         from brainseg_engine.events import EpochDone
         from brainseg_engine.events import Progress as Step
-        from brainseg_engine.figures import curves_figure
 
         if isinstance(event, Step):
             self.bars.update(self.task, completed=event.fraction, description=event.stage)
@@ -100,4 +106,15 @@ class _Display:
             self.bars.console.print(
                 f"step {event.step}: loss {event.loss:.3f}, validation Dice {dice}", highlight=False
             )
-            curves_figure(self.out / "metrics.csv", self.out / "curves.png")
+            _draw_curves(self.out)
+
+
+def _draw_curves(out: Path) -> None:
+    """A picture that cannot be drawn is no reason to end a training."""
+    from brainseg_engine.errors import BrainsegError
+    from brainseg_engine.figures import curves_figure
+
+    try:
+        curves_figure(out / "metrics.csv", out / "curves.png")
+    except BrainsegError as e:
+        _log.warning("%s", e)

@@ -44,7 +44,7 @@ def load_segmentation(
     if name == "brats2023" and not coding and values.max() == 4:
         name = "brats2024"  # the same naming with one class more, the resection cavity
     table = codings.coding(name)
-    told = {} if coding else read_sidecar(path)
+    told = _json_object(sidecar_path(path)) if coding else read_sidecar(path)  # a coding by hand needs no sound sidecar
     return Segmentation(
         labels=_canonical(values, table, path),
         grid=found,

@@ -96,7 +96,8 @@ def grow(rng: np.random.Generator, head: Head, anatomy: Anatomy, plan: Plan, sit
     reach = head.fine(_reach(rng, head, plan, site)) + 1.6 * head.noise(rng, 9.0)
     core_cost = reach + 1.2 * across + 3 * anatomy.csf
     core_cost[closed | (anatomy.csf > 0.6)] = np.inf
-    core = _connected(_smoothed(_cheapest(core_cost, round(many * plan.core_share))), None)
+    core = _smoothed(_cheapest(core_cost, round(many * plan.core_share)))
+    core = _connected(core & anatomy.brain, None)  # smoothing may have filled a pinhole outside the brain
 
     beyond = reach + 5.5 * head.noise(rng, 34.0) + 2.5 * head.noise(rng, 15.0)
     beyond += 7 * anatomy.grey + 9 * anatomy.csf + 0.8 * across

@@ -1,4 +1,4 @@
-"""Training: one loop on Lightning Fabric, exact resume, validation by whole-volume inference, the best model kept."""
+"""The loop of a training: steps, validation, the best model, and the state that a resume takes up."""
 
 from __future__ import annotations
 
@@ -10,21 +10,21 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
 from lightning_fabric import Fabric
 
-from brainseg_engine import checkpoint, cohort, dataset, device, losses, nets
+from brainseg_engine import checkpoint, dataset, device, losses, nets
 from brainseg_engine.errors import Cancelled, RecipeError, TrainingError
-from brainseg_engine.events import CancelCheck, EpochDone, Event, Progress, never
-from brainseg_engine.io import load_study
+from brainseg_engine.events import CancelCheck, EpochDone, Event, Progress
 from brainseg_engine.labels import Region
 from brainseg_engine.models import find
 from brainseg_engine.postprocess import to_labels
 from brainseg_engine.predict import infer
 from brainseg_engine.recipe import Recipe, Schedule
-from brainseg_engine.runs import RunFolder, load_state, save_state, versions
+from brainseg_engine.runs import RunFolder, load_state, pack, save_state, unpack, versions
 from brainseg_engine.score import score_case
 
 _log = logging.getLogger(__name__)
@@ -55,26 +55,11 @@ class _State:
     best: float = -1.0
     best_step: int = 0
     scores: Mapping[str, float] = field(default_factory=dict)
+    losses: list[float] = field(default_factory=list)
+    """Of the steps since the last row of the metrics."""
 
 
-def train(recipe: Recipe, options: Options, report: Report, cancelled: CancelCheck = never) -> Path:
-    """Train, and return the best model's file. Raises TrainingError, RecipeError, InputError, Cancelled.
-
-    Deterministic on a CPU for the same seed, versions and number of threads.
-    """
-    run = RunFolder(options.out)
-    with run.lock():
-        split = cohort.read_split(options.split)
-        folders = cohort.cases(options.data, split, "train")
-        held_out = cohort.cases(options.data, split, "validation")
-        if not folders or not held_out:
-            raise TrainingError(f"{options.split} needs at least one case for training and one for validation.")
-        facts = {"seed": options.seed, "train": [f.name for f in folders], "validation": [f.name for f in held_out]}
-        run.start(recipe, {**facts, "device": options.device, "threads": torch.get_num_threads()}, options.resume)
-        return _Loop(recipe, options, run, report, cancelled).run(folders, held_out)
-
-
-class _Loop:
+class Loop:
     """One training run; ``run`` is the whole of it."""
 
     def __init__(
@@ -82,7 +67,9 @@ class _Loop:
     ) -> None:
         self.recipe, self.options, self.folder, self.report, self.cancelled = recipe, options, run, report, cancelled
         where = device.choose(options.device)
-        self.fabric = Fabric(accelerator=where.partition(":")[0], devices=1, precision=recipe.training.precision)
+        kind, _, index = where.partition(":")
+        devices: Any = [int(index)] if index else 1
+        self.fabric = Fabric(accelerator=kind, devices=devices, precision=recipe.training.precision)
         self.device = str(self.fabric.device)
         self.earlier: tuple[str, ...] = ()  # images that the weights were fitted to before this run
         torch.manual_seed(options.seed)
@@ -94,45 +81,58 @@ class _Loop:
         self.raw = net
         self.net, self.optimiser = self.fabric.setup(net, optimiser)
         self.ema = {k: v.detach().clone() for k, v in self.raw.state_dict().items()}
-        self.averaged = (
-            copy.deepcopy(net).to(self.device).eval()
-        )  # what is validated; building it anew would draw random numbers
+        # what is validated; building it anew would draw random numbers
+        self.averaged = copy.deepcopy(net).to(self.device).eval()
         self.loss = losses.build(recipe.loss)
         self.state = _State()
         self.hashes: tuple[str, ...] = ()
 
-    def run(self, folders: Sequence[Path], held_out: Sequence[Path]) -> Path:
+    def begin(self, known: Mapping[str, Any]) -> None:
+        """Take up the saved state, if a resume is wanted and there is one; ``known``: what ``run.json`` told of the run."""
         if self.options.resume and self.folder.last.exists():
             self._resume()
+            self.earlier = tuple(known.get("earlier_training_hashes", self.earlier))
+
+    def run(self, folders: Sequence[Path], held_out: Sequence[Path]) -> Path:
+        """Read the cases, train to the end, and return the best model's file. Raises as :func:`train`."""
         cases = self._prepare(folders)
-        total = self.options.steps or math.ceil(
-            self.recipe.training.epochs * len(cases) / self.recipe.training.batch_size
-        )
-        if self.state.step >= total:
-            _log.info("step %d of %d: nothing left to train", self.state.step, total)
-        samples = dataset.TrainingSamples(cases, self.recipe.augmentation, self.options.seed)
-        batch = self.recipe.training.batch_size
-        visits = dataset.Visits(len(cases), self.state.step * batch, total * batch, self.options.seed)
         self.hashes = tuple(dict.fromkeys((*self.earlier, *(h for c in cases for h in c.hashes))))
+        self._check_held_out(held_out, cases)
+        batch = self.recipe.training.batch_size
+        total = self.options.steps or math.ceil(self.recipe.training.epochs * len(cases) / batch)
+        if self.state.step >= total:
+            _log.warning("step %d of %d: nothing is left to train", self.state.step, total)
+        samples = dataset.TrainingSamples(cases, self.recipe.augmentation, self.options.seed)
+        visits = dataset.Visits(len(cases), self.state.step * batch, total * batch, self.options.seed)
         batches = iter(dataset.loader(samples, visits, self.options.workers))
-        recent: list[float] = []
         began = time.perf_counter()
-        while self.state.step < total:
-            if self.cancelled():
-                self._save()
-                raise Cancelled("Training was stopped; --resume continues it.")
-            recent.append(self._step([next(batches) for _ in range(batch)], total))
-            self.state.step += 1
+        # losses without their row: it was stopped while it validated that step, which comes first then
+        due = bool(self.state.losses) and self._is_validated(self.state.step, total)
+        while due or self.state.step < total:
+            if not due:
+                self._stop_if_asked()
+                loss = self._step([next(batches) for _ in range(batch)], total)
+                self.state.losses.append(loss)
+                self.state.step += 1
+                self.report(Progress(f"step {self.state.step} of {total}, loss {loss:.3f}", self.state.step / total))
             step = self.state.step
-            self.report(Progress(f"step {step} of {total}, loss {recent[-1]:.3f}", step / total))
-            validate = step % self.recipe.training.validate_every_steps == 0 or step == total
+            validate = self._is_validated(step, total)
             if validate or step % LOG_EVERY == 0:
                 dice = self._validate(held_out) if validate else {}
-                self._record(len(cases), float(np.mean(recent)), dice, time.perf_counter() - began, total)
-                recent = []
+                self._record(len(cases), dice, time.perf_counter() - began, total)
+                self.state.losses.clear()
             if validate or step % SAVE_EVERY == 0:
                 self._save()
+            due = False
         return self.folder.model
+
+    def _is_validated(self, step: int, total: int) -> bool:
+        return step % self.recipe.training.validate_every_steps == 0 or step == total
+
+    def _stop_if_asked(self) -> None:
+        if self.cancelled():
+            self._save()
+            raise Cancelled(f"Training was stopped at step {self.state.step}. {self.folder.advice}")
 
     def _start_from(self, net: torch.nn.Module, model: str) -> None:
         """Take the weights of an installed model. Raises RecipeError when its network is another."""
@@ -149,9 +149,31 @@ class _Loop:
         divisor = nets.divisor(self.recipe)
         cases = []
         for n, folder in enumerate(folders):
+            self._stop_before_start()
             self.report(Progress(f"reading {folder.name}", n / len(folders)))
             cases.append(dataset.prepare(folder, self.recipe, divisor))
         return cases
+
+    def _check_held_out(self, folders: Sequence[Path], cases: Sequence[dataset.Case]) -> None:
+        """Read the validation cases once before hours of work: they must be usable, and unseen."""
+        owner = {h: case.id for case in cases for h in case.hashes}
+        for folder in folders:
+            self._stop_before_start()
+            self.report(Progress(f"checking {folder.name}", 1.0))
+            study, _ = dataset.usable(folder, self.recipe)
+            hashes = dataset.hashes_of(study, self.recipe)
+            twin = next((owner[h] for h in hashes if h in owner), None)
+            if twin:
+                raise TrainingError(
+                    f"The validation case {folder.name} holds an image of the training case {twin}, so its Dice would mean "
+                    "nothing. Take one of them out of the split."
+                )
+            if not set(hashes).isdisjoint(self.earlier):
+                _log.warning("the model given by --init was trained on %s: its validation flatters", folder.name)
+
+    def _stop_before_start(self) -> None:
+        if self.cancelled():
+            raise Cancelled(f"Training was stopped while it read its cases. {self.folder.advice}")
 
     def _step(self, batch: Sequence[tuple[torch.Tensor, torch.Tensor]], total: int) -> float:
         self.net.train()
@@ -164,15 +186,23 @@ class _Loop:
             self.fabric.backward(loss)
             mean += float(loss.detach())
         if not math.isfinite(mean):
-            raise TrainingError(
-                f"The loss became {mean} at step {self.state.step}; the last good state is kept in {self.folder.path}. "
-                'Lower optimiser.learning_rate, or use training.precision = "32-true".'
-            )
-        self.fabric.clip_gradients(self.net, self.optimiser, max_norm=self.recipe.optimiser.clip_norm)
+            raise self._diverged(f"loss became {mean}")
+        norm = self.fabric.clip_gradients(
+            self.net, self.optimiser, max_norm=self.recipe.optimiser.clip_norm, error_if_nonfinite=False
+        )
+        # in float16 a gradient may overflow: its scaler then leaves the step out and scales less
+        if self.recipe.training.precision != "16-mixed" and not math.isfinite(float(norm)):
+            raise self._diverged(f"norm of the gradients became {float(norm)}")
         self.optimiser.step()
         self.optimiser.zero_grad(set_to_none=True)
         self._average()
         return mean
+
+    def _diverged(self, what: str) -> TrainingError:
+        return TrainingError(
+            f"The {what} at step {self.state.step}. Start anew with a lower optimiser.learning_rate, or with "
+            f'training.precision = "32-true". {self.folder.advice}'
+        )
 
     @torch.no_grad()
     def _average(self) -> None:
@@ -189,21 +219,21 @@ class _Loop:
         self.averaged.load_state_dict(self.ema)
         dice: dict[Region, list[float]] = {r: [] for r in self.recipe.output.regions}
         for folder in folders:
-            study = load_study(folder)
-            if study.segmentation is None:
-                raise TrainingError(f"The validation case {folder} has no segmentation file.")
+            self._stop_if_asked()
+            study, truth = dataset.with_truth(folder, self.recipe)
             with self.fabric.autocast():
-                probabilities, _ = infer(self.averaged, study, self.recipe, self.device, cancelled=self.cancelled)
+                probabilities, _ = infer(self.averaged, study, self.recipe, self.device)
             grid = study.reference.grid
             labels = to_labels(probabilities, self.recipe.output.regions, self.recipe.postprocess, grid.voxel_ml)
-            scores = score_case(labels, study.segmentation.labels, grid, self.recipe.output.regions, hd95=False)
+            scores = score_case(labels, truth, grid, self.recipe.output.regions, hd95=False)
             for region, score in scores.items():
                 if score.dice is not None:
                     dice[region].append(score.dice)
         return {str(r): float(np.mean(d)) for r, d in dice.items() if d}
 
-    def _record(self, n_cases: int, loss: float, dice: Mapping[str, float], seconds: float, total: int) -> None:
-        step = self.state.step
+    def _record(self, n_cases: int, dice: Mapping[str, float], seconds: float, total: int) -> None:
+        """One row and one event; the model is kept when its mean Dice is the best so far."""
+        step, loss = self.state.step, float(np.mean(self.state.losses))
         epoch = step * self.recipe.training.batch_size // n_cases
         rate = self.recipe.optimiser.learning_rate * schedule(self.recipe.schedule, step - 1, total)
         event = EpochDone(epoch, step, loss, rate, dict(dice), round(seconds, 1))
@@ -235,7 +265,7 @@ class _Loop:
             parameters=nets.count_parameters(self.raw),
             created=datetime.now(UTC).date().isoformat(),
             scores={r: {"dice": round(d, 4), "hd95_mm": None} for r, d in self.state.scores.items()},
-            scores_on=f"validation subset of {self.options.split.name}",
+            scores_on="the validation cases of its training",
             training_hashes=self.hashes,
             training_cases=n_cases,
             steps=self.state.step,
@@ -243,45 +273,44 @@ class _Loop:
         )
 
     def _save(self) -> None:
-        tensors = {f"model/{k}": v for k, v in self.raw.state_dict().items()}
-        tensors |= {f"ema/{k}": v for k, v in self.ema.items()}
-        names = [n for n, _ in self.raw.named_parameters()]
-        for i, slots in self.optimiser.state_dict()["state"].items():
-            tensors |= {f"optim/{slot}/{names[i]}": torch.as_tensor(v) for slot, v in slots.items()}
-        tensors["rng/torch"] = torch.get_rng_state()
         s = self.state
         facts = {
             "step": s.step,
             "best": s.best,
             "best_step": s.best_step,
             "scores": dict(s.scores),
+            "losses": s.losses,
             "seed": self.options.seed,
         }
-        save_state(self.folder.last, tensors, facts, self.recipe)
+        save_state(self.folder.last, pack(self.raw, self.ema, self.optimiser), facts, self.recipe)
 
     def _resume(self) -> None:
         tensors, facts, recipe = load_state(self.folder.last)
-        if recipe != self.recipe:
+        changed = _changes(recipe.model_dump(mode="json"), self.recipe.model_dump(mode="json"))
+        if changed:
             raise TrainingError(
-                f"The run in {self.folder.path} was started with another recipe than the one given now; resume with the same, "
-                "or name another --out folder."
+                f"The run in {self.folder.path} was started with another recipe ({'; '.join(changed[:3])}). Resume with the "
+                "same, or name another --out folder."
             )
         if facts["seed"] != self.options.seed:
             raise TrainingError(
                 f"The run in {self.folder.path} was started with --seed {facts['seed']}, not {self.options.seed}."
             )
-        part = _by_prefix(tensors)
-        self.raw.load_state_dict(part["model"])
-        self.ema = {k: v.to(self.device) for k, v in part["ema"].items()}
-        saved = self.optimiser.state_dict()
-        slots = _by_prefix(part["optim"])
-        names = [n for n, _ in self.raw.named_parameters()]
-        saved["state"] = {i: {slot: slots[slot][n] for slot in slots} for i, n in enumerate(names)}
-        self.optimiser.load_state_dict(saved)
-        torch.set_rng_state(part["rng"]["torch"])
-        self.state = _State(facts["step"], facts["best"], facts["best_step"], facts["scores"])
+        self.ema = {k: v.to(self.device) for k, v in unpack(tensors, self.raw, self.optimiser).items()}
+        self.state = _State(facts["step"], facts["best"], facts["best_step"], facts["scores"], facts.get("losses", []))
         self.folder.cut_back(self.state.step)
         _log.info("resuming at step %d", self.state.step)
+
+
+def _changes(old: Mapping[str, Any], new: Mapping[str, Any], prefix: str = "") -> list[str]:
+    """What differs between two recipes, in words. The epochs may: as --steps, they say how long to go on."""
+    found = []
+    for key in new:
+        if isinstance(new[key], Mapping) and isinstance(old.get(key), Mapping):
+            found += _changes(old[key], new[key], f"{prefix}{key}.")
+        elif old.get(key) != new[key] and prefix + key != "training.epochs":
+            found.append(f"{prefix}{key} was {old.get(key)!r}, not {new[key]!r}")
+    return found
 
 
 def schedule(config: Schedule, step: int, total: int) -> float:
@@ -290,11 +319,3 @@ def schedule(config: Schedule, step: int, total: int) -> float:
         return (step + 1) / config.warmup_steps
     progress = (step - config.warmup_steps) / max(1, total - config.warmup_steps)
     return config.floor + (1 - config.floor) * 0.5 * (1 + math.cos(math.pi * min(1.0, progress)))
-
-
-def _by_prefix(tensors: Mapping[str, torch.Tensor]) -> dict[str, dict[str, torch.Tensor]]:
-    out: dict[str, dict[str, torch.Tensor]] = {}
-    for key, value in tensors.items():
-        prefix, _, rest = key.partition("/")
-        out.setdefault(prefix, {})[rest] = value
-    return out

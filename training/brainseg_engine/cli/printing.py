@@ -1,0 +1,37 @@
+"""What the commands print results with: whole lines in files and pipes, and no character that a terminal cannot take."""
+
+from __future__ import annotations
+
+import io
+import os
+import sys
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+PIPED_WIDTH = 160
+"""Columns for tables that go to a file or a pipe, where no terminal says how wide it is."""
+
+
+def console(*, soft_wrap: bool = False) -> Console:
+    """The console for results, on stdout; as wide as the terminal (or ``COLUMNS``), and wide enough where there is none."""
+    from rich.console import Console
+
+    told = sys.stdout.isatty() or os.environ.get("COLUMNS", "").isdigit()
+    return Console(highlight=False, soft_wrap=soft_wrap, width=None if told else PIPED_WIDTH)
+
+
+def accept_all_characters() -> None:
+    """Files and pipes get UTF-8 on every platform; a terminal of another encoding shows "?" for what it lacks.
+
+    Windows gives a pipe its ANSI code page, which has no "✓" and no "→": without this, the same command that works in
+    the window of a terminal would fail behind a pipe.
+    """
+    for stream in (sys.stdout, sys.stderr):
+        if not isinstance(stream, io.TextIOWrapper):
+            continue
+        if not stream.isatty():
+            stream.reconfigure(encoding="utf-8")
+        if stream.errors == "strict":
+            stream.reconfigure(errors="replace")
