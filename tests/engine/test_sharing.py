@@ -67,7 +67,7 @@ def test_no_room_is_an_error_in_words(monkeypatch):
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(sharing, "SharedMemory", full)
-    with pytest.raises(OutputError, match="no room to hand 1 MiB .*No space left"):
+    with pytest.raises(OutputError, match=r"no room to hand 1 MiB .*No space left"):
         SharedArray.create((1 << 20,), np.uint8)
 
 

@@ -160,16 +160,18 @@ def test_a_failure_is_a_sentence_and_the_next_job_runs(process, sent, model, say
     assert isinstance(event, Finished) and event.job == "j2"
 
 
-def test_cancel_stops_between_tiles_and_only_that_job(process, sent):
-    process.say(**sent.command("slow"))
-    process.say(**sent.command("threshold", job="j2"))
-    assert isinstance(process.hear(), Progress) and isinstance(process.hear(), Progress)
-    process.say(do="cancel", job="j1")
-    event = process.hear()
-    assert isinstance(event, Failed) and event.job == "j1" and event.cancelled
-    assert not sent.labels.array.any()
-    _, event = process.outcome()
-    assert isinstance(event, Finished) and event.job == "j2"
+def test_cancel_stops_between_tiles_and_only_that_job(process, sent, study):
+    with SharedArray.create(study.reference.grid.shape, np.uint8) as second:
+        process.say(**sent.command("slow"))
+        process.say(**sent.command("threshold", job="j2", labels=second.spec.to_dict()))
+        assert isinstance(process.hear(), Progress) and isinstance(process.hear(), Progress)
+        process.say(do="cancel", job="j1")
+        event = process.hear()
+        assert isinstance(event, Failed) and event.job == "j1" and event.cancelled
+        _, event = process.outcome()
+        assert isinstance(event, Finished) and event.job == "j2"
+        assert not sent.labels.array.any()
+        np.testing.assert_array_equal(second.array, expected(study))
 
 
 def test_a_job_cancelled_while_it_waits_does_not_run(process, sent):

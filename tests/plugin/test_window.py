@@ -281,6 +281,7 @@ CLOSED_BY_A_PERSON = """
 import sys, time
 from pathlib import Path
 import napari, psutil
+from qtpy.QtCore import QTimer
 from qtpy.QtWidgets import QApplication
 
 viewer = napari.Viewer()
@@ -298,7 +299,7 @@ app.actions.segment()
 wait(lambda: app.runner.pid is not None)
 app.actions.labels.paint((12, 16, 14), 3)
 worker = psutil.Process(app.runner.pid)
-viewer.window._qt_window.close()  # as the window manager does
+QTimer.singleShot(0, viewer.window._qt_window.close)  # as the window manager does
 napari.run()
 worker.wait(10)
 """

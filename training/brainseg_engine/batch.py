@@ -25,6 +25,15 @@ from brainseg_engine.study import Prediction, Study
 
 _log = logging.getLogger(__name__)
 NEED_BYTES = 64 * 2**20
+_DIFFERENCE = {
+    "model": "another model",
+    "model_version": "another model",
+    "model_sha256": "another model",
+    "coding": "another label coding",
+    "tta": "another --tta setting",
+    "images": "other images",
+}
+"""What a result's sidecar tells → how a difference in it is named."""
 
 
 @dataclass(frozen=True)
@@ -50,15 +59,18 @@ class Settings:
 
 
 def expand(sources: Sequence[Path]) -> list[Path]:
-    """Study folders as given; a data folder stands for the studies in it. Raises InputError for what is not there."""
-    found: list[Path] = []
-    for source in sources:
-        if not source.exists():
-            raise InputError(f"There is no folder {source}.")
-        if not source.is_dir():
-            raise InputError(f"{source} is a file; give the folder that holds the study's four series.")
-        found += find_studies(source) or [source]
-    return list(dict.fromkeys(found))
+    """Study folders as given; a data folder stands for the studies in it, and a file among folders (``data/*``) for nothing.
+
+    Raises InputError for what is not there.
+    """
+    absent = next((s for s in sources if not s.exists()), None)
+    if absent is not None:
+        raise InputError(f"There is no folder {absent}.")
+    folders = [s for s in sources if s.is_dir()]
+    if not folders:
+        raise InputError(f"{sources[0]} is a file; give the folder that holds the study's four series.")
+    found = [study for folder in folders for study in find_studies(folder) or [folder]]
+    return list({study.resolve(): study for study in found}.values())
 
 
 def predict_many(
@@ -123,9 +135,10 @@ def _done_before(
     if not path.exists() or settings.overwrite:
         return None
     told = read_sidecar(path)
-    if any(told.get(k) != v for k, v in wanted.items()):
+    other = [_DIFFERENCE.get(k, k) for k, v in wanted.items() if told.get(k) != v]
+    if other:
         raise OutputError(
-            f"{path} exists and was not made from these images with this model and these settings. Add --overwrite to replace it "
+            f"{path} exists and was made with {' and '.join(dict.fromkeys(other))}. Add --overwrite to replace it "
             "or name another --out folder."
         )
     asked = predictor.recipe.output.regions if settings.probabilities else ()
@@ -188,13 +201,22 @@ def report(prediction: Prediction, study: Study, seconds: Mapping[str, float]) -
 
 
 def write_summary(rows: Sequence[Row], path: Path) -> None:
-    """All rows as CSV, a column per region's volume."""
-    regions = list(dict.fromkeys(r for row in rows for r in row.volumes_ml))
+    """All rows as CSV, a column per region's volume. Rows of earlier calls stay, unless a study stands here anew."""
+    table = {r["id"]: r for r in _earlier(path)}
+    for row in rows:
+        values = asdict(row)
+        table[row.id] = values | {f"{r}_ml": v for r, v in values.pop("volumes_ml").items()}
     plain = [f.name for f in fields(Row) if f.name != "volumes_ml"]
+    volumes = [c for c in dict.fromkeys(c for r in table.values() for c in r) if c.endswith("_ml")]
     with atomic(path) as part, part.open("w", newline="", encoding="utf-8") as f:
-        writer = csv.DictWriter(f, [*plain, *(f"{r}_ml" for r in regions)])
+        writer = csv.DictWriter(f, [*plain, *volumes], extrasaction="ignore")
         writer.writeheader()
-        for row in rows:
-            values = asdict(row)
-            values |= {f"{r}_ml": v for r, v in values.pop("volumes_ml").items()}
-            writer.writerow(values)
+        writer.writerows(table.values())
+
+
+def _earlier(path: Path) -> list[dict[str, Any]]:
+    try:
+        with path.open(newline="", encoding="utf-8") as f:
+            return [row for row in csv.DictReader(f) if row.get("id")]
+    except (OSError, UnicodeDecodeError, csv.Error):
+        return []

@@ -20,7 +20,8 @@ def read_split(path: Path) -> dict[str, str]:
         with path.open(newline="", encoding="utf-8-sig") as f:
             rows = list(csv.DictReader(f))
     except (OSError, UnicodeDecodeError, csv.Error) as e:
-        raise TrainingError(f"Cannot read the split file {path}: {e}.") from e
+        why = e.strerror if isinstance(e, OSError) else f"it is no CSV text ({e})"
+        raise TrainingError(f"Cannot read the split file {path}: {why}.") from e
     key = next((k for k in ("case", "patient") if rows and k in rows[0]), None)
     if key is None or "split" not in rows[0]:
         raise TrainingError(f"The split file {path} needs the columns 'case' and 'split' and at least one row.")

@@ -58,12 +58,13 @@ def choose(name: str = "auto") -> str:
 
 
 def describe(device: str) -> str:
-    """A device in words for a report, like ``cpu (2 threads)`` or ``cuda (NVIDIA H200)``."""
+    """A device in words for a report, like ``cpu (2 threads)`` or ``cuda (NVIDIA A100)``."""
     import torch
 
     if device.startswith("cuda"):
         return f"{device} ({torch.cuda.get_device_name(device)})"
-    return f"{device} ({torch.get_num_threads()} threads)" if device == "cpu" else device
+    n = torch.get_num_threads()
+    return f"{device} ({n} thread{'s' if n > 1 else ''})" if device == "cpu" else device
 
 
 def out_of_memory(error: BaseException) -> bool:

@@ -106,7 +106,7 @@ class SharedArray:
             else:
                 os.ftruncate(handle, max(1, spec.nbytes))
         except OSError:
-            os.unlink(name)
+            Path(name).unlink()
             raise
         finally:
             os.close(handle)

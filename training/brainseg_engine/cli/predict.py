@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -15,7 +16,8 @@ if TYPE_CHECKING:
 
 def predict(
     studies: Annotated[
-        list[Path], typer.Argument(help="Study folders, or folders of study folders.", show_default=False)
+        list[Path],
+        typer.Argument(metavar="STUDY", help="Study folders, or folders of study folders.", show_default=False),
     ],
     out: Annotated[Path, typer.Option("--out", help="Folder for the masks; made when it is not there.")],
     model: Annotated[
@@ -53,15 +55,22 @@ def predict(
     from rich.console import Console
     from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
-    from brainseg_engine import batch, models
+    from brainseg_engine import batch, labels, models
+    from brainseg_engine import device as devices
     from brainseg_engine import events as ev
     from brainseg_engine.cli.stopping import terminate_as_interrupt
     from brainseg_engine.paths import check_writable
     from brainseg_engine.predict import Predictor
 
     sources = batch.expand(studies)
+    chosen = models.find(model or models.default())
+    devices.choose(device)
+    if coding is not None:
+        labels.coding(coding)
     check_writable(out, batch.NEED_BYTES)  # before the heavy part
     console = Console(stderr=True)
+    # on a terminal the bar and the results share one console, or they would overwrite each other
+    shown = console if sys.stdout.isatty() else Console(file=sys.stdout)
     rows: list[Row] = []
     columns = (
         TextColumn("{task.description}", markup=False),
@@ -69,9 +78,14 @@ def predict(
         TextColumn("{task.percentage:>3.0f} %"),
         TimeElapsedColumn(),
     )
-    with terminate_as_interrupt(), Progress(*columns, console=console, transient=True) as bars:
+    with (
+        terminate_as_interrupt(),
+        Progress(
+            *columns, console=console, transient=True, redirect_stdout=False, disable=not console.is_terminal
+        ) as bars,
+    ):
         task = bars.add_task("loading the model", total=len(sources))
-        predictor = Predictor(model or models.default(), device, tta=tta)
+        predictor = Predictor(chosen, device, tta=tta)
 
         def follow(source: Path) -> ev.ProgressCallback:
             n = len(rows)
@@ -84,7 +98,7 @@ def predict(
                 rows.append(row)
                 bars.update(task, completed=len(rows))
                 if not as_json:
-                    bars.console.print(_line(row), highlight=False, soft_wrap=True)
+                    shown.print(_line(row), highlight=False, soft_wrap=True)
         finally:
             if rows:
                 batch.write_summary(rows, out / "summary.csv")
