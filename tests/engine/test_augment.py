@@ -2,7 +2,7 @@
 
 import pytest
 import torch
-from conftest import make_study
+from small_study import make_study
 
 from brainseg_engine.augment import augment, generator
 from brainseg_engine.preprocess import preprocess

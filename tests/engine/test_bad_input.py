@@ -7,7 +7,7 @@ import sys
 
 import damage
 import pytest
-from conftest import make_study
+from small_study import make_study
 
 from brainseg_engine.phantom import write_study
 

@@ -11,7 +11,7 @@ import time
 import nibabel as nib
 import numpy as np
 import pytest
-from conftest import make_study
+from small_study import make_study
 
 from brainseg_engine import batch
 from brainseg_engine.errors import CodingError, InputError
@@ -157,8 +157,8 @@ def test_brackets_in_names_are_no_markup(tiny_model, tmp_path):
     done = call("predict", study, broken, "--out", tmp_path / "[out", "--model", tiny_model, "--device", "cpu")
     assert done.returncode == 3, done.stderr
     assert "Traceback" not in done.stderr
-    assert "Case_[0]" in done.stderr
-    assert "[bold]" in done.stderr
+    assert "Case_[0]" in done.stdout
+    assert "[bold]" in done.stdout
 
 
 @pytest.mark.parametrize(

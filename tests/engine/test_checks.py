@@ -9,11 +9,11 @@ from pathlib import Path
 import nibabel as nib
 import numpy as np
 import pytest
-from conftest import make_study
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from on_disk import affine_of, image, write_series
 from scipy import ndimage
+from small_study import make_study
 
 from brainseg_engine.checks import check_study, require_usable
 from brainseg_engine.errors import GeometryError, InputError

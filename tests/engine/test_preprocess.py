@@ -5,9 +5,9 @@ import itertools
 import numpy as np
 import pytest
 import torch
-from conftest import make_study
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from small_study import make_study
 
 from brainseg_engine import resample
 from brainseg_engine.errors import GeometryError, InputError

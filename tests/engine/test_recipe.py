@@ -25,7 +25,7 @@ def test_bundled_recipes_survive_their_json_form(name):
         ("preprocess.clip_percentiles=[99, 1]", ("clip_percentiles", "99")),
         ("modalities=['t1', 't1']", ("distinct", "t1")),
         ("postprocess.min_component_ml={ET = 1, XX = 2}", ("min_component_ml",)),
-        ("output.regions=['WT']", None),
+        ("output.regions=['WT']", ("min_component_ml", "output.regions")),
         ("no-equals-sign", ("section.key=value",)),
         ("name.x=1", ("name",)),
         ("augmentation.scale=[0, 1]", ("scale", "positive")),

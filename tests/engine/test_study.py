@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from conftest import make_study
+from small_study import make_study
 
 from brainseg_engine.errors import GeometryError, InputError
 from brainseg_engine.geometry import Grid

@@ -12,9 +12,9 @@ import nibabel as nib
 import numpy as np
 import pytest
 import torch
-from conftest import make_study
 from safetensors import SafetensorError
 from safetensors.torch import load_file
+from small_study import make_study
 
 from brainseg_engine import checkpoint
 from brainseg_engine.errors import Cancelled, DeviceError, InputError, OutputError, RecipeError, TrainingError

@@ -2,17 +2,10 @@
 
 from __future__ import annotations
 
-import importlib.util
 from pathlib import Path
 
 from brainseg_engine.io import save_segmentation, save_volume
 from brainseg_engine.study import Study
-
-# by path: there is a conftest.py in this folder as well, and a name finds only one of them
-_spec = importlib.util.spec_from_file_location("shared_by_all_tests", Path(__file__).parents[1] / "conftest.py")
-_shared = importlib.util.module_from_spec(_spec)
-_spec.loader.exec_module(_shared)
-make_study = _shared.make_study
 
 FAKE_WORKER = Path(__file__).parents[1] / "fake_worker.py"
 

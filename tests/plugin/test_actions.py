@@ -8,7 +8,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from cases import make_study, write
+from cases import write
+from small_study import make_study
 
 from brainseg_engine.events import Failed, Progress
 from brainseg_engine.io import load_segmentation, save_segmentation, save_volume

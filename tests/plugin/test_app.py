@@ -8,9 +8,10 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
-from cases import FAKE_WORKER, make_study, write
+from cases import FAKE_WORKER, write
 from qtpy.QtCore import Qt
 from qtpy.QtWidgets import QAbstractButton, QComboBox, QFileDialog, QWidget
+from small_study import make_study
 
 from brainseg_engine.labels import Label
 from brainseg_engine.models import ModelInfo

@@ -109,6 +109,7 @@ def predicted(study, recipe) -> Segmentation:
 
     from brainseg_engine.postprocess import to_labels
     from brainseg_engine.predict import infer
+    from brainseg_engine.recipe import Postprocess
 
     def network(x: torch.Tensor) -> torch.Tensor:
         bright = x > (x.amax(dim=(2, 3, 4), keepdim=True) * 0.5)
@@ -117,7 +118,7 @@ def predicted(study, recipe) -> Segmentation:
         return torch.stack([masks[r] for r in recipe.output.regions], dim=1).float() * 20 - 10
 
     found, _ = infer(network, study, recipe, "cpu")
-    labels = to_labels(found, recipe.output.regions, recipe.postprocess, study.reference.grid.voxel_ml)
+    labels = to_labels(found, recipe.output.regions, Postprocess(), study.reference.grid.voxel_ml)  # markers are small
     return Segmentation(labels, study.reference.grid, coding=study.coding)
 
 

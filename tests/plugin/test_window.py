@@ -12,10 +12,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from cases import make_study, write
+from cases import write
 from heartbeat import Heartbeat, covered
 from qtpy.QtCore import QPoint, Qt
 from qtpy.QtWidgets import QAbstractButton, QApplication, QFileDialog, QWidget
+from small_study import make_study
 
 from brainseg_engine.study import Modality
 from napari_brainseg.display import layers
