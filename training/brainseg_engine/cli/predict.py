@@ -11,7 +11,10 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 if TYPE_CHECKING:
-    from brainseg_engine.batch import Row
+    from rich.console import Console
+
+    from brainseg_engine.batch import Row, Settings
+    from brainseg_engine.events import ProgressCallback
 
 
 def predict(
@@ -53,68 +56,75 @@ def predict(
       napari-brainseg predict data/ --out masks --device cuda --tta
     """
     from rich.console import Console
-    from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
     from brainseg_engine import batch, labels, models
     from brainseg_engine import device as devices
-    from brainseg_engine import events as ev
-    from brainseg_engine.cli.stopping import terminate_as_interrupt
     from brainseg_engine.paths import check_writable
-    from brainseg_engine.predict import Predictor
 
+    # all that can be wrong with the call itself is told before the heavy part
     sources = batch.expand(studies)
     chosen = models.find(model or models.default())
     devices.choose(device)
     if coding is not None:
         labels.coding(coding)
-    check_writable(out, batch.NEED_BYTES)  # before the heavy part
+    check_writable(out, batch.NEED_BYTES)
     console = Console(stderr=True)
+    settings = batch.Settings(out, coding, save_probabilities, overwrite)
+    rows = _run(console, sources, settings, chosen, device, tta, quiet=as_json)
+    summary = out / "summary.csv"
+    if as_json:
+        told = {"results": [asdict(r) for r in rows], "summary": str(summary)}
+        typer.echo(json.dumps(told, ensure_ascii=False))
+    failed = sum(r.status == "failed" for r in rows)
+    if failed:
+        sentence = f"{failed} of {len(rows)} studies failed; {summary} says why."
+        console.print(sentence, highlight=False, soft_wrap=True, markup=False)
+        raise typer.Exit(3)
+
+
+def _run(
+    console: Console, sources: list[Path], settings: Settings, model: Path, device: str, tta: bool, quiet: bool
+) -> list[Row]:
+    """Predict under a progress bar, tell each result as it comes, and write the summary even when interrupted."""
+    from rich.console import Console
+    from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
+
+    from brainseg_engine import batch
+    from brainseg_engine.cli.stopping import terminate_as_interrupt
+    from brainseg_engine.predict import Predictor
+
     # on a terminal the bar and the results share one console, or they would overwrite each other
     shown = console if sys.stdout.isatty() else Console(file=sys.stdout)
     rows: list[Row] = []
-    columns = (
+    bars = Progress(
         TextColumn("{task.description}", markup=False),
         BarColumn(),
         TextColumn("{task.percentage:>3.0f} %"),
         TimeElapsedColumn(),
+        console=console,
+        transient=True,
+        redirect_stdout=False,
+        disable=not console.is_terminal,
     )
-    with (
-        terminate_as_interrupt(),
-        Progress(
-            *columns, console=console, transient=True, redirect_stdout=False, disable=not console.is_terminal
-        ) as bars,
-    ):
+    with terminate_as_interrupt(), bars:
         task = bars.add_task("loading the model", total=len(sources))
-        predictor = Predictor(chosen, device, tta=tta)
+        predictor = Predictor(model, device, tta=tta)
 
-        def follow(source: Path) -> ev.ProgressCallback:
+        def follow(source: Path) -> ProgressCallback:
             n = len(rows)
             name = source.resolve().name
             return lambda e: bars.update(task, completed=n + e.fraction, description=f"{name}: {e.stage}")
 
-        settings = batch.Settings(out, coding, save_probabilities, overwrite)
         try:
             for row in batch.predict_many(predictor, sources, settings, follow):
                 rows.append(row)
                 bars.update(task, completed=len(rows))
-                if not as_json:
+                if not quiet:
                     shown.print(_line(row), highlight=False, soft_wrap=True)
         finally:
             if rows:
-                batch.write_summary(rows, out / "summary.csv")
-    if as_json:
-        typer.echo(
-            json.dumps({"results": [asdict(r) for r in rows], "summary": str(out / "summary.csv")}, ensure_ascii=False)
-        )
-    failed = sum(r.status == "failed" for r in rows)
-    if failed:
-        console.print(
-            f"{failed} of {len(rows)} studies failed; {out / 'summary.csv'} says why.",
-            highlight=False,
-            soft_wrap=True,
-            markup=False,
-        )
-        raise typer.Exit(3)
+                batch.write_summary(rows, settings.out / "summary.csv")
+    return rows
 
 
 def _line(row: Row) -> str:
