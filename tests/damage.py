@@ -53,22 +53,21 @@ def not_gzip(folder: Path) -> None:
     _find(folder, "t1n").write_bytes(b"this is a letter, not an image\n" * 50)
 
 
-def nan_voxels(folder: Path) -> None:
+def _one_voxel(path: Path, value: float) -> None:
     def spoil(data):
         data = data.astype(np.float32)
-        data[5, 5, 5] = np.nan
+        data[5, 5, 5] = value
         return data
 
-    _change(_find(folder, "t2w"), data=spoil)
+    _change(path, data=spoil)
+
+
+def nan_voxels(folder: Path) -> None:
+    _one_voxel(_find(folder, "t2w"), np.nan)
 
 
 def infinite_voxels(folder: Path) -> None:
-    def spoil(data):
-        data = data.astype(np.float32)
-        data[5, 5, 5] = np.inf
-        return data
-
-    _change(_find(folder, "t2w"), data=spoil)
+    _one_voxel(_find(folder, "t2w"), np.inf)
 
 
 def all_zero(folder: Path) -> None:
