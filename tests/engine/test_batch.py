@@ -11,15 +11,19 @@ import time
 import nibabel as nib
 import numpy as np
 import pytest
+from layouts_on_disk import write_decathlon, write_slices
 from small_study import make_study
 
 from brainseg_engine import batch
 from brainseg_engine.errors import CodingError, InputError
+from brainseg_engine.evaluate import evaluate
+from brainseg_engine.events import silent
 from brainseg_engine.io import load_segmentation, load_study
 from brainseg_engine.labels import Region
 from brainseg_engine.phantom import write_study
 from brainseg_engine.predict import Predictor
-from brainseg_engine.recipe import Output
+from brainseg_engine.recipe import Output, Postprocess
+from brainseg_engine.study import Modality
 
 
 def call(*arguments, timeout=200):
@@ -211,3 +215,88 @@ def test_an_interrupt_leaves_no_half_written_file(data, tiny_model, tmp_path):
     assert not list(out.glob(".part*"))
     for mask in out.glob("*_seg.nii.gz"):
         load_segmentation(mask)
+
+
+@pytest.fixture
+def wt_model(tiny_recipe, tmp_path):
+    """A model of the whole tumour from the three series that slices have."""
+    import torch
+
+    from brainseg_engine import checkpoint, nets
+
+    series = ("t1", "flair", "t1ce")
+    recipe = tiny_recipe.model_copy(
+        update={"modalities": tuple(map(Modality, series)), "output": Output(regions=(Region.WT,))}
+    )
+    recipe = recipe.model_copy(update={"postprocess": Postprocess(min_component_ml={Region.WT: 5.0})})
+    torch.manual_seed(0)
+    net = nets.build(recipe)
+    card = checkpoint.Card(
+        name="wt",
+        recipe="baseline",
+        modalities=recipe.modalities,
+        regions=recipe.output.regions,
+        parameters=nets.count_parameters(net),
+    )
+    path = tmp_path / "wt.safetensors"
+    checkpoint.save(path, net.state_dict(), card, recipe)
+    return path
+
+
+def test_slices_give_slices_and_voxels_instead_of_ml(wt_model, tmp_path):
+    for name in ("TCGA_AB_1_19990101", "TCGA_AB_2_19990101"):
+        write_slices(tmp_path / "data" / name, size=(24, 20), numbers=range(1, 9))
+    out = tmp_path / "out"
+    predictor = Predictor(wt_model, "cpu")
+    settings = batch.Settings(out, like_input=True)
+    rows = list(batch.predict_many(predictor, batch.expand([tmp_path / "data"]), settings, lambda _: silent))
+    assert [r.status for r in rows] == ["done", "done"], rows
+    for row in rows:
+        saved = load_segmentation(row.output)
+        voxels = int((saved.labels > 0).sum())
+        assert (row.volumes_ml, row.volumes_voxels) == ({}, {"WT": voxels})
+        told = json.loads((out / f"{row.id}_seg.json").read_text())
+        assert (told["volumes_ml"], told["volumes_voxels"], told["coding"]) == (None, {"WT": voxels}, "lgg")
+        pictures = sorted(p.name for p in (out / row.id).iterdir())
+        assert pictures == sorted(p.name for p in (tmp_path / "data" / row.id).glob("*_mask.tif"))
+        np.testing.assert_array_equal(load_segmentation(out / row.id).labels, saved.labels)
+    batch.write_summary(rows, out / "summary.csv")
+    assert (
+        int(next(csv.DictReader((out / "summary.csv").read_text().splitlines()))["WT_voxels"])
+        == rows[0].volumes_voxels["WT"]
+    )
+    again = list(batch.predict_many(predictor, batch.expand([tmp_path / "data"]), settings, lambda _: silent))
+    assert [(r.status, r.volumes_voxels) for r in again] == [("skipped", r.volumes_voxels) for r in rows]
+    shutil.rmtree(out / rows[0].id)  # what was asked for is not there any more
+    third = list(batch.predict_many(predictor, batch.expand([tmp_path / "data"]), settings, lambda _: silent))
+    assert [r.status for r in third] == ["done", "skipped"]
+    scored = evaluate(tmp_path / "data", out)
+    assert [s[Region.WT].hd95_mm for s in scored.cases.values()] == [None, None]
+    for row in rows:  # the slices alone will do
+        for path in out.glob(f"{row.id}_seg*"):
+            path.unlink()
+    alone = evaluate(tmp_path / "data", out)
+    dice = [{case: s[Region.WT].dice for case, s in e.cases.items()} for e in (scored, alone)]
+    assert dice[0] == dice[1]
+
+
+def test_like_input_is_refused_for_studies_that_are_no_slices(data, tiny_model, tmp_path):
+    settings = batch.Settings(tmp_path / "out", like_input=True)
+    [row] = batch.predict_many(Predictor(tiny_model, "cpu"), [data / "Case_0"], settings, lambda _: silent)
+    assert row.status == "failed"
+    assert "does not consist of image slices" in row.message
+
+
+def test_an_image_of_four_channels_is_a_study(tiny_model, tmp_path):
+    from brainseg_engine.io import load_study as load
+
+    root = write_decathlon(tmp_path / "Task01")
+    out = tmp_path / "out"
+    sources = batch.expand([root])
+    assert batch.expand([*sources, root / "dataset.json"]) == sources
+    rows = list(batch.predict_many(Predictor(tiny_model, "cpu"), sources, batch.Settings(out), lambda _: silent))
+    assert [(r.id, r.status) for r in rows] == [("BRATS_001", "done"), ("BRATS_002", "done")], rows
+    told = json.loads((out / "BRATS_001_seg.json").read_text())
+    assert told["coding"] == "decathlon"
+    assert load_segmentation(out / "BRATS_001_seg.nii.gz").grid.same_as(load(sources[0]).reference.grid)
+    assert set(evaluate(root, out).cases) == {"BRATS_001", "BRATS_002"}

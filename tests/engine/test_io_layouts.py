@@ -192,3 +192,15 @@ def test_what_is_no_folder(tmp_path):
     touch(tmp_path, "a.txt")
     with pytest.raises(InputError, match=r"a\.txt is a file, and a study folder is expected"):
         find_series(tmp_path / "a.txt")
+
+
+def test_what_a_person_saved_next_to_the_study_is_its_mask_and_what_a_model_gave_is_not(tmp_path):
+    folder = touch(tmp_path / "Case_1", *named("Case_1", BRATS2021))
+    touch(tmp_path, "Case_1_seg.nii.gz")
+    assert find_series(folder).segmentation is None
+    (tmp_path / "Case_1_seg.json").write_text('{"model": "m", "coding": "brats2021"}')
+    assert find_series(folder).segmentation is None
+    (tmp_path / "Case_1_seg.json").write_text('{"study": "Case_1", "edited": true, "coding": "brats2021"}')
+    assert find_series(folder).segmentation == tmp_path / "Case_1_seg.nii.gz"
+    touch(folder, "Case_1_seg.nii.gz")
+    assert find_series(folder).segmentation == folder / "Case_1_seg.nii.gz"

@@ -15,7 +15,16 @@ from brainseg_engine import measure
 from brainseg_engine.checks import require_usable
 from brainseg_engine.errors import BrainsegError, Cancelled, CodingError, InputError, OutputError
 from brainseg_engine.events import ProgressCallback
-from brainseg_engine.io import find_series, find_studies, load_study, save_segmentation, save_volume
+from brainseg_engine.io import (
+    Layout,
+    decathlon,
+    find_studies,
+    load_study,
+    save_segmentation,
+    save_slices,
+    save_volume,
+    series_of,
+)
 from brainseg_engine.io.segmentation import read_sidecar
 from brainseg_engine.labels import Label, Region, choices
 from brainseg_engine.labels import coding as coding_named
@@ -36,9 +45,15 @@ _DIFFERENCE = {
 """What a result's sidecar tells → how a difference in it is named."""
 
 
+_UNITS = ("ml", "voxels")
+
+
 @dataclass(frozen=True)
 class Row:
-    """One study in the summary; ``status`` is done, skipped or failed. Volumes in mL, seconds for the whole study."""
+    """One study in the summary; ``status`` is done, skipped or failed. Seconds are for the whole study.
+
+    Volumes are in mL, or in voxels where the study does not tell the size of those.
+    """
 
     id: str
     status: str
@@ -46,6 +61,7 @@ class Row:
     output: str = ""
     volumes_ml: Mapping[str, float] = field(default_factory=dict)
     seconds: float | None = None
+    volumes_voxels: Mapping[str, int] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -56,20 +72,22 @@ class Settings:
     coding: str | None = None
     probabilities: bool = False
     overwrite: bool = False
+    like_input: bool = False
 
 
 def expand(sources: Sequence[Path]) -> list[Path]:
-    """Study folders as given; a data folder stands for the studies in it, and a file among folders (``data/*``) for nothing.
+    """Studies as given (folders, images of four channels); a data folder stands for the studies in it, and any other file
+    among folders (``data/*``) for nothing.
 
     Raises InputError for what is not there.
     """
     absent = next((s for s in sources if not s.exists()), None)
     if absent is not None:
         raise InputError(f"There is no folder {absent}.")
-    folders = [s for s in sources if s.is_dir()]
-    if not folders:
+    given = [s for s in sources if s.is_dir() or decathlon.is_case(s)]
+    if not given:
         raise InputError(f"{sources[0]} is a file; give the folder that holds the study's four series.")
-    found = [study for folder in folders for study in find_studies(folder) or [folder]]
+    found = [study for source in given for study in (source.is_dir() and find_studies(source)) or [source]]
     return list({study.resolve(): study for study in found}.values())
 
 
@@ -85,7 +103,7 @@ def predict_many(
     for source in sources:
         name = source.resolve().name  # of "." too
         try:
-            id_ = find_series(source).id
+            id_ = series_of(source).id
             if id_ in taken:
                 raise InputError(
                     f"{source} and {taken[id_]} have the same study id '{id_}'. Predict them into two --out folders."
@@ -104,13 +122,15 @@ def predict_many(
 def _one(predictor: Predictor, source: Path, id_: str, settings: Settings, progress: ProgressCallback) -> Row:
     began = time.perf_counter()
     path = settings.out / f"{id_}_seg.nii.gz"
+    if settings.like_input:
+        _require_slices(source, predictor)
     study = load_study(source, segmentation=False)  # a damaged mask beside the images is no reason to stop
     doubts = require_usable(study, predictor.recipe.modalities)
     read = time.perf_counter() - began
     wanted = _identity(predictor, study, settings)
     done = _done_before(path, predictor, wanted, settings)
     if done is not None:
-        return Row(id_, "skipped", "done before", str(path), done)
+        return Row(id_, "skipped", "done before", str(path), **done)
     check_writable(settings.out, NEED_BYTES)  # it may have filled up since the last study
     prediction = predictor.predict(study, progress=progress, probabilities=settings.probabilities)
     seconds = {"read": read, **prediction.seconds}
@@ -121,17 +141,21 @@ def _one(predictor: Predictor, source: Path, id_: str, settings: Settings, progr
     )
     for region, p in (prediction.probabilities or {}).items():
         save_volume(p.astype("float32"), study.reference.grid, _probability_path(path, region))
+    if settings.like_input:
+        save_slices(prediction.segmentation, source, _slices_folder(path), overwrite=True)
     save_segmentation(
         prediction.segmentation, path, reference=study.reference, coding=wanted["coding"], sidecar=sidecar
     )
     told = " ".join(d.message for d in doubts)
-    return Row(id_, "done", told, str(path), sidecar["volumes_ml"], round(time.perf_counter() - began, 2))
+    seconds_all = round(time.perf_counter() - began, 2)
+    return Row(id_, "done", told, str(path), seconds=seconds_all, **_volumes(sidecar))
 
 
 def _done_before(
     path: Path, predictor: Predictor, wanted: Mapping[str, Any], settings: Settings
-) -> Mapping[str, float] | None:
-    """The volumes of an equal result that is there already, else None. Raises OutputError when another result is."""
+) -> dict[str, Any] | None:
+    """The volumes of an equal result that is there already (as a row tells them), else None. Raises OutputError when another
+    result is."""
     if not path.exists() or settings.overwrite:
         return None
     told = read_sidecar(path)
@@ -144,8 +168,28 @@ def _done_before(
     asked = predictor.recipe.output.regions if settings.probabilities else ()
     if not all(_probability_path(path, region).exists() for region in asked):
         return None  # the mask is there, what was asked for beside it is not
-    volumes: Mapping[str, float] = told.get("volumes_ml", {})
-    return volumes
+    if settings.like_input and not _slices_folder(path).is_dir():
+        return None
+    return _volumes(told)
+
+
+def _volumes(sidecar: Mapping[str, Any]) -> dict[str, Any]:
+    """The volumes that a sidecar tells, as fields of a row."""
+    return {key: sidecar.get(key) or {} for key in ("volumes_ml", "volumes_voxels")}
+
+
+def _require_slices(source: Path, predictor: Predictor) -> None:
+    """Raise unless the study came as slices and their masks can hold what the model gives."""
+    if series_of(source).layout is not Layout.SLICES:
+        raise InputError(
+            f"{source} does not consist of image slices, so --like-input can write no masks like them. Leave it out."
+        )
+    _coding(predictor, "lgg")
+
+
+def _slices_folder(mask: Path) -> Path:
+    """Where the masks of slices lie, beside the one of the whole study."""
+    return mask.with_name(mask.name.removesuffix("_seg.nii.gz"))
 
 
 def _probability_path(mask: Path, region: Region) -> Path:
@@ -183,12 +227,14 @@ def _wt_only(predictor: Predictor) -> bool:
 
 
 def report(prediction: Prediction, study: Study, seconds: Mapping[str, float]) -> dict[str, Any]:
-    """The sidecar of a prediction: volumes in mL, model, device, seconds a stage. It holds no path and no name of a person."""
+    """The sidecar of a prediction: volumes, model, device, seconds a stage. It holds no path and no name of a person."""
     seg = prediction.segmentation
     return {
         "id": prediction.study_id,
         "regions": [r.value for r in seg.regions],
-        "volumes_ml": {r.value: round(v, 3) for r, v in measure.volumes_ml(seg.labels, seg.grid, seg.regions).items()},
+        **measure.volume_fields(
+            {r.value: n for r, n in measure.voxel_counts(seg.labels, seg.regions).items()}, seg.grid
+        ),
         "model": prediction.model,
         "model_version": prediction.model_version,
         "made_by": seg.made_by,
@@ -201,15 +247,19 @@ def report(prediction: Prediction, study: Study, seconds: Mapping[str, float]) -
 
 
 def write_summary(rows: Sequence[Row], path: Path) -> None:
-    """All rows as CSV, a column per region's volume. Rows of earlier calls stay, unless a study stands here anew."""
+    """All rows as CSV, a column per region's volume (in mL, or in voxels).
+
+    Rows of earlier calls stay, unless a study stands here anew.
+    """
     table = {r["id"]: r for r in _earlier(path)}
     for row in rows:
         values = asdict(row)
-        table[row.id] = values | {f"{r}_ml": v for r, v in values.pop("volumes_ml").items()}
-    plain = [f.name for f in fields(Row) if f.name != "volumes_ml"]
-    volumes = [c for c in dict.fromkeys(c for r in table.values() for c in r) if c.endswith("_ml")]
+        volumes = {f"{r}_{unit}": v for unit in _UNITS for r, v in values.pop(f"volumes_{unit}").items()}
+        table[row.id] = values | volumes
+    plain = [f.name for f in fields(Row) if not f.name.startswith("volumes_")]
+    measured = [c for c in dict.fromkeys(c for r in table.values() for c in r) if c.endswith(_UNITS)]
     with atomic(path) as part, part.open("w", newline="", encoding="utf-8") as f:
-        writer = csv.DictWriter(f, [*plain, *volumes], extrasaction="ignore")
+        writer = csv.DictWriter(f, [*plain, *measured], extrasaction="ignore")
         writer.writeheader()
         writer.writerows(table.values())
 

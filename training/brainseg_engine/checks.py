@@ -43,10 +43,12 @@ def check_study(study: Study, modalities: Iterable[Modality] = tuple(Modality)) 
     found = [*_missing(study, tuple(modalities)), *_grids(study)]
     found += [f for v in study.volumes.values() for f in _voxel_errors(v)]
     copies = _duplicates(sound)
-    comparable = study.aligned and not copies
-    order = likely_order(sound) if comparable else {m: m for m in sound}
-    skull = _skull(sound, order)
-    found += [*copies, *_geometry(study), *_spacing(study), *(skull or _order(order)), *_mask(study)]
+    looks = []
+    if study.reference.grid.calibrated:  # the rules of skull and order count in mm
+        comparable = study.aligned and not copies
+        order = likely_order(sound) if comparable else {m: m for m in sound}
+        looks = [*_spacing(study), *(_skull(sound, order) or _order(order))]
+    found += [*copies, *_geometry(study), *looks, *_mask(study)]
     return found
 
 

@@ -11,13 +11,22 @@ from numpy.typing import ArrayLike, NDArray
 Affine = NDArray[np.float64]
 Shape3 = tuple[int, int, int]
 
+SLICES_AFFINE = np.diag([-1.0, -1.0, 1.0, 1.0])
+"""Of pictures of axial slices: columns run to the patient's left, rows to the back (as radiologists look at them), slices
+upwards; sides of 1 voxel."""
+
 
 @dataclass(frozen=True, eq=False)
 class Grid:
-    """Shape (X, Y, Z) and the 4×4 float64 affine from voxel indices to RAS millimetres."""
+    """Shape (X, Y, Z) and the 4×4 float64 affine from voxel indices to RAS millimetres.
+
+    ``calibrated`` is False where the voxel sizes are not known (slices that were saved as pictures): the affine then tells
+    the directions of the axes only, with sides of 1, and nothing in mm or mL may be told.
+    """
 
     shape: Shape3
     affine: Affine
+    calibrated: bool = True
 
     def __post_init__(self) -> None:
         affine = np.array(self.affine, dtype=np.float64)
@@ -31,14 +40,14 @@ class Grid:
 
     @property
     def spacing(self) -> tuple[float, float, float]:
-        """Voxel sides in mm."""
+        """Voxel sides in mm; 1 where they are not known."""
         x, y, z = np.sqrt((self.affine[:3, :3] ** 2).sum(axis=0))
         return float(x), float(y), float(z)
 
     @property
-    def voxel_ml(self) -> float:
-        """Volume of one voxel in millilitres."""
-        return float(abs(np.linalg.det(self.affine[:3, :3]))) / 1000.0
+    def voxel_ml(self) -> float | None:
+        """Volume of one voxel in millilitres; None where it is not known."""
+        return float(abs(np.linalg.det(self.affine[:3, :3]))) / 1000.0 if self.calibrated else None
 
     @property
     def diagonal_mm(self) -> float:
@@ -64,8 +73,15 @@ class Grid:
         return [(int(w), int(f)) for w, f in io_orientation(self.affine)]
 
     def same_as(self, other: Grid, tolerance_mm: float = 0.01) -> bool:
-        """True when the shapes are equal and no corner lies further apart than the tolerance."""
-        return self.shape == other.shape and self.corner_distance(other) <= tolerance_mm
+        """True when the shapes are equal and no corner lies further apart than the tolerance.
+
+        Where one of the two is not calibrated, its places mean nothing: then the axes must run the same way.
+        """
+        if self.shape != other.shape:
+            return False
+        if self.calibrated and other.calibrated:
+            return self.corner_distance(other) <= tolerance_mm
+        return self.orientation == other.orientation
 
     def corner_distance(self, other: Grid) -> float:
         """The largest distance in mm between corresponding corners (inf when shapes differ)."""
@@ -88,4 +104,4 @@ class Grid:
         """The grid of ``array[start : start + shape]``; a negative start or a longer shape pads."""
         affine = self.affine.copy()
         affine[:3, 3] = self.to_world(start)
-        return type(self)(shape, affine)
+        return type(self)(shape, affine, self.calibrated)

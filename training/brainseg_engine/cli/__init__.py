@@ -1,4 +1,7 @@
-"""The command line: one module a command, each with one function of the command's name.
+"""The command line: one module a command, with a function of the command's name, or with a dict ``commands``.
+
+``commands`` makes it a group: sub-command → its function, as in ``napari-brainseg data check``. A module with both runs
+the function where no sub-command is named (``napari-brainseg models`` lists, ``models import`` imports).
 
 Command modules import nothing heavy at their top (no torch, nibabel, monai, matplotlib): all of them are imported to
 print ``--help``. What every command shares is added here: ``-v``, and what becomes of an error.
@@ -12,7 +15,7 @@ from __future__ import annotations
 import functools
 import sys
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from importlib import import_module
 from inspect import Parameter, getdoc, signature  # by name: the command `inspect` is a module of this package
 from typing import Annotated, Any
@@ -34,10 +37,14 @@ COMMANDS = {
     "models": _SEGMENT,
     "inspect": _LOOK,
     "evaluate": _LOOK,
+    "corrections": _TRAIN,
+    "data": _TRAIN,
+    "finetune": _TRAIN,
+    "recipes": _TRAIN,
     "phantom": _TRAIN,
     "train": _TRAIN,
 }
-"""Command → the panel of the help it stands in. The module and the function bear the command's name."""
+"""Command → the panel of the help it stands in. The module bears the command's name."""
 
 _EXAMPLES = """
 [bold]Examples[/bold]
@@ -136,10 +143,70 @@ def _say(sentence: str, verbose: bool) -> None:
 
 
 def _register() -> None:
-    app.callback(help=_reflow(getdoc(_program) or ""))(_program)
+    app.callback(help=_help(_program))(_program)
     for name, panel in COMMANDS.items():
-        function = getattr(import_module(f"{__name__}.{name}"), name)
-        app.command(name, rich_help_panel=panel, help=_reflow(getdoc(function) or ""))(_command(function))
+        module = import_module(f"{__name__}.{name}")
+        function: Callable[..., None] | None = getattr(module, name, None)
+        commands: Mapping[str, Callable[..., None]] = getattr(module, "commands", {})
+        if commands:
+            app.add_typer(_group(function, commands, getdoc(module) or ""), name=name, rich_help_panel=panel)
+        elif function is not None:
+            app.command(name, rich_help_panel=panel, help=_help(function))(_command(function))
+
+
+def _group(
+    function: Callable[..., None] | None, commands: Mapping[str, Callable[..., None]], about: str
+) -> typer.Typer:
+    """A command with sub-commands; ``function`` (with its options) is what it does alone, else it shows its help.
+
+    ``about`` is the module's docstring: its first paragraph names the command, what follows is the help of a group
+    without a function.
+    """
+    group = typer.Typer(no_args_is_help=function is None, rich_markup_mode="rich")
+    text = _help(function) if function is not None else _reflow(about.partition("\n\n")[2])
+    alone = _command(function) if function is not None else _nothing
+    group.callback(invoke_without_command=function is not None, help=text)(_unless_subcommand(alone))
+    for name, sub in commands.items():
+        group.command(name, help=_help(sub))(_command(sub))
+    return group
+
+
+def _nothing(*, verbose: VerboseOption = False) -> None:
+    pass
+
+
+def _unless_subcommand(alone: Callable[..., None]) -> Callable[..., None]:
+    """``alone`` as the callback of a group: its options are read, and it runs when no sub-command was named.
+
+    ``-v`` before the sub-command holds for that one. Any other option there would be lost, and is refused.
+    """
+    declared = signature(alone, eval_str=True)
+
+    def run(ctx: typer.Context, **options: Any) -> None:
+        global _verbose
+        if ctx.invoked_subcommand is None:
+            alone(**options)
+            return
+        _verbose = _verbose or options.pop("verbose", False)
+        lost = next((n for n in options if _given(ctx, n)), None)
+        if lost is not None:
+            flag = next(p for p in ctx.command.params if p.name == lost).opts[0]
+            raise typer.BadParameter(f"{flag} belongs behind '{ctx.invoked_subcommand}'.", ctx)
+
+    context = Parameter("ctx", Parameter.POSITIONAL_OR_KEYWORD, annotation=typer.Context)
+    parameters = [context, *declared.parameters.values()]
+    run.__signature__ = declared.replace(parameters=parameters)  # type: ignore[attr-defined]
+    run.__annotations__ = {p.name: p.annotation for p in parameters}
+    return run
+
+
+def _given(ctx: typer.Context, option: str) -> bool:
+    source = ctx.get_parameter_source(option)
+    return source is not None and source.name != "DEFAULT"
+
+
+def _help(function: Callable[..., None]) -> str:
+    return _reflow(getdoc(function) or "")
 
 
 def _reflow(text: str) -> str:

@@ -53,10 +53,11 @@ def inspect_study(paths: list[Path], coding: str | None = None) -> dict[str, Any
     series = series_of(paths[0] if len(paths) == 1 else paths)
     problems = _naming_problems(series)
     volumes, failed = _read(series)
-    problems += [Finding("unreadable", "error", e) for e in failed.values()]
+    problems += [Finding("unreadable", "error", e) for e in dict.fromkeys(failed.values())]
     mask, told_by = _mask(series, coding, list(volumes.values()), problems)
     if volumes:
         problems += check_study(Study(series.id, volumes, segmentation=mask, folder=series.folder), tuple(volumes))
+    problems += [Finding("slices", "warning", note) for note in series.notes]
     problems.sort(key=lambda f: f.severity != "error")
     return {
         "id": series.id,
@@ -82,8 +83,13 @@ def _read(series: Series) -> tuple[dict[Modality, Volume], dict[Modality, str]]:
     """The series that can be read, and the sentences for those that cannot."""
     from concurrent.futures import ThreadPoolExecutor
 
-    from brainseg_engine.io import read_volume
+    from brainseg_engine.io import Layout, read_series, read_volume
 
+    if series.layout is not Layout.FILES:
+        try:
+            return read_series(series), {}
+        except BrainsegError as e:
+            return {}, dict.fromkeys(series.files, str(e))
     volumes, failed = {}, {}
     with ThreadPoolExecutor() as pool:
         waiting = {m: pool.submit(read_volume, path, m) for m, path in series.files.items()}
@@ -135,29 +141,29 @@ def _series(
 
 def _segmentation(path: Path | None, mask: Segmentation | None, told_by: str | None) -> dict[str, Any] | None:
     from brainseg_engine import labels as codings
-    from brainseg_engine.measure import class_volumes_ml, volumes_ml
+    from brainseg_engine.measure import class_voxel_counts, volume_fields, voxel_counts
 
     if path is None:
         return None
     if mask is None:
         return {"file": str(path), "error": "see problems"}
-    regions = volumes_ml(mask.labels, mask.grid, mask.regions)
+    regions = voxel_counts(mask.labels, mask.regions)
     held = [label for label in codings.coding(mask.coding).writes if label is not codings.Label.BACKGROUND]
-    classes = class_volumes_ml(mask.labels, mask.grid, held)
+    classes = class_voxel_counts(mask.labels, held)
     return {
         "file": str(path),
         **_grid(mask.grid),
         "coding": mask.coding,
         "coding_told_by": told_by,
         "made_by": mask.made_by or None,
-        "volumes_ml": {k.name: round(ml, 3) for k, ml in (*regions.items(), *classes.items())},
+        **volume_fields({k.name: n for k, n in (*regions.items(), *classes.items())}, mask.grid),
     }
 
 
 def _grid(grid: Grid) -> dict[str, Any]:
     return {
         "shape": list(grid.shape),
-        "spacing_mm": [round(s, 4) for s in grid.spacing],
+        "spacing_mm": [round(s, 4) for s in grid.spacing] if grid.calibrated else None,
         "orientation": grid.orientation,
         "obliquity_deg": round(grid.obliquity_deg, 1),
     }
@@ -185,8 +191,10 @@ def _print(report: dict[str, Any]) -> None:
         table.add_row("mask", *_cells(mask, mask.get("coding", "")))
     console.print(table)
     if mask is not None and "volumes_ml" in mask:
-        listed = ", ".join(f"{k} {ml:.1f}" for k, ml in mask["volumes_ml"].items())
-        told = f"Mask: coding {mask['coding']} (told by the {mask['coding_told_by']}); mL: {listed}"
+        ml, voxels = mask["volumes_ml"], mask.get("volumes_voxels", {})
+        listed = ", ".join(f"{k} {n:,}" for k, n in voxels.items()) or ", ".join(f"{k} {v:.1f}" for k, v in ml.items())
+        unit = "voxels" if voxels else "mL"
+        told = f"Mask: coding {mask['coding']} (told by the {mask['coding_told_by']}); {unit}: {listed}"
         console.print(Text(told), soft_wrap=True)
     for p in report["problems"]:
         colour = "red" if p["severity"] == "error" else "yellow"
@@ -204,5 +212,5 @@ def _cells(told: dict[str, Any] | None, last: str) -> list[Any]:
     if "error" in told:
         return [name, Text("not usable", style="red"), "", "", ""]
     tilt = f" {told['obliquity_deg']:.0f}°" if told["obliquity_deg"] >= 0.5 else ""
-    sides = "×".join(f"{s:.3g}" for s in told["spacing_mm"])
+    sides = "×".join(f"{s:.3g}" for s in told["spacing_mm"]) if told["spacing_mm"] else "unknown"
     return [name, "×".join(str(n) for n in told["shape"]), sides, told["orientation"] + tilt, last]

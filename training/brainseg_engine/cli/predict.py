@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 def predict(
     studies: Annotated[
         list[Path],
-        typer.Argument(metavar="STUDY", help="Study folders, or folders of study folders.", show_default=False),
+        typer.Argument(metavar="STUDY", help="Studies, or folders of studies.", show_default=False),
     ],
     out: Annotated[Path, typer.Option("--out", help="Folder for the masks; made when it is not there.")],
     model: Annotated[
@@ -41,6 +41,10 @@ def predict(
     ] = False,
     overwrite: Annotated[
         bool, typer.Option("--overwrite", help="Replace masks that other images, models or settings gave.")
+    ] = False,
+    like_input: Annotated[
+        bool,
+        typer.Option("--like-input", help="For image slices: also write one mask a slice, into a folder <id>."),
     ] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print the results as one JSON object.")] = False,
 ) -> None:
@@ -69,7 +73,7 @@ def predict(
         labels.coding(coding)
     check_writable(out, batch.NEED_BYTES)
     console = Console(stderr=True)
-    settings = batch.Settings(out, coding, save_probabilities, overwrite)
+    settings = batch.Settings(out, coding, save_probabilities, overwrite, like_input)
     rows = _run(console, sources, settings, chosen, device, tta, quiet=as_json)
     summary = out / "summary.csv"
     if as_json:
@@ -133,7 +137,10 @@ def _line(row: Row) -> str:
     id_, message = escape(row.id), escape(row.message)  # a folder may be named "[x]"
     if row.status == "failed":
         return f"[red]failed[/red]   {id_}: {message}"
-    volumes = "  ".join(f"{r} {v:.1f} mL" for r, v in row.volumes_ml.items())
+    volumes = "  ".join(
+        [f"{r} {v:.1f} mL" for r, v in row.volumes_ml.items()]
+        + [f"{r} {n:,} voxels" for r, n in row.volumes_voxels.items()]
+    )
     took = f"  ({row.seconds:.1f} s)" if row.seconds is not None else ""
     doubts = f"\n         [yellow]{message}[/yellow]" if row.status == "done" and row.message else ""
     return f"[green]{row.status:8}[/green] {id_}: {volumes}{took} → {escape(row.output)}{doubts}"

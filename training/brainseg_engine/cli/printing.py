@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from rich.console import Console
+    from rich.progress import Progress
 
 PIPED_WIDTH = 160
 """Columns for tables that go to a file or a pipe, where no terminal says how wide it is."""
@@ -20,6 +21,22 @@ def console(*, soft_wrap: bool = False) -> Console:
 
     told = sys.stdout.isatty() or os.environ.get("COLUMNS", "").isdigit()
     return Console(highlight=False, soft_wrap=soft_wrap, width=None if told else PIPED_WIDTH)
+
+
+def progress_bars(shown_on: Console) -> Progress:
+    """Bars that say what is done, how much of it and for how long, on a terminal; they leave nothing behind."""
+    from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
+
+    return Progress(
+        TextColumn("{task.description}", markup=False),
+        BarColumn(),
+        TextColumn("{task.percentage:>3.0f} %"),
+        TimeElapsedColumn(),
+        console=shown_on,
+        transient=True,
+        redirect_stdout=False,
+        disable=not shown_on.is_terminal,
+    )
 
 
 def accept_all_characters() -> None:

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from brainseg_engine.errors import GeometryError
 from brainseg_engine.figures.canvas import FAINT, GROUND, TEXT, dark_figure, save
+from brainseg_engine.geometry import Grid
 from brainseg_engine.labels import LABEL_NAMES, REGION_NAMES, Label, Region, region_mask
 from brainseg_engine.palette import LABEL_COLOURS
 from brainseg_engine.study import Segmentation, Study, Volume
@@ -209,29 +210,34 @@ def _draw_table(ax: Any, segmentation: Segmentation, dice: Mapping[Region, float
     grid, labels = segmentation.grid, segmentation.labels
     ax.set_xlim(0, 1)
     ax.set_ylim(0, 8.2)
-    columns = {"mL": 0.78, "Dice": 0.98} if dice else {"mL": 0.98}
+    unit = "mL" if grid.calibrated else "voxels"
+    columns = {unit: 0.78, "Dice": 0.98} if dice else {unit: 0.98}
     for name, x in columns.items():
         ax.text(x, 7.7, name, color=FAINT, fontsize=9, ha="right", va="center")
     rows: list[tuple[str, Any, str, str]] = []
     for region in Region:
         measured = region in segmentation.regions
-        volume = f"{region_mask(labels, region).sum() * grid.voxel_ml:.1f}" if measured else "–"
+        volume = _amount(int(region_mask(labels, region).sum()), grid) if measured else "–"
         score = f"{dice[region]:.3f}" if dice and region in dice else "–"
         rows.append((f"{region}  {REGION_NAMES[region]}", None, volume, score))
     counts = np.bincount(labels.ravel(), minlength=len(Label))
     for label, colour in LABEL_COLOURS.items():
         if counts[label] or label in (Label.NCR, Label.ED, Label.ET):
-            rows.append((LABEL_NAMES[label], colour, f"{counts[label] * grid.voxel_ml:.1f}", ""))
+            rows.append((LABEL_NAMES[label], colour, _amount(int(counts[label]), grid), ""))
     y = 6.7
     for i, (name, colour, volume, score) in enumerate(rows):
         y -= 0.35 if i == len(Region) else 0
         if colour is not None:
             ax.plot([0.012], [y], marker="s", markersize=8, color=colour, clip_on=False)
         ax.text(0.045 if colour is not None else 0, y, name, color=TEXT, fontsize=10, va="center")
-        ax.text(columns["mL"], y, volume, color=TEXT, fontsize=10, ha="right", va="center")
+        ax.text(columns[unit], y, volume, color=TEXT, fontsize=10, ha="right", va="center")
         if "Dice" in columns:
             ax.text(columns["Dice"], y, score, color=TEXT, fontsize=10, ha="right", va="center")
         y -= 1.05
+
+
+def _amount(voxels: int, grid: Grid) -> str:
+    return f"{voxels:,}" if grid.voxel_ml is None else f"{voxels * grid.voxel_ml:.1f}"
 
 
 def _draw_caption(figure: Any, study: Study, segmentation: Segmentation, with_truth: bool) -> None:

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from brainseg_engine.errors import InputError
-from brainseg_engine.geometry import Affine
+from brainseg_engine.geometry import Affine, Grid
 
 
 @dataclass(frozen=True)
@@ -20,12 +20,35 @@ class Image:
     """One file's voxels ``data`` (X, Y, Z), read-only, and where they are (``affine``: index → RAS mm).
 
     ``note`` says what about the geometry had to be guessed ("" when nothing); ``header`` is nibabel's, or None.
+    ``calibrated`` is False where the file says that nobody knows its voxel sizes.
     """
 
     data: NDArray[Any]
     affine: Affine
     header: Any = None
     note: str = ""
+    calibrated: bool = True
+
+    @property
+    def grid(self) -> Grid:
+        """Where the voxels are."""
+        return Grid(self.data.shape, self.affine, self.calibrated)
+
+
+@dataclass(frozen=True)
+class Header:
+    """What a file tells before its voxels. ``shape`` (X, Y, Z); ``channels`` is 1 for an ordinary image; see :class:`Image`."""
+
+    shape: tuple[int, ...]
+    affine: Affine
+    channels: int = 1
+    note: str = ""
+    calibrated: bool = True
+
+    @property
+    def grid(self) -> Grid:
+        """Where the voxels are."""
+        return Grid(self.shape, self.affine, self.calibrated)  # type: ignore[arg-type]
 
 
 def read_bytes(path: Path) -> bytes:

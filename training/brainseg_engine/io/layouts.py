@@ -1,49 +1,44 @@
 """Which files of a folder are which series, told from their names; no pixel is read.
 
 Known are the BraTS layouts of 2013 to 2024 (``<id>_t1ce.nii.gz``, ``<id>-t1c.nii.gz``, ``VSD.Brain.XX.O.MR_T1c.N.mha``,
-also with each series in a folder of its own) and the usual clinical words; see :mod:`brainseg_engine.io.naming`.
+also with each series in a folder of its own) and the usual clinical words; see :mod:`brainseg_engine.io.naming`. The
+layouts in which one file or folder holds all series are :mod:`brainseg_engine.io.decathlon` and
+:mod:`brainseg_engine.io.slices`.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import replace
 from pathlib import Path
 
 from brainseg_engine.errors import InputError
+from brainseg_engine.io import decathlon, slices
+from brainseg_engine.io.formats import SUFFIXES
 from brainseg_engine.io.image import is_folder, unreadable
 from brainseg_engine.io.naming import MASK, Kind, classify, implied_coding, is_image, study_id
+from brainseg_engine.io.segmentation import read_sidecar
+from brainseg_engine.io.series import Series
 from brainseg_engine.study import Modality
 
 NAMES_KNOWN = "<id>_t1, _t1ce, _t2, _flair, or <id>-t1n, -t1c, -t2w, -t2f (.nii, .nii.gz or .mha)"
 
 
-@dataclass(frozen=True)
-class Series:
-    """What a folder holds, by name.
-
-    ``files``: modality → its one file. ``ambiguous``: what has several candidates (a modality, or "mask") → the
-    candidates; these are not in ``files``. ``unknown``: images whose names tell no modality. ``coding``: the label
-    coding that the naming implies, "" when none. ``problems``: what stands in the way of a complete study, in words.
-    """
-
-    id: str
-    files: Mapping[Modality, Path]
-    segmentation: Path | None = None
-    coding: str = ""
-    problems: list[str] = field(default_factory=list)
-    ambiguous: Mapping[str, tuple[Path, ...]] = field(default_factory=dict)
-    unknown: tuple[Path, ...] = ()
-    folder: Path | None = None
-
-
 def find_series(folder: Path) -> Series:
     """The series in a study folder. Raises InputError when the folder cannot be read or holds no image at all."""
     folder = Path(folder)
-    named = _images(folder)
-    if not named:
-        raise InputError(_nothing_in(folder))
-    return sort_series(list(named), names=list(named.values()), folder=folder)
+    if slices.is_slices(folder):
+        found = slices.find(folder)
+        if found.segmentation is None:
+            found = replace(found, segmentation=_mask_file(folder, found.id))
+    else:
+        named = _images(folder)
+        if not named or decathlon.cases_in(folder):
+            raise InputError(_nothing_in(folder))
+        found = sort_series(list(named), names=list(named.values()), folder=folder)
+    if found.segmentation is None and MASK not in found.ambiguous and found.files:
+        found = replace(found, segmentation=_saved_beside(folder, found.id))
+    return found
 
 
 def sort_series(paths: Sequence[Path], *, names: Sequence[str] | None = None, folder: Path | None = None) -> Series:
@@ -74,7 +69,10 @@ def sort_series(paths: Sequence[Path], *, names: Sequence[str] | None = None, fo
 
 
 def find_studies(folder: Path) -> list[Path]:
-    """The study folders at or below ``folder``, sorted: itself, its children, or theirs (HGG/LGG)."""
+    """The studies at or below ``folder``, sorted: itself, its children, or theirs (HGG/LGG).
+
+    Each is what ``load_study`` takes: a folder, or in the Decathlon's layout an image of several channels.
+    """
     return _studies(Path(folder), depth=2)
 
 
@@ -86,6 +84,10 @@ def ambiguity(what: str, candidates: Sequence[Path]) -> str:
 
 
 def _studies(folder: Path, depth: int) -> list[Path]:
+    if slices.is_slices(folder):
+        return [folder]
+    if cases := decathlon.cases_in(folder):
+        return cases
     named = _images(folder)
     if named and any(isinstance(k, Modality) for k in classify(list(named.values()))):
         return [folder]
@@ -114,6 +116,23 @@ def _images(folder: Path) -> dict[Path, str]:
         elif is_image(child):
             named[child] = child.name
     return named
+
+
+def _mask_file(folder: Path, id_: str) -> Path | None:
+    """The file ``<id>_seg`` in the folder, by its ending; None for none."""
+    return next((p for s in SUFFIXES if (p := folder / f"{id_}_seg{s}").is_file()), None)
+
+
+def _saved_beside(folder: Path, id_: str) -> Path | None:
+    """The mask ``<id>_seg`` next to a study folder, where its sidecar says that a person edited it.
+
+    What a model gave may lie there too: that is no truth.
+    """
+    path = _mask_file(folder.absolute().parent, id_)
+    try:
+        return path if path is not None and read_sidecar(path).get("edited") is True else None
+    except InputError:
+        return None
 
 
 def _is_folder(path: Path) -> bool:

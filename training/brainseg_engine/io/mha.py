@@ -11,9 +11,11 @@ from numpy.typing import NDArray
 
 from brainseg_engine.errors import InputError, OutputError
 from brainseg_engine.geometry import Affine, Grid
-from brainseg_engine.io.image import Image, three_axes, unreadable
+from brainseg_engine.io.image import Header, Image, three_axes, unreadable
 
 _HEAD = 65536  # a header is text of a few hundred bytes
+_SIZES, _UNKNOWN = "VoxelSizes", "unknown"
+"""A field of our own in the header of a file whose grid is not calibrated."""
 _LPS_TO_RAS = np.diag([-1.0, -1.0, 1.0, 1.0])
 
 
@@ -30,7 +32,25 @@ def read(path: Path) -> Image:
         raise InputError(f"{path} holds several numbers per voxel. Split it into one file per series and give those.")
     data = three_axes(sitk.GetArrayFromImage(image).transpose(), path)
     data.setflags(write=False)
-    return Image(data, _affine(image))
+    calibrated = not (image.HasMetaDataKey(_SIZES) and image.GetMetaData(_SIZES) == _UNKNOWN)
+    return Image(data, _affine(image), calibrated=calibrated)
+
+
+def read_header(path: Path) -> Header:
+    """The header alone, without the voxels."""
+    import SimpleITK as sitk
+
+    _require_whole(path)
+    reader = sitk.ImageFileReader()
+    reader.SetFileName(str(path))
+    try:
+        reader.ReadImageInformation()
+    except RuntimeError as e:
+        raise InputError(f"{path} is damaged: its header cannot be read. Copy or download it again.") from e
+    shape = tuple(int(n) for n in reader.GetSize())
+    calibrated = not (reader.HasMetaDataKey(_SIZES) and reader.GetMetaData(_SIZES) == _UNKNOWN)
+    channels = int(np.prod(shape[3:])) * reader.GetNumberOfComponents()
+    return Header(shape[:3], _affine(reader), channels, calibrated=calibrated)
 
 
 def write(data: NDArray[Any], grid: Grid, path: Path) -> None:
@@ -46,6 +66,8 @@ def write(data: NDArray[Any], grid: Grid, path: Path) -> None:
     image.SetSpacing(spacing.tolist())
     image.SetDirection(direction.ravel().tolist())
     image.SetOrigin(affine[:3, 3].tolist())
+    if not grid.calibrated:
+        image.SetMetaData(_SIZES, _UNKNOWN)
     sitk.WriteImage(image, str(path), useCompression=True)
 
 

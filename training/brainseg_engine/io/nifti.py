@@ -19,24 +19,74 @@ from numpy.typing import NDArray
 
 from brainseg_engine.errors import InputError
 from brainseg_engine.geometry import Affine, Grid
-from brainseg_engine.io.image import Image, read_bytes, three_axes
+from brainseg_engine.io.image import Header, Image, read_bytes, three_axes, unreadable
 
 _GZIP = b"\x1f\x8b"
 _HEADERS = {348: (nibabel.Nifti1Header, b"n+1\x00", 344), 540: (nibabel.Nifti2Header, b"n+2\x00", 4)}
 _DAMAGED: Any = (OSError, IsalError)  # isal's stubs call its exception an instance
 _AGAIN = "Copy or download it again."
+_UNCALIBRATED = b"voxel sizes are not known"
+"""The description in a file whose grid is not calibrated. The unit "unknown" alone does not tell: many files in mm have it."""
 
 
 def read(path: Path) -> Image:
     """The image in a ``.nii`` or ``.nii.gz`` file; the file's data type is kept unless it is scaled (then float32)."""
+    data, header = _read(path)
+    return _image(three_axes(data, path), header, path)
+
+
+def read_channels(path: Path) -> Image:
+    """As :func:`read`, of an image with four axes: ``data`` is (X, Y, Z, channels)."""
+    data, header = _read(path)
+    if data.ndim != 4 or min(data.shape[:3]) < 2:
+        size = "×".join(str(n) for n in data.shape)
+        raise InputError(
+            f"{path} has {data.ndim} axes ({size}), and an image of several channels has four. Give the right file."
+        )
+    return _image(data, header, path)
+
+
+def read_header(path: Path) -> Header:
+    """The header alone, without the voxels. Raises InputError where it cannot be read."""
+    try:
+        with path.open("rb") as f:
+            packed = f.read(len(_GZIP)) == _GZIP
+            f.seek(0)
+            raw = igzip.GzipFile(fileobj=f).read(max(_HEADERS)) if packed else f.read(max(_HEADERS))
+    except EOFError as e:
+        raise InputError(f"{path} is cut short: its gzip stream ends too early. {_AGAIN}") from e
+    except FileNotFoundError as e:
+        raise unreadable(path, e) from e
+    except _DAMAGED as e:
+        if isinstance(e, OSError) and e.errno is not None:
+            raise unreadable(path, e) from e
+        raise InputError(f"{path} is damaged: its gzip stream cannot be decompressed ({e}). {_AGAIN}") from e
+    header = _header(raw, path)
+    try:
+        shape = tuple(int(n) for n in header.get_data_shape())
+    except (HeaderDataError, ValueError) as e:
+        raise InputError(f"{path} has a damaged NIfTI header ({e}). {_AGAIN}") from e
+    while len(shape) > 3 and shape[-1] == 1:
+        shape = shape[:-1]
+    affine, note = affine_of(header)
+    if affine is None:
+        raise _no_sizes(path)
+    return Header(shape[:3], affine, int(np.prod(shape[3:], dtype=object)), note, not _uncalibrated(header))
+
+
+def _read(path: Path) -> tuple[NDArray[Any], Any]:
     raw = _plain(read_bytes(path), path)
     header = _header(raw, path)
-    data = _scaled(three_axes(_voxels(raw, header, path), path), header)
+    return _voxels(raw, header, path), header
+
+
+def _image(voxels: NDArray[Any], header: Any, path: Path) -> Image:
+    data = _scaled(voxels, header)
     data.setflags(write=False)  # also where it was converted, so that it never depends on the file
     affine, note = affine_of(header)
     if affine is None:
-        raise InputError(f"{path} tells no voxel size (zero or not a number). Convert it anew from its source.")
-    return Image(data, affine, header, note)
+        raise _no_sizes(path)
+    return Image(data, affine, header, note, calibrated=not _uncalibrated(header))
 
 
 def affine_of(header: Any) -> tuple[Affine | None, str]:
@@ -77,6 +127,10 @@ def encode(data: NDArray[Any], grid: Grid, header: Any, compress: bool) -> bytes
     voxels = np.asarray(data, dtype=data.dtype.newbyteorder("<")).tobytes(order="F")
     raw: bytes = new.binaryblock + b"\0\0\0\0" + voxels
     return igzip.compress(raw, compresslevel=2, mtime=0) if compress else raw  # a fixed time: equal data, equal files
+
+
+def _no_sizes(path: Path) -> InputError:
+    return InputError(f"{path} tells no voxel size (zero or not a number). Convert it anew from its source.")
 
 
 def _plain(raw: bytes, path: Path) -> bytes:
@@ -165,5 +219,11 @@ def _fresh(grid: Grid) -> Any:
     header.set_data_shape(grid.shape)
     header.set_sform(grid.affine, code=1)
     header.set_qform(grid.affine, code=1, strip_shears=True)
-    header.set_xyzt_units("mm", "sec")
+    header.set_xyzt_units("mm" if grid.calibrated else "unknown", "sec")
+    if not grid.calibrated:
+        header["descrip"] = _UNCALIBRATED
     return header
+
+
+def _uncalibrated(header: Any) -> bool:
+    return bytes(header["descrip"].item()) == _UNCALIBRATED and header.get_xyzt_units()[0] == "unknown"

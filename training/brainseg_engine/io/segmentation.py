@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from brainseg_engine import labels as codings
 from brainseg_engine.errors import CodingError, GeometryError, InputError, OutputError
 from brainseg_engine.geometry import Grid
-from brainseg_engine.io import mha, nifti
+from brainseg_engine.io import decathlon, mha, nifti, slices
 from brainseg_engine.io.formats import read_image
 from brainseg_engine.io.image import Image, unreadable
 from brainseg_engine.io.naming import implied_coding, is_image, stem, study_id
@@ -28,15 +28,20 @@ _MANY = 20  # a mask has a handful of classes; more values than this are an imag
 def load_segmentation(
     path: Path | str, *, coding: str | None = None, grid: Grid | None = None, implied: str | None = None
 ) -> Segmentation:
-    """The mask in that file, as canonical labels.
+    """The mask in that file, or in that folder of slices, as canonical labels.
 
-    Its coding is told by ``coding``, else by our own sidecar, else by the file naming (``implied`` when the caller
-    knows it, otherwise that of the files beside the mask); else CodingError names the choices. With ``grid``, a mask on
-    another grid is refused (GeometryError). InputError when the file cannot be used.
+    Its coding is told by ``coding``, else by our own sidecar, else by its data set's description or the file naming
+    (``implied`` when the caller knows it, otherwise that of the files beside the mask); else CodingError names the
+    choices. With ``grid``, a mask on another grid is refused (GeometryError). InputError when the file cannot be used.
     """
     path = Path(path)
+    if path.is_dir():
+        seg = slices.read_mask(path, coding)
+        if grid is not None and not seg.grid.same_as(grid):
+            raise off_grid(path, seg.grid, grid, "its images")
+        return seg
     image = read_image(path)
-    found = Grid(image.data.shape, image.affine)
+    found = image.grid
     if grid is not None and not found.same_as(grid):
         raise off_grid(path, found, grid, "its images")
     values = _integers(image, path)
@@ -56,12 +61,17 @@ def load_segmentation(
 
 
 def coding_of(path: Path, coding: str | None = None, implied: str | None = None) -> tuple[str, str]:
-    """The mask's coding and what told it: "option", "sidecar" or "file naming". CodingError when nothing does."""
+    """The mask's coding and what told it: "option", "sidecar", "dataset.json" or "file naming". CodingError when nothing does."""
     if coding:
         return codings.coding(coding).name, "option"
+    if path.is_dir():
+        return "lgg", "file naming"
     told = read_sidecar(path).get("coding")
     if told is not None:
         return codings.coding(str(told)).name, "sidecar"
+    described = decathlon.implied_coding(path)
+    if described:
+        return described, decathlon.DESCRIPTION
     name = implied_coding([*_names_beside(path), path.name]) if implied is None else implied
     if name:
         return name, "file naming"

@@ -2,20 +2,23 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 
 from brainseg_engine.errors import BrainsegError, InputError
-from brainseg_engine.geometry import Grid
+from brainseg_engine.io import decathlon, slices
 from brainseg_engine.io.formats import read_image
 from brainseg_engine.io.image import content_hash, is_folder, unreadable
-from brainseg_engine.io.layouts import NAMES_KNOWN, Series, ambiguity, find_series, sort_series
+from brainseg_engine.io.layouts import NAMES_KNOWN, ambiguity, find_series, sort_series
 from brainseg_engine.io.naming import MASK
 from brainseg_engine.io.segmentation import load_segmentation, require_on_grid
+from brainseg_engine.io.series import Layout, Series
 from brainseg_engine.study import Modality, Study, Volume
 
+_log = logging.getLogger(__name__)
 Source = Path | str | Sequence[Path | str] | Mapping[Modality, Path]
 
 
@@ -28,6 +31,9 @@ def load_study(
 ) -> Study:
     """A study from a folder, from files picked by hand (told apart by name), or from files as assigned to modalities.
 
+    A folder may also hold image slices (:mod:`brainseg_engine.io.slices`), a file four channels
+    (:mod:`brainseg_engine.io.decathlon`).
+
     ``coding`` names the label coding where files do not tell it, or tell it wrongly. With ``segmentation``, a mask
     found among the files comes with the study. Fewer than four series are no error here (a model says what it needs);
     two candidates for one are. Raises InputError, GeometryError or CodingError, naming the file.
@@ -39,7 +45,9 @@ def load_study(
     if not series.files:
         raise InputError(f"No image of {series.folder or 'the files given'} tells by its name which series it is: name "
                          f"them {NAMES_KNOWN}, or assign them by hand.")  # fmt: skip
-    study = Study(id or series.id, read_volumes(series.files), coding=coding or series.coding, folder=series.folder)
+    for note in series.notes:
+        _log.warning("%s", note)
+    study = Study(id or series.id, read_series(series), coding=coding or series.coding, folder=series.folder)
     if not segmentation or series.segmentation is None:
         return study
     mask = load_segmentation(series.segmentation, coding=coding, implied=series.coding)
@@ -58,6 +66,8 @@ def series_of(source: Source) -> Series:
             return find_series(path)
         source = [path]
     paths = [Path(p) for p in source]
+    if len(paths) == 1 and decathlon.is_case(paths[0]):
+        return decathlon.find(paths[0])
     _refuse_twice({str(i): p for i, p in enumerate(paths)})
     series = sort_series(paths)
     if series.unknown:
@@ -66,6 +76,14 @@ def series_of(source: Source) -> Series:
             "or assign it by hand."
         )
     return series
+
+
+def read_series(series: Series) -> dict[Modality, Volume]:
+    """The images of those files, whatever their layout. Raises as :func:`read_volumes`."""
+    if series.layout is Layout.FILES or not series.files:
+        return read_volumes(series.files)
+    source = next(iter(series.files.values()))
+    return slices.read(source) if series.layout is Layout.SLICES else decathlon.read(source)
 
 
 def read_volumes(files: Mapping[Modality, Path]) -> dict[Modality, Volume]:
@@ -83,7 +101,7 @@ def read_volume(path: Path, modality: Modality) -> Volume:
     image = read_image(path)
     return Volume(
         data=image.data,
-        grid=Grid(image.data.shape, image.affine),
+        grid=image.grid,
         modality=modality,
         path=path,
         sha256=content_hash(image.data, image.affine),

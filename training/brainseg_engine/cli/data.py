@@ -1,0 +1,212 @@
+"""`napari-brainseg data`.
+
+Look at a folder of cases before training on it, and divide it into training, validation and test cases.
+"""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from brainseg_engine.errors import InputError, OutputError, TrainingError
+
+if TYPE_CHECKING:
+    from brainseg_engine.survey import CaseReport
+
+_DataFolder = Annotated[
+    Path,
+    typer.Argument(
+        metavar="DIR", help="BraTS study folders, Decathlon Task01, or folders of slices.", show_default=False
+    ),
+]
+
+
+def check(
+    folder: _DataFolder,
+    full: Annotated[
+        bool, typer.Option("--full", help="Read the images' voxels too: damaged files, copies, skulls, swapped series.")
+    ] = False,
+    coding: Annotated[
+        str | None, typer.Option("--coding", help="Label coding of the masks, like brats2021; default: by naming.")
+    ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object instead of the table.")] = False,
+) -> None:
+    """Tell what the cases of a data folder hold, and what is wrong with which of them.
+
+    Headers and masks are read, which takes seconds for some dozen cases; with --full everything is. The exit code is 0 when
+    every case can be used (warnings may remain), else 3.
+
+    Examples:
+
+      napari-brainseg data check data
+      napari-brainseg data check data --full --json
+    """
+    from brainseg_engine import labels
+    from brainseg_engine.survey import summary
+
+    if coding is not None:
+        labels.coding(coding)
+    reports = _survey(folder, coding, full, quiet=as_json)
+    told: dict[str, Any] = {"folder": str(folder), "full": full, "summary": summary(reports)}
+    if as_json:
+        told["cases"] = [r.to_dict() for r in reports]
+        typer.echo(json.dumps(told, indent=2, ensure_ascii=False))
+    else:
+        _print(folder, told["summary"], reports)
+    if any(r.errors for r in reports):
+        raise typer.Exit(InputError.exit_code)
+
+
+def split(
+    folder: _DataFolder,
+    out: Annotated[Path, typer.Option("--out", help="The CSV file to write.", show_default=False)],
+    validation: Annotated[
+        float | None, typer.Option("--validation", min=0.0, max=0.9, help="Share for validation.  [default: 0.2]")
+    ] = None,
+    folds: Annotated[
+        int | None, typer.Option("--folds", min=2, help="Instead: that many folds, for cross-validation.")
+    ] = None,
+    test: Annotated[float, typer.Option("--test", min=0.0, max=0.9, help="Share that is kept for the test.")] = 0.0,
+    seed: Annotated[int, typer.Option("--seed", min=0, help="Another seed gives another split.")] = 0,
+    force: Annotated[bool, typer.Option("--force", help="Replace the file when it is there.")] = False,
+) -> None:
+    """Divide the cases of a data folder into training, validation and test, and write it down as a CSV file.
+
+    All cases of a patient, as far as the names tell, go to one side. The same cases and seed give the same split. Cases
+    without a mask are left out.
+
+    Examples:
+
+      napari-brainseg data split data --out split.csv --validation 0.2 --test 0.1
+      napari-brainseg data split data --out folds.csv --folds 5
+    """
+    from brainseg_engine import cohort
+    from brainseg_engine.paths import atomic
+
+    if folds is not None and validation is not None:
+        raise TrainingError(f"--folds {folds} and --validation {validation:g} contradict each other; give one of them.")
+    if out.exists() and not force:
+        raise OutputError(
+            f"{out} is there already, and a stored split should not change. Name another, or add --force."
+        )
+    found = cohort.list_cases(folder)
+    names = [case.name for case in found if _has_mask(case.source)]
+    if not names:
+        raise InputError(f"None of the {len(found)} cases of {folder} has a mask, so there is nothing to train on.")
+    if folds is not None:
+        column, divided = "fold", cohort.make_folds(names, folds, test, seed)
+    else:
+        column, divided = "split", cohort.make_split(names, 0.2 if validation is None else validation, test, seed)
+    _require_folder(out)
+    with atomic(out) as part:
+        part.write_text(cohort.split_text(column, divided), encoding="utf-8")
+    _tell_split(out, divided, len(found) - len(names))
+
+
+commands: Mapping[str, Callable[..., None]] = {"check": check, "split": split}
+
+
+def _survey(folder: Path, coding: str | None, full: bool, quiet: bool) -> list[CaseReport]:
+    from rich.console import Console
+    from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
+
+    from brainseg_engine.survey import survey
+
+    console = Console(stderr=True)
+    columns = (TextColumn("{task.description}", markup=False), BarColumn(), TimeRemainingColumn())
+    with Progress(*columns, console=console, transient=True, disable=quiet or not console.is_terminal) as bars:
+        task = bars.add_task("looking", total=1.0)
+        return survey(
+            folder,
+            coding=coding,
+            full=full,
+            progress=lambda e: bars.update(task, completed=e.fraction, description=e.stage),
+        )
+
+
+def _print(folder: Path, told: Mapping[str, Any], reports: list[CaseReport]) -> None:
+    from rich.table import Table
+    from rich.text import Text
+
+    from brainseg_engine.cli.printing import console as results
+
+    console = results()
+    layouts = ", ".join(told["layouts"]) or "layout not known"
+    patients = f" of {told['patients']} patients" if told["patients"] != told["cases"] else ""
+    console.print(Text(f"{folder}", style="bold"), Text(f"{told['cases']} cases{patients} ({layouts})"), soft_wrap=True)
+    table = Table(box=None, show_header=False, padding=(0, 2, 0, 0))
+    table.add_column(style="dim", no_wrap=True)
+    table.add_column(overflow="fold")
+    for name, value in _rows(told):
+        table.add_row(name, Text(value))
+    console.print(table)
+    for report in reports:
+        for colour, kind, sentences in (("red", "error", report.errors), ("yellow", "warning", report.warnings)):
+            for sentence in sentences:
+                console.print(Text.assemble(f"{report.name}: ", (f"{kind}: ", colour), sentence), soft_wrap=True)
+    usable = told["cases"] - told["unusable"]
+    console.print(f"{usable} of {told['cases']} cases can be used." if told["unusable"] else "All cases can be used.")
+
+
+def _rows(told: Mapping[str, Any]) -> list[tuple[str, str]]:
+    """(what, in words) of the summary."""
+    from brainseg_engine.labels import LABEL_NAMES, REGION_NAMES, Label, Region
+    from brainseg_engine.study import Modality
+
+    regions = {
+        f"{name} {REGION_NAMES[Region(name)]}": counts for name, counts in told["regions"].items() if counts["measured"]
+    }
+    return [
+        ("series", ", ".join(f"{Modality(m).title} {n}" for m, n in told["modalities"].items())),
+        ("voxels", _listed(told["shapes"])),
+        ("spacing, mm", _listed(told["spacings_mm"])),
+        ("axes", _listed(told["orientations"])),
+        ("masks", f"{told['cases'] - told['without_mask']}, coding {_listed(told['codings']) or 'not known'}"),
+        ("classes", ", ".join(f"{LABEL_NAMES[Label[name]]} in {n}" for name, n in told["labels"].items()) or "none"),
+        *(
+            (f"no {name}", f"{c['empty']} of {c['measured']} ({c['empty'] / c['measured']:.0%})")
+            for name, c in regions.items()
+        ),
+    ]
+
+
+def _listed(counted: Mapping[str, int]) -> str:
+    """Values with how many cases have them, the number left out where all have the same."""
+    if len(counted) == 1:
+        return next(iter(counted))
+    shown = [f"{value} ({n})" for value, n in list(counted.items())[:5]]
+    return ", ".join([*shown, f"and {len(counted) - 5} others"] if len(counted) > 5 else shown)
+
+
+def _has_mask(source: Path) -> bool:
+    """Whether there is a mask, sound or not: what is wrong with it, the check says."""
+    from brainseg_engine.errors import BrainsegError
+    from brainseg_engine.io import series_of
+
+    try:
+        series = series_of(source)
+    except BrainsegError:
+        return True
+    return series.segmentation is not None or "mask" in series.ambiguous
+
+
+def _require_folder(out: Path) -> None:
+    try:
+        out.parent.mkdir(parents=True, exist_ok=True)
+    except OSError as e:
+        raise OutputError(f"Cannot write into {out.parent}: {e.strerror or e}. Choose another place.") from e
+
+
+def _tell_split(out: Path, divided: Mapping[str, str], without: int) -> None:
+    counts = Counter(divided.values())
+    names = {n: f"fold {n}" if n.isdigit() else n for n in counts}
+    order = [n for n in ("train", "validation") if n in counts] + sorted(n for n in counts if n.isdigit())
+    told = ", ".join(f"{names[n]} {counts[n]}" for n in [*order, *(["test"] if "test" in counts else [])])
+    typer.echo(f"Wrote {out}: {told} cases.")
+    if without:
+        typer.echo(f"{without} case{'s' if without > 1 else ''} without a mask left out.", err=True)

@@ -1,0 +1,157 @@
+"""The Medical Segmentation Decathlon's brain tumours (Task01): one 4-D NIfTI image a case, channels told by ``dataset.json``.
+
+Antonelli et al. 2022, doi:10.1038/s41467-022-30695-9. The folder has ``imagesTr/<case>.nii.gz``, ``labelsTr/<case>.nii.gz``
+and ``imagesTs``. A case is named by its image's path. Neither the channels' order nor the labels' meaning is taken for
+granted: both are read, and what does not fit a table of :data:`brainseg_engine.labels.CODINGS` is refused.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from brainseg_engine import labels as codings
+from brainseg_engine.errors import CodingError, InputError
+from brainseg_engine.geometry import Grid
+from brainseg_engine.io import nifti
+from brainseg_engine.io.image import content_hash, unreadable
+from brainseg_engine.io.naming import MASK, classify, is_image, stem, words
+from brainseg_engine.io.series import Layout, Series
+from brainseg_engine.labels import Label
+from brainseg_engine.study import Modality, Volume
+
+DESCRIPTION = "dataset.json"
+_IMAGES, _LABELS = ("imagesTr", "imagesTs"), "labelsTr"
+
+
+def cases_in(folder: Path) -> list[Path]:
+    """The images of a Decathlon folder, sorted: those of ``imagesTr``, or of the folder of images itself; [] elsewhere."""
+    images = folder if folder.name in _IMAGES else folder / _IMAGES[0]
+    if not (images.parent / DESCRIPTION).is_file() or not images.is_dir():
+        return []
+    try:
+        return sorted(p for p in images.iterdir() if is_image(p) and classify([p.name]) != [MASK])
+    except OSError as e:
+        raise unreadable(images, e) from e
+
+
+def is_case(path: Path) -> bool:
+    """True for an image of several channels: by its place in a Decathlon folder, else by its header."""
+    if not path.name.lower().endswith((".nii", ".nii.gz")):
+        return False
+    if path.parent.name in _IMAGES and (path.parent.parent / DESCRIPTION).is_file():
+        return True
+    try:
+        return nifti.read_header(path).channels > 1
+    except InputError:
+        return False  # the reader says what is wrong with it
+
+
+def find(path: Path) -> Series:
+    """The channels of an image as series, with its labels where it has some. Raises InputError."""
+    root = _root(path)
+    files = dict.fromkeys((m for m in Modality if m in channels(path)), path)
+    labels = root / _LABELS / path.name
+    mask = labels if labels.is_file() and path.parent.name != "imagesTs" else None
+    return Series(stem(path.name), files, mask, coding(root), folder=root, layout=Layout.CHANNELS)
+
+
+def read(path: Path) -> dict[Modality, Volume]:
+    """Modality → its channel, all on the image's grid. Raises InputError."""
+    order = channels(path)
+    image = nifti.read_channels(path)
+    if image.data.shape[3] != len(order):
+        raise InputError(f"{path} has {image.data.shape[3]} channels, and {_root(path) / DESCRIPTION} names {len(order)}. "
+                         "One of the two belongs to another data set.")  # fmt: skip
+    grid = Grid(image.data.shape[:3], image.affine, image.calibrated)
+    volumes = {
+        m: Volume(data, grid, m, None, content_hash(data, image.affine), image.header)
+        for m, data in ((m, image.data[..., i]) for i, m in enumerate(order))
+    }
+    return {m: volumes[m] for m in Modality if m in volumes}
+
+
+def channels(path: Path) -> list[Modality]:
+    """What each channel of the image is, as ``dataset.json`` tells. Raises InputError."""
+    where = _root(path) / DESCRIPTION
+    told = _description(where)
+    named = told.get("modality", told.get("channel_names"))
+    if not isinstance(named, dict) or not all(str(k).isdigit() for k in named):
+        raise InputError(
+            f"{where} does not tell the channels under 'modality'. Take the file that came with the data set."
+        )
+    names = [str(named[k]) for k in sorted(named, key=int)]
+    kinds = [_modality(name) for name in names]
+    order = [k for k in kinds if k is not None]
+    if len(order) < len(kinds) or len(set(order)) < len(order) or not order:
+        raise InputError(f"{where} names the channels {', '.join(names)}, and each should be one of FLAIR, T1w, T1gd, T2w. "
+                         "Only brain tumour data (Task01) can be read.")  # fmt: skip
+    return order
+
+
+def coding(root: Path) -> str:
+    """The label coding that ``dataset.json`` describes. Raises CodingError where no table fits."""
+    where = root / DESCRIPTION
+    told = _description(where).get("labels")
+    pairs = told.items() if isinstance(told, dict) else ()
+    table = {}
+    for a, b in pairs:
+        value, name = (a, b) if str(a).isdigit() else (b, a)  # the Decathlon's form, and nnU-Net's
+        label = _label(str(name))
+        if not str(value).isdigit() or label is None:
+            raise CodingError(f"{where} tells of the label {value} that it is '{name}', which is none of background, "
+                              "oedema, non-enhancing and enhancing tumour. Only brain tumour data can be read.")  # fmt: skip
+        table[int(value)] = label
+    for c in codings.CODINGS.values():
+        if table and dict(c.values) == table:
+            return c.name
+    listed = ", ".join(f"{value} {name}" for value, name in sorted(table.items())) or "nothing"
+    raise CodingError(f"{where} tells labels that no known coding has ({listed}); {codings.choices()}")
+
+
+def implied_coding(mask: Path) -> str:
+    """The coding of a mask in ``labelsTr``, "" for masks elsewhere. Raises as :func:`coding`."""
+    root = mask.parent.parent
+    return coding(root) if mask.parent.name == _LABELS and (root / DESCRIPTION).is_file() else ""
+
+
+def _root(path: Path) -> Path:
+    """The folder of the ``dataset.json`` that describes the image. Raises InputError where there is none."""
+    absolute = path.absolute()
+    root = next((f for f in (absolute.parent, absolute.parent.parent) if (f / DESCRIPTION).is_file()), None)
+    if root is None:
+        raise InputError(
+            f"{path} holds several channels, and no {DESCRIPTION} in its folder or the one above tells which series they "
+            "are. Add that of its data set, or split the image into one file per series."
+        )
+    return root
+
+
+def _description(where: Path) -> Mapping[str, Any]:
+    try:
+        told = json.loads(where.read_text(encoding="utf-8"))
+    except OSError as e:
+        raise unreadable(where, e) from e
+    except ValueError as e:
+        raise InputError(f"{where} is damaged: it is no JSON text. Download it again.") from e
+    if not isinstance(told, dict):
+        raise InputError(f"{where} is no JSON object. Download it again.")
+    return told
+
+
+def _modality(name: str) -> Modality | None:
+    kind = classify([name])[0]
+    return kind if isinstance(kind, Modality) else None
+
+
+def _label(name: str) -> Label | None:
+    told = set(words(name))
+    if "background" in told:
+        return Label.BACKGROUND
+    if told & {"edema", "oedema"}:
+        return Label.ED
+    if told & {"non", "nonenhancing", "necrotic", "necrosis", "ncr", "net"}:
+        return Label.NCR
+    return Label.ET if "enhancing" in told else None
