@@ -45,7 +45,7 @@ def test_overrides_are_checked(override, words):
 def test_a_contradiction_names_both_values():
     with pytest.raises(RecipeError, match=r"ET.*WT"):
         load_recipe("baseline", ["output.regions=['WT']", "postprocess.min_component_ml={ET = 1.0}"])
-    with pytest.raises(RecipeError, match="both 0"):
+    with pytest.raises(RecipeError, match="all 0"):
         load_recipe("baseline", ["loss.dice=0", "loss.cross_entropy=0"])
 
 

@@ -1,30 +1,96 @@
-"""Networks: one module each; the registry is a plain dict from the recipe's network name to a builder.
+"""Networks: one module each; the registry is a plain dict from the kind of a recipe's network to a small function.
 
-A network takes (N, C, *spatial) and gives logits (N, K, *spatial), K as the recipe's output says. Every spatial size must be
-a multiple of :func:`divisor`.
+A network takes (N, C, *spatial) and gives logits (N, K, *spatial), K as the recipe's output says; 2D networks see axial
+slices (N, C, Y, X). Every side of the input must be a multiple of ``recipe.network.divisor``. A network that trains on
+more than its logits has ``training_forward(x) -> (logits, {name: tensor})``; what it holds for training only is left out
+when it is built for use.
 """
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping
+from typing import Any
 
+import torch
 from torch import nn
 
-from brainseg_engine.nets import segresnet
-from brainseg_engine.recipe import Recipe
+from brainseg_engine.geometry import Shape3
+from brainseg_engine.nets import attention_unet, graft, myronenko, residual_unet2d, segresnet, unet2d
+from brainseg_engine.recipe import (
+    AttentionUNetConfig,
+    GraftConfig,
+    MyronenkoConfig,
+    Recipe,
+    ResidualUNet2dConfig,
+    SegResNetConfig,
+    UNet2dConfig,
+)
 
-BUILDERS: Mapping[str, Callable[[Recipe], nn.Module]] = {"segresnet": segresnet.build}
-DIVISORS: Mapping[str, Callable[[Recipe], int]] = {"segresnet": segresnet.divisor}
+Builder = Callable[[Any, int, int, Recipe, bool], nn.Module]
+"""(network's settings, input channels, output channels, whole recipe, for training) → network."""
+
+BUILDERS: Mapping[type, Builder] = {
+    MyronenkoConfig: myronenko.build,
+    SegResNetConfig: lambda config, i, o, recipe, training: segresnet.FoldedSegResNet(i, o, config),
+    UNet2dConfig: lambda config, i, o, recipe, training: unet2d.UNet2d(i, o, config),
+    AttentionUNetConfig: lambda config, i, o, recipe, training: attention_unet.AttentionUNet(i, o, config),
+    GraftConfig: lambda config, i, o, recipe, training: graft.Graft(i, o, config, training),
+    ResidualUNet2dConfig: lambda config, i, o, recipe, training: residual_unet2d.ResidualUNet2d(i, o, config),
+}
 
 
-def build(recipe: Recipe) -> nn.Module:
-    """The recipe's network with fresh weights from torch's global generator."""
-    return BUILDERS[recipe.network.name](recipe)
+def build(recipe: Recipe, training: bool = False) -> nn.Module:
+    """The recipe's network with fresh weights from torch's global generator. ``training`` adds what only training needs."""
+    config = recipe.network
+    return BUILDERS[type(config)](config, len(recipe.modalities), recipe.output.channels, recipe, training)
 
 
-def divisor(recipe: Recipe) -> int:
-    """What every spatial size of the input must be a multiple of."""
-    return DIVISORS[recipe.network.name](recipe)
+DECODERS: Mapping[type, str] = {
+    MyronenkoConfig: r"^(decoder|head)",
+    SegResNetConfig: r"^body\.(up_|conv_final)",
+    UNet2dConfig: r"^(up|decoder|head)",
+    AttentionUNetConfig: r"\.(upconv|attention|merge)\.|^body\.model\.2",
+    GraftConfig: r"^(picture_)?decoder",
+    ResidualUNet2dConfig: r"^(up|decoder|head)",
+}
+"""Pattern of the names of weights that come after a network's deepest level."""
+HEADS: Mapping[type, str] = {
+    MyronenkoConfig: r"^head",
+    SegResNetConfig: r"^body\.conv_final",
+    UNet2dConfig: r"^head",
+    AttentionUNetConfig: r"^body\.model\.2",
+    GraftConfig: r"^decoder\.head",
+    ResidualUNet2dConfig: r"^head",
+}
+"""Pattern of the names of the last convolution's."""
+_NORMS = (nn.GroupNorm, nn.modules.batchnorm._NormBase)
+
+
+def train_only(net: nn.Module, recipe: Recipe) -> None:
+    """Freeze what ``training.parts`` leaves out."""
+    kind, parts = type(recipe.network), recipe.training.parts
+    if parts == "all":
+        return
+    wanted = re.compile(DECODERS[kind] if parts == "decoder" else HEADS[kind])
+    for name, weight in net.named_parameters():
+        weight.requires_grad = wanted.search(name) is not None
+    if parts == "head":
+        for module in net.modules():
+            if isinstance(module, _NORMS):
+                module.requires_grad_(True)
+
+
+def divisor(recipe: Recipe) -> Shape3:
+    """What every spatial size (x, y, z) of the input must be a multiple of."""
+    return recipe.network.divisor
+
+
+def for_use(recipe: Recipe, state: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    """Of a state dict, what the network built for use has."""
+    with torch.device("meta"):
+        wanted = build(recipe).state_dict()
+    return {k: state[k] for k in wanted}
 
 
 def count_parameters(net: nn.Module) -> int:

@@ -10,19 +10,18 @@ from __future__ import annotations
 import torch
 from torch import nn
 
-from brainseg_engine.recipe import Recipe
+from brainseg_engine.recipe import SegResNetConfig
 
 
 class FoldedSegResNet(nn.Module):
     """(N, C, X, Y, Z) → logits (N, K, X, Y, Z); sizes must be multiples of ``fold`` · 2^(levels − 1)."""
 
-    def __init__(self, in_channels: int, out_channels: int, recipe: Recipe) -> None:
+    def __init__(self, in_channels: int, out_channels: int, config: SegResNetConfig) -> None:
         super().__init__()
         from monai.networks.nets import SegResNet
 
-        config = recipe.network
         self.fold = config.fold
-        self.divisor = divisor(recipe)
+        self.divisor = config.divisor[0]
         self.body = SegResNet(
             spatial_dims=3,
             init_filters=config.init_filters,
@@ -57,13 +56,3 @@ def unfold(x: torch.Tensor, r: int) -> torch.Tensor:
     n, c, a, b, d = x.shape
     x = x.reshape(n, c // r**3, r, r, r, a, b, d).permute(0, 1, 5, 2, 6, 3, 7, 4)
     return x.reshape(n, c // r**3, a * r, b * r, d * r)
-
-
-def divisor(recipe: Recipe) -> int:
-    """Each level halves the folded grid."""
-    return int(recipe.network.fold * 2 ** (len(recipe.network.blocks_down) - 1))
-
-
-def build(recipe: Recipe) -> nn.Module:
-    """The registry's entry."""
-    return FoldedSegResNet(len(recipe.modalities), len(recipe.output.regions), recipe)

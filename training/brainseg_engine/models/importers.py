@@ -1,0 +1,146 @@
+"""Checkpoints of other programs → model files of this one.
+
+A foreign file tells neither its architecture nor how images were prepared: the recipe says both, and every weight must fit
+it. The names of its layers are those of the network here, of what the network here is wrapped around, or of the system's
+published code.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from collections.abc import Callable, Mapping
+from datetime import UTC, datetime
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from brainseg_engine import checkpoint, nets
+from brainseg_engine.errors import CheckpointError, OutputError
+from brainseg_engine.nets import unet2d
+from brainseg_engine.nets.foreign import read_weights
+from brainseg_engine.paths import check_writable, models_home
+from brainseg_engine.recipe import AttentionUNetConfig, Recipe, SegResNetConfig, UNet2dConfig
+from brainseg_engine.runs import versions
+
+Rename = Callable[[str], str]
+"""Name of a tensor here → in a foreign file."""
+
+PREFIXES = ("", "model.", "net.", "network.")
+"""What training frameworks put before all names, after the attribute that holds the network."""
+UNKNOWN = (
+    "What it was trained on is unknown: it may have seen the cases that it is scored on, and scores would then flatter it.",
+)
+
+
+def import_model(file: Path, recipe: Recipe, name: str, *, force: bool = False) -> Path:
+    """Bring a foreign checkpoint of the recipe's network into the user's models folder, under ``name``; returns its file.
+
+    Raises CheckpointError for a file that is no weights or does not fit the recipe, OutputError for a name that is taken
+    (unless ``force``) or no file name.
+    """
+    out = _place(name, force)
+    _refuse_own(file)
+    state = fit(read_weights(file), recipe, file)
+    card = checkpoint.Card(
+        name=name,
+        recipe=recipe.name,
+        summary=recipe.summary,
+        modalities=recipe.modalities,
+        regions=recipe.output.regions,
+        parameters=nets.count_parameters(_skeleton(recipe)),
+        created=datetime.now(UTC).date().isoformat(),
+        licence="imported; licence as its source says",
+        data=f"imported from {file.name} (sha256 {hashlib.sha256(file.read_bytes()).hexdigest()}); training data unknown",
+        known_failures=UNKNOWN,
+        made_with=versions(),
+    )
+    check_writable(out.parent)
+    checkpoint.save(out, state, card, recipe)
+    return out
+
+
+def fit(given: Mapping[str, torch.Tensor], recipe: Recipe, file: Path) -> dict[str, torch.Tensor]:
+    """The given tensors under the names that the recipe's network has. Raises CheckpointError naming the first misfit."""
+    wanted = _skeleton(recipe).state_dict()
+    known = set(wanted) | set(_skeleton(recipe, training=True).state_dict())
+    # the naming that explains most of the file; what is then amiss is told in its words
+    rename = max(_namings(recipe), key=lambda naming: sum(naming(k) in given for k in known))
+    advice = f"Is it a checkpoint of another system than '{recipe.name}', or of other settings of its network?"
+    missing = [rename(k) for k in wanted if rename(k) not in given and not _counts(k)]
+    if missing:
+        raise CheckpointError(
+            f"{file} does not fit the recipe '{recipe.name}': it lacks {len(missing)} of {len(wanted)} tensors, the first "
+            f"'{missing[0]}'. {advice}"
+        )
+    surplus = [k for k in given if k not in {rename(n) for n in known}]
+    if surplus:
+        raise CheckpointError(
+            f"{file} does not fit the recipe '{recipe.name}': the network has no place for {len(surplus)} of its tensors, the "
+            f"first '{surplus[0]}'. {advice}"
+        )
+    state = {
+        k: given.get(rename(k), torch.zeros((), dtype=torch.int64)) for k in wanted
+    }  # older torch counts no batches
+    for k, tensor in state.items():
+        if tensor.shape != wanted[k].shape:
+            raise CheckpointError(
+                f"{file} does not fit the recipe '{recipe.name}': '{rename(k)}' has the shape {list(tensor.shape)}, not "
+                f"{list(wanted[k].shape)}. {advice}"
+            )
+        if not bool(torch.isfinite(tensor).all()):
+            raise CheckpointError(f"{file} holds weights that are no numbers, in '{rename(k)}': its training diverged.")
+    return {k: v.float() if v.is_floating_point() else v for k, v in state.items()}
+
+
+def _namings(recipe: Recipe) -> list[Rename]:
+    """The ways in which a foreign file may name the recipe's network, this one's own first."""
+    config: Any = recipe.network
+    plain: list[Rename] = [str]
+    if isinstance(config, AttentionUNetConfig) or (isinstance(config, SegResNetConfig) and config.fold == 1):
+        plain.append(lambda k: k.removeprefix("body."))  # MONAI's network, bare
+    if isinstance(config, UNet2dConfig):
+        modules = {ours: theirs for theirs, ours in unet2d.published_modules(config).items()}
+        plain.append(lambda k: _published(k, modules))
+    return [partial(_prefixed, prefix, naming) for prefix in PREFIXES for naming in plain]
+
+
+def _prefixed(prefix: str, naming: Rename, key: str) -> str:
+    return prefix + naming(key)
+
+
+def _published(key: str, modules: Mapping[str, str]) -> str:
+    ours = next(m for m in modules if key.startswith(m + "."))
+    return modules[ours] + key.removeprefix(ours)
+
+
+def _counts(key: str) -> bool:
+    return key.endswith("num_batches_tracked")
+
+
+def _skeleton(recipe: Recipe, training: bool = False) -> torch.nn.Module:
+    with torch.device("meta"):
+        return nets.build(recipe, training)
+
+
+def _place(name: str, force: bool) -> Path:
+    if not re.fullmatch(r"\w[\w.-]*", name):
+        raise OutputError(f"'{name}' cannot be a model's name: use letters, digits, '-', '_' and '.' alone (--name).")
+    out = models_home() / f"{name}.safetensors"
+    if out.exists() and not force:
+        raise OutputError(
+            f"There is a model '{name}' already: {out}. Choose another --name, or replace it with --force."
+        )
+    return out
+
+
+def _refuse_own(file: Path) -> None:
+    if file.suffix != ".safetensors" or not file.is_file():
+        return
+    if checkpoint.raw_metadata(file).get("format") == checkpoint.FORMAT:
+        raise CheckpointError(
+            f"{file} is a model of napari-brainseg already. Name its path where a model is asked for, or copy it to "
+            f"{models_home()}."
+        )

@@ -1,0 +1,83 @@
+"""Weights from other programs' files: only tensors are read, code never.
+
+Taken are torch's own files (with ``weights_only``) and safetensors, a bare state dict or one under a usual key, with or
+without the prefix that torch's wrappers (data parallel, compile) put before all names.
+"""
+
+from __future__ import annotations
+
+import re
+import warnings
+from collections.abc import Mapping
+from pathlib import Path
+from pickle import UnpicklingError
+from typing import Any
+
+import torch
+
+from brainseg_engine.errors import CheckpointError
+
+STATE_KEYS = ("state_dict", "model_state_dict", "model_state", "model", "net", "weights")
+WRAPPERS = ("module.", "_orig_mod.")
+
+
+def read_weights(path: Path) -> dict[str, torch.Tensor]:
+    """Name → tensor on the CPU. Raises CheckpointError for a file that is absent, damaged, or no weights."""
+    if not path.is_file():
+        raise CheckpointError(f"There is no weights file {path}.")
+    tree = _read_safetensors(path) if path.suffix == ".safetensors" else _read_torch(path)
+    state = _state_dict(tree)
+    if state is None:
+        raise CheckpointError(
+            f"{path} holds no weights: neither a state dict nor one under {' or '.join(STATE_KEYS[:2])}. "
+            "Save the network's state_dict() and give that file."
+        )
+    while wrapper := next((w for w in WRAPPERS if all(k.startswith(w) for k in state)), ""):
+        state = {k.removeprefix(wrapper): v for k, v in state.items()}
+    return state
+
+
+def _read_safetensors(path: Path) -> Mapping[str, torch.Tensor]:
+    from safetensors.torch import load_file
+
+    try:
+        return load_file(path)
+    except Exception as e:  # safetensors raises its own class, OSError or ValueError, by the kind of damage
+        raise CheckpointError(
+            f"The weights file {path} is damaged or no safetensors file ({e}). Fetch it again."
+        ) from e
+
+
+def _read_torch(path: Path) -> Any:
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of pickles in newer protocols, which are then refused
+            return torch.load(path, map_location="cpu", weights_only=True)
+    except UnpicklingError as e:
+        named = re.search(r"GLOBAL ([\w.]+)", str(e))
+        with path.open("rb") as f:
+            is_pickle = f.read(1) == b"\x80"
+        if named is None and not is_pickle:
+            raise _unreadable(path) from e
+        what = f" ({named[1]})" if named is not None else ""
+        raise CheckpointError(
+            f"{path} asks for program code{what} besides weights, which is never run here. Have it saved anew with "
+            "torch.save(network.state_dict(), FILE), and give that file."
+        ) from e
+    except Exception as e:  # EOFError, RuntimeError, OSError, UnicodeDecodeError …, by the kind of damage
+        raise _unreadable(path) from e
+
+
+def _unreadable(path: Path) -> CheckpointError:
+    return CheckpointError(
+        f"{path} is no weights file of torch (.pt, .pth) or safetensors, or is damaged. Fetch it again."
+    )
+
+
+def _state_dict(tree: Any) -> dict[str, torch.Tensor] | None:
+    if not isinstance(tree, Mapping) or not tree:
+        return None
+    if all(isinstance(k, str) and isinstance(v, torch.Tensor) for k, v in tree.items()):
+        return dict(tree)
+    inner = (tree[key] for key in STATE_KEYS if isinstance(tree.get(key), Mapping))
+    return next((state for state in map(_state_dict, inner) if state is not None), None)

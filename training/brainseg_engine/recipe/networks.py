@@ -1,0 +1,221 @@
+"""The networks' own settings: one class each, told apart by ``name``.
+
+Each knows, without building anything, how many ``dimensions`` it has and which sizes it takes: every side of the input a
+multiple of ``divisor`` (x, y, z; z is 1 for networks of slices) and at least ``smallest``.
+"""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+from typing import Annotated, ClassVar, Literal, Self, TypeVar
+
+from pydantic import Field, model_validator
+
+from brainseg_engine.geometry import Shape3
+from brainseg_engine.recipe.section import Fraction, Section
+
+_C = TypeVar("_C", bound=Section)
+
+
+class SegResNetConfig(Section):
+    """Encoder–decoder of Myronenko 2018 (arXiv:1810.11654) without the autoencoder branch, in MONAI's form.
+
+    ``fold`` = r folds each r×r×r block of voxels into channels before the first convolution and unfolds the logits at the
+    end, so that images and answers are at full resolution while the convolutions run on a grid r times coarser.
+    """
+
+    dimensions: ClassVar[int] = 3
+    name: Literal["segresnet"] = "segresnet"
+    fold: int = Field(default=2, ge=1, le=4)
+    init_filters: int = Field(default=16, ge=8)
+    blocks_down: tuple[int, ...] = (1, 2, 2, 4)
+    blocks_up: tuple[int, ...] = (1, 1, 1)
+    dropout: Fraction = Field(default=0.0, ge=0, lt=1)
+
+    @model_validator(mode="after")
+    def _fits(self) -> Self:
+        if len(self.blocks_up) != len(self.blocks_down) - 1:
+            raise ValueError(
+                f"blocks_up needs one entry less than blocks_down, not {len(self.blocks_up)} and {len(self.blocks_down)}"
+            )
+        return _divided(self, "init_filters", self.init_filters)
+
+    @property
+    def divisor(self) -> Shape3:
+        """Each level halves the folded grid."""
+        return _cube(self.fold * 2 ** (len(self.blocks_down) - 1))
+
+    @property
+    def smallest(self) -> Shape3:
+        """One voxel at the bottom."""
+        return self.divisor
+
+
+class MyronenkoConfig(Section):
+    """Encoder–decoder with variational autoencoder branch (Myronenko 2018, arXiv:1810.11654).
+
+    The branch reconstructs the input in training and is dropped for use; its dense layers fix the training size, which is
+    the recipe's ``window.size``.
+    """
+
+    dimensions: ClassVar[int] = 3
+    name: Literal["myronenko"] = "myronenko"
+    init_filters: int = Field(default=32, ge=8)
+    blocks_down: tuple[int, ...] = (1, 2, 2, 4)
+    dropout: Fraction = Field(default=0.2, ge=0, lt=1)
+    """Of whole channels, after the first convolution."""
+    skips: Literal["add", "concat"] = "add"
+    """The paper adds encoder maps to the decoder's; the repository AghdamAmir/… concatenates them."""
+    autoencoder: bool = True
+    latent: int = Field(default=128, ge=1)
+
+    @model_validator(mode="after")
+    def _fits(self) -> Self:
+        if len(self.blocks_down) < 2 or min(self.blocks_down) < 1:
+            raise ValueError(f"blocks_down needs two positive entries or more, not {list(self.blocks_down)}")
+        return _divided(self, "init_filters", self.init_filters)
+
+    @property
+    def divisor(self) -> Shape3:
+        """For use: each level halves."""
+        return _cube(2 ** (len(self.blocks_down) - 1))
+
+    @property
+    def training_divisor(self) -> Shape3:
+        """The branch halves once more."""
+        return _cube(2 ** (len(self.blocks_down) - (0 if self.autoencoder else 1)))
+
+    @property
+    def smallest(self) -> Shape3:
+        """One voxel at the bottom of the branch."""
+        return self.training_divisor
+
+
+class UNet2dConfig(Section):
+    """2D U-Net of constant width (giacomodeodato/Brain-MRI-segmentation)."""
+
+    dimensions: ClassVar[int] = 2
+    name: Literal["unet2d"] = "unet2d"
+    width: int = Field(default=32, ge=1)
+    depth: int = Field(default=4, ge=2, le=8)
+    """Levels of resolution."""
+
+    @property
+    def divisor(self) -> Shape3:
+        """Each level but the first halves."""
+        side = 2 ** (self.depth - 1)
+        return side, side, 1
+
+    @property
+    def smallest(self) -> Shape3:
+        """Batch normalisation needs more than one value a channel at the bottom, even of a batch of one."""
+        side = 2**self.depth
+        return side, side, 1
+
+
+class AttentionUNetConfig(Section):
+    """3D Attention U-Net (Oktay 2018, arXiv:1804.03999) as MONAI builds it."""
+
+    dimensions: ClassVar[int] = 3
+    name: Literal["attention_unet"] = "attention_unet"
+    channels: tuple[int, ...] = (16, 32, 64, 128, 256)
+    dropout: Fraction = Field(default=0.0, ge=0, lt=1)
+
+    @model_validator(mode="after")
+    def _fits(self) -> Self:
+        if len(self.channels) < 2 or min(self.channels) < 2:
+            raise ValueError(f"channels needs two entries or more, each at least 2, not {list(self.channels)}")
+        return self
+
+    @property
+    def divisor(self) -> Shape3:
+        """Each level but the first halves."""
+        return _cube(2 ** (len(self.channels) - 1))
+
+    @property
+    def smallest(self) -> Shape3:
+        """Batch normalisation needs more than one value a channel at the bottom, even of a batch of one."""
+        return _cube(2 ** len(self.channels))
+
+
+class GraftConfig(Section):
+    """3D → 2D → 3D network around an EfficientNet-B0 (Messaoudi 2020): the depth is squeezed to 3 planes, which become the
+    colours of a 2D network, and brought back."""
+
+    dimensions: ClassVar[int] = 3
+    name: Literal["efficientnet_graft"] = "efficientnet_graft"
+    depth_strides: tuple[int, int, int] = (3, 4, 4)
+    """Along z; the depth is 3 times their product: 3·4·4 for 144 slices, 3·3·4 for 108."""
+    filters: tuple[int, int, int] = (16, 32, 64)
+    dropout: Fraction = Field(default=0.2, ge=0, lt=1)
+    decoder_dropout: Fraction = Field(default=0.5, ge=0, lt=1)
+    trunk_weights: Path | None = None
+    """ImageNet weights of EfficientNet-B0 (a local .pth or .safetensors file); None starts from random ones."""
+    freeze_trunk: bool = False
+    frozen_batch_norm: bool = False
+    """Trunk and 2D decoder normalise with stored statistics: a batch of one gives noisy ones."""
+    image_scaling: bool = False
+    """The grafted planes are divided by 255 and standardised as ImageNet pictures are, as Keras' EfficientNet does."""
+
+    @model_validator(mode="after")
+    def _fits(self) -> Self:
+        if min(self.depth_strides) < 1:
+            raise ValueError(f"depth_strides must be positive, not {list(self.depth_strides)}")
+        return _divided(self, "filters", *self.filters)
+
+    @property
+    def depth(self) -> int:
+        """Slices, exactly."""
+        return 3 * math.prod(self.depth_strides)
+
+    @property
+    def divisor(self) -> Shape3:
+        """The trunk halves x and y five times."""
+        return 32, 32, self.depth
+
+    @property
+    def smallest(self) -> Shape3:
+        """Batch normalisation needs more than one value a channel at the bottom, even of a batch of one."""
+        return 64, 32, self.depth
+
+
+class ResidualUNet2dConfig(Section):
+    """2D residual U-Net (Kermi, Mahmoudi, Khadir 2018)."""
+
+    dimensions: ClassVar[int] = 2
+    name: Literal["residual_unet2d"] = "residual_unet2d"
+    width: int = Field(default=64, ge=1)
+    levels: int = Field(default=4, ge=2, le=6)
+    """Of resolution; the width doubles at each."""
+    noise_sd: float = Field(default=0.01, ge=0)
+    """Gaussian noise on the input, in training."""
+
+    @property
+    def divisor(self) -> Shape3:
+        """Each level but the first halves."""
+        side = 2 ** (self.levels - 1)
+        return side, side, 1
+
+    @property
+    def smallest(self) -> Shape3:
+        """Batch normalisation needs more than one value a channel at the bottom, even of a batch of one."""
+        side = 2**self.levels
+        return side, side, 1
+
+
+NetworkConfig = Annotated[
+    SegResNetConfig | MyronenkoConfig | UNet2dConfig | AttentionUNetConfig | GraftConfig | ResidualUNet2dConfig,
+    Field(discriminator="name"),
+]
+
+
+def _divided(config: _C, key: str, *filters: int) -> _C:
+    wrong = next((n for n in filters if n < 8 or n % 8), None)
+    if wrong is not None:
+        raise ValueError(f"{key} must be a multiple of 8 (the groups of its normalisation), not {wrong}")
+    return config
+
+
+def _cube(side: int) -> Shape3:
+    return side, side, side
