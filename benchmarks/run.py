@@ -6,7 +6,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-BENCHMARKS = ("inference",)
+BENCHMARKS = ("inference", "training")
 
 
 def main() -> int:

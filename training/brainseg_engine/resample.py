@@ -14,11 +14,13 @@ from brainseg_engine.geometry import Grid, Shape3
 Array = NDArray[Any]
 
 
-def to_ras(grid: Grid) -> tuple[NDArray[np.float64], Grid]:
-    """The orientation transform that brings the grid's axes nearest to R, A, S, and the grid after it."""
-    transform = ornt_transform(io_orientation(grid.affine), axcodes2ornt("RAS"))
+def to_axes(grid: Grid, axes: str = "RAS") -> tuple[NDArray[np.float64], Grid]:
+    """The orientation transform that brings the grid's axes nearest to R, A, S (or to other ``axes``), and the grid after
+    it."""
+    transform = ornt_transform(io_orientation(grid.affine), axcodes2ornt(axes))
     shape = tuple(int(grid.shape[int(np.flatnonzero(transform[:, 0] == new)[0])]) for new in range(3))
-    return transform, Grid(shape, grid.affine @ inv_ornt_aff(transform, grid.shape))  # type: ignore[arg-type]
+    affine = grid.affine @ inv_ornt_aff(transform, grid.shape)
+    return transform, Grid(shape, affine, grid.calibrated)  # type: ignore[arg-type]
 
 
 def reorient(array: Array, transform: NDArray[np.float64]) -> Array:
@@ -35,9 +37,12 @@ def invert_orientation(transform: NDArray[np.float64]) -> NDArray[np.float64]:
 
 
 def with_spacing(grid: Grid, spacing_mm: float) -> Grid:
-    """The grid with the same axes and centre and isotropic voxels; the same grid when it is within 1 % already."""
+    """The grid with the same axes and centre and isotropic voxels; the same grid when it is within 1 % already.
+
+    A grid without known voxel sizes stays as it is: nobody knows what it would take to bring it to that spacing.
+    """
     spacing = np.array(grid.spacing)
-    if np.all(np.abs(spacing / spacing_mm - 1) < 0.01):
+    if not grid.calibrated or np.all(np.abs(spacing / spacing_mm - 1) < 0.01):
         return grid
     shape = np.maximum(1, np.round(np.array(grid.shape) * spacing / spacing_mm)).astype(int)
     affine = grid.affine.copy()
@@ -45,6 +50,17 @@ def with_spacing(grid: Grid, spacing_mm: float) -> Grid:
     centre = grid.to_world((np.array(grid.shape) - 1) / 2)
     affine[:3, 3] = centre - affine[:3, :3] @ ((shape - 1) / 2)
     return Grid((int(shape[0]), int(shape[1]), int(shape[2])), affine)
+
+
+def with_shape(grid: Grid, shape: Shape3) -> Grid:
+    """The grid that covers the same box with ``shape`` voxels; the same grid when it has that shape."""
+    if grid.shape == tuple(shape):
+        return grid
+    ratio = np.array(grid.shape) / np.array(shape)
+    affine = grid.affine.copy()
+    affine[:3, :3] *= ratio
+    affine[:3, 3] = grid.to_world((ratio - 1) / 2)
+    return Grid(shape, affine, grid.calibrated)
 
 
 def linear(array: torch.Tensor, source: Grid, target: Grid) -> torch.Tensor:
@@ -97,9 +113,9 @@ def _weights(source: Grid, target: Grid, axis: int) -> torch.Tensor | None:
     return torch.from_numpy(weights / weights.sum(axis=1, keepdims=True))
 
 
-def crop_or_pad(array: torch.Tensor, start: Shape3, shape: Shape3) -> torch.Tensor:
-    """(C, X, Y, Z) → (C, *shape), beginning at ``start``, which may be negative; what lies outside is 0."""
-    out = array.new_zeros((array.shape[0], *shape))
+def crop_or_pad(array: torch.Tensor, start: Shape3, shape: Shape3, outside: float = 0.0) -> torch.Tensor:
+    """(C, X, Y, Z) → (C, *shape), beginning at ``start``, which may be negative; what lies beyond is ``outside``."""
+    out = array.new_full((array.shape[0], *shape), outside)
     source, target = [slice(None)], [slice(None)]
     for s, n, size in zip(start, shape, array.shape[1:], strict=True):
         low, high = max(0, s), min(size, s + n)

@@ -1,0 +1,7 @@
+"""Studies → training samples: preprocessed once, kept memory-mapped on disk, cut and augmented anew at each visit."""
+
+from brainseg_engine.dataset.cases import Case, hashes_of, prepare, usable, with_truth
+from brainseg_engine.dataset.loading import Key, Visits, loader
+from brainseg_engine.dataset.samples import Samples, augmented
+
+__all__ = ["Case", "Key", "Samples", "Visits", "augmented", "hashes_of", "loader", "prepare", "usable", "with_truth"]
