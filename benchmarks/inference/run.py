@@ -137,7 +137,7 @@ def _monai(model: str, device: str) -> Callable[[Any], tuple[Any, float]]:
         network = time.perf_counter() - began
         grid = study.reference.grid
         found = inverse.probabilities(found)
-        return to_labels(found, recipe.output.regions, recipe.postprocess, grid.voxel_ml), network
+        return to_labels(found, recipe.output, recipe.postprocess, grid), network
 
     return run
 

@@ -7,9 +7,9 @@ import torch
 from brainseg_engine.errors import Cancelled, CheckpointError, DeviceError, InputError
 from brainseg_engine.geometry import Grid
 from brainseg_engine.labels import REGION_LABELS, Region
-from brainseg_engine.postprocess import remove_small, to_labels
+from brainseg_engine.postprocess import of_regions, remove_small, to_labels
 from brainseg_engine.predict import Predictor
-from brainseg_engine.recipe import Postprocess
+from brainseg_engine.recipe import Output, Postprocess
 from brainseg_engine.study import Modality, Study, Volume
 
 
@@ -93,8 +93,35 @@ def test_postprocess_enforces_nesting_and_drops_specks():
     p = torch.zeros(3, 6, 6, 6)
     p[2, 2:4, 2:4, 2:4] = 0.9  # enhancing without its core and its whole
     p[2, 5, 5, 5] = 0.9  # a speck
-    labels = to_labels(p, tuple(Region), Postprocess(min_component_ml={Region.ET: 0.004}), 0.001)
+    grid = Grid((6, 6, 6), np.eye(4))  # voxels of 0.001 mL
+    labels = to_labels(p, Output(), Postprocess(min_component_ml={Region.ET: 0.004}), grid)
     assert int((labels == 3).sum()) == 8
     assert set(np.unique(labels)) == {0, 3}
-    assert np.unique(to_labels(p[2:], (Region.WT,), Postprocess(), 0.001)).tolist() == [0, 5]
+    assert np.unique(to_labels(p[2:], Output(regions=(Region.WT,)), Postprocess(), grid)).tolist() == [0, 5]
     assert not remove_small(np.zeros((3, 3, 3), bool), 5).any()
+
+
+def test_classes_become_labels_and_regions():
+    p = torch.zeros(4, 4, 4, 4)
+    p[0] = 0.4
+    p[1, 0], p[2, 1], p[3, 2] = 0.6, 0.6, 0.6
+    grid, classes = Grid((4, 4, 4), np.eye(4)), Output(kind="classes")
+    labels = to_labels(p, classes, Postprocess(), grid)
+    assert [np.unique(labels[i]).tolist() for i in range(4)] == [[1], [2], [3], [0]]
+    wt, tc, et = of_regions(p, classes)
+    assert (wt >= tc).all()
+    assert (tc >= et).all()
+    assert float(wt[1].min()) == pytest.approx(0.6)
+    assert float(tc[1].max()) == 0
+
+
+def test_rules_of_volume():
+    p = torch.zeros(3, 6, 6, 6)
+    p[:, 2:4, 2:4, 2:4] = 0.9
+    p[2, 2:4, 2:4, 2:4] = 0.6
+    grid = Grid((6, 6, 6), np.eye(4))
+    assert set(np.unique(to_labels(p, Output(), Postprocess(thresholds={Region.ET: 0.7}), grid))) == {0, 1}
+    assert set(np.unique(to_labels(p, Output(), Postprocess(min_et_ml=0.008), grid))) == {0, 3}
+    assert set(np.unique(to_labels(p, Output(), Postprocess(min_et_ml=0.009), grid))) == {0, 1}
+    unknown = Grid((6, 6, 6), np.eye(4), calibrated=False)
+    assert set(np.unique(to_labels(p, Output(), Postprocess(min_et_ml=0.009), unknown))) == {0, 3}

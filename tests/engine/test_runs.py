@@ -8,7 +8,8 @@ import pytest
 import torch
 
 from brainseg_engine.errors import OutputError, TrainingError
-from brainseg_engine.runs import RunFolder, load_state, pack, save_state, unpack
+from brainseg_engine.events import EpochDone
+from brainseg_engine.runs import STATE_FORMAT, RunFolder, load_state, pack, save_state, unpack
 
 HOLD = """
 import sys, time
@@ -85,7 +86,7 @@ def test_a_damaged_state_is_told(tiny_recipe, tmp_path):
     assert type(e.value).__name__ in {"CheckpointError", "TrainingError"}
     from safetensors.torch import save_file
 
-    save_file({"a": torch.zeros(1)}, path, metadata={"format": "napari-brainseg-training-state/1"})
+    save_file({"a": torch.zeros(1)}, path, metadata={"format": STATE_FORMAT})
     with pytest.raises(TrainingError, match="damaged or from another version"):
         load_state(path)
 
@@ -93,7 +94,7 @@ def test_a_damaged_state_is_told(tiny_recipe, tmp_path):
 def test_rows_after_the_state_are_dropped_and_a_damaged_row_does_no_harm(tmp_path):
     folder = RunFolder(tmp_path)
     for step in (25, 50, 75):
-        folder.record({"step": step, "loss": "0.5"})
+        folder.record(EpochDone(0, step, 0.5, 1e-3))
     with folder.metrics.open("a") as f:
         f.write("1,1")  # a row cut short
     folder.cut_back(50)

@@ -23,10 +23,10 @@ from brainseg_engine.io import load_study
 from brainseg_engine.labels import Region
 from brainseg_engine.phantom import write_study
 from brainseg_engine.predict import Predictor
-from brainseg_engine.recipe import Schedule, load_recipe
+from brainseg_engine.recipe import load_recipe
 from brainseg_engine.runs import RunFolder, load_state
 from brainseg_engine.score import score_case
-from brainseg_engine.train import Options, schedule, train
+from brainseg_engine.train import Options, train
 
 
 @pytest.fixture(scope="module")
@@ -95,27 +95,6 @@ def test_stopped_and_resumed_equals_never_stopped(tiny_recipe, cohort, tmp_path)
     assert equal(tmp_path / "whole/last.safetensors", tmp_path / "parts/last.safetensors")
     assert equal(tmp_path / "whole/model.safetensors", tmp_path / "parts/model.safetensors")
     assert table(tmp_path / "whole") == table(tmp_path / "parts")
-
-
-@pytest.mark.slow
-def test_kill_minus_nine_then_resume(tiny_recipe, cohort, tmp_path):
-    run(tiny_recipe, cohort, tmp_path / "whole", 230)
-    command = [
-        sys.executable, "-m", "brainseg_engine", "train", "baseline", "--data", str(cohort[0]), "--split",
-        str(cohort[1]), "--out", str(tmp_path / "killed"), "--steps", "230", "--device", "cpu", "--resume",
-        *(x for s in (
-            "network.init_filters=8", "network.blocks_down=[1, 1]", "network.blocks_up=[1]", "schedule.warmup_steps=2",
-            "optimiser.learning_rate=5e-3", "training.validate_every_steps=5",
-        ) for x in ("--set", s)),
-    ]  # fmt: skip
-    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-    try:
-        process.wait(timeout=12)
-    except subprocess.TimeoutExpired:
-        os.kill(process.pid, signal.SIGKILL)
-        process.wait()
-    assert subprocess.run(command, capture_output=True, text=True, timeout=280).returncode == 0
-    assert equal(tmp_path / "whole/last.safetensors", tmp_path / "killed/last.safetensors")
 
 
 def test_bad_input_is_told_in_words(tiny_recipe, cohort, tmp_path):
@@ -274,7 +253,7 @@ def test_a_diverging_loss_is_told_and_the_good_state_kept(tiny_recipe, cohort, t
     wild = tiny_recipe.model_copy(
         update={"optimiser": tiny_recipe.optimiser.model_copy(update={"learning_rate": 1e30})}
     )
-    with pytest.raises(TrainingError, match=r"became (nan|inf).*start it again"):
+    with pytest.raises(TrainingError, match=r"became (nan|inf).* at step \d+, with the case Case_\d.*start it again"):
         run(wild, cohort, tmp_path / "wild", 20)
     assert not (tmp_path / "wild/last.safetensors").exists()
     assert (tmp_path / "last.safetensors").read_bytes() == good
@@ -334,12 +313,3 @@ def test_starting_from_a_model(tiny_recipe, tiny_model, cohort, tmp_path):
     run(tiny_recipe, cohort, tmp_path / "run", 1, init=str(tiny_model))
     with pytest.raises(RecipeError, match="same form"):
         run(load_recipe("baseline"), cohort, tmp_path / "other", 1, init=str(tiny_model))
-
-
-def test_the_schedule_rises_and_falls():
-    config = Schedule(warmup_steps=10, floor=0.01)
-    factors = [schedule(config, s, 100) for s in range(100)]
-    assert factors[0] == pytest.approx(0.1)
-    assert max(factors) == pytest.approx(1.0)
-    assert factors[10:] == sorted(factors[10:], reverse=True)
-    assert schedule(config, 100, 100) == pytest.approx(0.01)

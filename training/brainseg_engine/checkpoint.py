@@ -22,6 +22,31 @@ if TYPE_CHECKING:  # cards are read where torch is not to be imported: in the wi
 FORMAT = "napari-brainseg-model/1"
 
 
+class Tuned(BaseModel):
+    """What a fine-tuned model came from, and what it gained and lost."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    parent: str
+    parent_version: str = ""
+    parent_sha256: str
+    """Of the parent's file."""
+    corrections: tuple[str, ...] = ()
+    """sha256 of the corrected masks it learnt from."""
+    held_out: tuple[str, ...] = ()
+    """sha256 of the corrected masks it was scored on."""
+    anchors: str = ""
+    """On what forgetting was measured, in words."""
+    alpha: float = 1.0
+    """Weights = parent + alpha · (trained − parent)."""
+    verdict: str = ""
+    """better, no worse, worse, or no claim."""
+    scores: Mapping[str, Mapping[str, Mapping[str, Mapping[str, float | None]]]] = Field(default_factory=dict)
+    """"held_out" | "anchors" → "before" | "after" → region → {"dice", "hd95_mm"}: means over the cases."""
+    cases: Mapping[str, int] = Field(default_factory=dict)
+    """"held_out" | "anchors" → number of cases scored."""
+
+
 class Card(BaseModel):
     """What a person should know of a model before using it."""
 
@@ -47,6 +72,8 @@ class Card(BaseModel):
     steps: int = 0
     made_with: Mapping[str, str] = Field(default_factory=dict)
     """Library → version."""
+    tuned: Tuned | None = None
+    """For a fine-tuned model."""
 
 
 @dataclass(frozen=True)

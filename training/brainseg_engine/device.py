@@ -77,3 +77,20 @@ def out_of_memory(error: BaseException) -> bool:
 def cores() -> int:
     """Cores this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else (os.cpu_count() or 1)
+
+
+def peak_memory_gb(device: str) -> float:
+    """The most memory that this process (on a CPU) or its tensors (on a GPU) have taken so far, in 10⁹ bytes."""
+    if device.startswith("cuda"):
+        import torch
+
+        return torch.cuda.max_memory_allocated(device) / 1e9
+    import psutil
+
+    told = psutil.Process().memory_info()
+    if hasattr(told, "peak_wset"):  # Windows
+        return float(told.peak_wset) / 1e9
+    import resource
+
+    unit = 1 if sys.platform == "darwin" else 1024
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / 1e9

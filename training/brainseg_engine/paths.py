@@ -26,10 +26,10 @@ def models_home() -> Path:
 
 
 @contextmanager
-def atomic(path: Path) -> Iterator[Path]:
+def atomic(path: Path, *, private: bool = False) -> Iterator[Path]:
     """Yield a temporary path beside ``path`` with the same suffixes; on success it replaces ``path``, else it is removed.
 
-    Also on Ctrl-C: a reader sees the old file or the whole new one.
+    ``private``: for its owner alone. Also on Ctrl-C: a reader sees the old file or the whole new one.
     """
     suffix = "".join(path.suffixes[-2:]) if path.name.endswith(".gz") else path.suffix
     try:
@@ -41,9 +41,10 @@ def atomic(path: Path) -> Iterator[Path]:
     try:
         yield part
         _sync(part)
-        umask = os.umask(0)
-        os.umask(umask)
-        part.chmod(0o666 & ~umask)  # mkstemp makes files private; results are ordinary files
+        if not private:
+            umask = os.umask(0)
+            os.umask(umask)
+            part.chmod(0o666 & ~umask)  # mkstemp makes files private; results are ordinary files
         part.replace(path)
     except OSError as e:
         raise OutputError(f"Cannot write {path}: {e.strerror or e}. Free some space or choose another place.") from e

@@ -14,7 +14,8 @@ from brainseg_engine import checkpoint, models, nets, tiles
 from brainseg_engine import device as devices
 from brainseg_engine.errors import Cancelled, DeviceError
 from brainseg_engine.events import CancelCheck, Progress, ProgressCallback, never, silent
-from brainseg_engine.postprocess import to_labels
+from brainseg_engine.labels import Region
+from brainseg_engine.postprocess import of_regions, to_labels
 from brainseg_engine.preprocess import preprocess
 from brainseg_engine.recipe import Recipe
 from brainseg_engine.study import Prediction, Segmentation, Study
@@ -25,7 +26,7 @@ _FLIPS = [axes for n in range(4) for axes in itertools.combinations((1, 2, 3), n
 class Predictor:
     """A model, loaded and ready: an installed one by name, a file, or the bundled one.
 
-    ``tta`` averages over the 8 mirror images (8 times the work). ``threads`` limits the CPU threads of this process.
+    ``tta`` averages over the 8 mirror images (8 times the work; 4 of slices). ``threads`` limits the CPU threads of this process.
     Raises CheckpointError, DeviceError.
     """
 
@@ -67,14 +68,17 @@ class Predictor:
                 f"{remedy}, then try again."
             ) from e
         began = time.perf_counter()
-        regions = self.recipe.output.regions
-        grid = study.reference.grid
-        labels = to_labels(found, regions, self.recipe.postprocess, grid.voxel_ml)
-        kept = {r: p.half().cpu().numpy() for r, p in zip(regions, found, strict=True)} if probabilities else None
+        output, grid = self.recipe.output, study.reference.grid
+        regions = output.regions
+        labels = to_labels(found, output, self.recipe.postprocess, grid)
+        shares = zip(regions, of_regions(found, output), strict=True) if probabilities else ()
+        kept = {r: p.half().cpu().numpy() for r, p in shares} or None
         seconds = {**seconds, "postprocess": time.perf_counter() - began}
         progress(Progress("done", 1.0))
         made_by = f"{self.card.name} {self.card.version}"
         own = study.segmentation.coding if study.segmentation else study.coding
+        if set(regions) == {Region.WT}:
+            own = "lgg"  # the coding that has a tumour of unknown class
         segmentation = Segmentation(labels, grid, own or "brats2023", made_by, regions)
         return Prediction(
             study.id, segmentation, self.card.name, self.card.version, devices.describe(self.device), seconds, kept
@@ -102,16 +106,18 @@ def infer(
     progress: ProgressCallback = silent,
     cancelled: CancelCheck = never,
 ) -> tuple[torch.Tensor, Mapping[str, float]]:
-    """Region probabilities (K, X, Y, Z) on the reference's grid, and stage → seconds."""
+    """Probabilities (K, X, Y, Z) of the recipe's output on the reference's grid, and stage → seconds."""
     began = time.perf_counter()
     progress(Progress("preparing", 0.0))
-    image, inverse = preprocess(study, recipe, nets.divisor(recipe))
+    divisor = nets.divisor(recipe)
+    image, inverse = preprocess(study, recipe, divisor)
     image = image.to(where)
     prepared = time.perf_counter()
-    divisor = nets.divisor(recipe)
-    tile, places = tiles.plan(image.shape[1:], recipe.window.largest, recipe.window.overlap, divisor)
-    flips = _FLIPS if tta else _FLIPS[:1]
-    done, total = 0, len(places) * len(flips)
+    window, dimensions = recipe.window, recipe.network.dimensions
+    largest = window.size if window.policy == "patch" and window.size is not None else window.largest
+    tile, places = tiles.plan(image.shape[1:], (largest[0], largest[1], largest[-1]), window.overlap, divisor)
+    flips = [f for f in _FLIPS if 3 not in f or dimensions == 3] if tta else _FLIPS[:1]
+    done, total = 0, tiles.rounds(image.shape, places, dimensions) * len(flips)
 
     def between() -> None:
         nonlocal done
@@ -120,10 +126,14 @@ def infer(
         progress(Progress("segmenting", 0.1 + 0.8 * done / total))
         done += 1
 
-    k = len(recipe.output.regions)
-    found = torch.zeros((k, *image.shape[1:]), device=where)
+    output = recipe.output
+    found = torch.zeros((output.channels, *image.shape[1:]), device=where)
     for axes in flips:
-        found += tiles.run(net, image.flip(axes), tile, places, k, between).flip(axes)
+        mirrored = image.flip(axes)
+        if dimensions == 2:
+            found += tiles.run_slices(net, mirrored, output, between).flip(axes)
+        else:
+            found += tiles.run(net, mirrored, tile, places, output, between).flip(axes)
     found /= len(flips)
     if cancelled():
         raise Cancelled

@@ -13,6 +13,7 @@ from brainseg_engine.errors import RecipeError
 if TYPE_CHECKING:
     from rich.progress import Progress, TaskID
 
+    from brainseg_engine.cohort import Fold
     from brainseg_engine.events import Event
 
 _log = logging.getLogger(__name__)
@@ -20,9 +21,15 @@ _log = logging.getLogger(__name__)
 
 def train(
     recipe: Annotated[str, typer.Argument(help="A bundled recipe, like baseline, or a TOML file.", show_default=False)],
-    data: Annotated[Path, typer.Option("--data", help="Folder of study folders with their masks.")],
-    split: Annotated[Path, typer.Option("--split", help="CSV with the columns case,split (train or validation).")],
+    data: Annotated[Path, typer.Option("--data", help="Data folder of a known layout, with masks.")],
+    split: Annotated[Path, typer.Option("--split", help="CSV with the columns case,split or case,fold (see data split).")],
     out: Annotated[Path, typer.Option("--out", help="Run folder: model, metrics, curves, and what a resume needs.")],
+    preset: Annotated[
+        str | None, typer.Option("--preset", help="Of the recipe, like as_published; default: its first.")
+    ] = None,
+    fold: Annotated[
+        str | None, typer.Option("--fold", help="Of a split in folds: the one held out, or 'all' to hold none out.")
+    ] = None,
     epochs: Annotated[
         int | None, typer.Option("--epochs", min=1, help="Visits of every training case; default: the recipe's.")
     ] = None,
@@ -41,27 +48,37 @@ def train(
         str | None, typer.Option("--init", help="Model (name or file) whose weights to start from.")
     ] = None,
     device: Annotated[str, typer.Option("--device", help="auto, cpu or cuda.")] = "auto",
+    devices: Annotated[int, typer.Option("--devices", min=1, help="How many of them on each host.")] = 1,
+    nodes: Annotated[int, typer.Option("--nodes", min=1, help="How many hosts (by torchrun or SLURM).")] = 1,
+    precision: Annotated[
+        str | None, typer.Option("--precision", help="32-true, 16-mixed or bf16-mixed; default: the recipe's.")
+    ] = None,
     workers: Annotated[
         int, typer.Option("--workers", min=0, help="Processes that prepare samples; the result does not depend on it.")
     ] = 0,
+    cache: Annotated[
+        Path | None, typer.Option("--cache", help="Folder of preprocessed volumes; default: the user's.")
+    ] = None,
+    tensorboard: Annotated[bool, typer.Option("--tensorboard", help="Write TensorBoard's log too.")] = False,
     name: Annotated[str, typer.Option("--name", help="The model's name; default: the recipe's.")] = "",
 ) -> None:
     """Train a model from a recipe, and keep the one that segments the validation cases best.
 
     Deterministic for a seed (same machine, versions and number of threads). Ctrl-C ends the step, saves the state and
     stops; --resume continues from there, and with more --epochs or --steps goes on after the end. The run folder holds
-    model.safetensors, metrics.csv and curves.png.
+    model.safetensors, metrics.csv, curves.png, and a README that tells the rest.
 
     Examples:
 
       napari-brainseg train baseline --data cases --split split.csv --out run1
       napari-brainseg train baseline --data cases --split split.csv --out run1 --resume
-      napari-brainseg train my.toml --data cases --split split.csv --out run2 --set network.init_filters=32
+      napari-brainseg train myronenko2018 --preset as_published --data cases --split folds.csv --fold 0 --out run2
+      napari-brainseg train my.toml --data cases --split split.csv --out run3 --devices 4 --set training.batch_size=4
     """
     from rich.console import Console
     from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
-    from brainseg_engine import device as devices
+    from brainseg_engine import device as devices_
     from brainseg_engine.cli.stopping import Stop
     from brainseg_engine.recipe import load_recipe
     from brainseg_engine.train import Options
@@ -70,9 +87,12 @@ def train(
     if epochs is not None and steps is not None:
         raise RecipeError(f"--epochs {epochs} and --steps {steps} contradict each other; give one of them.")
     overrides = [*(settings or []), *([f"training.epochs={epochs}"] if epochs else [])]
-    chosen = load_recipe(recipe, overrides)
-    devices.keep_heap()
+    overrides += [f"training.precision={precision}"] if precision else []
+    chosen = load_recipe(recipe, overrides, preset)
+    devices_.keep_heap()
     options = Options(data, split, out, steps, seed, resume, device, workers, name, init)
+    options.fold, options.devices, options.nodes = _fold(fold), devices, nodes
+    options.cache, options.tensorboard = cache, tensorboard
     console = Console(stderr=True)
     columns = (
         TextColumn("{task.description}", markup=False),
@@ -84,9 +104,21 @@ def train(
     stop = Stop("Stopping after this step; once more to stop at once.")
     with stop.listening(), Progress(*columns, console=console) as bars:
         model = run(chosen, options, _Display(bars, bars.add_task("reading", total=1.0), out), stop)
+    if not model.exists():  # of several processes, the first one writes and tells
+        return
     _draw_curves(out)
     typer.echo(f"The best model is {model}; the curves are in {out / 'curves.png'}.")
     typer.echo(f"Use it: napari-brainseg predict STUDY --out masks --model {model}")
+
+
+def _fold(given: str | None) -> Fold | None:
+    if given is None:
+        return None
+    if given == "all":
+        return "all"
+    if not given.isdigit():
+        raise RecipeError(f"--fold {given}: give the number of a fold, counted from 0, or 'all'.")
+    return int(given)
 
 
 class _Display:

@@ -1,22 +1,29 @@
-"""Training: one loop on Lightning Fabric, exact resume, validation by whole-volume inference, the best model kept."""
+"""Training: one loop on Lightning Fabric for every recipe, exact resume, validation by whole-volume inference, the best
+model kept."""
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 
 import torch
 
 from brainseg_engine import cohort, device, nets
 from brainseg_engine.errors import DeviceError, TrainingError
-from brainseg_engine.events import CancelCheck, never
+from brainseg_engine.events import CancelCheck, Event, never
 from brainseg_engine.paths import check_writable
 from brainseg_engine.recipe import Recipe
 from brainseg_engine.runs import RunFolder
-from brainseg_engine.train.loop import Loop, Options, Report, schedule
+from brainseg_engine.train import memory, ranks
+from brainseg_engine.train.loop import Loop
+from brainseg_engine.train.options import Options, Report
+from brainseg_engine.train.rates import Rate
+from brainseg_engine.train.tensorboard import with_tensorboard
+from brainseg_engine.train.validation import draw_examples
 
-__all__ = ["Options", "schedule", "train"]
+__all__ = ["Loop", "Options", "Rate", "Report", "train"]
 
 BYTES_A_WEIGHT = 40
 """On disk: weights, their average and the optimiser's two moments, and the model; all twice, old and new."""
@@ -26,39 +33,54 @@ def train(recipe: Recipe, options: Options, report: Report, cancelled: CancelChe
     """Train, and return the best model's file. Raises TrainingError, RecipeError, InputError, OutputError, DeviceError; and
     Cancelled once ``cancelled()`` says so, with the state saved.
 
-    Deterministic on a CPU for the same seed, versions and number of threads.
+    Deterministic on a CPU for the same seed, versions and number of threads. With several devices this function runs in
+    each of their processes; the first one writes and reports.
     """
+    fabric = ranks.make_fabric(recipe, options)
+    first = fabric.is_global_zero
     run = RunFolder(options.out)
-    with run.lock(), _in_words(run):
-        split = cohort.read_split(options.split)
-        folders = cohort.cases(options.data, split, "train")
-        held_out = cohort.cases(options.data, split, "validation")
-        if not folders or not held_out:
+    with run.lock() if first else nullcontext(), run.log() if first else nullcontext(), _in_words(run, recipe):
+        split = cohort.read_split(options.split, options.fold)
+        folders = cohort.cases(options.data, split, "train", options.elsewhere)
+        held_out = cohort.cases(options.data, split, "validation", options.elsewhere)
+        if not folders or not (held_out or options.fold == "all"):
             raise TrainingError(f"{options.split} needs at least one case for training and one for validation.")
-        cases = {"train": [f.name for f in folders], "validation": [f.name for f in held_out]}
-        known = run.earlier(cases, options.resume)
-        loop = Loop(recipe, options, run, report, cancelled)
-        check_writable(options.out, BYTES_A_WEIGHT * nets.count_parameters(loop.raw))
-        loop.begin(known)
-        facts = {"seed": options.seed, **cases, "device": options.device, "threads": torch.get_num_threads()}
-        run.describe(recipe, {**facts, "earlier_training_hashes": loop.earlier})
-        return loop.run(folders, held_out)
+        cases = {"train": [cohort.name(f) for f in folders], "validation": [cohort.name(f) for f in held_out]}
+        known = run.earlier(cases, options.resume) if first else {}
+        with with_tensorboard(report, options) if first else nullcontext(_silent) as tell:
+            loop = Loop(recipe, options, fabric, run, tell, cancelled)
+            loop.begin(known)
+            if first:
+                check_writable(options.out, BYTES_A_WEIGHT * nets.count_parameters(loop.raw))
+                facts = {"seed": options.seed, **cases, "device": str(fabric.device), "processes": fabric.world_size}
+                facts |= {"threads": torch.get_num_threads(), "earlier_training_hashes": loop.earlier, "planned": loop.planned}
+                run.describe(recipe, facts)
+            model = loop.run(folders, held_out)
+        if first and model.exists():
+            draw_examples(model, held_out, recipe, str(fabric.device), run.path / "examples")
+        return model
+
+
+def _silent(_: Event) -> None:
+    """Only the first of several processes tells how it goes."""
 
 
 @contextmanager
-def _in_words(run: RunFolder) -> Iterator[None]:
+def _in_words(run: RunFolder, recipe: Recipe) -> Iterator[None]:
     """What a machine runs out of, as a sentence."""
     try:
         yield
     except (RuntimeError, MemoryError) as e:
         if device.out_of_memory(e):
             raise DeviceError(
-                "The memory does not suffice for this training. Close other programs, train at a coarser preprocess.spacing_mm "
-                'or with fewer network.init_filters, or on a GPU with training.precision = "bf16-mixed". ' + run.advice
+                f"The memory does not suffice for this training. {memory.advice(recipe)} Or close other programs. {run.advice}"
             ) from e
         if "DataLoader worker" in str(e):
             raise TrainingError(
                 f"A process that prepares samples has ended ({str(e).partition(chr(10))[0]}), most likely for want of memory. "
                 f"Use --workers 0 or fewer (in a container: give it more shared memory). {run.advice}"
             ) from e
+        raise
+    except Exception:
+        logging.getLogger(__name__).debug("the training failed", exc_info=True)
         raise

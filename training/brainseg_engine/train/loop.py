@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import copy
+import hashlib
 import logging
 import math
 import time
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import nullcontext
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -16,191 +16,273 @@ import numpy as np
 import torch
 from lightning_fabric import Fabric
 
-from brainseg_engine import checkpoint, dataset, device, losses, nets
+from brainseg_engine import checkpoint, cohort, dataset, device, losses, nets
 from brainseg_engine.errors import Cancelled, RecipeError, TrainingError
-from brainseg_engine.events import CancelCheck, EpochDone, Event, Progress
-from brainseg_engine.labels import Region
+from brainseg_engine.events import CancelCheck, EpochDone, Progress
 from brainseg_engine.models import find
-from brainseg_engine.postprocess import to_labels
-from brainseg_engine.predict import infer
-from brainseg_engine.recipe import Recipe, Schedule
-from brainseg_engine.runs import RunFolder, load_state, pack, save_state, unpack, versions
-from brainseg_engine.score import score_case
+from brainseg_engine.recipe import Recipe
+from brainseg_engine.runs import RunFolder, versions
+from brainseg_engine.train import optimisers, pace, ranks, state, validation
+from brainseg_engine.train.options import Options, Report
+from brainseg_engine.train.rates import Rate
 
 _log = logging.getLogger(__name__)
-Report = Callable[[Event], None]
 LOG_EVERY = 25
 SAVE_EVERY = 100
-
-
-@dataclass
-class Options:
-    """What is not in the recipe: where the data is, how long, and on what."""
-
-    data: Path
-    split: Path
-    out: Path
-    steps: int | None = None
-    seed: int = 0
-    resume: bool = False
-    device: str = "auto"
-    workers: int = 0
-    name: str = ""
-    init: str | None = None
-
-
-@dataclass
-class _State:
-    step: int = 0
-    best: float = -1.0
-    best_step: int = 0
-    scores: Mapping[str, float] = field(default_factory=dict)
-    losses: list[float] = field(default_factory=list)
-    """Of the steps since the last row of the metrics."""
+SAVE_SECONDS = 60.0
+"""The state is saved after this long at the latest: steps of whole brains take seconds each on a CPU."""
+Batch = tuple[torch.Tensor, torch.Tensor, torch.Tensor]
 
 
 class Loop:
-    """One training run; ``run`` is the whole of it."""
+    """One training run in this process (of one or several); ``run`` is the whole of it."""
 
     def __init__(
-        self, recipe: Recipe, options: Options, run: RunFolder, report: Report, cancelled: CancelCheck
+        self, recipe: Recipe, options: Options, fabric: Fabric, run: RunFolder, report: Report, cancelled: CancelCheck
     ) -> None:
-        self.recipe, self.options, self.folder, self.report, self.cancelled = recipe, options, run, report, cancelled
-        where = device.choose(options.device)
-        kind, _, index = where.partition(":")
-        devices: Any = [int(index)] if index else 1
-        self.fabric = Fabric(accelerator=kind, devices=devices, precision=recipe.training.precision)
-        self.device = str(self.fabric.device)
+        self.recipe, self.options, self.fabric = recipe, options, fabric
+        self.folder, self.report, self.cancelled = run, report, cancelled
+        self.device = str(fabric.device)
         self.earlier: tuple[str, ...] = ()  # images that the weights were fitted to before this run
         torch.manual_seed(options.seed)
-        net = nets.build(recipe)
+        self.raw = nets.build(recipe, training=True)
         if options.init:
-            self._start_from(net, options.init)
-        o = recipe.optimiser
-        optimiser = torch.optim.AdamW(net.parameters(), lr=o.learning_rate, weight_decay=o.weight_decay)
-        self.raw = net
-        self.net, self.optimiser = self.fabric.setup(net, optimiser)
+            self._start_from(options.init)
+        nets.train_only(self.raw, recipe)
+        self.net, self.optimiser = fabric.setup(self.raw, optimisers.build(recipe.optimiser, self.raw))
+        if hasattr(self.raw, "training_forward"):
+            self.net.mark_forward_method("training_forward")
         self.ema = {k: v.detach().clone() for k, v in self.raw.state_dict().items()}
-        # what is validated; building it anew would draw random numbers
-        self.averaged = copy.deepcopy(net).to(self.device).eval()
-        self.loss = losses.build(recipe.loss)
-        self.state = _State()
+        self.averaged = nets.build(recipe).to(self.device).eval()  # what is validated and kept
+        self.loss = losses.build(recipe, reduce=ranks.summed)
+        self.start = {n: p.detach().clone() for n, p in self._trained()} if recipe.training.pull else {}
+        self.state = state.State()
         self.hashes: tuple[str, ...] = ()
+        self.planned: int | None = None  # steps, where the pace has decided on them
+        self.others: Mapping[str, Any] = {}
 
     def begin(self, known: Mapping[str, Any]) -> None:
-        """Take up the saved state, if a resume is wanted and there is one; ``known``: what ``run.json`` told of the run."""
-        if self.options.resume and self.folder.last.exists():
-            self._resume()
-            self.earlier = tuple(known.get("earlier_training_hashes", self.earlier))
+        """Take up the saved state, if a resume is wanted and there is one; ``known``: what ``run.json`` told of the run.
+
+        Raises TrainingError when the state is of another recipe or seed.
+        """
+        if not (self.options.resume and self.folder.last.exists()):
+            return
+        if self.start and not self.options.init:
+            raise RecipeError("training.pull pulls towards the model it started from: give the same --init with --resume.")
+        self.state, ema, self.others = state.restore(
+            self.folder, self.recipe, self.options.seed, self.raw, self.optimiser
+        )
+        self.ema = {k: v.to(self.device) for k, v in ema.items()}
+        self.fabric.strategy.precision.load_state_dict(dict(self.others["scaler"]))
+        self.earlier = tuple(known.get("earlier_training_hashes", self.earlier))
+        self.planned = known.get("planned")
+        self.fabric.barrier()
+        if self.fabric.is_global_zero:
+            self.folder.cut_back(self.state.step)
+        _log.info("resuming at step %d", self.state.step)
 
     def run(self, folders: Sequence[Path], held_out: Sequence[Path]) -> Path:
         """Read the cases, train to the end, and return the best model's file. Raises as :func:`train`."""
         cases = self._prepare(folders)
-        self.hashes = tuple(dict.fromkeys((*self.earlier, *(h for c in cases for h in c.hashes))))
-        self._check_held_out(held_out, cases)
+        self.samples = dataset.Samples(cases, self.recipe, self.options.seed, augmented=not self._augments_here)
         batch = self.recipe.training.batch_size
-        total = self.options.steps or math.ceil(self.recipe.training.epochs * len(cases) / batch)
+        if self.options.minutes and self.planned is None:
+            self.rate = Rate(self.recipe.schedule, 1, len(self.samples) / batch)
+            self.planned = self._fitting(held_out, self.options.minutes)
+        total = self.options.steps or self.planned or math.ceil(self.recipe.training.epochs * len(self.samples) / batch)
+        by_steps = bool(self.options.steps or self.planned)
+        self.rate = Rate(self.recipe.schedule, total, len(self.samples) / batch, by_steps)
+        if "rate" in self.others:
+            self.rate.load(self.others["rate"])
+        self.hashes = tuple(dict.fromkeys((*self.earlier, *(h for c in cases for h in c.hashes))))
+        if self.fabric.is_global_zero:
+            fingerprint = hashlib.sha256("".join(self.hashes).encode()).hexdigest()
+            self.folder.note({"data_fingerprint": fingerprint, "planned": self.planned})
+            validation.check_held_out(held_out, cases, self.recipe, self.earlier, self._telling)
         if self.state.step >= total:
             _log.warning("step %d of %d: nothing is left to train", self.state.step, total)
-        samples = dataset.TrainingSamples(cases, self.recipe.augmentation, self.options.seed)
-        visits = dataset.Visits(len(cases), self.state.step * batch, total * batch, self.options.seed)
-        batches = iter(dataset.loader(samples, visits, self.options.workers))
-        began = time.perf_counter()
+        self._train(held_out, total)
+        return self.folder.model
+
+    @property
+    def _augments_here(self) -> bool:
+        """Whether samples are augmented on the training's device instead of by the loader's workers."""
+        wanted = self.recipe.augmentation.on
+        return wanted == "device" or (wanted == "auto" and self.fabric.device.type != "cpu")
+
+    def _train(self, held_out: Sequence[Path], total: int) -> None:
+        batches, began, first = self._batches(total), time.perf_counter(), self.state.step
+        saved = time.monotonic()
         # losses without their row: it was stopped while it validated that step, which comes first then
         due = bool(self.state.losses) and self._is_validated(self.state.step, total)
         while due or self.state.step < total:
             if not due:
                 self._stop_if_asked()
-                loss = self._step([next(batches) for _ in range(batch)], total)
+                loss = self._step(batches)
+                self.rate.observe(self.state.step, loss)
                 self.state.losses.append(loss)
                 self.state.step += 1
-                self.report(Progress(f"step {self.state.step} of {total}, loss {loss:.3f}", self.state.step / total))
+                speed = (self.state.step - first) / (time.perf_counter() - began)
+                words = f"step {self.state.step} of {total}, loss {loss:.3f}, {speed * self._batch:.2g} samples/s"
+                self.report(Progress(words, self.state.step / total))
             step = self.state.step
-            validate = self._is_validated(step, total)
-            if validate or step % LOG_EVERY == 0:
-                dice = self._validate(held_out) if validate else {}
-                self._record(len(cases), dice, time.perf_counter() - began, total)
+            validated = self._is_validated(step, total)
+            if validated or step % self._log_every(total) == 0:
+                dice = self._validate(held_out) if validated else {}
+                self._record(dice, validated, time.perf_counter() - began)
                 self.state.losses.clear()
-            if validate or step % SAVE_EVERY == 0:
-                self._save()
+            if validated or step % SAVE_EVERY == 0 or time.monotonic() - saved > SAVE_SECONDS:
+                self.save()
+                saved = time.monotonic()
             due = False
-        return self.folder.model
+
+    @property
+    def _batch(self) -> int:
+        return self.recipe.training.batch_size
 
     def _is_validated(self, step: int, total: int) -> bool:
-        return step % self.recipe.training.validate_every_steps == 0 or step == total
+        every = self.recipe.training.validate_every_steps
+        if self.options.validations:
+            every = math.ceil(total / self.options.validations)
+        return step % every == 0 or step == total
+
+    def _log_every(self, total: int) -> int:
+        return max(1, total // self.options.rows) if self.options.rows else LOG_EVERY
+
+    def _fitting(self, held_out: Sequence[Path], minutes: float) -> int:
+        """How many steps fit into that time; the steps and the validation that tell leave no trace."""
+        batches, precision = self._batches(self.state.step + pace.PILOT), self.fabric.strategy.precision
+        scaler = dict(precision.state_dict())
+
+        def step() -> None:
+            self._telling(Progress("measuring the pace", 0.0))
+            self._step(batches)
+
+        seconds = pace.undone(step, self.raw, self.ema, self.optimiser)
+        precision.load_state_dict(scaler)
+        began = time.perf_counter()
+        if held_out:
+            self._telling(Progress("measuring the pace", 0.0))
+            self._validate(held_out)
+        validating = (time.perf_counter() - began) * (self.options.validations or 1)
+        return pace.steps_within(minutes, seconds, validating)
 
     def _stop_if_asked(self) -> None:
-        if self.cancelled():
-            self._save()
+        if any(ranks.gathered(self.cancelled())):
+            self.save()
             raise Cancelled(f"Training was stopped at step {self.state.step}. {self.folder.advice}")
 
-    def _start_from(self, net: torch.nn.Module, model: str) -> None:
+    def _start_from(self, model: str) -> None:
         """Take the weights of an installed model. Raises RecipeError when its network is another."""
         given = checkpoint.load(find(model))
-        if given.recipe.network != self.recipe.network or given.recipe.output != self.recipe.output:
+        if given.recipe.for_use().network != self.recipe.for_use().network or given.recipe.output != self.recipe.output:
             raise RecipeError(
                 f"The model '{model}' has the network {given.recipe.network} and the recipe asks for {self.recipe.network}; "
                 "weights can only start a network of the same form."
             )
-        net.load_state_dict(given.state)
+        self.raw.load_state_dict({**self.raw.state_dict(), **given.state})
         self.earlier = given.card.training_hashes
 
     def _prepare(self, folders: Sequence[Path]) -> list[dataset.Case]:
+        """The training cases. Where there are several processes the first fills the cache, and the others read it."""
         divisor = nets.divisor(self.recipe)
+        if not self.fabric.is_global_zero:
+            self.fabric.barrier()
         cases = []
         for n, folder in enumerate(folders):
-            self._stop_before_start()
-            self.report(Progress(f"reading {folder.name}", n / len(folders)))
-            cases.append(dataset.prepare(folder, self.recipe, divisor))
+            self._telling(Progress(f"reading {cohort.name(folder)}", n / len(folders)))
+            case = dataset.prepare(folder, self.recipe, divisor, self.options.cache)
+            cases += [case] * self.options.visits.get(cohort.name(folder), 1)
+        if self.fabric.is_global_zero:
+            self.fabric.barrier()
         return cases
 
-    def _check_held_out(self, folders: Sequence[Path], cases: Sequence[dataset.Case]) -> None:
-        """Read the validation cases once before hours of work: they must be usable, and unseen."""
-        owner = {h: case.id for case in cases for h in case.hashes}
-        for folder in folders:
-            self._stop_before_start()
-            self.report(Progress(f"checking {folder.name}", 1.0))
-            study, _ = dataset.usable(folder, self.recipe)
-            hashes = dataset.hashes_of(study, self.recipe)
-            twin = next((owner[h] for h in hashes if h in owner), None)
-            if twin:
-                raise TrainingError(
-                    f"The validation case {folder.name} holds an image of the training case {twin}, so its Dice would mean "
-                    "nothing. Take one of them out of the split."
-                )
-            if not set(hashes).isdisjoint(self.earlier):
-                _log.warning("the model given by --init was trained on %s: its validation flatters", folder.name)
-
-    def _stop_before_start(self) -> None:
+    def _telling(self, progress: Progress) -> None:
+        """Report what comes before the first step, and stop there if asked."""
         if self.cancelled():
             raise Cancelled(f"Training was stopped while it read its cases. {self.folder.advice}")
+        self.report(progress)
 
-    def _step(self, batch: Sequence[tuple[torch.Tensor, torch.Tensor]], total: int) -> float:
+    def _batches(self, total: int) -> Iterator[Batch]:
+        """What this process has to learn from, from the present step on, in parts of a step."""
+        world, rank = self.fabric.world_size, self.fabric.global_rank
+        first, last = self.state.step * self._batch, total * self._batch
+        visits = dataset.Visits(len(self.samples), first, last, self.options.seed, rank, world)
+        size = self._batch // world // self._parts
+        return iter(dataset.loader(self.samples, visits, size, self.options.workers))
+
+    @property
+    def _parts(self) -> int:
+        """How many parts this process takes its share of a step in; whole brains differ in size and go one by one."""
+        one_by_one = self.recipe.window.policy == "brain"
+        return self._batch // self.fabric.world_size if one_by_one else self.recipe.training.accumulate
+
+    def _step(self, batches: Iterator[Batch]) -> float:
+        """One step of the optimiser; returns the loss over all processes. Raises TrainingError when it is no number."""
         self.net.train()
+        torch.manual_seed(state.step_seed(self.options.seed, self.state.step, self.fabric.global_rank))
         for group in self.optimiser.param_groups:
-            group["lr"] = self.recipe.optimiser.learning_rate * schedule(self.recipe.schedule, self.state.step, total)
-        mean = 0.0
-        for image, labels in batch:
-            targets = losses.region_targets(labels.to(self.device), self.recipe.output.regions)
-            loss = self.loss(self.net(image.to(self.device)), targets) / len(batch)
-            self.fabric.backward(loss)
-            mean += float(loss.detach())
+            group["lr"] = self.recipe.optimiser.learning_rate * self.rate.factor(self.state.step)
+        total, keys = torch.zeros((), device=self.device), []
+        for part in range(self._parts):
+            image, labels, key = self._on_device(next(batches))
+            keys.append(key)
+            waiting = part < self._parts - 1
+            with self.fabric.no_backward_sync(self.net, enabled=waiting) if waiting else nullcontext():
+                loss = self._forward(image, labels) / self._parts
+                self.fabric.backward(loss)
+            total += loss.detach()
+        mean: float = float(ranks.total(total)) / self.fabric.world_size
         if not math.isfinite(mean):
-            raise self._diverged(f"loss became {mean}")
-        norm = self.fabric.clip_gradients(
-            self.net, self.optimiser, max_norm=self.recipe.optimiser.clip_norm, error_if_nonfinite=False
-        )
+            raise self._diverged(f"loss became {mean}", keys)
+        norm = self._clip()
         # in float16 a gradient may overflow: its scaler then leaves the step out and scales less
-        if self.recipe.training.precision != "16-mixed" and not math.isfinite(float(norm)):
-            raise self._diverged(f"norm of the gradients became {float(norm)}")
+        if self.recipe.training.precision != "16-mixed" and not math.isfinite(norm):
+            raise self._diverged(f"norm of the gradients became {norm}", keys)
         self.optimiser.step()
         self.optimiser.zero_grad(set_to_none=True)
         self._average()
         return mean
 
-    def _diverged(self, what: str) -> TrainingError:
+    def _on_device(self, batch: Batch) -> Batch:
+        image, labels, keys = batch
+        image, labels = image.to(self.device, non_blocking=True), labels.to(self.device, non_blocking=True)
+        if not self._augments_here:
+            return image, labels, keys
+        changed = [
+            dataset.augmented(i, t, self.recipe, self.options.seed, (int(key[0]), int(key[1])))
+            for i, t, key in zip(image, labels, keys, strict=True)
+        ]
+        return torch.stack([i for i, _ in changed]), torch.stack([t for _, t in changed]), keys
+
+    def _forward(self, image: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
+        aux: Mapping[str, torch.Tensor] = {}
+        if hasattr(self.raw, "training_forward"):
+            logits, aux = self.net.training_forward(image)
+        else:
+            logits = self.net(image)
+        loss: torch.Tensor = self.loss(logits, labels, aux, image)
+        if self.start:
+            away = torch.stack([(p - self.start[n]).pow(2).sum() for n, p in self._trained()]).sum()
+            loss = loss + self.recipe.training.pull * 0.5 * away
+        return loss
+
+    def _trained(self) -> Iterator[tuple[str, torch.nn.Parameter]]:
+        return ((n, p) for n, p in self.raw.named_parameters() if p.requires_grad)
+
+    def _clip(self) -> float:
+        """The gradients' norm before it was clipped."""
+        most = self.recipe.optimiser.clip_norm or math.inf
+        norm = self.fabric.clip_gradients(self.net, self.optimiser, max_norm=most, error_if_nonfinite=False)
+        return float(norm) if norm is not None else 0.0
+
+    def _diverged(self, what: str, keys: Sequence[torch.Tensor]) -> TrainingError:
+        named = {self.samples.case_id(int(index)) for part in keys for _, index in part}
+        cases = sorted(set().union(*ranks.gathered(named)))
         return TrainingError(
-            f"The {what} at step {self.state.step}. Start anew with a lower optimiser.learning_rate, or with "
+            f"The {what} at step {self.state.step}, with the case{'s' if len(cases) > 1 else ''} {', '.join(cases[:8])}. "
+            "Look at them, or start anew with a lower optimiser.learning_rate, or with "
             f'training.precision = "32-true". {self.folder.advice}'
         )
 
@@ -214,108 +296,65 @@ class Loop:
             else:
                 self.ema[k].copy_(v)
 
-    def _validate(self, folders: Sequence[Path]) -> dict[str, float]:
-        """Mean Dice per region over the validation cases with the averaged weights, by whole-volume inference."""
-        self.averaged.load_state_dict(self.ema)
-        dice: dict[Region, list[float]] = {r: [] for r in self.recipe.output.regions}
-        for folder in folders:
-            self._stop_if_asked()
-            study, truth = dataset.with_truth(folder, self.recipe)
-            with self.fabric.autocast():
-                probabilities, _ = infer(self.averaged, study, self.recipe, self.device)
-            grid = study.reference.grid
-            labels = to_labels(probabilities, self.recipe.output.regions, self.recipe.postprocess, grid.voxel_ml)
-            scores = score_case(labels, truth, grid, self.recipe.output.regions, hd95=False)
-            for region, score in scores.items():
-                if score.dice is not None:
-                    dice[region].append(score.dice)
-        return {str(r): float(np.mean(d)) for r, d in dice.items() if d}
+    def _validate(self, held_out: Sequence[Path]) -> dict[str, float]:
+        self.averaged.load_state_dict(nets.for_use(self.recipe, self.ema))
+        return validation.validate(self.averaged, held_out, self.recipe, self.fabric, self._stop_alone)
 
-    def _record(self, n_cases: int, dice: Mapping[str, float], seconds: float, total: int) -> None:
-        """One row and one event; the model is kept when its mean Dice is the best so far."""
+    def _stop_alone(self) -> None:
+        """Between two validation cases: processes have different ones, so that only a lone process can stop there."""
+        if self.fabric.world_size == 1:
+            self._stop_if_asked()
+
+    def _record(self, dice: Mapping[str, float], validated: bool, seconds: float) -> None:
+        """One row and one event; the model is kept when its mean Dice is the best so far, or nothing is held out."""
         step, loss = self.state.step, float(np.mean(self.state.losses))
-        epoch = step * self.recipe.training.batch_size // n_cases
-        rate = self.recipe.optimiser.learning_rate * schedule(self.recipe.schedule, step - 1, total)
-        event = EpochDone(epoch, step, loss, rate, dict(dice), round(seconds, 1))
-        row = {f"dice_{r}": f"{d:.4f}" for r, d in dice.items()}
-        self.folder.record(
-            {
-                "epoch": epoch,
-                "step": step,
-                "loss": f"{loss:.5f}",
-                "learning_rate": f"{rate:.3e}",
-                **row,
-                "seconds": event.seconds,
-            }
+        epoch = self.rate.epoch(step)
+        factor = self.rate.factor(step - 1)
+        event = EpochDone(
+            epoch, step, loss, self.recipe.optimiser.learning_rate * factor, dict(dice), round(seconds, 1)
         )
+        mean = float(np.mean(list(dice.values()))) if dice else self.state.best
+        if validated and (mean > self.state.best or not dice):
+            self.state.best, self.state.best_step, self.state.scores = mean, step, dict(dice)
+        if not self.fabric.is_global_zero:
+            return
+        self.folder.record(event)
         self.folder.emit(event)
         self.report(event)
-        if dice and float(np.mean(list(dice.values()))) > self.state.best:
-            self.state.best, self.state.best_step = float(np.mean(list(dice.values()))), step
-            self.state.scores = dict(dice)
-            checkpoint.save(self.folder.model, self.ema, self._card(n_cases), self.recipe)
+        if validated and self.state.best_step == step:
+            weights = nets.for_use(self.recipe, self.ema)
+            checkpoint.save(self.folder.model, weights, self._card(), self.recipe.for_use())
 
-    def _card(self, n_cases: int) -> checkpoint.Card:
+    def _card(self) -> checkpoint.Card:
         return checkpoint.Card(
             name=self.options.name or self.recipe.name,
             recipe=self.recipe.name,
             summary=self.recipe.summary,
             modalities=self.recipe.modalities,
             regions=self.recipe.output.regions,
-            parameters=nets.count_parameters(self.raw),
+            parameters=nets.count_parameters(self.averaged),
             created=datetime.now(UTC).date().isoformat(),
             scores={r: {"dice": round(d, 4), "hd95_mm": None} for r, d in self.state.scores.items()},
-            scores_on="the validation cases of its training",
+            scores_on="the validation cases of its training" if self.state.scores else "",
             training_hashes=self.hashes,
-            training_cases=n_cases,
+            training_cases=len({case.hashes for case in self.samples.cases}),
             steps=self.state.step,
             made_with=versions(),
         )
 
-    def _save(self) -> None:
-        s = self.state
-        facts = {
-            "step": s.step,
-            "best": s.best,
-            "best_step": s.best_step,
-            "scores": dict(s.scores),
-            "losses": s.losses,
-            "seed": self.options.seed,
-        }
-        save_state(self.folder.last, pack(self.raw, self.ema, self.optimiser), facts, self.recipe)
-
-    def _resume(self) -> None:
-        tensors, facts, recipe = load_state(self.folder.last)
-        changed = _changes(recipe.model_dump(mode="json"), self.recipe.model_dump(mode="json"))
-        if changed:
-            raise TrainingError(
-                f"The run in {self.folder.path} was started with another recipe ({'; '.join(changed[:3])}). Resume with the "
-                "same, or name another --out folder."
+    def save(self) -> None:
+        """Write the state to resume from."""
+        if self.fabric.is_global_zero:
+            scaler = self.fabric.strategy.precision.state_dict()
+            state.save(
+                self.folder,
+                self.state,
+                self.options.seed,
+                self.rate,
+                scaler,
+                self.raw,
+                self.ema,
+                self.optimiser,
+                self.recipe,
             )
-        if facts["seed"] != self.options.seed:
-            raise TrainingError(
-                f"The run in {self.folder.path} was started with --seed {facts['seed']}, not {self.options.seed}."
-            )
-        self.ema = {k: v.to(self.device) for k, v in unpack(tensors, self.raw, self.optimiser).items()}
-        self.state = _State(facts["step"], facts["best"], facts["best_step"], facts["scores"], facts.get("losses", []))
-        self.folder.cut_back(self.state.step)
-        _log.info("resuming at step %d", self.state.step)
-
-
-def _changes(old: Mapping[str, Any], new: Mapping[str, Any], prefix: str = "") -> list[str]:
-    """What differs between two recipes, in words. The epochs may: as --steps, they say how long to go on."""
-    found = []
-    for key in new:
-        if isinstance(new[key], Mapping) and isinstance(old.get(key), Mapping):
-            found += _changes(old[key], new[key], f"{prefix}{key}.")
-        elif old.get(key) != new[key] and prefix + key != "training.epochs":
-            found.append(f"{prefix}{key} was {old.get(key)!r}, not {new[key]!r}")
-    return found
-
-
-def schedule(config: Schedule, step: int, total: int) -> float:
-    """Factor on the peak learning rate: linear warm-up, then a half cosine down to ``floor``."""
-    if step < config.warmup_steps:
-        return (step + 1) / config.warmup_steps
-    progress = (step - config.warmup_steps) / max(1, total - config.warmup_steps)
-    return config.floor + (1 - config.floor) * 0.5 * (1 + math.cos(math.pi * min(1.0, progress)))
+            self.folder.note({"steps": self.state.step, "peak_memory_gb": round(device.peak_memory_gb(self.device), 2)})

@@ -7,7 +7,7 @@ import json
 import logging
 import os
 import platform
-import sys
+import subprocess
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -16,17 +16,29 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-import torch
-
-from brainseg_engine.checkpoint import raw_metadata, write_tensors
-from brainseg_engine.errors import BrainsegError, OutputError, TrainingError
-from brainseg_engine.events import Event
+from brainseg_engine.errors import OutputError, TrainingError
+from brainseg_engine.events import EpochDone, Event
+from brainseg_engine.locks import try_lock, unlock
 from brainseg_engine.paths import atomic, check_writable
-from brainseg_engine.recipe import Recipe, parse_recipe
+from brainseg_engine.recipe import Recipe
+from brainseg_engine.runs.saved import STATE_FORMAT, load_state, pack, save_state, unpack
+
+__all__ = ["STATE_FORMAT", "RunFolder", "git_revision", "load_state", "pack", "save_state", "unpack", "versions"]
 
 _log = logging.getLogger(__name__)
 COLUMNS = ("epoch", "step", "loss", "learning_rate", "dice_WT", "dice_TC", "dice_ET", "seconds")
-FORMAT = "napari-brainseg-training-state/1"
+_README = """One training of napari-brainseg.
+
+model.safetensors  the best model so far, by its mean validation Dice: weights, recipe and card; use it with
+                   napari-brainseg predict STUDY --out masks --model model.safetensors
+last.safetensors   the last state; napari-brainseg train ... --resume goes on from it
+recipe.json        every setting, as it was used
+run.json           cases, seed, device, versions, and fingerprints of the data
+metrics.csv        loss, learning rate and validation Dice over the steps; curves.png is its picture
+events.jsonl       the same, as it came, one JSON object a line (steps may be told twice after a crash)
+train.log          warnings and notes
+examples/          the model's answers to the first validation cases, with the outline of the truth (patients' images)
+"""
 ORPHANS_S = 15.0
 """How long the helpers of a killed training may hold its lock; they look for their parent every 5 s."""
 
@@ -95,11 +107,19 @@ class RunFolder:
         return told if isinstance(told, dict) else {}
 
     def describe(self, recipe: Recipe, facts: Mapping[str, Any]) -> None:
-        """Write ``recipe.json`` and ``run.json``; rows of a run that left no state to resume from are dropped."""
+        """Write ``recipe.json``, ``run.json`` and ``README.txt``; rows of a run that left no state to resume from are dropped."""
         if not self.last.exists():
             self.metrics.unlink(missing_ok=True)
         _write_json(self.path / "recipe.json", json.loads(recipe.model_dump_json()))
-        _write_json(self.path / "run.json", {**facts, "versions": versions(), "platform": platform.platform()})
+        made_with = {"versions": versions(), "git_revision": git_revision(), "platform": platform.platform()}
+        _write_json(self.path / "run.json", {**facts, **made_with})
+        with atomic(self.path / "README.txt") as part:
+            part.write_text(_README, encoding="utf-8")
+
+    def note(self, facts: Mapping[str, Any]) -> None:
+        """Add to ``run.json``. Raises OutputError."""
+        file = self.path / "run.json"
+        _write_json(file, {**json.loads(file.read_text(encoding="utf-8")), **facts})
 
     @contextmanager
     def lock(self) -> Iterator[None]:
@@ -118,17 +138,19 @@ class RunFolder:
             os.ftruncate(handle, 0)
             os.lseek(handle, 0, os.SEEK_SET)
             os.write(handle, str(os.getpid()).encode())
+            for half_written in self.path.glob(".part-*"):  # by a process that was killed; nobody else writes here now
+                half_written.unlink(missing_ok=True)
             try:
                 yield
             finally:
                 os.ftruncate(handle, 0)
-                _unlock(handle)
+                unlock(handle)
         finally:
             os.close(handle)
 
     def _take(self, handle: int, file: Path) -> None:
         patience = time.monotonic() + ORPHANS_S
-        while not _try_lock(handle):
+        while not try_lock(handle):
             holder = file.read_text(encoding="utf-8").strip()
             orphaned = holder.isdigit() and not _alive(int(holder))
             if not orphaned or time.monotonic() > patience:
@@ -138,8 +160,31 @@ class RunFolder:
                 )
             time.sleep(0.5)
 
-    def record(self, row: Mapping[str, Any]) -> None:
+    @contextmanager
+    def log(self) -> Iterator[None]:
+        """Write what the engine logs meanwhile into ``train.log`` too. Raises OutputError."""
+        file = self.path / "train.log"
+        with _told(file):
+            handler = logging.FileHandler(file, encoding="utf-8")
+        handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
+        engine = logging.getLogger("brainseg_engine")
+        engine.addHandler(handler)
+        try:
+            yield
+        finally:
+            engine.removeHandler(handler)
+            handler.close()
+
+    def record(self, event: EpochDone) -> None:
         """Append one row to ``metrics.csv``. Raises OutputError."""
+        row = {
+            "epoch": event.epoch,
+            "step": event.step,
+            "loss": f"{event.loss:.5f}",
+            "learning_rate": f"{event.learning_rate:.3e}",
+            **{f"dice_{r}": f"{d:.4f}" for r, d in event.dice.items()},
+            "seconds": event.seconds,
+        }
         new = not self.metrics.exists()
         with _told(self.metrics), self.metrics.open("a", newline="", encoding="utf-8") as f:
             writer = csv.DictWriter(f, COLUMNS)
@@ -174,59 +219,23 @@ class RunFolder:
         return [r for r in rows if r.get("step")]
 
 
-def pack(
-    net: torch.nn.Module, ema: Mapping[str, torch.Tensor], optimiser: torch.optim.Optimizer
-) -> dict[str, torch.Tensor]:
-    """Weights, their average, the optimiser's state and the random state as tensors with the prefixes model/ ema/ optim/ rng/."""
-    tensors = {f"model/{k}": v for k, v in net.state_dict().items()}
-    tensors |= {f"ema/{k}": v for k, v in ema.items()}
-    names = [n for n, _ in net.named_parameters()]
-    for i, slots in optimiser.state_dict()["state"].items():
-        tensors |= {f"optim/{slot}/{names[i]}": torch.as_tensor(v) for slot, v in slots.items()}
-    return {**tensors, "rng/torch": torch.get_rng_state()}
-
-
-def unpack(
-    tensors: Mapping[str, torch.Tensor], net: torch.nn.Module, optimiser: torch.optim.Optimizer
-) -> dict[str, torch.Tensor]:
-    """Put back what :func:`pack` gave; returns the averaged weights. A state of step 0 has no ``optim/``."""
-    part = _by_prefix(tensors)
-    net.load_state_dict(part["model"])
-    slots = _by_prefix(part.get("optim", {}))
-    saved = optimiser.state_dict()
-    of_each = ((i, n) for i, (n, _) in enumerate(net.named_parameters()))
-    state = {i: {slot: values[n] for slot, values in slots.items() if n in values} for i, n in of_each}
-    optimiser.load_state_dict({**saved, "state": {i: s for i, s in state.items() if s}})
-    torch.set_rng_state(part["rng"]["torch"])
-    return part["ema"]
-
-
-def save_state(path: Path, tensors: Mapping[str, torch.Tensor], facts: Mapping[str, Any], recipe: Recipe) -> None:
-    """Write what a resume needs, atomically: a kill at any moment leaves the old state or the new one. Raises OutputError."""
-    write_tensors(path, tensors, {"format": FORMAT, "facts": json.dumps(facts), "recipe": recipe.model_dump_json()})
-
-
-def load_state(path: Path) -> tuple[dict[str, torch.Tensor], dict[str, Any], Recipe]:
-    """The tensors, the facts and the recipe of a saved state. Raises CheckpointError, TrainingError."""
-    from safetensors import SafetensorError
-    from safetensors.torch import load_file
-
-    described = raw_metadata(path)
-    if described.get("format") != FORMAT:
-        raise TrainingError(f"{path} is not the state of a training run.")
-    try:
-        facts, recipe = json.loads(described["facts"]), parse_recipe(json.loads(described["recipe"]), str(path))
-        return load_file(path), facts, recipe
-    except (KeyError, ValueError, OSError, SafetensorError, BrainsegError) as e:
-        raise TrainingError(
-            f"The saved state {path} is damaged or from another version ({e}). Start anew into another --out folder."
-        ) from e
-
-
 def versions() -> dict[str, str]:
     """Versions of what the numbers depend on."""
     names = ("napari-brainseg", "torch", "monai", "numpy", "lightning-fabric")
     return {n: metadata.version(n) for n in names if _has(n)}
+
+
+def git_revision() -> str | None:
+    """The commit of a checkout that this package runs from; None for an installed one."""
+    here = Path(__file__).parent
+    try:
+        done = subprocess.run(
+            ["git", "-C", str(here), "describe", "--always", "--dirty", "--abbrev=40", "--exclude=*"],
+            capture_output=True, text=True, timeout=10, check=True,
+        )  # fmt: skip
+    except (OSError, subprocess.SubprocessError):
+        return None
+    return done.stdout.strip() or None
 
 
 def _has(name: str) -> bool:
@@ -243,56 +252,12 @@ def _alive(pid: int) -> bool:
     return bool(psutil.pid_exists(pid))
 
 
-if sys.platform == "win32":
-    import msvcrt
-
-    _BYTE = 1 << 30  # far behind the PID, which others may go on reading
-
-    def _try_lock(handle: int) -> bool:
-        os.lseek(handle, _BYTE, os.SEEK_SET)
-        try:
-            msvcrt.locking(handle, msvcrt.LK_NBLCK, 1)
-        except OSError:
-            return False
-        return True
-
-    def _unlock(handle: int) -> None:
-        os.lseek(handle, _BYTE, os.SEEK_SET)
-        msvcrt.locking(handle, msvcrt.LK_UNLCK, 1)
-
-else:
-    import fcntl
-
-    def _try_lock(handle: int) -> bool:
-        try:
-            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            return False
-        except OSError as e:  # some network file systems have no locks: better to train than not to
-            _log.warning("the run folder cannot be locked (%s); start no second training into it", e.strerror or e)
-        return True
-
-    def _unlock(handle: int) -> None:
-        try:
-            fcntl.flock(handle, fcntl.LOCK_UN)
-        except OSError as e:
-            _log.debug("unlocking: %s", e)
-
-
 @contextmanager
 def _told(path: Path) -> Iterator[None]:
     try:
         yield
     except OSError as e:
         raise OutputError(f"Cannot write {path}: {e.strerror or e}. Free some space; --resume then continues.") from e
-
-
-def _by_prefix(tensors: Mapping[str, torch.Tensor]) -> dict[str, dict[str, torch.Tensor]]:
-    out: dict[str, dict[str, torch.Tensor]] = {}
-    for key, value in tensors.items():
-        prefix, _, rest = key.partition("/")
-        out.setdefault(prefix, {})[rest] = value
-    return out
 
 
 def _write_json(path: Path, content: object) -> None:

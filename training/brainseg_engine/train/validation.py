@@ -1,0 +1,88 @@
+"""Validation: whole volumes, as `predict` does them, against their truth."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+import torch
+from lightning_fabric import Fabric
+
+from brainseg_engine import cohort, dataset
+from brainseg_engine.errors import BrainsegError, TrainingError
+from brainseg_engine.events import Progress, ProgressCallback
+from brainseg_engine.labels import Region
+from brainseg_engine.postprocess import to_labels
+from brainseg_engine.predict import Predictor, infer
+from brainseg_engine.recipe import Recipe
+from brainseg_engine.score import score_case
+from brainseg_engine.train.ranks import gathered
+
+_log = logging.getLogger(__name__)
+EXAMPLES = 3
+
+
+def check_held_out(
+    folders: Sequence[Path],
+    cases: Sequence[dataset.Case],
+    recipe: Recipe,
+    earlier: Sequence[str],
+    report: ProgressCallback,
+) -> None:
+    """Read the validation cases once before hours of work: they must be usable, and unseen. Raises TrainingError,
+    InputError."""
+    owner = {h: case.id for case in cases for h in case.hashes}
+    for folder in folders:
+        name = cohort.name(folder)
+        report(Progress(f"checking {name}", 1.0))
+        study, _ = dataset.usable(folder, recipe)
+        hashes = dataset.hashes_of(study, recipe)
+        twin = next((owner[h] for h in hashes if h in owner), None)
+        if twin:
+            raise TrainingError(
+                f"The validation case {name} holds an image of the training case {twin}, so its Dice would mean nothing. "
+                "Take one of them out of the split."
+            )
+        if not set(hashes).isdisjoint(earlier):
+            _log.warning("the model given by --init was trained on %s: its validation flatters", name)
+
+
+def validate(
+    net: torch.nn.Module, folders: Sequence[Path], recipe: Recipe, fabric: Fabric, stop: Callable[[], None]
+) -> dict[str, float]:
+    """Mean Dice per region over the cases, which the processes share among them. ``stop`` may raise between two cases."""
+    mine: dict[int, Mapping[Region, float | None]] = {}
+    for index in range(fabric.global_rank, len(folders), fabric.world_size):
+        stop()
+        study, truth = dataset.with_truth(folders[index], recipe)
+        with fabric.autocast():
+            probabilities, _ = infer(net, study, recipe, str(fabric.device))
+        grid = study.reference.grid
+        labels = to_labels(probabilities, recipe.output, recipe.postprocess, grid)
+        scores = score_case(labels, truth, grid, recipe.output.regions, hd95=False)
+        mine[index] = {region: score.dice for region, score in scores.items()}
+    everyone = {index: scores for part in gathered(mine) for index, scores in part.items()}
+    dice: dict[Region, list[float]] = {r: [] for r in recipe.output.regions}
+    for _, scores in sorted(everyone.items()):  # in the order of cases, whoever did them
+        for region, value in scores.items():
+            if value is not None:
+                dice[region].append(value)
+    return {str(r): float(np.mean(d)) for r, d in dice.items() if d}
+
+
+def draw_examples(model: Path, folders: Sequence[Path], recipe: Recipe, device: str, out: Path) -> None:
+    """Pictures of the model's answers to the first validation cases, with the truth's outline. What cannot be drawn is
+    no reason to fail a training that is done."""
+    from brainseg_engine.figures import overlay_figure
+
+    try:
+        predictor = Predictor(model, device)
+        out.mkdir(exist_ok=True)
+        for folder in folders[:EXAMPLES]:
+            study, _ = dataset.with_truth(folder, recipe)
+            answer = predictor.predict(study)
+            overlay_figure(study, answer.segmentation, out / f"{study.id}.png", study.segmentation)
+    except (BrainsegError, OSError) as e:
+        _log.warning("the examples were not drawn: %s", e)
