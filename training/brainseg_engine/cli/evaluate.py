@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Sequence
 from pathlib import Path
@@ -13,6 +14,7 @@ from brainseg_engine.errors import InputError, OutputError, TrainingError
 
 if TYPE_CHECKING:
     from brainseg_engine.evaluate import Evaluation
+    from brainseg_engine.events import ProgressCallback
 
 
 def evaluate(
@@ -22,6 +24,10 @@ def evaluate(
     predictions: Annotated[
         Path, typer.Option("--predictions", help="Folder of predicted masks, <id>_seg.nii.gz or <id>.nii.gz.")
     ],
+    against: Annotated[
+        Path | None,
+        typer.Option("--against", help="Folder of other masks of the same cases: compare the two case by case."),
+    ] = None,
     split: Annotated[
         Path | None, typer.Option("--split", help="CSV with the columns case,split: score only one part of it.")
     ] = None,
@@ -38,48 +44,62 @@ def evaluate(
             "--coding", help="Label coding of the predictions, like brats2021 (default: by sidecar or naming)."
         ),
     ] = None,
+    against_coding: Annotated[
+        str | None, typer.Option("--against-coding", help="Label coding of the masks in --against (default: --coding).")
+    ] = None,
     truth_coding: Annotated[
         str | None, typer.Option("--truth-coding", help="Label coding of the truth (default: by sidecar or naming).")
     ] = None,
     csv_file: Annotated[Path | None, typer.Option("--csv", help="Write the table as CSV, too.")] = None,
+    plot: Annotated[
+        Path | None, typer.Option("--plot", help="Draw the scores, or the comparison, as a PNG, too.")
+    ] = None,
     allow_missing: Annotated[
         bool, typer.Option("--allow-missing", help="Cases without a prediction are no failure.")
     ] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object instead of the table.")] = False,
 ) -> None:
-    """Compare predicted masks with the truth: Dice and HD95 (mm) of each case and region, and their means.
+    """Compare predicted masks with the truth: Dice and HD95 (mm) of each case and region, and the means of all metrics.
 
     Dice is 1 for masks that are equal and 0 for masks without overlap. HD95 is the distance in mm that 95 % of both
     surfaces stay within. A region that is empty in both counts as 1 and 0 mm, in one only as 0 and the diagonal of
-    the image. Cases that the model was trained on are marked: their scores say little.
+    the image. Lesion-wise scores follow BraTS 2023; intervals are 95 % bootstrap intervals over the cases. Cases that
+    the model was trained on are marked: their scores say little.
+
+    With --against, two sets of masks are compared case by case.
 
     Examples:
 
       napari-brainseg evaluate --truth data --predictions masks
       napari-brainseg evaluate --truth data --predictions masks --json > scores.json
+      napari-brainseg evaluate --truth data --predictions new --against old --plot new-old.png
     """
     from brainseg_engine import labels
-    from brainseg_engine.evaluate import evaluate as run
-    from brainseg_engine.paths import atomic, check_writable
+    from brainseg_engine.evaluate import compare
 
-    for named in filter(None, (coding, truth_coding)):
+    for named in filter(None, (coding, against_coding, truth_coding)):
         labels.coding(named)  # raises once, not for each case
     cases = None if split is None else _cases(split, subset)
+    _check_place(csv_file, "scores.csv")
+    _check_place(plot, "scores.png")
+    sets = [(predictions, model, coding)]
+    if against is not None:
+        sets.append((against, None, against_coding or coding))
+    results = _score(truth, sets, cases, truth_coding)
+    comparison = compare(*results) if against is not None else None
+    names = _names([folder for folder, _, _ in sets])
     if csv_file is not None:
-        if csv_file.is_dir():
-            raise OutputError(
-                f"Cannot write {csv_file}: it is a folder. Name a file in it, like {csv_file / 'scores.csv'}."
-            )
-        check_writable(csv_file.absolute().parent)
-    result = run(truth, predictions, cases=cases, model=model, coding=coding, truth_coding=truth_coding)
-    if csv_file is not None:
-        with atomic(csv_file) as part:
-            part.write_text(result.to_csv(), encoding="utf-8")
+        _write(csv_file, (comparison or results[0]).to_csv())
+    if plot is not None:
+        _draw(results, names, plot)
     if as_json:
-        typer.echo(result.to_json())
-    elif result.cases:
-        _print_table(result)
-    _complain(result, predictions, allow_missing)
+        told = results[0].to_dict()
+        if comparison is not None:
+            told |= {"against": results[1].to_dict(), "comparison": comparison.to_dict()}
+        typer.echo(json.dumps(told, ensure_ascii=False, allow_nan=False, indent=2))
+    else:
+        _print(results, names)
+    _complain(results, [folder for folder, _, _ in sets], allow_missing)
 
 
 def _cases(split: Path, subset: str) -> list[str]:
@@ -96,43 +116,82 @@ def _cases(split: Path, subset: str) -> list[str]:
     return cases
 
 
-def _print_table(result: Evaluation) -> None:
-    from rich import box
-    from rich.table import Table
+def _check_place(file: Path | None, example: str) -> None:
+    """Raise OutputError for a file that cannot be written, before minutes of work."""
+    from brainseg_engine.paths import check_writable
 
-    from brainseg_engine.cli.printing import console as results
-    from brainseg_engine.labels import Region
+    if file is None:
+        return
+    if file.is_dir():
+        raise OutputError(f"Cannot write {file}: it is a folder. Name a file in it, like {file / example}.")
+    check_writable(file.absolute().parent)
 
-    table = Table(box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0))
-    table.add_column("\ncase", overflow="fold", min_width=14)
-    for title, unit in (("Dice", ""), ("HD95", " mm")):
-        for region in Region:
-            table.add_column(f"{title}\n{region}{unit}", justify="right", no_wrap=True)
 
-    def row(name: str, case: str) -> list[str]:
-        score = result.mean if case == "" else result.cases[case]
+def _score(
+    truth: Path, sets: Sequence[tuple[Path, str | None, str | None]], cases: list[str] | None, truth_coding: str | None
+) -> list[Evaluation]:
+    """The evaluation of each (folder, model, coding), under one progress bar where there is a terminal."""
+    from rich.console import Console
+
+    from brainseg_engine.cli.printing import progress_bars
+    from brainseg_engine.cli.stopping import terminate_as_interrupt
+    from brainseg_engine.evaluate import evaluate as run
+
+    with terminate_as_interrupt(), progress_bars(Console(stderr=True)) as bars:
+        task = bars.add_task("looking for cases", total=len(sets))
+
+        def follow(done: int) -> ProgressCallback:
+            return lambda e: bars.update(task, completed=done + e.fraction, description=e.stage)
+
         return [
-            name,
-            *(_number(score[r].dice, 3) for r in Region),
-            *(_number(score[r].hd95_mm, 1) for r in Region),
+            run(truth, folder, cases=cases, model=model, coding=coding, truth_coding=truth_coding, progress=follow(i))
+            for i, (folder, model, coding) in enumerate(sets)
         ]
 
-    for case in result.cases:
-        table.add_row(*row(f"{case} *" if case in result.seen_in_training else case, case))
-    table.add_section()
-    table.add_row(*row(f"mean of {len(result.cases)}", ""), style="bold")
-    console = results()
-    console.print(table)
-    if result.seen_in_training:
-        console.print("* seen in training: the model was fitted to this case.")
+
+def _names(folders: Sequence[Path]) -> list[str]:
+    """What to call each folder of masks: its name, or its path where two names are alike."""
+    names = [folder.resolve().name for folder in folders]
+    return names if len(set(names)) == len(names) else [str(folder) for folder in folders]
 
 
-def _number(value: float | None, digits: int) -> str:
-    return "–" if value is None else f"{value:.{digits}f}"
+def _write(file: Path, content: str) -> None:
+    from brainseg_engine.paths import atomic
+
+    with atomic(file) as part:
+        part.write_text(content, encoding="utf-8")
 
 
-def _complain(result: Evaluation, predictions: Path, allow_missing: bool) -> None:
+def _draw(results: Sequence[Evaluation], names: Sequence[str], png: Path) -> None:
+    from brainseg_engine.evaluate import compare
+    from brainseg_engine.evaluate.plots import plot_comparison, plot_scores
+
+    if len(results) == 1:
+        plot_scores(results[0], png, names[0])
+    else:
+        plot_comparison(compare(results[0], results[1]), (names[0], names[1]), png)
+
+
+def _print(results: Sequence[Evaluation], names: Sequence[str]) -> None:
+    """The tables; nothing where no case was scored."""
+    from brainseg_engine.cli import score_tables
+    from brainseg_engine.evaluate import compare
+
+    for result, name in zip(results, names, strict=True):
+        if result.cases:
+            score_tables.print_scores(result, name if len(results) > 1 else "")
+    if len(results) > 1 and all(r.cases for r in results):
+        score_tables.print_comparison(compare(results[0], results[1]), (names[0], names[1]))
+
+
+def _complain(results: Sequence[Evaluation], folders: Sequence[Path], allow_missing: bool) -> None:
     """Raise InputError for cases that were not scored: each reason once, and whom it holds for."""
+    sentences = [_complaint(r, folder, allow_missing) for r, folder in zip(results, folders, strict=True)]
+    if any(sentences):
+        raise InputError(" ".join(filter(None, sentences)))
+
+
+def _complaint(result: Evaluation, folder: Path, allow_missing: bool) -> str:
     alike: dict[str, list[str]] = {}
     for case, why in result.failed.items():
         general = re.sub(rf"(?<![^\W_]){re.escape(case)}(?![^\W_])", "<id>", why)
@@ -140,13 +199,14 @@ def _complain(result: Evaluation, predictions: Path, allow_missing: bool) -> Non
     reasons = [f"{_listed(cases)}: {result.failed[cases[0]]}" for cases in alike.values()]
     if result.missing and not (allow_missing and (result.cases or reasons)):
         reasons.append(
-            f"No prediction is in {predictions} for {_listed(result.missing)} (looked for <id>_seg.nii.gz, <id>.nii.gz"
+            f"No prediction is in {folder} for {_listed(result.missing)} (looked for <id>_seg.nii.gz, <id>.nii.gz"
             + ("; --allow-missing accepts that)." if result.cases else ").")
         )
-    if reasons:
-        n = len(result.failed) + (0 if allow_missing and result.cases else len(result.missing))
-        total = len(result.cases) + len(result.failed) + len(result.missing)
-        raise InputError(f"{n} of {total} cases were not scored. {' '.join(reasons)}")
+    if not reasons:
+        return ""
+    n = len(result.failed) + (0 if allow_missing and result.cases else len(result.missing))
+    total = len(result.cases) + len(result.failed) + len(result.missing)
+    return f"{n} of {total} cases were not scored. {' '.join(reasons)}"
 
 
 def _listed(cases: Sequence[str], most: int = 6) -> str:
