@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from brainseg_engine.cli.lineage import default, lineage
+
 if TYPE_CHECKING:
+    from brainseg_engine.checkpoint import Tuned
     from brainseg_engine.models import ModelInfo
 
 
@@ -17,13 +21,15 @@ def models(
 ) -> None:
     """List the installed models with their cards: data, scores, licence, known failures.
 
-    A model is one file, <name>.safetensors. Put your own into the folder shown at the end, and use them by name.
+    A model is one file, <name>.safetensors. Put your own into the folder shown at the end, and use them by name. What other
+    programs have saved comes in by 'napari-brainseg models import'.
     """
+    from brainseg_engine.models import default as used
     from brainseg_engine.models import installed
     from brainseg_engine.paths import models_home
 
     found = installed()
-    first = next((m.name for m in found if m.card is not None), None)
+    first = used() if any(m.card is not None for m in found) else None
     if as_json:
         listed = [_plain(m, default=m.name == first) for m in found]
         typer.echo(json.dumps({"models": listed, "folder": str(models_home())}, ensure_ascii=False, indent=2))
@@ -33,6 +39,39 @@ def models(
     if not found:
         typer.echo("No model is installed. Train one with 'napari-brainseg train'.")
     typer.echo(f"Your own models: {models_home()}")
+
+
+def import_(
+    file: Annotated[
+        Path,
+        typer.Argument(
+            metavar="FILE", help="Checkpoint: .pt, .pth (weights alone) or .safetensors.", show_default=False
+        ),
+    ],
+    recipe: Annotated[
+        str, typer.Option("--recipe", help="Recipe of its system: a name, or a TOML file.", show_default=False)
+    ],
+    name: Annotated[str, typer.Option("--name", help="What the model shall be called.", show_default=False)],
+    preset: Annotated[str | None, typer.Option("--preset", help="Preset of the recipe, if not its first.")] = None,
+    force: Annotated[bool, typer.Option("--force", help="Replace a model of that name.")] = False,
+) -> None:
+    """Make a model of the checkpoint that another program has saved.
+
+    The recipe says what network it is and how its images were prepared; every weight must fit it. Only weights are read: a
+    file with program code in it is refused. The model is written into your models folder.
+
+    Examples:
+
+      napari-brainseg models import unet.pt --recipe unet2d_lgg --name lgg
+    """
+    from brainseg_engine.models.importers import import_model
+    from brainseg_engine.recipe import load_recipe
+
+    path = import_model(file, load_recipe(recipe, preset=preset), name, force=force)
+    typer.echo(f"{name}: {path}")
+
+
+commands: Mapping[str, Callable[..., None]] = {"import": import_, "default": default, "lineage": lineage}
 
 
 def _plain(model: ModelInfo, default: bool) -> dict[str, object]:
@@ -75,6 +114,7 @@ def _rows(model: ModelInfo) -> list[tuple[str, str]]:
     return [
         ("what", card.summary),
         ("version", card.version),
+        ("fine-tuned", _origin(card.tuned) if card.tuned is not None else ""),
         ("needs", ", ".join(m.title for m in card.modalities)),
         ("gives", ", ".join(card.regions)),
         ("network", f"{card.recipe}, {card.parameters / 1e6:.1f} million weights"),
@@ -84,6 +124,11 @@ def _rows(model: ModelInfo) -> list[tuple[str, str]]:
         ("licence", card.licence),
         ("file", str(model.path)),
     ]
+
+
+def _origin(tuned: Tuned) -> str:
+    parent = f"{tuned.parent} {tuned.parent_version}".strip()
+    return f"from {parent} on {len(tuned.corrections)} corrections: {tuned.verdict}"
 
 
 def _scores(scores: Mapping[str, Mapping[str, float | None]], on: str) -> str:

@@ -2,13 +2,21 @@
 
 from __future__ import annotations
 
+import itertools
+import logging
+import re
+import shutil
 from dataclasses import dataclass
 from importlib import resources
 from pathlib import Path
 
 from brainseg_engine.checkpoint import Card, read_metadata
-from brainseg_engine.errors import CheckpointError
-from brainseg_engine.paths import models_home
+from brainseg_engine.errors import CheckpointError, OutputError
+from brainseg_engine.locks import held
+from brainseg_engine.models import choice
+from brainseg_engine.paths import atomic, check_writable, models_home
+
+_log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -40,10 +48,18 @@ def installed() -> list[ModelInfo]:
 
 
 def default() -> str:
-    """The name of the model to use when none is named: the first usable one. Raises CheckpointError when there is none."""
-    for model in installed():
-        if model.card is not None:
-            return model.name
+    """The name of the model to use when none is named: the user's choice, else the first usable one.
+
+    Raises CheckpointError when there is none.
+    """
+    usable = [model.name for model in installed() if model.card is not None]
+    chosen = choice.current()
+    if chosen in usable:
+        return chosen
+    if chosen:
+        _log.warning("the default model '%s' is not there any more, or cannot be used", chosen)
+    if usable:
+        return usable[0]
     raise CheckpointError(
         f"No model is installed: put one into {models_home()}, or train one with 'napari-brainseg train'."
     )
@@ -60,3 +76,48 @@ def find(name_or_path: str | Path) -> Path:
             return model.path
     names = ", ".join(m.name for m in models) or "none is installed"
     raise CheckpointError(f"There is no model '{name_or_path}'; installed: {names}. A file's path works too.")
+
+
+def choose_default(name: str) -> None:
+    """Use that installed model where none is named. Raises CheckpointError when it is not installed or cannot be used."""
+    found = [m for m in installed() if m.name == name]
+    if not found:
+        names = ", ".join(m.name for m in installed()) or "none is installed"
+        raise CheckpointError(f"There is no installed model '{name}'; installed: {names}.")
+    if found[-1].card is None:
+        raise CheckpointError(found[-1].problem)
+    choice.choose(name, before=default())
+
+
+def roll_back() -> str:
+    """The default before the present one is the default again; returns its name.
+
+    One that has gone since is passed over. Raises CheckpointError when there was none before.
+    """
+    usable = {model.name for model in installed() if model.card is not None}
+    return choice.back(usable)
+
+
+def add(file: Path, name: str) -> Path:
+    """Put a copy of that model file into the user's folder; never over another of that name. Returns its path.
+
+    Raises OutputError when the name is taken by another model or is no file name.
+    """
+    if not re.fullmatch(r"\w[\w.-]*", name):
+        raise OutputError(f"'{name}' cannot be a model's name: use letters, digits, '-', '_' and '.' alone.")
+    out = models_home() / f"{name}.safetensors"
+    check_writable(out.parent)
+    with held(out.parent / ".lock"):
+        if out.exists() and out.read_bytes() != file.read_bytes():
+            raise OutputError(f"There is a model '{name}' already: {out}. Choose another name.")
+        if not out.exists():
+            with atomic(out) as part:
+                shutil.copyfile(file, part)
+    return out
+
+
+def free_name(wanted: str) -> str:
+    """``wanted``, or with the first number that makes it a name no model has."""
+    taken = {m.name for m in installed()}
+    names = itertools.chain([wanted], (f"{wanted}-{n}" for n in itertools.count(2)))
+    return next(name for name in names if name not in taken)

@@ -1,0 +1,218 @@
+"""`napari-brainseg finetune`."""
+
+from __future__ import annotations
+
+import json
+from enum import StrEnum
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from brainseg_engine.errors import RecipeError
+
+if TYPE_CHECKING:
+    from rich.progress import Progress, TaskID
+
+    from brainseg_engine.events import Event
+
+
+class Parts(StrEnum):
+    """What may be trained."""
+
+    EVERYTHING = "everything"
+    DECODER = "decoder"
+    HEAD = "head"
+
+
+def finetune(
+    out: Annotated[Path, typer.Option("--out", help="Run folder: report, model, and what a resume needs.")],
+    model: Annotated[
+        str | None, typer.Option("--model", help="Model to start from: a name or a file.", show_default=False)
+    ] = None,
+    corrections: Annotated[
+        Path | None, typer.Option("--corrections", help="Folder of accepted corrections.", show_default=False)
+    ] = None,
+    anchors: Annotated[
+        Path | None,
+        typer.Option(
+            "--anchors",
+            help="Cases with masks not to forget, at best the model's own; else phantoms.",
+            show_default=False,
+        ),
+    ] = None,
+    anchor_split: Annotated[
+        Path | None,
+        typer.Option("--anchor-split", help="CSV: train is replayed, validation scored.", show_default=False),
+    ] = None,
+    minutes: Annotated[
+        float | None, typer.Option("--minutes", min=0.05, help="How long to train.", show_default=False)
+    ] = None,
+    epochs: Annotated[
+        int | None, typer.Option("--epochs", min=1, help="Visits of every sample instead.", show_default=False)
+    ] = None,
+    parts: Annotated[
+        Parts | None,
+        typer.Option("--parts", help="What to train; the head comes with the norms.", show_default="everything"),
+    ] = None,
+    seed: Annotated[
+        int | None,
+        typer.Option("--seed", min=0, max=2**32 - 1, help="Decides order and augmentation.", show_default="0"),
+    ] = None,
+    name: Annotated[
+        str | None,
+        typer.Option("--name", help="Of the new model; default: the base model's with -tuned.", show_default=False),
+    ] = None,
+    mix: Annotated[
+        float | None,
+        typer.Option(
+            "--mix", min=0.0, max=0.95, help="Share of anchors among the samples.", show_default="0.5; phantoms 0.25"
+        ),
+    ] = None,
+    pull: Annotated[
+        float | None, typer.Option("--pull", min=0.0, help="Towards the base model's weights.", show_default="0.001")
+    ] = None,
+    rate: Annotated[
+        float | None,
+        typer.Option("--rate", min=1e-4, max=10.0, help="Learning rate over the base model's.", show_default="0.3"),
+    ] = None,
+    make_default: Annotated[
+        bool, typer.Option("--make-default", help="Use it where no model is named, unless it is worse.")
+    ] = False,
+    resume: Annotated[bool, typer.Option("--resume", help="Continue the run in the --out folder.")] = False,
+    device: Annotated[str, typer.Option("--device", help="auto, cpu or cuda.")] = "auto",
+    workers: Annotated[int, typer.Option("--workers", min=0, help="Processes that prepare samples.")] = 0,
+    cache: Annotated[
+        Path | None,
+        typer.Option("--cache", help="Folder of preprocessed volumes; default: the user's.", show_default=False),
+    ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print the report as one JSON object.")] = False,
+) -> None:
+    """Fine-tune a model on accepted corrections, and prove what it gained and what it forgot.
+
+    Some corrections are held out, by patient (see corrections hold-out). The model learns from the others, with anchor
+    cases among them; how far it is moved is chosen on what was held out. The new model gets a name of its own, and a
+    report tells before and after. Ctrl-C, or a file named stop in the run folder, ends it cleanly; --resume goes on.
+
+    Examples:
+
+      napari-brainseg finetune --model brats-baseline --corrections corrections --minutes 15 --out run1
+      napari-brainseg finetune --model brats-baseline --corrections corrections --anchors cases --epochs 20 --out run2
+      napari-brainseg finetune --resume --out run1
+    """
+    from rich.console import Console
+    from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
+
+    from brainseg_engine import device as devices
+    from brainseg_engine.cli.stopping import Stop
+    from brainseg_engine.finetune import Options
+    from brainseg_engine.finetune.job import run
+
+    if minutes is not None and epochs is not None:
+        raise RecipeError(f"--minutes {minutes:g} and --epochs {epochs} contradict each other; give one of them.")
+    devices.keep_heap()
+    options = Options(
+        out, model, corrections, anchors, anchor_split, minutes, epochs, parts.value if parts else None, seed, name, mix,
+        pull, rate, resume, device, workers, cache,
+    )  # fmt: skip
+    columns = (
+        TextColumn("{task.description}", markup=False),
+        BarColumn(),
+        TextColumn("{task.percentage:>3.0f} %"),
+        TimeElapsedColumn(),
+    )
+    stop = Stop("Stopping after this step; once more to stop at once.")
+    with stop.listening(), Progress(*columns, console=Console(stderr=True)) as bars:
+        report = run(options, _Display(bars, bars.add_task("reading", total=1.0)), stop)
+    if as_json:
+        typer.echo(json.dumps(report, ensure_ascii=False, indent=2))
+    else:
+        _print(report)
+    if make_default:
+        _make_default(report)
+
+
+def _make_default(report: dict[str, Any]) -> None:
+    from brainseg_engine import models
+
+    name = report["model"]["name"]
+    if report["verdict"] == "worse":
+        typer.echo(f"{name} is worse than its base model, so it is not made the default.", err=True)
+        return
+    models.choose_default(name)
+    typer.echo(f"{name} is the default from now on; napari-brainseg models default --back undoes it.", err=True)
+
+
+class _Display:
+    """Shows events as a bar, and one line a validation."""
+
+    def __init__(self, bars: Progress, task: TaskID) -> None:
+        self.bars, self.task = bars, task
+
+    def __call__(self, event: Event) -> None:
+        from brainseg_engine.events import EpochDone
+        from brainseg_engine.events import Progress as Step
+
+        if isinstance(event, Step):
+            self.bars.update(self.task, completed=event.fraction, description=event.stage)
+        elif isinstance(event, EpochDone) and event.dice:
+            dice = "  ".join(f"{region} {d:.3f}" for region, d in event.dice.items())
+            self.bars.console.print(f"step {event.step}: loss {event.loss:.3f}, held-out Dice {dice}", highlight=False)
+
+
+def _print(report: dict[str, Any]) -> None:
+    from rich.text import Text
+
+    from brainseg_engine.cli.printing import console
+
+    out = console()
+    for key, title in (("held_out", "held-out corrections"), ("anchor_scores", f"anchors ({report['anchors']['of']})")):
+        if report[key]["before"]["cases"]:
+            out.print(_table(report[key], title))
+    guard = report["guard"]
+    out.print(Text(f"Weights: base + {guard['alpha']:g} × (trained − base): {guard['why']}."))
+    for note in (*report["notes"], *(f"Left out: {why}" for why in report["refused"].values())):
+        out.print(Text(f"- {note}"))
+    out.print(Text(report["words"], style="bold"))
+    model = report["model"]
+    out.print(Text(f"The new model is called {model['name']}. Use it: napari-brainseg predict STUDY --out masks --model "
+                   f"{model['name']}"))  # fmt: skip
+
+
+def _table(scores: dict[str, Any], title: str) -> Any:
+    from rich import box
+    from rich.table import Table
+    from rich.text import Text
+
+    table = Table(
+        title=Text(f"{title}: {scores['verdict']}"), title_justify="left", box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0)
+    )
+    for column in ("case", "region", "Dice before", "after", "HD95 before, mm", "after"):
+        table.add_column(column, justify="left" if column in ("case", "region") else "right")
+    before, after = scores["before"], scores["after"]
+    for case in (*before["cases"], "mean"):
+        one, other = (s["mean"] if case == "mean" else s["cases"][case] for s in (before, after))
+        if case == "mean":
+            table.add_section()
+        for region in one:
+            if one[region]["dice"] is not None or other[region]["dice"] is not None:
+                dice = (_number(s[region]["dice"], 3) for s in (one, other))
+                hd95 = (_number(s[region]["hd95_mm"], 1) for s in (one, other))
+                table.add_row(case, region, *dice, *hd95)
+    for region, of_region in scores["comparison"]["regions"].items():
+        if of_region["dice"]["n"]:
+            table.add_row(
+                "difference", region, "", _difference(of_region["dice"], 3), "", _difference(of_region["hd95_mm"], 1)
+            )
+    return table
+
+
+def _difference(p: dict[str, Any], digits: int) -> str:
+    if p["difference"] is None:
+        return "–"
+    text = f"{p['difference']:+.{digits}f}"
+    return text if p["low"] is None else f"{text} ({p['low']:+.{digits}f} to {p['high']:+.{digits}f})"
+
+
+def _number(value: float | None, digits: int) -> str:
+    return "–" if value is None else f"{value:.{digits}f}"

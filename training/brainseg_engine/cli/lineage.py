@@ -1,0 +1,78 @@
+"""`napari-brainseg models default` and `models lineage`."""
+
+from __future__ import annotations
+
+import json
+from typing import Annotated
+
+import typer
+
+from brainseg_engine.errors import CheckpointError
+
+AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object.")]
+
+
+def default(
+    name: Annotated[str | None, typer.Argument(metavar="NAME", help="An installed model.", show_default=False)] = None,
+    back: Annotated[bool, typer.Option("--back", help="Return to the default before the present one.")] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Choose the model that is used where none is named; without a name, tell which it is and which ones were before.
+
+    Examples:
+
+      napari-brainseg models default brats-baseline-tuned
+      napari-brainseg models default --back
+    """
+    from brainseg_engine import models
+    from brainseg_engine.models import choice
+
+    if name is not None and back:
+        raise CheckpointError(f"'{name}' and --back contradict each other; give one of them.")
+    if back:
+        models.roll_back()
+    elif name is not None:
+        models.choose_default(name)
+    now, before = models.default(), choice.history()[:-1]
+    if as_json:
+        typer.echo(json.dumps({"default": now, "before": before}, ensure_ascii=False, indent=2))
+        return
+    typer.echo(f"{now} is used where no model is named.")
+    if name is None and not back:
+        for entry in reversed(before):
+            typer.echo(f"before: {entry['name']} (since {entry['when']})")
+
+
+def lineage(
+    name: Annotated[str, typer.Argument(metavar="NAME", help="A model: a name or a file.", show_default=False)],
+    as_json: AsJson = False,
+) -> None:
+    """Tell from which model a model was fine-tuned, on how many corrections, with what scores; and so on to the first.
+
+    Examples:
+
+      napari-brainseg models lineage brats-baseline-tuned
+    """
+    from brainseg_engine import models
+
+    line = models.lineage(name)
+    if as_json:
+        typer.echo(json.dumps({"lineage": [a.to_dict() for a in line]}, ensure_ascii=False, indent=2))
+        return
+    for ancestor in line:
+        typer.echo(f"{ancestor.name} {ancestor.version}  sha256 {ancestor.sha256[:16]}…")
+        card = ancestor.card
+        if card is None:
+            typer.echo("  not among the installed models")
+        elif card.tuned is None:
+            typer.echo(f"  trained on {card.training_cases} cases{f', {card.created}' if card.created else ''}")
+        else:
+            t = card.tuned
+            typer.echo(
+                f"  fine-tuned {card.created} on {len(t.corrections)} corrections, alpha {t.alpha:g}: {t.verdict}"
+            )
+            for which, title in (("held_out", f"{len(t.held_out)} held-out corrections"), ("anchors", t.anchors)):
+                for region, after in t.scores.get(which, {}).get("after", {}).items():
+                    before = t.scores[which]["before"].get(region, {}).get("dice")
+                    if before is not None and after.get("dice") is not None:
+                        typer.echo(f"  {title}: {region} Dice {before:.3f} → {after['dice']:.3f}")

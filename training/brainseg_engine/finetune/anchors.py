@@ -1,0 +1,125 @@
+"""Cases on which the model is to stay as good as it was: some are replayed while it learns, others are scored."""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+from collections.abc import Callable, Collection, Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from brainseg_engine import cohort, dataset, phantom
+from brainseg_engine.errors import BrainsegError, InputError
+from brainseg_engine.events import Progress, ProgressCallback
+from brainseg_engine.finetune.collecting import Case
+from brainseg_engine.phantom.files import cached
+from brainseg_engine.recipe import Recipe
+
+_log = logging.getLogger(__name__)
+REPLAYED, SCORED = 12, 6
+"""At most so many cases: reading more takes minutes and tells little more."""
+PHANTOMS_REPLAYED = tuple(900_000 + n for n in range(4))
+PHANTOMS_SCORED = tuple(phantom.HELD_OUT_SEED + 300 + n for n in range(3))
+PHANTOM_SHAPE = phantom.SHAPE
+
+
+@dataclass
+class Anchors:
+    """Name → what ``load_study`` takes. ``words`` say what they are; ``real``: of patients, not phantoms."""
+
+    replayed: dict[str, Path]
+    scored: dict[str, Path]
+    words: str
+    real: bool
+    notes: list[str] = field(default_factory=list)
+
+
+def phantoms(report: ProgressCallback, stop: Callable[[], None]) -> Anchors:
+    """The phantoms, made once and kept in the user's folder."""
+    seeds = (*PHANTOMS_REPLAYED, *PHANTOMS_SCORED)
+    found: dict[str, Path] = {}
+    for n, seed in enumerate(seeds):
+        stop()
+        report(Progress(f"making phantom {n + 1} of {len(seeds)}", n / len(seeds)))
+        name = phantom.study_id(seed)
+        found[name] = cached(name, lambda seed=seed: phantom.phantom_study(seed, PHANTOM_SHAPE))  # type: ignore[misc]
+    names = list(found)
+    note = "Forgetting is measured on phantoms, since no case was given: nothing is claimed about patients' cases."
+    return Anchors(
+        {n: found[n] for n in names[: len(PHANTOMS_REPLAYED)]}, {n: found[n] for n in names[len(PHANTOMS_REPLAYED) :]},
+        "phantoms", False, [note],
+    )  # fmt: skip
+
+
+def of_folder(
+    folder: Path,
+    split: Path | None,
+    cases: Sequence[Case],
+    recipe: Recipe,
+    seed: int,
+    report: ProgressCallback,
+    stop: Callable[[], None],
+) -> Anchors:
+    """Anchors of a data folder. Without a split, a third of its patients is scored and the others are replayed.
+
+    No study and no patient of the corrections is among them. Raises InputError when nothing is left to score.
+    """
+    replay, score = _sides(folder, split, seed)
+    known = {name.casefold() for case in cases for name in (*case.known_as, case.name)}
+    images = {h for case in cases for h in case.images}
+    notes: list[str] = []
+    found: list[dict[str, Path]] = []
+    for side, most in ((score, SCORED), (replay, REPLAYED)):
+        taken: dict[str, Path] = {}
+        for case in _shuffled(side, seed):
+            if len(taken) == most:
+                break
+            stop()
+            report(Progress(f"reading {case.name}", len(taken) / most))
+            why = _unfit(case, recipe, known, images)
+            if why:
+                notes.append(f"The anchor {case.name} is left out: {why}")
+                _log.warning("the anchor %s is left out: %s", case.name, why)
+            else:
+                taken[case.name] = case.source
+        found.append(taken)
+    scored, replayed = found
+    if not scored:
+        raise InputError(
+            f"No case of {folder} can be used to measure what is forgotten. {notes[0] if notes else ''}".strip()
+        )
+    if not replayed:
+        notes.append("No anchor is replayed in training: all are scored.")
+    return Anchors(replayed, scored, f"{len(scored)} cases of {folder.name}", True, notes)
+
+
+def _sides(folder: Path, split: Path | None, seed: int) -> tuple[list[cohort.Case], list[cohort.Case]]:
+    listed = cohort.list_cases(folder)
+    if split is not None:
+        subset = cohort.read_split(split)
+        return tuple([c for c in listed if subset.get(c.name) == s] for s in ("train", "validation"))  # type: ignore[return-value]
+    patients = list(dict.fromkeys(c.patient for c in _shuffled(listed, seed)))
+    scored = set(patients[: max(1, len(patients) // 3)])
+    return [c for c in listed if c.patient not in scored], [c for c in listed if c.patient in scored]
+
+
+def _unfit(case: cohort.Case, recipe: Recipe, known: Collection[str], images: Collection[str]) -> str:
+    """Why it cannot be an anchor, "" when it can."""
+    if {case.name.casefold(), case.patient.casefold()} & set(known):
+        return "its patient is among the corrections."
+    try:
+        study, _ = dataset.usable(case.source, recipe)
+        if any(h in images for h in dataset.hashes_of(study, recipe)):
+            return "it is a study that was corrected."
+    except BrainsegError as e:
+        return str(e)
+    return ""
+
+
+def _shuffled(cases: Sequence[cohort.Case], seed: int) -> Iterator[cohort.Case]:
+    """In an order that only names and seed decide, whole patients together."""
+
+    def key(case: cohort.Case) -> tuple[str, str]:
+        return hashlib.sha256(f"{seed}:{case.patient}".encode()).hexdigest(), case.name
+
+    return iter(sorted(cases, key=key))

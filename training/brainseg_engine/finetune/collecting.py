@@ -1,0 +1,194 @@
+"""The accepted corrections that a model can learn from, as a data folder: the images linked, the corrected masks beside."""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+import os
+import shutil
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+from brainseg_engine import cohort, dataset
+from brainseg_engine.checks import require_usable
+from brainseg_engine.corrections import Correction, Store, image_hashes, source_of
+from brainseg_engine.errors import BrainsegError, InputError, OutputError
+from brainseg_engine.events import Progress, ProgressCallback
+from brainseg_engine.io import load_study, save_segmentation
+from brainseg_engine.phantom.files import ENDINGS
+from brainseg_engine.recipe import Recipe
+
+_log = logging.getLogger(__name__)
+SHARE = 0.25
+"""Of the patients, held out where nobody has said which."""
+FEWEST = 3
+"""Patients from which on some are held out of themselves."""
+_TOLD = ("record_damaged", "two_people", "empty")
+
+
+@dataclass(frozen=True)
+class Case:
+    """One correction as a case of the data folder. ``patient`` is a pseudonym, ``images`` the hashes of its images."""
+
+    name: str
+    mask_sha256: str
+    patient: str
+    images: tuple[str, ...]
+    held_out: bool = False
+    known_as: tuple[str, ...] = ()
+    """Names of study and patient on this machine: no anchor may bear them."""
+
+
+@dataclass
+class Collected:
+    """``refused``: correction → why it is not used. ``notes``: what else should be known."""
+
+    cases: list[Case]
+    refused: dict[str, str] = field(default_factory=dict)
+    notes: list[str] = field(default_factory=list)
+
+
+def collect(store: Store, recipe: Recipe, data: Path, report: ProgressCallback, stop: Callable[[], None]) -> Collected:
+    """Take the newest accepted correction of each study into the new folder ``data``.
+
+    One that cannot be used is named in ``refused``. Raises InputError when none is left.
+    """
+    shutil.rmtree(data, ignore_errors=True)
+    data.mkdir(parents=True)
+    latest = sorted(store.latest().values(), key=lambda c: c.id)
+    if not latest:
+        raise InputError(f"There is no accepted correction in {store.path}. Accept one first.")
+    patients = {c.id: patient for patient, group in store.patients().items() for c in group}
+    found = Collected([], notes=[f.message for f in store.check(images=False) if f.code in _TOLD])
+    for n, c in enumerate(latest):
+        stop()
+        report(Progress(f"collecting {c.id}", n / len(latest)))
+        try:
+            case = _taken(store, c, recipe, data, patients[c.id])
+            found.cases.append(replace(case, held_out=c.held_out))
+        except BrainsegError as e:
+            found.refused[c.id] = str(e)
+            shutil.rmtree(data / c.id, ignore_errors=True)
+            _log.warning("the correction %s is left out: %s", c.id, e)
+    if not found.cases:
+        why = next(iter(found.refused.values()))
+        raise InputError(f"None of the {len(latest)} corrections in {store.path} can be used. The first: {why}")
+    return found
+
+
+def _taken(store: Store, c: Correction, recipe: Recipe, data: Path, patient: str) -> Case:
+    untold = [r for r in recipe.output.regions if r not in c.regions]
+    if untold:
+        raise InputError(
+            f"The correction '{c.id}' tells {', '.join(c.regions)} (coding '{c.coding}'), and the model's "
+            f"{', '.join(untold)} cannot be learnt from it. Take a model of the same regions."
+        )
+    lacking = [m.title for m in recipe.modalities if m not in c.images]
+    if lacking:
+        raise InputError(
+            f"The study of the correction '{c.id}' has no {', '.join(lacking)}, which the model needs. Take a model of the "
+            "modalities that were corrected."
+        )
+    source = source_of(c.study)
+    if source is None or not source.there:
+        raise InputError(f"The images of the correction '{c.id}' are not known on this machine. Open the study once.")
+    if len(set(source.files.values())) < len(source.files):
+        raise InputError(
+            f"The images of the correction '{c.id}' lie together in {next(iter(source.files.values()))}; fine-tuning wants a "
+            "file for each series. Write them apart and open the study once."
+        )
+    folder = data / c.id
+    folder.mkdir()
+    mask = store.read(c)
+    for m, path in source.files.items():
+        _link(path, folder / f"{c.id}-{ENDINGS[m]}{_suffix(path)}")
+    save_segmentation(replace(mask, coding=c.coding), folder / f"{c.id}-seg.nii.gz", sidecar={"made_by": c.made_by})
+    study = load_study(folder)
+    now = image_hashes(study)
+    changed = [m.title for m, h in c.images.items() if now.get(m) != h]
+    if changed:
+        raise InputError(
+            f"The study of the correction '{c.id}' has changed since it was corrected: {', '.join(changed)} differs. Correct "
+            "it anew, or put the images back."
+        )
+    for doubt in require_usable(study, recipe.modalities):
+        _log.warning("%s: %s", c.id, doubt.message)
+    known = (
+        source.study_id,
+        patient,
+        cohort.patient_of(source.study_id),
+        *([source.folder.name] if source.folder else []),
+    )
+    pseudonym = hashlib.sha256(patient.encode()).hexdigest()[:12]
+    return Case(c.id, c.mask_sha256, pseudonym, dataset.hashes_of(study, recipe), known_as=known)
+
+
+def _suffix(path: Path) -> str:
+    return "".join(path.suffixes[-2:]) if path.name.endswith(".gz") else path.suffix
+
+
+def _link(source: Path, target: Path) -> None:
+    """The image under a name of ours: a link, or a copy where there are none."""
+    try:
+        target.symlink_to(source.resolve())
+    except OSError:
+        try:
+            os.link(source, target)
+        except OSError:
+            try:
+                shutil.copyfile(source, target)
+            except OSError as e:
+                raise OutputError(f"Cannot write {target}: {e.strerror or e}. Choose another --out folder.") from e
+
+
+def hold_out(cases: Sequence[Case], store: Store) -> tuple[list[Case], list[str]]:
+    """The cases, some of them held out by patient, and what to say of it.
+
+    What the store says counts. Where it holds out none and there are three patients or more, about a quarter of them is
+    chosen, always the same ones, and the store remembers it. Raises InputError when nothing is left to train on.
+    """
+    cases = list(cases)
+    notes = []
+    chosen = {c.patient for c in cases if c.held_out}
+    patients = sorted({c.patient for c in cases})  # pseudonyms are hashes: this order is as good as one drawn
+    if not chosen and len(patients) >= FEWEST:
+        chosen = set(patients[: max(1, round(SHARE * len(patients)))])
+        notes.append(_remember(store, [c for c in cases if c.patient in chosen]))
+    cases = [replace(c, held_out=c.patient in chosen) for c in cases]
+    if all(c.held_out for c in cases):
+        raise InputError(
+            f"All usable corrections in {store.path} are held out for testing, so there is nothing to train on. Let some be "
+            "trained on: napari-brainseg corrections hold-out ID --undo."
+        )
+    if not chosen:
+        one = "There is one correction only" if len(cases) == 1 else f"There are {len(patients)} patients only"
+        notes.append(
+            f"{one}, so nothing is held out: whether the new model is better on studies like these cannot be said, and no "
+            "claim is made. It can only be checked that it has not forgotten what it knew."
+        )
+    elif len(chosen) < SHARE / 2 * len(patients):
+        notes.append(
+            f"Only {len(chosen)} of {len(patients)} patients are held out: what is measured on them is uncertain."
+        )
+    return cases, notes
+
+
+def _remember(store: Store, cases: Sequence[Case]) -> str:
+    named = ", ".join(c.name for c in cases)
+    try:
+        for case in cases:
+            store.set_held_out(case.name)
+    except BrainsegError as e:
+        return f"Held out for testing: {named}; the store could not be told so ({e})"
+    return f"Held out for testing from now on, by patient: {named} (napari-brainseg corrections hold-out changes it)."
+
+
+def visits(training: int, replayed: int, mix: float) -> Mapping[str, int]:
+    """How often an epoch sees each correction and each anchor, so that the share ``mix`` of samples is of anchors."""
+    if not replayed or mix <= 0:
+        return {"corrections": 1, "anchors": 1}
+    wanted = mix / (1 - mix) * training / replayed  # visits of an anchor for one of a correction
+    if wanted >= 1:
+        return {"corrections": 1, "anchors": round(wanted)}
+    return {"corrections": round(1 / wanted), "anchors": 1}

@@ -1,0 +1,363 @@
+"""A fine-tuning from beginning to end; each part can be taken up again after a kill."""
+
+from __future__ import annotations
+
+import csv
+import logging
+import re
+import shutil
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import replace
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from brainseg_engine import checkpoint, models, nets, train
+from brainseg_engine import device as devices
+from brainseg_engine.corrections import Store
+from brainseg_engine.errors import BrainsegError, Cancelled, CheckpointError, TrainingError
+from brainseg_engine.events import CancelCheck, Event, Failed, Finished, Progress, never
+from brainseg_engine.finetune import anchors, collecting, guard, memory, plan, proof, status, telling
+from brainseg_engine.finetune.options import PARTS, PHANTOM_MIX, REAL_MIX, Options
+from brainseg_engine.finetune.scoring import Scorer, mean_dice
+from brainseg_engine.paths import atomic, check_writable
+from brainseg_engine.recipe import Recipe, parse_recipe
+from brainseg_engine.runs import RunFolder, versions
+
+_log = logging.getLogger(__name__)
+REPORT = Callable[[Event], None]
+PULL, RATE = 1e-3, 0.3
+VALIDATIONS, ROWS = 4, 40
+_STAGES = {"collecting": (0.0, 0.05), "anchors": (0.05, 0.1), "reading": (0.1, 0.15), "training": (0.15, 0.75),
+           "choosing": (0.75, 0.9), "proving": (0.9, 1.0)}  # fmt: skip
+
+
+def run(options: Options, report: REPORT = lambda _: None, cancelled: CancelCheck = never) -> dict[str, Any]:
+    """Fine-tune, and return the report (as in ``report.json``): the new model is installed under ``report["model"]["name"]``.
+
+    Raises InputError, CheckpointError, TrainingError, DeviceError, OutputError; and Cancelled once ``cancelled()`` says so
+    or the file ``stop`` is there, after which ``options.resume`` goes on.
+    """
+    check_writable(options.out)
+    folder = RunFolder(options.out)
+    with folder.lock(), folder.log(), _told(options.out, report) as teller:
+        job = _Job(options, teller, lambda: cancelled() or teller.asked_to_stop())
+        result = job.run()
+        summary = {k: result[k] for k in ("verdict", "words", "model")}
+        teller.end("done", Finished("finetune", summary))
+    return result
+
+
+@contextmanager
+def _told(out: Path, report: REPORT) -> Iterator[status.Teller]:
+    """How it ends is told in the files too."""
+    teller = status.Teller(out, report)
+    try:
+        yield teller
+    except BrainsegError as e:
+        stopped = isinstance(e, Cancelled)
+        teller.end("stopped" if stopped else "failed", Failed("finetune", str(e), cancelled=stopped))
+        raise
+    except KeyboardInterrupt:
+        teller.end("stopped", Failed("finetune", "Fine-tuning was interrupted.", cancelled=True))
+        raise
+    except Exception as e:
+        _log.exception("fine-tuning failed")
+        message = f"Something unexpected ended the run ({type(e).__name__}); train.log in its folder tells more."
+        teller.end("failed", Failed("finetune", message, repr(e)))
+        raise
+
+
+class _Job:
+    def __init__(self, options: Options, tell: Callable[[Event], None], cancelled: CancelCheck) -> None:
+        self.options, self.tell, self.cancelled = options, tell, cancelled
+        self.out = options.out
+        self.data, self.split, self.folder = self.out / "data", self.out / "split.csv", self.out / "training"
+
+    def run(self) -> dict[str, Any]:
+        known = plan.load(self.out)
+        if known is not None and not self.options.resume:
+            raise TrainingError(
+                f"{self.out} already holds a fine-tuning. Add --resume to continue it, or name another --out."
+            )
+        if known is not None:
+            plan.require_same(known, self.options.settings(), self.out)
+        self.base = checkpoint.load(self._base(known))
+        self.plan = known or self._planned()
+        if not self.plan.trained:
+            self._train()
+        return self._prove(self._choose())
+
+    # --- what to do
+
+    def _base(self, known: plan.Plan | None) -> Path:
+        """The base model's file; to resume, the very one."""
+        if known is None:
+            if self.options.model is None:
+                raise TrainingError(f"There is no run in {self.out} to resume: name --model and --corrections.")
+            if (self.options.minutes is None) == (self.options.epochs is None):
+                raise TrainingError("Say how long to train: either --minutes or --epochs.")
+            self.path = models.find(self.options.model)
+            return self.path
+        self.path = Path(known.base["path"])
+        if not self.path.is_file() or models.sha256(self.path) != known.base["sha256"]:
+            raise CheckpointError(
+                f"The base model {self.path} is not what it was when the run in {self.out} was started. Put it back, or start "
+                "anew into another --out folder."
+            )
+        return self.path
+
+    def _planned(self) -> plan.Plan:
+        """Collect corrections and anchors, and write the plan."""
+        given, recipe = self.options, self.base.recipe
+        if given.corrections is None:
+            raise TrainingError("Name the folder of corrections to learn from: --corrections.")
+        shutil.rmtree(self.folder, ignore_errors=True)
+        store = Store.existing(given.corrections)
+        found = collecting.collect(store, recipe, self.data, self._progress("collecting"), self._stop)
+        cases, notes = collecting.hold_out(found.cases, store)
+        seed = given.seed or 0
+        if given.anchors is not None:
+            fixed = anchors.of_folder(
+                given.anchors, given.anchor_split, cases, recipe, seed, self._progress("anchors"), self._stop
+            )
+        else:
+            fixed = anchors.phantoms(self._progress("anchors"), self._stop)
+        if given.mix == 0:
+            fixed.replayed = {}
+        seen = [c.name for c in cases if c.held_out and not set(c.images).isdisjoint(self.base.card.training_hashes)]
+        if seen:
+            notes.append(f"The base model was trained on {', '.join(seen)}, held out now: its scores there flatter it.")
+        base = {"name": self.base.card.name, "version": self.base.card.version, "path": str(self.path.resolve()),
+                "sha256": models.sha256(self.path)}  # fmt: skip
+        name = given.name or models.free_name(re.sub(r"-tuned(-\d+)?$", "", self.path.stem) + "-tuned")
+        made = plan.Plan(
+            settings=given.settings(), base=base, name=name,
+            corrections=[plan.Learnt(c.name, c.mask_sha256, c.patient, c.held_out, list(c.images)) for c in cases],
+            replayed={n: str(p.resolve()) for n, p in fixed.replayed.items()},
+            scored={n: str(p.resolve()) for n, p in fixed.scored.items()},
+            anchors=fixed.words, real=fixed.real, refused=found.refused, notes=[*found.notes, *notes, *fixed.notes],
+        )  # fmt: skip
+        self._write_split(made)
+        with atomic(self.out / "README.txt") as part:
+            part.write_text(telling.README, encoding="utf-8")
+        made.save(self.out)
+        return made
+
+    def _write_split(self, made: plan.Plan) -> None:
+        sides = [(c.name, c.patient, "validation" if c.held_out else "train") for c in made.corrections]
+        sides += [(name, f"anchor-{name}", "train") for name in made.replayed]
+        with atomic(self.split) as part, part.open("w", newline="", encoding="utf-8") as f:
+            writer = csv.writer(f, lineterminator="\n")
+            writer.writerow(["case", "patient", "split"])
+            writer.writerows(sides)
+
+    # --- training
+
+    def _train(self) -> None:
+        recipe = self._recipe()
+        tried = memory.levels(recipe, self.options.device)
+        if self.plan.on_cpu:
+            tried = [memory.Level(recipe, "cpu", memory.CPU)]
+        self.tried = tried
+        memory.with_less(min(self.plan.level, len(tried) - 1), tried, self._attempt, self._lower)
+        self.plan.trained = True
+        self.plan.save(self.out)
+
+    def _recipe(self) -> Recipe:
+        """The base model's, with what fine-tuning does otherwise."""
+        told = self.plan.settings
+        tree = self.base.recipe.model_dump(mode="json")
+        pull = PULL if told["pull"] is None else told["pull"]
+        tree["training"] |= {"parts": PARTS[told["parts"] or "everything"], "pull": pull}
+        if told["epochs"] is not None:
+            tree["training"]["epochs"] = told["epochs"]
+        tree["optimiser"]["learning_rate"] *= RATE if told["rate"] is None else told["rate"]
+        if pull:
+            tree["optimiser"]["weight_decay"] = 0.0  # the pull is what holds the weights
+        tree["augmentation"]["transplant"] = 0.0  # no phantom's lesion in a brain, none of another scanner
+        tree["schedule"] = {"name": "cosine", "warmup_steps": 5, "floor": 0.05}
+        return parse_recipe(tree)
+
+    def _attempt(self, level: memory.Level) -> None:
+        told, made = self.plan.settings, self.plan
+        mix = (REAL_MIX if made.real else PHANTOM_MIX) if told["mix"] is None else told["mix"]
+        times = collecting.visits(len(made.training), len(made.replayed), mix)
+        visits = {c.name: times["corrections"] for c in made.training}
+        visits |= dict.fromkeys(made.replayed, times["anchors"])
+        options = train.Options(
+            self.data, self.split, self.folder, seed=told["seed"] or 0, device=level.device, name=made.name,
+            init=str(self.path), workers=self.options.workers, cache=self.options.cache,
+        )  # fmt: skip
+        options.resume = any((self.folder / f).exists() for f in ("last.safetensors", "model.safetensors"))
+        options.fold = None if made.held_out else "all"
+        options.minutes, options.visits = told["minutes"], visits
+        options.elsewhere = {name: Path(source) for name, source in made.replayed.items()}
+        options.validations, options.rows = VALIDATIONS if made.held_out else 1, ROWS
+        train.train(level.recipe, options, self._training, self.cancelled)
+
+    def _training(self, event: Event) -> None:
+        """The training's own progress, as part of the whole."""
+        if isinstance(event, Progress):
+            low, high = _STAGES["training" if event.stage.startswith("step ") else "reading"]
+            event = replace(event, fraction=low + (high - low) * event.fraction)
+        self.tell(event)
+
+    def _lower(self, level: int, sentence: str) -> None:
+        shutil.rmtree(self.folder, ignore_errors=True)
+        if torch.cuda.is_available():
+            torch.cuda.empty_cache()
+        self.plan.on_cpu = self.tried[level].words == memory.CPU
+        self.plan.level = 0 if self.plan.on_cpu else level
+        _log.warning("%s", sentence)
+        self.plan.note(self.out, sentence)
+
+    # --- what came of it
+
+    def _choose(self) -> guard.Choice:
+        trained = checkpoint.load(RunFolder(self.folder).model)
+        self.trained = trained
+        self.scorer = Scorer(nets.build(self.base.recipe), self.base.recipe, devices.choose(self.options.device))
+        progress, done = self._progress("choosing"), 0
+
+        def score(alpha: float) -> guard.Row:
+            nonlocal done
+            self.scorer.load(guard.mixed(self.base.state, trained.state, alpha))
+            means = {}
+            for key, cases in self._sets().items():
+
+                def before(name: str, a: float = alpha) -> None:
+                    self._stop()
+                    progress(Progress(f"trying α = {a:g} on {name}", done / len(guard.ALPHAS)))
+
+                means[key] = mean_dice(self.scorer.score(cases, hd95=False, seen=frozenset(), before=before))
+            done += 1
+            return guard.Row(alpha, means["held_out"], means["anchors"])
+
+        return guard.choose(score)
+
+    def _sets(self) -> dict[str, dict[str, Path]]:
+        held_out = {c.name: self.data / c.name for c in self.plan.held_out}
+        return {"held_out": held_out, "anchors": {n: Path(p) for n, p in self.plan.scored.items()}}
+
+    def _prove(self, choice: guard.Choice) -> dict[str, Any]:
+        state = guard.mixed(self.base.state, self.trained.state, choice.alpha)
+        progress, seen = self._progress("proving"), frozenset(self.base.card.training_hashes)
+        results = []
+        for n, weights in enumerate((self.base.state, state)):
+
+            def before(name: str, n: int = n) -> None:
+                self._stop()
+                progress(Progress(f"scoring {name} {('before', 'after')[n]}", n / 2))
+
+            self.scorer.load(weights)
+            results.append(
+                {k: self.scorer.score(cases, hd95=True, seen=seen, before=before) for k, cases in self._sets().items()}
+            )
+        sets = {k: proof.BeforeAfter(results[0][k], results[1][k]) for k in results[0]}
+        self._settle_name()
+        model = self._model(state, choice, sets)
+        models.add(model, self.plan.name)
+        report = self._report(
+            choice, sets, {"name": self.plan.name, "file": str(model), "sha256": models.sha256(model)}
+        )
+        telling.write(self.out, report, sets)
+        return report
+
+    def _model(self, state: guard.State, choice: guard.Choice, sets: Mapping[str, proof.BeforeAfter]) -> Path:
+        """Write the new model with its card; what an earlier attempt wrote is kept when it has the same weights."""
+        path = self.out / "model.safetensors"
+        if path.exists():
+            try:
+                old = checkpoint.load(path)
+            except CheckpointError as e:
+                _log.warning("%s", e)
+            else:
+                if old.card.name == self.plan.name and all(torch.equal(v, old.state[k]) for k, v in state.items()):
+                    return path
+        checkpoint.save(path, state, self._card(choice, sets), self.base.recipe)
+        return path
+
+    def _card(self, choice: guard.Choice, sets: Mapping[str, proof.BeforeAfter]) -> checkpoint.Card:
+        card, made = self.base.card, self.plan
+        verdict = proof.overall(sets)
+        count = f"{len(made.training)} corrected stud{'ies' if len(made.training) > 1 else 'y'}"
+        tuned = checkpoint.Tuned(
+            parent=made.base["name"], parent_version=made.base["version"], parent_sha256=made.base["sha256"],
+            corrections=tuple(c.mask_sha256 for c in made.training), held_out=tuple(c.mask_sha256 for c in made.held_out),
+            anchors=made.anchors, alpha=choice.alpha, verdict=verdict,
+            scores={k: one.means() for k, one in sets.items() if one.before.cases},
+            cases={k: len(one.before.cases) for k, one in sets.items()},
+        )  # fmt: skip
+        failures = [f"Fine-tuned on {count}; its verdict: {proof.in_words(sets, made.real)}", *card.known_failures]
+        held_out = sets["held_out"]
+        return card.model_copy(update={
+            "name": made.name, "version": "1", "tuned": tuned, "known_failures": tuple(failures),
+            "summary": f"{card.summary.rstrip('.')}; fine-tuned on {count}.".lstrip("; "),
+            "data": "; ".join(t for t in (card.data.rstrip("."), count) if t),
+            "scores": held_out.means()["after"] if held_out.before.cases else {},
+            "scores_on": f"{len(made.held_out)} held-out corrections" if made.held_out else "",
+            "training_hashes": self.trained.card.training_hashes, "steps": card.steps + self.trained.card.steps,
+            "training_cases": card.training_cases + len(made.training),
+            "created": datetime.now(UTC).date().isoformat(), "made_with": versions(),
+        })  # fmt: skip
+
+    def _settle_name(self) -> None:
+        """The new model's name, which no other model has; it may have been taken while this one was trained."""
+        taken = {m.name: m.path for m in models.installed()}
+        own = self.out / "model.safetensors"
+        if self.plan.name not in taken or (own.exists() and models.sha256(own) == models.sha256(taken[self.plan.name])):
+            return
+        name = models.free_name(self.plan.name)
+        sentence = f"The name {self.plan.name} was taken meanwhile; the model is called {name}."
+        self.plan.name = name
+        self.plan.note(self.out, sentence)
+
+    def _report(
+        self, choice: guard.Choice, sets: Mapping[str, proof.BeforeAfter], model: Mapping[str, str]
+    ) -> dict[str, Any]:
+        made, card = self.plan, self.trained.card
+        return {
+            "format": plan.FORMAT,
+            "verdict": proof.overall(sets),
+            "words": proof.in_words(sets, made.real),
+            "rule": " ".join((proof.__doc__ or "").partition("\n\n")[2].split()),
+            "model": dict(model),
+            "base": made.base,
+            "settings": made.settings,
+            "corrections": {
+                side: [{"name": c.name, "mask_sha256": c.mask_sha256} for c in group]
+                for side, group in (("training", made.training), ("held_out", made.held_out))
+            },
+            "refused": made.refused,
+            "notes": made.notes,
+            "anchors": {
+                "of": made.anchors,
+                "real": made.real,
+                "replayed": list(made.replayed),
+                "scored": list(made.scored),
+            },
+            "training": {
+                "steps": card.steps,
+                "device": self.options.device,
+                "learning_rate": self._recipe().optimiser.learning_rate,
+            },
+            "guard": {"alpha": choice.alpha, "why": choice.why, "rows": [row.to_dict() for row in choice.rows]},
+            "held_out": sets["held_out"].to_dict(),
+            "anchor_scores": sets["anchors"].to_dict(),
+        }
+
+    # --- within
+
+    def _stop(self) -> None:
+        if self.cancelled():
+            known = plan.load(self.out) is not None
+            advice = f"The same command with --resume goes on in {self.out}." if known else "Nothing was trained yet."
+            raise Cancelled(f"Fine-tuning was stopped. {advice}")
+
+    def _progress(self, part: str) -> Callable[[Progress], None]:
+        low, high = _STAGES[part]
+        return lambda p: self.tell(replace(p, fraction=low + (high - low) * p.fraction))

@@ -1,0 +1,94 @@
+"""What a run has decided, in ``plan.json``: written once before the first step, and again when a decision is added."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+from brainseg_engine.errors import TrainingError
+from brainseg_engine.paths import atomic
+
+FILE = "plan.json"
+FORMAT = "napari-brainseg-finetune/1"
+
+
+@dataclass
+class Learnt:
+    """A correction in the run: case → whose it is and what it was made of."""
+
+    name: str
+    mask_sha256: str
+    patient: str
+    held_out: bool
+    images: list[str]
+
+
+@dataclass
+class Plan:
+    """``base``: name, version, sha256 and path of the model; ``replayed`` and ``scored``: anchor → where it lies."""
+
+    settings: dict[str, Any]
+    base: dict[str, str]
+    name: str
+    corrections: list[Learnt]
+    replayed: dict[str, str]
+    scored: dict[str, str]
+    anchors: str
+    real: bool
+    refused: dict[str, str] = field(default_factory=dict)
+    notes: list[str] = field(default_factory=list)
+    level: int = 0
+    """How far the demand for memory was lowered: see ``memory``."""
+    on_cpu: bool = False
+    """Since the memory of the device did not suffice for any piece."""
+    trained: bool = False
+
+    @property
+    def training(self) -> list[Learnt]:
+        """The corrections that are learnt from."""
+        return [c for c in self.corrections if not c.held_out]
+
+    @property
+    def held_out(self) -> list[Learnt]:
+        """Those that are only scored."""
+        return [c for c in self.corrections if c.held_out]
+
+    def save(self, out: Path) -> None:
+        """Into the run folder, whole or not at all. Raises OutputError."""
+        with atomic(out / FILE) as part:
+            told = {"format": FORMAT, **asdict(self)}
+            part.write_text(json.dumps(told, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+
+    def note(self, out: Path, sentence: str) -> None:
+        """Add a sentence, once."""
+        if sentence not in self.notes:
+            self.notes.append(sentence)
+            self.save(out)
+
+
+def load(out: Path) -> Plan | None:
+    """The plan of the run in that folder; None where there is none yet. Raises TrainingError for a damaged one."""
+    file = out / FILE
+    if not file.exists():
+        return None
+    try:
+        told = json.loads(file.read_text(encoding="utf-8"))
+        if told.pop("format") != FORMAT:
+            raise ValueError("of another version")
+        told["corrections"] = [Learnt(**c) for c in told["corrections"]]
+        return Plan(**told)
+    except (OSError, ValueError, KeyError, TypeError) as e:
+        raise TrainingError(f"{file} cannot be read ({e}). Start anew into another --out folder.") from e
+
+
+def require_same(plan: Plan, settings: Mapping[str, Any], out: Path) -> None:
+    """Raise TrainingError when a setting given differs from that of the run; what is left out (None) is taken from it."""
+    for key, value in settings.items():
+        if value is not None and plan.settings.get(key) != value:
+            raise TrainingError(
+                f"The run in {out} was started with {key} {plan.settings.get(key)}, not {value}. Resume with the same, or name "
+                "another --out folder."
+            )

@@ -1,0 +1,83 @@
+"""A network's scores on cases with truth, as an evaluation."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+import torch
+
+from brainseg_engine import dataset
+from brainseg_engine import device as devices
+from brainseg_engine.errors import DeviceError
+from brainseg_engine.evaluate import Evaluation
+from brainseg_engine.labels import Region
+from brainseg_engine.postprocess import to_labels
+from brainseg_engine.predict import infer
+from brainseg_engine.recipe import Recipe
+from brainseg_engine.score import CaseScore, RegionScore, mean_score, score_case
+from brainseg_engine.study import Study
+
+_log = logging.getLogger(__name__)
+
+
+class Scorer:
+    """Scores states of one network. ``device`` becomes the CPU when the device's memory does not suffice."""
+
+    def __init__(self, net: torch.nn.Module, recipe: Recipe, device: str) -> None:
+        self.net, self.recipe, self.device = net, recipe, device
+
+    def load(self, state: Mapping[str, torch.Tensor]) -> None:
+        """Take these weights."""
+        self.net.load_state_dict(dict(state))
+        self.net.to(self.device).eval()
+
+    def score(
+        self, cases: Mapping[str, Path], *, hd95: bool, seen: frozenset[str], before: Callable[[str], None]
+    ) -> Evaluation:
+        """Case → what ``load_study`` takes. ``seen``: hashes of images the weights were fitted to, which marks a case;
+        ``before`` hears each case's name, and may raise. Raises as ``dataset.with_truth``, DeviceError."""
+        scores: dict[str, CaseScore] = {}
+        marked = []
+        for name, source in cases.items():
+            before(name)
+            study, truth = dataset.with_truth(source, self.recipe)
+            grid = study.reference.grid
+            labels = to_labels(self._infer(study), self.recipe.output, self.recipe.postprocess, grid)
+            found = score_case(labels, truth, grid, self.recipe.output.regions, hd95)
+            scores[name] = {r: found.get(r, RegionScore()) for r in Region}
+            if not seen.isdisjoint(dataset.hashes_of(study, self.recipe)):
+                marked.append(name)
+        return Evaluation(scores, mean_score(scores.values()), tuple(marked))
+
+    def _infer(self, study: Study) -> torch.Tensor:
+        try:
+            return infer(self.net, study, self.recipe, self.device)[0]
+        except (RuntimeError, MemoryError) as e:
+            if not devices.out_of_memory(e):
+                raise
+            if self.device == "cpu":
+                raise DeviceError(
+                    f"The memory does not suffice for '{study.id}'. Close other programs and resume."
+                ) from e
+        _log.warning("the memory of %s does not suffice for scoring; the CPU does it", self.device)
+        self.device = "cpu"
+        self.net.to("cpu")
+        return infer(self.net, study, self.recipe, "cpu")[0]
+
+
+def case_means(result: Evaluation) -> dict[str, float]:
+    """Case → its mean Dice over the regions measured; cases without any are left out."""
+    out = {}
+    for case, scores in result.cases.items():
+        dice = [s.dice for s in scores.values() if s.dice is not None]
+        if dice:
+            out[case] = sum(dice) / len(dice)
+    return out
+
+
+def mean_dice(result: Evaluation) -> float | None:
+    """Over cases and regions; None without a case."""
+    values = case_means(result).values()
+    return sum(values) / len(values) if values else None

@@ -1,0 +1,143 @@
+"""How a run goes, in files: ``status.json`` (who runs it, and how far it is), ``events.jsonl`` (all that was told), and
+``stop``, which anyone may make to end it. A window can so find a run that another started, follow it and stop it."""
+
+from __future__ import annotations
+
+import json
+import os
+import time
+from dataclasses import asdict, dataclass, replace
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, Literal
+
+from brainseg_engine.errors import OutputError
+from brainseg_engine.events import Event, Failed, Finished, Progress
+from brainseg_engine.paths import atomic, home
+
+FILE, EVENTS, STOP = "status.json", "events.jsonl", "stop"
+EVERY_S = 0.5
+"""Progress is written at most this often."""
+State = Literal["running", "done", "stopped", "failed", "killed"]
+
+
+@dataclass(frozen=True)
+class Status:
+    """``state`` "killed" is never written: it is what a run is whose process has gone. ``began``: when the process did
+    (seconds since 1970), which tells it from a later one of the same number. ``seconds_left`` of the stage of training."""
+
+    pid: int
+    began: float
+    state: State = "running"
+    stage: str = ""
+    fraction: float = 0.0
+    seconds_left: float | None = None
+    message: str = ""
+    when: str = ""
+
+
+def runs_home() -> Path:
+    """Where the window keeps its runs, a folder each."""
+    return home() / "finetune"
+
+
+def runs() -> list[Path]:
+    """The runs in there, newest first."""
+    return sorted((p.parent for p in runs_home().glob(f"*/{FILE}")), key=lambda p: p.name, reverse=True)
+
+
+def status_of(out: Path) -> Status | None:
+    """How the run in that folder goes; None where there is none."""
+    try:
+        told = json.loads((out / FILE).read_text(encoding="utf-8"))
+        found = Status(**told)
+    except (OSError, ValueError, TypeError):
+        return None
+    if found.state == "running" and not _alive(found.pid, found.began):
+        return replace(found, state="killed", message="The process ended without a word; the run can be resumed.")
+    return found
+
+
+def ask_to_stop(out: Path) -> None:
+    """The run ends after its present step, and can be resumed. Raises OutputError."""
+    try:
+        (out / STOP).touch()
+    except OSError as e:
+        raise OutputError(f"Cannot write {out / STOP}: {e.strerror or e}.") from e
+
+
+class Teller:
+    """Writes both files and passes events on; a context, at whose end it is told how it ended."""
+
+    def __init__(self, out: Path, report: Any) -> None:
+        import psutil
+
+        self.out, self.report = out, report
+        self.status = Status(os.getpid(), psutil.Process().create_time())
+        self._told = 0.0
+        self._training: tuple[float, float] | None = None  # when its first step was told, and how far it was
+        (out / STOP).unlink(missing_ok=True)
+        self._write()
+
+    def asked_to_stop(self) -> bool:
+        """Whether somebody made the file ``stop``."""
+        return (self.out / STOP).exists()
+
+    def __call__(self, event: Event) -> None:
+        """Write it down, and pass it on."""
+        if isinstance(event, Progress):
+            now = time.monotonic()
+            new = event.stage.split()[:1] != self.status.stage.split()[:1]
+            left = self._left(event, now)
+            self.status = replace(self.status, stage=event.stage, fraction=event.fraction, seconds_left=left)
+            if new or now - self._told > EVERY_S:
+                self._told = now
+                self._write()
+                self._append(event)
+        else:
+            self._append(event)
+        self.report(event)
+
+    def _left(self, event: Progress, now: float) -> float | None:
+        if not event.stage.startswith("step "):
+            return None
+        step, total = (int(word.strip(",")) for word in (event.stage.split()[1], event.stage.split()[3]))
+        if self._training is None:
+            self._training = (now, step)
+        began, first = self._training
+        return round((now - began) / (step - first) * (total - step), 1) if step > first else None
+
+    def end(self, state: State, event: Finished | Failed) -> None:
+        """The last word."""
+        message = event.message if isinstance(event, Failed) else ""
+        self.status = replace(self.status, state=state, message=message, seconds_left=None)
+        if isinstance(event, Finished):
+            self.status = replace(self.status, stage="done", fraction=1.0)
+        self._write()
+        self._append(event)
+        self.report(event)
+
+    def _write(self) -> None:
+        when = datetime.now(UTC).isoformat(timespec="seconds").replace("+00:00", "Z")
+        with atomic(self.out / FILE) as part:
+            part.write_text(json.dumps(asdict(replace(self.status, when=when))) + "\n", encoding="utf-8")
+
+    def _append(self, event: Event) -> None:
+        file = self.out / EVENTS
+        try:
+            with file.open("a", encoding="utf-8") as f:
+                f.write(event.to_json() + "\n")
+        except OSError as e:
+            raise OutputError(
+                f"Cannot write {file}: {e.strerror or e}. Free some space; --resume then continues."
+            ) from e
+
+
+def _alive(pid: int, began: float) -> bool:
+    import psutil
+
+    try:
+        process = psutil.Process(pid)
+        return bool(abs(process.create_time() - began) < 2.0 and process.status() != psutil.STATUS_ZOMBIE)
+    except psutil.Error:
+        return False

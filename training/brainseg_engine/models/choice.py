@@ -1,0 +1,75 @@
+"""Which model the user wants used where none is named, and which ones were before: ``models.json`` in the user's folder."""
+
+from __future__ import annotations
+
+import json
+import logging
+from collections.abc import Callable, Collection
+from datetime import UTC, datetime
+
+from brainseg_engine.errors import CheckpointError
+from brainseg_engine.locks import held
+from brainseg_engine.paths import atomic, check_writable, home
+
+_log = logging.getLogger(__name__)
+_FILE = "models.json"
+_KEPT = 50
+
+Entry = dict[str, str]
+"""{"name", "when"}."""
+
+
+def current() -> str:
+    """The model chosen, "" where none was."""
+    told = history()
+    return told[-1]["name"] if told else ""
+
+
+def history() -> list[Entry]:
+    """The choices, oldest first; the last is the present one. [] for a file that is absent or damaged."""
+    try:
+        told = json.loads((home() / _FILE).read_text(encoding="utf-8"))["default"]
+        return [{"name": str(e["name"]), "when": str(e["when"])} for e in told]
+    except FileNotFoundError:
+        return []
+    except (OSError, ValueError, KeyError, TypeError) as e:
+        _log.warning("%s cannot be read (%s), so no model counts as chosen", home() / _FILE, e)
+        return []
+
+
+def choose(name: str, before: str) -> None:
+    """Make it the default. ``before``: what was used until now, which a roll back of the first choice returns to."""
+
+    def chosen(told: list[Entry]) -> list[Entry]:
+        told = told or [_entry(before)]
+        return told if told[-1]["name"] == name else [*told, _entry(name)]
+
+    _rewrite(chosen)
+
+
+def back(usable: Collection[str]) -> str:
+    """Undo the last choice; returns the default there is now. Raises CheckpointError when there is nothing to return to."""
+
+    def undone(told: list[Entry]) -> list[Entry]:
+        present = told[-1]["name"] if told else ""
+        rest = told[:-1]
+        while rest and (rest[-1]["name"] not in usable or rest[-1]["name"] == present):
+            rest.pop()
+        if not rest:
+            raise CheckpointError("There is no default model before this one to return to.")
+        return rest
+
+    return _rewrite(undone)[-1]["name"]
+
+
+def _rewrite(change: Callable[[list[Entry]], list[Entry]]) -> list[Entry]:
+    check_writable(home())
+    with held(home() / ".models.lock"):
+        told = change(history())[-_KEPT:]
+        with atomic(home() / _FILE) as part:
+            part.write_text(json.dumps({"default": told}, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+    return told
+
+
+def _entry(name: str) -> Entry:
+    return {"name": name, "when": datetime.now(UTC).isoformat(timespec="seconds").replace("+00:00", "Z")}
