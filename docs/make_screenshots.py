@@ -1,4 +1,5 @@
-"""Make the README's pictures: the panel with the sample phantom, segmented by the bundled model, in 2D and in 3D.
+"""Make the README's pictures: the panel with the sample phantom, segmented by the bundled model, in 2D, with the tools for
+correcting, and in 3D.
 
 Run by ``make screenshots``. It presses the panel's own buttons, and fails (exit code 1, one sentence) when a picture is
 blank or a region's colour is missing from it. The pictures show the phantom only.
@@ -39,7 +40,7 @@ class Failure(Exception):
 
 
 def main() -> int:
-    """Write both pictures; the exit code."""
+    """Write the pictures; the exit code."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--out", type=Path, default=Path(__file__).parent / "images")
     out = parser.parse_args().out
@@ -56,7 +57,7 @@ def main() -> int:
 
 
 def make(viewer: napari.Viewer, out: Path) -> None:
-    """Open the sample, segment it, and take the two pictures. Raises Failure."""
+    """Open the sample, segment it, and take the pictures. Raises Failure."""
     viewer.window.resize(*SIZE)
     _, panel = viewer.window.add_plugin_dock_widget(*PANEL)
     session = panel.app.session
@@ -71,6 +72,7 @@ def make(viewer: napari.Viewer, out: Path) -> None:
     viewer.scene.camera.zoom *= CLOSER[2]
     check_regions(viewer, panel, "2D")
     save(viewer, out / "panel-2d.png")
+    correct(viewer, panel, out)
     press(panel, "plane_3d")
     surfaces = panel.app.surfaces
     wait(lambda: len(surfaces.surfaces) == len(REGION_COLOURS) + 1 and not surfaces.busy, 120, "the surfaces")
@@ -79,6 +81,31 @@ def make(viewer: napari.Viewer, out: Path) -> None:
         panel.findChild(QSlider, f"region_{region}_opacity").setValue(GLASSY)
     check_regions(viewer, panel, "3D")
     save(viewer, out / "panel-3d.png")
+
+
+def correct(viewer: napari.Viewer, panel: Any, out: Path) -> None:
+    """The tools for correcting, the threshold brush with its preview. Raises Failure."""
+    press(panel, "correct_fold")
+    for name in ("show_flair", "paint_WT", "tool_brush"):
+        press(panel, name)
+    press(panel, "threshold")
+    pause(0.3)
+    settings = panel.app.actions.brush.settings
+    low, high = settings.limits
+    panel.correct.range.setValue((1.1 * low, high))
+    pause(1.5)
+    shown = canvas(viewer)
+    press(panel, "threshold_preview")
+    pause(0.5)
+    hidden = canvas(viewer)
+    press(panel, "threshold_preview")
+    pause(0.5)
+    if np.count_nonzero((shown != hidden).any(axis=-1)) < LEAST_PIXELS:
+        raise Failure("the preview of the threshold brush is missing.")
+    save(viewer, out / "panel-correct.png")
+    for name in ("threshold", "tool_move", "correct_fold", "show_t1ce"):
+        press(panel, name)
+    pause(0.5)
 
 
 def check_regions(viewer: napari.Viewer, panel: Any, where: str) -> None:

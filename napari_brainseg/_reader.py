@@ -14,6 +14,7 @@ LayerTuple = tuple[Any, dict[str, Any], str]
 ReaderFunction = Callable[[str | Sequence[str]], list[LayerTuple]]
 
 _SUFFIXES = (".nii", ".nii.gz", ".mha")
+_SLICES = (".tif", ".tiff")
 _MANY = 2000  # entries of a folder that are looked at: a study has a few dozen at most
 PANEL = ("napari-brainseg", "Brain tumour segmentation")
 """Plugin and display name of the panel, as in the manifest."""
@@ -45,16 +46,21 @@ def read_study(path: str | Sequence[str]) -> list[LayerTuple]:
 
 
 def read_file(path: str | Sequence[str]) -> list[LayerTuple]:
-    """The one layer of an image or mask; which of them it is, its name tells. Raises BrainsegError as above.
+    """The one layer of an image or mask; which of them it is, its name tells. An image of several channels is a study.
+
+    Raises BrainsegError as above.
 
     A mask belongs to the study that its name tells, so that it joins the images of that study.
     """
     from brainseg_engine.io import load_segmentation, read_image, read_volume
+    from brainseg_engine.io.decathlon import is_case
     from brainseg_engine.io.naming import MASK, classify, stem, study_id
     from brainseg_engine.study import Modality
     from napari_brainseg.display.layers import image_tuple, labels_tuple, plain_tuple
 
     file = Path(path if isinstance(path, str) else path[0])
+    if is_case(file):
+        return read_study(str(file))
     name, kind = stem(file.name), classify([file.name])[0]
     study = study_id([file.name]) or name
     if kind == MASK:
@@ -70,9 +76,14 @@ def _is_image(path: Path) -> bool:
 
 
 def _is_study(folder: Path) -> bool:
-    """True when a name in the folder tells one of our modalities. A folder of studies, or of anything else, is not ours."""
-    names = (p.name.lower() for depth in ("*", "*/*") for p in folder.glob(depth))
-    if not any(name.endswith(_SUFFIXES) for name in islice(names, _MANY)):
+    """True when a name in the folder tells one of our modalities, or when it holds a patient's image slices.
+
+    A folder of studies, or of anything else, is not ours.
+    """
+    names = [p.name.lower() for p in islice((p for depth in ("*", "*/*") for p in folder.glob(depth)), _MANY)]
+    if any(name.endswith(_SLICES) for name in names) and _is_slices(folder):
+        return True
+    if not any(name.endswith(_SUFFIXES) for name in names):
         return False
     from brainseg_engine.errors import BrainsegError
     from brainseg_engine.io.layouts import find_series
@@ -82,6 +93,24 @@ def _is_study(folder: Path) -> bool:
     except BrainsegError:
         return False
     return bool(series.files or series.ambiguous)
+
+
+def _is_slices(folder: Path) -> bool:
+    """Slices by their names, and the first of them is such a picture: TIFF files are of many kinds."""
+    from brainseg_engine.errors import BrainsegError
+    from brainseg_engine.io import slices
+
+    if not slices.is_slices(folder):
+        return False
+    try:
+        first = next(iter(slices.list_slices(folder).images.values()))
+    except BrainsegError:
+        return True  # ours, and what is wrong with it the reader says
+    try:
+        slices.header(first)
+    except BrainsegError:
+        return False
+    return True
 
 
 def _open_panel() -> None:

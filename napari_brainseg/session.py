@@ -77,11 +77,12 @@ class JobState:
 
 @dataclass(frozen=True)
 class ItemStats:
-    """Of one region or class: None is "not measured", never 0."""
+    """Of one region or class: None is "not measured", never 0. ``ml`` is None too where the voxel sizes are not known."""
 
     ml: float | None = None
     components: int | None = None
     dice: float | None = None
+    voxels: int | None = None
 
 
 @dataclass(frozen=True)
@@ -121,6 +122,8 @@ class Session:
     reading_changed = Signal()
     dirty_changed = Signal()
     message_changed = Signal()
+    edited = Signal(object)
+    """A brainseg_engine.edits.Edit of the open study's labels was made, undone or redone: the labels hold it already."""
 
     __slots__ = (
         "__weakref__",

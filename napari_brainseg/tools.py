@@ -43,8 +43,34 @@ KEYS: tuple[tuple[str, str], ...] = (
     ("H", "hide or show the segmentation"),
     ("U", "outlines or filled areas"),
     ("W", "next window preset (standard, narrow, wide)"),
+    ("Q", "correct: next region (or class) to paint"),
+    ("Shift-Q", "correct: previous region (or class) to paint"),
+    ("R", "correct: threshold brush on or off"),
+    ("I", "correct: interpolate between the painted slices"),
+    ("G", "correct: grow from the point under the mouse"),
+    ("K", "correct: relabel the part under the mouse"),
+    ("Shift-K", "correct: erase the part under the mouse"),
+    ("J", "next doubtful slice"),
+    ("Shift-J", "previous doubtful slice"),
+    ("Shift-H", "where the model doubts"),
+    ("Shift-U", "outlines of what was changed"),
+    ("Control-Enter", "accept the correction"),
+    ("Control-J", "next study of the queue"),
 )
 """Key → what it does, in the order to list them."""
+
+NAPARI_KEYS: tuple[tuple[str, str], ...] = (
+    ("P, E", "brush, eraser (labels layer chosen)"),
+    ("F, 3", "fill, polygon"),
+    ("Z, Space", "move the image; Space as long as it is held"),
+    ("[, ]", "smaller brush, larger brush"),
+    ("Ctrl-Z", "undo"),
+    ("Ctrl-Shift-Z", "redo"),
+)
+"""napari's own keys for the labels layer, to list with ours."""
+
+UNDO_KEYS = ("Control-Z", "Control-Shift-Z")
+"""napari binds them on the labels layer; here they work whichever layer is chosen."""
 
 MOUSE: tuple[tuple[str, str], ...] = (
     ("Ctrl + drag", "window (left–right) and level (up–down), with the left button"),
@@ -62,7 +88,7 @@ class Tools:
     """Binds the keys and gestures to a viewer; ``close`` takes them away. Keep a reference as long as they should work.
 
     ``segmentation`` gives the labels layer that the overlay keys mean (by default the topmost of ours), ``on_values``
-    hears the modalities' intensities at the cursor whenever it moves.
+    hears the modalities' intensities at the cursor whenever it moves, ``commands`` are the keys of correcting.
     """
 
     def __init__(
@@ -71,6 +97,7 @@ class Tools:
         *,
         segmentation: Callable[[], Labels | None] | None = None,
         on_values: ValuesCallback | None = None,
+        commands: Mapping[str, Callable[[], None]] | None = None,
     ) -> None:
         self._viewer = viewer
         self._segmentation = segmentation or (lambda: next(iter(labels_layers(viewer)), None))
@@ -87,8 +114,9 @@ class Tools:
             "H": self.toggle_overlay,
             "U": self.toggle_outline,
             "W": self.next_window,
+            **(commands or {}),
         }
-        for key, _ in KEYS:
+        for key in self._keys:
             viewer.bind_key(key, self._binding(key), overwrite=True)
         viewer.mouse_drag_callbacks.append(self._drag_window)
         viewer.mouse_move_callbacks.append(self._moved)
@@ -97,7 +125,7 @@ class Tools:
 
     def close(self) -> None:
         """Unbind everything."""
-        for key, _ in KEYS:
+        for key in self._keys:
             self._viewer.bind_key(key, None)
         for callbacks, mine in (
             (self._viewer.mouse_drag_callbacks, self._drag_window),
@@ -168,9 +196,11 @@ class Tools:
 
     # --- plumbing
 
+    _keys = (*(key for key, _ in KEYS), *UNDO_KEYS)
+
     def _binding(self, key: str) -> Callable[[ViewerModel], None]:
         def run(viewer: ViewerModel) -> None:
-            self._actions[key]()
+            self._actions.get(key, lambda: None)()
 
         return run
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import argparse
 import csv
+import itertools
 import json
 import shutil
 import statistics
@@ -72,7 +73,7 @@ def described(run: Path) -> dict[str, Any]:
 def _pace(rows: Sequence[dict[str, str]]) -> float:
     """Median seconds a step, over intervals that hold no validation; a resume starts the clock anew."""
     paces = []
-    for before, after in zip(rows, rows[1:], strict=False):
+    for before, after in itertools.pairwise(rows):
         steps, seconds = int(after["step"]) - int(before["step"]), float(after["seconds"]) - float(before["seconds"])
         if steps > 0 and seconds > 0 and not after["dice_WT"]:
             paces.append(seconds / steps)
@@ -85,7 +86,9 @@ def changed(recipe: Recipe) -> str:
     from brainseg_engine.train.state import changes
 
     bundled = load_recipe(recipe.name, preset=recipe.preset or None)
-    kept = [c for c in changes(bundled.model_dump(mode="json"), recipe.model_dump(mode="json")) if "validate_every" not in c]
+    kept = [
+        c for c in changes(bundled.model_dump(mode="json"), recipe.model_dump(mode="json")) if "validate_every" not in c
+    ]
     return "; ".join(c.partition(" was ")[0] + " = " + c.partition(", not ")[2] for c in kept) or "–"
 
 

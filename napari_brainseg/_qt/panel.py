@@ -1,13 +1,16 @@
-"""The panel as a whole: five sections that read top to bottom as the work goes, a message area, a footer."""
+"""The panel as a whole: sections that read top to bottom as the work goes, a message area, a footer."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 
-from qtpy.QtCore import QSize, Qt, Signal
+from qtpy.QtCore import QSize, Qt, QTimer, Signal
 from qtpy.QtWidgets import QFrame, QHBoxLayout, QScrollArea, QToolButton, QVBoxLayout, QWidget
 
 from napari_brainseg._qt import style
+from napari_brainseg._qt.correct import CorrectView
+from napari_brainseg._qt.corrections import CorrectionsView
+from napari_brainseg._qt.queue import QueueView
 from napari_brainseg._qt.regions import RegionsView
 from napari_brainseg._qt.save import SaveView
 from napari_brainseg._qt.segment import SegmentView
@@ -22,18 +25,27 @@ class PanelView(QWidget):
     """Holds the sections. ``closing`` is told when the widget is destroyed or its window closes."""
 
     def __init__(
-        self, study: StudyView, segment: SegmentView, regions: RegionsView, view: ViewView, save: SaveView
+        self,
+        study: StudyView,
+        segment: SegmentView,
+        regions: RegionsView,
+        correct: CorrectView,
+        view: ViewView,
+        save: SaveView,
+        corrections: CorrectionsView,
+        queue: QueueView,
     ) -> None:
         super().__init__()
         self.setObjectName("brainseg_panel")
         self.setAttribute(Qt.WidgetAttribute.WA_StyledBackground)
         self.study, self.segment, self.regions, self.view, self.save = study, segment, regions, view, save
+        self.correct, self.corrections, self.queue = correct, corrections, queue
         body = QWidget()
         body.setObjectName("panel_body")
         column = QVBoxLayout(body)
         column.setContentsMargins(0, 0, 4, 0)
         column.setSpacing(6)
-        for section in (study, segment, regions, view, save):
+        for section in (study, segment, regions, correct, corrections, view, save, queue):
             column.addWidget(section)
         column.addStretch(1)
         self.scroll = QScrollArea()
@@ -42,6 +54,7 @@ class PanelView(QWidget):
         self.scroll.setHorizontalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
         self.scroll.setFrameShape(QFrame.Shape.NoFrame)
         self.scroll.setWidget(body)
+        correct.fold.toggled.connect(self._unfolded)
         self.message = MessageArea()
         outer = QVBoxLayout(self)
         outer.setContentsMargins(6, 6, 2, 6)
@@ -57,6 +70,14 @@ class PanelView(QWidget):
     def sizeHint(self) -> QSize:
         """Wide enough for the table of regions."""
         return QSize(400, 900)
+
+    def _unfolded(self, open_: bool) -> None:
+        """Scroll to the tools once they have their place."""
+        if open_:
+            QTimer.singleShot(50, self._scroll_to_tools)
+
+    def _scroll_to_tools(self) -> None:
+        self.scroll.ensureWidgetVisible(self.correct, 0, 0)
 
     def show_theme(self, theme: Mapping[str, str]) -> None:
         """Take over the colours of a napari theme."""

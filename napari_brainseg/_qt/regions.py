@@ -13,7 +13,7 @@ from brainseg_engine.palette import RGB
 from napari_brainseg._qt.widgets import Elided, Section, Segmented, Swatch, label, plain
 from napari_brainseg.session import ItemStats
 
-_WIDTHS = {"opacity": 48, "ml": 54, "components": 34, "dice": 46}
+_WIDTHS = {"opacity": 48, "ml": 54, "voxels": 78, "components": 34, "dice": 46}
 
 
 @dataclass(frozen=True)
@@ -87,7 +87,7 @@ class RegionRow(QFrame):
             b.unblock()
         self.colour.show_colour(shown.colour)
         s = shown.stats
-        self.numbers["ml"].setText("–" if s.ml is None else f"{s.ml:.2f}" if s.ml < 100 else f"{s.ml:.1f}")
+        self.numbers["ml"].setText(_size(s))
         self.numbers["components"].setText("–" if s.components is None else str(s.components))
         self.numbers["dice"].setText("–" if s.dice is None else f"{s.dice:.3f}")
         self.numbers["dice"].setVisible(dice)
@@ -159,8 +159,20 @@ class RegionsView(Section):
             self._order = order
         for shown in items:
             self.rows[shown.item].show_item(shown, bool(compared_with))
+        in_voxels = any(_in_voxels(shown.stats) for shown in items)
+        size = self._head.findChild(QLabel, "head_ml")
+        size.setText("Size" if in_voxels else "mL")
+        size.setToolTip("Number of voxels: their size is not known" if in_voxels else "Volume in millilitres")
+        for cell in (size, *(row.numbers["ml"] for row in self.rows.values())):
+            cell.setFixedWidth(_WIDTHS["voxels" if in_voxels else "ml"])
         self._dice_head.setVisible(bool(compared_with))
         self._dice_head.setToolTip(f"Agreement (Dice) with {compared_with}")
+
+    def show_sizes(self, sizes: Mapping[str, ItemStats]) -> None:
+        """Show new sizes in the rows that are there."""
+        for item, stats in sizes.items():
+            if item in self.rows:
+                self.rows[item].numbers["ml"].setText(_size(stats))
 
     def show_switches(self, scheme: str, outline: bool) -> None:
         """Show which scheme is in use, and whether outlines are shown."""
@@ -190,6 +202,16 @@ def _header() -> tuple[QWidget, QLabel]:
         heads[key].setToolTip(tip)
         row.addWidget(heads[key])
     return head, heads["dice"]
+
+
+def _in_voxels(stats: ItemStats) -> bool:
+    return stats.ml is None and stats.voxels is not None
+
+
+def _size(stats: ItemStats) -> str:
+    if _in_voxels(stats):
+        return f"{stats.voxels:,} vox"
+    return "–" if stats.ml is None else f"{stats.ml:.2f}" if stats.ml < 100 else f"{stats.ml:.1f}"
 
 
 def _number(name: str, width: int) -> QLabel:

@@ -21,7 +21,8 @@ _MEMORY = "memory"
 
 @dataclass(frozen=True)
 class StudyShown:
-    """What there is to show: ``assigned`` series → file (None: in memory), ``files`` to choose from, and words."""
+    """What there is to show: ``assigned`` series → file (None: it has none of its own, and ``without_file`` says where it is),
+    ``files`` to choose from, and words."""
 
     id: str
     facts: str
@@ -30,6 +31,7 @@ class StudyShown:
     files: Sequence[Path]
     warnings: Sequence[str] = ()
     mask: str = ""
+    without_file: str = "in memory"
 
 
 class StudyView(Section):
@@ -119,7 +121,7 @@ class StudyView(Section):
             in_memory = m in shown.assigned and current is None
             choices: list[tuple[str, object, str]] = [(names[p], p, str(p)) for p in shown.files]
             if in_memory:
-                choices.insert(0, ("in memory", _MEMORY, "This series was not read from a file"))
+                choices.insert(0, (shown.without_file, _MEMORY, "This series has no file of its own"))
             choices.append(("none", None, "Take no file as this series"))
             choices.append(("Other file…", OTHER, "Choose a file that is not listed"))
             combo.show_choices(choices, _MEMORY if in_memory else current)

@@ -36,10 +36,15 @@ QPushButton[role="primary"]:disabled {{ background: {primary}; color: {off}; }}
 QPushButton[role="primary"][caution="true"]:enabled {{ background: {amber}; color: #1d1503; }}
 QComboBox {{ min-height: 23px; padding: 1px 6px; border-radius: 4px; background: {primary}; color: {text}; }}
 QComboBox:focus {{ border: 1px solid {accent}; }}
+QDoubleSpinBox {{ min-width: 44px; max-width: 50px; min-height: 23px; padding: 1px 4px; border-radius: 4px;
+    background: {primary}; color: {text}; }}
 QProgressBar {{ min-height: 38px; border: none; border-radius: 4px; background: {primary}; color: {text}; text-align: center; }}
 QProgressBar::chunk {{ background: {accent}; border-radius: 4px; }}
 QFrame[role="row"] {{ background: transparent; border-radius: 4px; }}
 QFrame[role="row"]:hover, QFrame[role="row"]:focus {{ background: {primary}; }}
+QListWidget {{ background: {background}; border: none; border-radius: 4px; color: {text}; }}
+QListWidget::item {{ padding: 4px 4px; }}
+QListWidget::item:selected {{ background: {primary}; color: {text}; }}
 QToolButton {{ background: transparent; border: 1px solid transparent; border-radius: 4px; color: {text}; }}
 QToolButton:hover {{ background: {secondary}; }}
 QFrame#message_area {{ border-radius: 6px; background: {foreground}; border-left: 4px solid {dim}; }}

@@ -11,7 +11,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from brainseg_engine.labels import Mask
-from brainseg_engine.paths import home
 from napari_brainseg.actions import reading
 from napari_brainseg.actions.base import Base
 from napari_brainseg.actions.changes import Change, prepare
@@ -150,39 +149,6 @@ class Labelling(Base):
             self.session.say(f"Saved {path}", Kind.GOOD)
 
         self._background(work, done, self._failed)
-
-    def rescue(self) -> Path | None:
-        """Before the window closes: write labels that a person edited and nobody saved into the user's folder.
-
-        What a model made can be made again and is let go. The file's path; None when there was nothing to rescue.
-        """
-        from brainseg_engine.io import save_segmentation
-
-        current, layer, delivered = self.session.study, self.labels, self.session.segmentation
-        if current is None or layer is None or not self.session.dirty:
-            return None
-        segmentation = layers.segmentation_of(layer)
-        digest = reading.checksum(segmentation.labels)
-        if digest == self.session.saved_digest or (delivered and digest == reading.checksum(delivered.labels)):
-            return None
-        path = rescued_home() / f"{current.study.id}_seg.nii.gz"
-        beside = report(current.study, segmentation, True, {**self._notes, "study_folder": str(current.study.folder)})
-        save_segmentation(segmentation, path, reference=current.study.reference, sidecar=beside)
-        return path
-
-    def tell_rescued(self) -> None:
-        """Say where labels lie that were rescued, when there are any."""
-        found = sorted(rescued_home().glob("*.nii.gz"))
-        if found:
-            names = ", ".join(p.name for p in found[:3]) + (" …" if len(found) > 3 else "")
-            self.session.say(
-                f"Edited labels that were not saved when the window closed are in {rescued_home()}: {names}."
-            )
-
-
-def rescued_home() -> Path:
-    """Where labels are put that were not saved when the window closed."""
-    return home() / "not-saved"
 
 
 def _inside(mask: Mask, axis: int, index: int) -> NDArray[Any]:

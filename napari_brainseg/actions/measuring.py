@@ -25,11 +25,14 @@ _NEEDS: Mapping[str, frozenset[Region]] = {
 }
 """Item → the regions that must have been measured for it to be known."""
 
+BY_HAND = "hand"
+"""Who made a mask that was painted from nothing."""
+
 
 def measure(
     labels: LabelArray, grid: Grid, measured: tuple[Region, ...] = tuple(Region), truth: Segmentation | None = None
 ) -> Measures:
-    """Volume in mL, number of 26-connected components, and Dice against ``truth``, of every region and class.
+    """Volume in mL and in voxels, number of 26-connected components, and Dice against ``truth``, of every region and class.
 
     Main items are always there, the others where there is a voxel of them. What the labels or the truth do not tell of is
     None.
@@ -50,20 +53,27 @@ def measure(
             mask = members_mask(inside, members)
             known = truth is not None and _NEEDS.get(item, frozenset()) <= set(truth.regions)
             agreement = dice(mask, members_mask(reference, members)) if known and reference is not None else None
-            items[item] = ItemStats(int(np.count_nonzero(mask)) * grid.voxel_ml, components(mask)[1], agreement)
+            voxels, ml = int(np.count_nonzero(mask)), grid.voxel_ml
+            items[item] = ItemStats(None if ml is None else voxels * ml, components(mask)[1], agreement, voxels)
     return Measures(items, checksum(labels))
 
 
 def report(study: Study, segmentation: Segmentation, edited: bool, notes: Mapping[str, Any]) -> dict[str, Any]:
-    """What is written beside a saved mask: what it is, who made it, and the regions' volumes in mL."""
+    """What is written beside a saved mask: what it is, who made it, and the regions' volumes (voxels where mL are not known)."""
     items = measure(segmentation.labels, segmentation.grid, segmentation.regions).items
+    beside = " and a person" if edited and segmentation.made_by not in ("", BY_HAND) else ""
     return {
         "study": study.id,
         **notes,
-        "made_by": segmentation.made_by + (" and a person" if edited and segmentation.made_by else ""),
+        "made_by": segmentation.made_by + beside,
         "edited": edited,
-        "regions": {r.value: {"volume_ml": items[r.value].ml} if r in segmentation.regions else None for r in Region},
+        "regions": {r.value: _volume(items[r.value]) if r in segmentation.regions else None for r in Region},
     }
+
+
+def _volume(stats: ItemStats) -> dict[str, float | None]:
+    told: dict[str, float | None] = {"volume_ml": stats.ml}
+    return told if stats.ml is not None else {**told, "volume_voxels": stats.voxels}
 
 
 def members_mask(labels: LabelArray, members: frozenset[Label]) -> Mask:

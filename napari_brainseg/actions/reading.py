@@ -66,7 +66,8 @@ def read(source: Source, coding: str | None = None) -> Opened:
             mask = read_mask(series.segmentation, study, coding, series.coding)
         except BrainsegError as e:
             trouble = f"The images were opened without their mask. {e}"
-    return opened(replace(study, segmentation=mask), files_of(series, study), tuple(series.problems), mask, trouble)
+    problems = (*series.problems, *series.notes)
+    return opened(replace(study, segmentation=mask), files_of(series, study), problems, mask, trouble)
 
 
 def opened(
@@ -79,7 +80,9 @@ def opened(
     """Check a study and put the record together."""
     from brainseg_engine.checks import check_study
 
-    findings = tuple(check_study(study))
+    # slices come with three series: whether a model needs the fourth, the model says
+    expected = tuple(Modality) if study.reference.grid.calibrated else tuple(study.volumes)
+    findings = tuple(check_study(study, expected))
     saved = checksum(mask.labels) if mask is not None else None
     return Opened(OpenStudy(study, files, problems, findings, truth=mask), mask, saved, trouble)
 

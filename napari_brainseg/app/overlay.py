@@ -62,6 +62,7 @@ class Overlay(QObject):
         """Attach to the labels layer of the study that is open, and let the surfaces do the same."""
         layer = self._actions.labels
         self._attach(layer)
+        self._actions.follow_labels()
         self._surfaces.follow(layer, self._brain())
 
     def _brain(self) -> Image | None:

@@ -3,21 +3,32 @@
 from __future__ import annotations
 
 import contextlib
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from qtpy.QtCore import QEvent, QObject, QTimer
 from qtpy.QtWidgets import QWidget
 
 from brainseg_engine.errors import BrainsegError
+from napari_brainseg._qt.correct import CorrectView
+from napari_brainseg._qt.corrections import CorrectionsView
 from napari_brainseg._qt.panel import PanelView
+from napari_brainseg._qt.queue import QueueView
 from napari_brainseg._qt.regions import RegionsView
 from napari_brainseg._qt.save import SaveView
 from napari_brainseg._qt.segment import SegmentView
 from napari_brainseg._qt.study import StudyView
 from napari_brainseg._qt.view import ViewView
 from napari_brainseg.actions import Actions
+from napari_brainseg.actions.keeping import Keeping
+from napari_brainseg.actions.looking import Looking
+from napari_brainseg.actions.queueing import Queue
+from napari_brainseg.app.closing import ask_before, may_close
+from napari_brainseg.app.correct_section import CorrectSection
+from napari_brainseg.app.corrections_section import CorrectionsSection
 from napari_brainseg.app.gui import GuiThread, Threads
 from napari_brainseg.app.overlay import Overlay
+from napari_brainseg.app.queue_section import QueueSection
 from napari_brainseg.app.regions_section import SCHEMES, RegionsSection
 from napari_brainseg.app.save_section import CODING_CHOICES, SaveSection
 from napari_brainseg.app.segment_section import SegmentSection
@@ -28,7 +39,7 @@ from napari_brainseg.display.canvas import WINDOW_PRESETS, Marks
 from napari_brainseg.display.surfaces import SurfaceManager
 from napari_brainseg.jobs import Runner, WorkerClient
 from napari_brainseg.session import DEVICES, Session
-from napari_brainseg.tools import KEYS, MOUSE, Tools
+from napari_brainseg.tools import KEYS, MOUSE, NAPARI_KEYS, Tools
 
 if TYPE_CHECKING:
     from napari.components import ViewerModel
@@ -52,6 +63,7 @@ class App(QObject):
         self.viewer: ViewerModel = getattr(viewer, "__wrapped__", viewer)  # napari hands plugins a proxy
         self._closed = False
         self._window_closes = False
+        self._unask: Callable[[], None] | None = None
         self._gui = GuiThread()
         self._threads = Threads(self._gui)
         self.session = Session()
@@ -61,8 +73,11 @@ class App(QObject):
             StudyView(),
             SegmentView(DEVICES),
             RegionsView(SCHEMES),
-            ViewView(PLANES, WINDOW_PRESETS, (*KEYS, *MOUSE)),
+            CorrectView(),
+            ViewView(PLANES, WINDOW_PRESETS, (*KEYS, *NAPARI_KEYS, *MOUSE)),
             SaveView(CODING_CHOICES),
+            CorrectionsView(),
+            QueueView(),
         )
         self.panel.app = self  # it lives as long as its panel
         self.marks = Marks(self.viewer)
@@ -71,20 +86,40 @@ class App(QObject):
         self.panel.destroyed.connect(self.close)
         self.panel.installEventFilter(self)
         self.actions.find_models()
-        self.actions.tell_rescued()
         self.actions.notice_layers()
 
     def _wire(self) -> None:
         panel, actions, session = self.panel, self.actions, self.session
         self._overlay = Overlay(actions, self.surfaces)
         self._view_section = ViewSection(panel.view, actions)
+        self._correct_section = CorrectSection(panel.correct, actions)
+        self.keeping = Keeping(actions)
+        self.looking = Looking(actions, self.keeping)
+        self.queue = Queue(actions, self.keeping)
+        self._queue_section = QueueSection(panel.queue, actions, self.queue)
+        self._corrections_section = CorrectionsSection(
+            panel.corrections, actions, self.keeping, self.looking, self.queue.accepted
+        )
         self._sections = (
             StudySection(panel.study, actions),
             SegmentSection(panel.segment, actions),
             RegionsSection(panel.regions, actions),
             SaveSection(panel.save, actions),
         )
-        self.tools = Tools(self.viewer, segmentation=lambda: actions.labels, on_values=self._view_section.show_values)
+        self.tools = Tools(
+            self.viewer,
+            segmentation=lambda: actions.labels,
+            on_values=self._view_section.show_values,
+            commands={
+                **self._correct_section.commands(),
+                "J": self.looking.next_slice,
+                "Shift-J": lambda: self.looking.next_slice(-1),
+                "Shift-H": self.looking.toggle_doubt,
+                "Shift-U": self.looking.toggle_changes,
+                "Control-Enter": self._corrections_section.accept,
+                "Control-J": self.queue.next,
+            },
+        )
         session.message_changed.connect(self._show_message)
         session.reading_changed.connect(self._show_message)
         panel.message.dismissed.connect(self._dismiss)
@@ -92,17 +127,25 @@ class App(QObject):
         self._show_theme()
 
     def eventFilter(self, watched: QObject, event: QEvent) -> bool:
-        """Follow the panel into its window, and rescue edits before that closes."""
+        """Follow the panel into its window, and ask about edits before that closes."""
         if watched is self.panel and event.type() in (QEvent.Type.Show, QEvent.Type.ParentChange):
             window = self.panel.window()
             if window is not self.panel:
                 window.installEventFilter(self)  # a second time is the same as once
+                if self._unask is None and hasattr(window, "_qt_viewer"):
+                    self._unask = ask_before(window, self._may_close)
         elif event.type() == QEvent.Type.Close and watched is not self.panel and not self._closed:
+            if event.spontaneous() and not self._may_close():
+                event.ignore()
+                return True
             with contextlib.suppress(BrainsegError):  # a full disk must not keep the window open
-                self.actions.rescue()
+                self.keeping.flush()
             self._window_closes = True
             QTimer.singleShot(0, self._still_open)
         return False
+
+    def _may_close(self) -> bool:
+        return self._closed or may_close(self.panel, self.keeping)
 
     def _still_open(self) -> None:
         """A person may have thought better of closing the window."""
@@ -113,16 +156,26 @@ class App(QObject):
         """Stop the worker, let go of the viewer. The layers stay."""
         if self._closed:
             return
+        with contextlib.suppress(BrainsegError):
+            self.keeping.flush()
         self._closed = True
+        if self._unask is not None:
+            self._unask()
+            self._unask = None
         self._gui.close()
         self._threads.close()
         self.actions.close()
         self._overlay.close()
         self._view_section.close()
+        self._correct_section.close()
+        self._corrections_section.close()
+        self._queue_section.close()
         self.tools.close()
         self.viewer.events.theme.disconnect(self._show_theme)
         if self._window_closes:
             return  # the canvas is being taken down: what is drawn on it is not to be touched
+        self.actions.pointer.drop()
+        self.actions.brush.close()
         canvas.set_3d(self.viewer, False)  # without our surfaces napari would draw whole volumes in 3D: seconds a frame
         self.surfaces.close()
         self.marks.close()

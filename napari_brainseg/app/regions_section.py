@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
-from qtpy.QtCore import QObject
+from qtpy.QtCore import QObject, QTimer
 
 from napari_brainseg._qt.regions import ItemShown, RegionsView
 from napari_brainseg.actions import Actions
-from napari_brainseg.display.regions import MAIN_ITEMS, Scheme, item_name
+from napari_brainseg.display.layers import layer_info
+from napari_brainseg.display.regions import MAIN_ITEMS, Scheme, item_labels, item_name
 from napari_brainseg.session import ItemStats
 
 SCHEMES = {
@@ -16,6 +18,9 @@ SCHEMES = {
     Scheme.CLASSES.value: ("NCR · ED · ET", "Disjoint classes: necrotic core, oedema, enhancing tumour"),
 }
 """Scheme → text and tooltip of its switch."""
+
+_FOLLOW_MS = 100
+"""How often the sizes follow a stroke."""
 
 
 class RegionsSection(QObject):
@@ -31,6 +36,9 @@ class RegionsSection(QObject):
         view.outline_chosen.connect(lambda on: self._change("outline", on))
         view.jump_requested.connect(actions.jump)
         actions.view_changed.connect(self._show)
+        self._soon = QTimer(self, singleShot=True, interval=_FOLLOW_MS)
+        self._soon.timeout.connect(self._follow)
+        actions.brush.counted.connect(self._counted)
         self._session.segmentation_changed.connect(self._show)
         self._session.measures_changed.connect(self._show)
         self._show()
@@ -41,6 +49,24 @@ class RegionsSection(QObject):
     def _change(self, what: str, value: Any) -> None:
         shown = self._actions.view
         self._actions.view = shown.with_scheme(value) if what == "scheme" else shown.with_outline(bool(value))
+
+    def _counted(self) -> None:
+        if not self._soon.isActive():
+            self._soon.start()
+
+    def _follow(self) -> None:
+        """The sizes while someone paints; parts and Dice follow when the brush rests."""
+        measures, brush = self._session.measures, self._actions.brush
+        info = layer_info(brush.layer) if brush.layer is not None else None
+        if measures is None or info is None or brush.layer is not self._actions.labels:
+            return
+        scheme, counts, ml = self._actions.view.scheme, brush.counts, info.grid.voxel_ml
+        sizes = {}
+        for item, stats in measures.items.items():
+            if item in self._actions.view.items and stats.voxels is not None:
+                voxels = sum(int(counts[label]) for label in item_labels(scheme, item))
+                sizes[item] = replace(stats, voxels=voxels, ml=None if ml is None else voxels * ml)
+        self._view.show_sizes(sizes)
 
     def _show(self) -> None:
         shown, session = self._actions.view, self._session

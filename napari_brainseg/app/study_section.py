@@ -76,17 +76,21 @@ def shown(current: OpenStudy, mask: str) -> StudyShown:
     study, grid = current.study, current.study.reference.grid
     size = "×".join(str(n) for n in grid.shape)
     sides = [f"{s:.3g}" for s in grid.spacing]
-    spacing = sides[0] if len(set(sides)) == 1 else "×".join(sides)
+    spacing = (sides[0] if len(set(sides)) == 1 else "×".join(sides)) + " mm"
+    if not grid.calibrated:
+        spacing = "voxel size unknown"
+    told = f" of {spacing}" if grid.calibrated else " of unknown size"
     missing = [f for f in current.findings if f.code == "missing"]
     findings = [f.message for f in current.findings if not (f.code == "missing" and current.problems)]
     return StudyShown(
         id=study.id,
-        facts=f"{size} · {spacing} mm",
-        facts_tip=f"{size} voxels of {spacing} mm, axes {grid.orientation}, of {study.reference.modality.title}",
+        facts=f"{size} · {spacing}",
+        facts_tip=f"{size} voxels{told}, axes {grid.orientation}, of {study.reference.modality.title}",
         assigned={m: v.path for m, v in study.volumes.items()},
         files=current.files,
         warnings=[*(current.problems if missing or len(current.problems) else ()), *findings],
         mask=mask,
+        without_file=f"in {study.folder.name}" if study.folder is not None else "in memory",
     )
 
 

@@ -11,7 +11,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from brainseg_engine.geometry import Grid
 from brainseg_engine.study import Modality
-from napari_brainseg.display.layers import image_layers, layer_modality, ras_to_world, voxel_to_world
+from napari_brainseg.display.layers import image_layers, layer_info, layer_modality, ras_to_world, voxel_to_world
 from napari_brainseg.display.windows import PRESETS, brain_window
 
 if TYPE_CHECKING:
@@ -170,6 +170,10 @@ class Marks:
             self._overlays.append(overlay)
         bar = viewer.canvas.overlays["scale_bar"]
         self._had_bar, bar.visible = bar.visible, True
+        self._sizes_known = True
+        for event in (viewer.layers.events.inserted, viewer.layers.events.removed):
+            event.connect(self._update_bar)
+        self._update_bar()
         viewer.dims.events.order.connect(self._update)
         viewer.dims.events.ndisplay.connect(self._update)
         self._update()
@@ -187,8 +191,17 @@ class Marks:
             if letters is not None:
                 overlay.text = letters[i]
 
+    def _update_bar(self, event: object = None) -> None:
+        """No millimetres over images that tell no voxel size; otherwise the bar is left as the user has it."""
+        infos = [layer_info(layer) for layer in self._viewer.layers]
+        known = all(info.grid.calibrated for info in infos if info is not None)
+        if known != self._sizes_known:
+            self._sizes_known = self._viewer.canvas.overlays["scale_bar"].visible = known
+
     def close(self) -> None:
         """Take the marks away."""
+        for event in (self._viewer.layers.events.inserted, self._viewer.layers.events.removed):
+            event.disconnect(self._update_bar)
         self._viewer.dims.events.order.disconnect(self._update)
         self._viewer.dims.events.ndisplay.disconnect(self._update)
         self._viewer.canvas.overlays["scale_bar"].visible = self._had_bar

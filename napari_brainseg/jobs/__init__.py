@@ -8,6 +8,28 @@ thread. Qt is not needed, so that all of this is tested without a window.
 from __future__ import annotations
 
 from napari_brainseg.jobs.client import GRACE_S, WorkerClient
-from napari_brainseg.jobs.contract import Deliver, Listener, Runner, SegmentJob
+from napari_brainseg.jobs.contract import (
+    Asker,
+    Deliver,
+    DoubtJob,
+    DoubtMap,
+    Listener,
+    Runner,
+    ScoreJob,
+    SegmentJob,
+    StudyScore,
+)
 
-__all__ = ["GRACE_S", "Deliver", "Listener", "Runner", "SegmentJob", "WorkerClient"]
+__all__ = [
+    "GRACE_S",
+    "Asker",
+    "Deliver",
+    "DoubtJob",
+    "DoubtMap",
+    "Listener",
+    "Runner",
+    "ScoreJob",
+    "SegmentJob",
+    "StudyScore",
+    "WorkerClient",
+]

@@ -16,7 +16,7 @@ from typing import Any
 from brainseg_engine.errors import BrainsegError
 from brainseg_engine.events import Event, Failed, Finished, Progress, from_json
 from brainseg_engine.sharing import sweep
-from napari_brainseg.jobs.contract import Deliver, Listener, SegmentJob
+from napari_brainseg.jobs.contract import Asker, Deliver, DoubtJob, Listener, ScoreJob, SegmentJob
 from napari_brainseg.jobs.process import Task, WorkerProcess
 
 _log = logging.getLogger(__name__)
@@ -58,6 +58,17 @@ class WorkerClient:
     def segment(self, job: SegmentJob, listener: Listener) -> None:
         """See :class:`Runner`."""
         fields = _model_fields(job.model, job.device, job.tta) | {"do": "predict", "job": job.id}
+        self._ask(partial(self._enqueue, Task(fields, job, listener)))
+
+    def doubt(self, job: DoubtJob, listener: Asker) -> None:
+        """See :class:`Runner`."""
+        fields = _model_fields(job.model, job.device, job.tta) | {"do": "doubt", "job": job.id}
+        self._ask(partial(self._enqueue, Task(fields, job, listener)))
+
+    def score(self, job: ScoreJob, listener: Asker) -> None:
+        """See :class:`Runner`."""
+        files = {m.value: str(p) for m, p in job.files.items()}
+        fields = _model_fields(job.model, job.device, job.tta) | {"do": "score", "job": job.id, "files": files}
         self._ask(partial(self._enqueue, Task(fields, job, listener)))
 
     def cancel(self, job_id: str) -> None:
@@ -175,7 +186,7 @@ class WorkerClient:
         if isinstance(event, Failed):
             self._deliver(partial(task.listener.failed, task.job, event))
         elif isinstance(event, Finished):
-            self._deliver(partial(task.listener.finished, task.job, task.prediction(event)))
+            self._deliver(partial(task.listener.finished, task.job, task.outcome(event)))
 
     def _stop(self) -> None:
         for task in self._waiting:

@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 from brainseg_engine.events import Failed, Progress
-from brainseg_engine.study import Prediction, Study
+from brainseg_engine.study import Modality, Prediction, Study
+
+if TYPE_CHECKING:
+    from numpy import float16
+    from numpy.typing import NDArray
 
 Deliver = Callable[[Callable[[], None]], None]
 """Runs a function where the caller lives (the GUI thread)."""
@@ -26,6 +30,62 @@ class SegmentJob:
     tta: bool = False
     probabilities: bool = False
     id: str = field(default_factory=lambda: uuid.uuid4().hex)
+
+
+@dataclass(frozen=True, eq=False)
+class DoubtJob:
+    """Where does the model doubt its answer to this study? ``tta``: averaged over the mirror images."""
+
+    study: Study
+    token: str
+    model: Path
+    device: str = "auto"
+    tta: bool = True
+    id: str = field(default_factory=lambda: uuid.uuid4().hex)
+
+
+@dataclass(frozen=True, eq=False)
+class ScoreJob:
+    """How much does the model doubt the study that lies in these files? ``folder`` is theirs."""
+
+    folder: Path
+    files: Mapping[Modality, Path]
+    model: Path
+    device: str = "auto"
+    tta: bool = False
+    id: str = field(default_factory=lambda: uuid.uuid4().hex)
+
+
+Job = SegmentJob | DoubtJob | ScoreJob
+
+
+@dataclass(frozen=True, eq=False)
+class DoubtMap:
+    """The answer to a :class:`DoubtJob`: bits per voxel (X, Y, Z) on the grid of the study's reference series."""
+
+    map: NDArray[float16]
+    score: Mapping[str, float]
+
+
+@dataclass(frozen=True)
+class StudyScore:
+    """The answer to a :class:`ScoreJob`: the study's key (its images' hashes), and the numbers of its score."""
+
+    key: str
+    score: Mapping[str, float]
+
+
+class Asker(Protocol):
+    """Who asked for anything; ``finished`` gets what belongs to the job. Called as a :class:`Listener` is."""
+
+    def progress(self, job: Any, event: Progress) -> None:
+        """The job moved on."""
+
+    def finished(self, job: Any, outcome: Any) -> None:
+        """The job is done."""
+
+    def failed(self, job: Any, event: Failed) -> None:
+        """The job failed, or was cancelled (``event.cancelled``)."""
 
 
 class Listener(Protocol):
@@ -49,6 +109,12 @@ class Runner(Protocol):
 
     def segment(self, job: SegmentJob, listener: Listener) -> None:
         """Queue a job."""
+
+    def doubt(self, job: DoubtJob, listener: Asker) -> None:
+        """Queue a job that ends in a :class:`DoubtMap`."""
+
+    def score(self, job: ScoreJob, listener: Asker) -> None:
+        """Queue a job that ends in a :class:`StudyScore`."""
 
     def cancel(self, job_id: str) -> None:
         """End that job now: the listener hears ``failed`` with ``cancelled`` at once."""

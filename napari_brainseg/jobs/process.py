@@ -20,20 +20,23 @@ from brainseg_engine.events import Finished
 from brainseg_engine.labels import Region
 from brainseg_engine.sharing import SharedArray
 from brainseg_engine.study import Prediction, Segmentation
-from napari_brainseg.jobs.contract import Listener, SegmentJob
+from napari_brainseg.jobs.contract import Asker, DoubtJob, DoubtMap, Job, Listener, ScoreJob, SegmentJob, StudyScore
 
 
 class Task:
     """A command on its way: its JSON fields, who asked, and the shared arrays it holds."""
 
-    def __init__(self, fields: dict[str, Any], job: SegmentJob | None = None, listener: Listener | None = None) -> None:
+    def __init__(
+        self, fields: dict[str, Any], job: Job | None = None, listener: Listener | Asker | None = None
+    ) -> None:
         self.fields = {"job": uuid.uuid4().hex, **fields}
         self.job = job
-        self.listener = listener
+        self.listener: Any = listener  # what it hears belongs to the kind of job
         self.cancelled = False
         self._images: list[SharedArray] = []
         self._labels: SharedArray | None = None
         self._probabilities: SharedArray | None = None
+        self._map: SharedArray | None = None
 
     @property
     def id(self) -> str:
@@ -47,27 +50,38 @@ class Task:
 
     def share(self) -> None:
         """Copy the study into shared memory and make room for the answer. Raises OutputError without room."""
-        if self.job is None:
+        if self.job is None or isinstance(self.job, ScoreJob):
             return
         study, arrays = self.job.study, {}
+        shape = study.reference.grid.shape
         try:
             for modality, volume in study.volumes.items():
                 self._images.append(SharedArray.of(_plain(volume.data)))
                 arrays[modality] = self._images[-1].spec
-            shape = study.reference.grid.shape
-            self._labels = SharedArray.create(shape, np.uint8)
-            if self.job.probabilities:
-                self._probabilities = SharedArray.create((len(Region), *shape), np.float16)
+            if isinstance(self.job, DoubtJob):
+                self._map = SharedArray.create(shape, np.float16)
+            else:
+                self._labels = SharedArray.create(shape, np.uint8)
+                if self.job.probabilities:
+                    self._probabilities = SharedArray.create((len(Region), *shape), np.float16)
         except BrainsegError:
             self.release()
             raise
-        self.fields |= {"study": worker.study_to_wire(study, arrays), "labels": self._labels.spec.to_dict()}
-        if self._probabilities is not None:
-            self.fields["probabilities"] = self._probabilities.spec.to_dict()
+        self.fields["study"] = worker.study_to_wire(study, arrays)
+        answers = {"labels": self._labels, "probabilities": self._probabilities, "map": self._map}
+        self.fields |= {name: shared.spec.to_dict() for name, shared in answers.items() if shared is not None}
+
+    def outcome(self, event: Finished) -> Prediction | DoubtMap | StudyScore:
+        """The answer, whatever was asked."""
+        if isinstance(self.job, ScoreJob):
+            return StudyScore(str(event.result["key"]), dict(event.result["score"]))
+        if self._map is not None:
+            return DoubtMap(self._map.array.copy(), dict(event.result["score"]))
+        return self.prediction(event)
 
     def prediction(self, event: Finished) -> Prediction:
         """The answer, copied out of shared memory."""
-        if self.job is None or self._labels is None:
+        if not isinstance(self.job, SegmentJob) or self._labels is None:
             raise RuntimeError("a task without a study has no prediction")
         r = event.result
         regions = tuple(Region(x) for x in r["regions"])
@@ -88,8 +102,8 @@ class Task:
 
     def release(self) -> None:
         """Give the shared memory back. Safe to call twice."""
-        held = [*self._images, *(x for x in (self._labels, self._probabilities) if x is not None)]
-        self._images, self._labels, self._probabilities = [], None, None
+        held = [*self._images, *(x for x in (self._labels, self._probabilities, self._map) if x is not None)]
+        self._images, self._labels, self._probabilities, self._map = [], None, None, None
         for shared in held:
             shared.close()
 

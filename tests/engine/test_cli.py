@@ -6,6 +6,7 @@ import json
 import re
 import subprocess
 import sys
+from typing import Annotated
 
 import nibabel as nib
 import numpy as np
@@ -75,7 +76,8 @@ def test_help_and_the_package_load_nothing_heavy():
         "try: app(sys.argv[1:])\nexcept SystemExit: pass\n"
         f"print(sorted({HEAVY!r} & sys.modules.keys()), file=sys.stderr)"
     )
-    for args in (["--help"], *([command, "--help"] for command in cli.COMMANDS)):
+    deeper = [["data", "check", "--help"], ["data", "--help"]]
+    for args in (["--help"], *([command, "--help"] for command in cli.COMMANDS), *deeper):
         done = subprocess.run([sys.executable, "-c", code, *args], capture_output=True, text=True, check=True)
         assert done.stderr.strip() == "[]", args
 
@@ -87,6 +89,67 @@ def test_version():
 @pytest.mark.parametrize("args", [["nonsense"], ["evaluate", "--nonsense"], ["evaluate"], []])
 def test_usage_errors_exit_2(args):
     assert call(*args).exit_code == 2
+
+
+def group(told, alone=True):
+    """A program with the group `things`: `show NAME`, and with ``alone`` something to do without a sub-command."""
+
+    def things(count: Annotated[int, typer.Option("--count")] = 1) -> None:
+        """List things."""
+        told.append(("things", count))
+
+    def show(name: str) -> None:
+        """Show one."""
+        told.append(("show", name))
+        if name == "lost":
+            raise InputError("There is no such thing.")
+
+    app = typer.Typer()
+    app.callback()(cli._program)
+    app.add_typer(
+        cli._group(things if alone else None, {"show": show}, "`things`.\n\nAll about things."), name="things"
+    )
+    return app
+
+
+@pytest.mark.parametrize(
+    ("args", "did"),
+    [
+        (["things"], ("things", 1)),
+        (["things", "--count", "3"], ("things", 3)),
+        (["things", "show", "a"], ("show", "a")),
+        (["things", "-v", "show", "a"], ("show", "a")),
+        (["things", "show", "a", "-v"], ("show", "a")),
+    ],
+)
+def test_a_group_runs_its_sub_command_or_else_what_it_does_alone(args, did):
+    told = []
+    assert call(*args, app=group(told)).exit_code == 0
+    assert told == [did]
+
+
+def test_a_group_that_does_nothing_alone_explains_itself():
+    told = []
+    result = call("things", app=group(told, alone=False))
+    assert (result.exit_code, told) == (2, [])
+    assert "All about things." in result.output
+    assert re.search(r"^\W+show +Show one", result.output, re.MULTILINE)
+
+
+def test_an_option_of_the_group_before_a_sub_command_is_refused_not_lost():
+    told = []
+    result = call("things", "--count", "3", "show", "a", app=group(told))
+    assert (result.exit_code, told) == (2, [])
+    assert "--count belongs behind 'show'" in result.stderr
+
+
+@pytest.mark.parametrize("args", [["things", "-v", "show", "lost"], ["-v", "things", "show", "lost"]])
+def test_a_sub_command_tells_its_errors_like_any_command(args):
+    result = call(*args, app=group([]))
+    assert result.exit_code == InputError.exit_code
+    assert "Traceback" in result.stderr
+    assert result.stderr.endswith("napari-brainseg: There is no such thing.\n")
+    assert call("things", "show", "lost", app=group([])).stderr == "napari-brainseg: There is no such thing.\n"
 
 
 @pytest.mark.parametrize(
@@ -146,9 +209,13 @@ def test_evaluate_prints_a_table(masks):
 def test_evaluate_json_is_one_object_of_the_documented_shape(masks):
     result = call("evaluate", *masks, "--json")
     told = json.loads(result.stdout)
-    perfect = {region: {"dice": 1.0, "hd95_mm": 0.0} for region in ("WT", "TC", "ET")}
-    assert told["cases"] == {"A": perfect, "B": perfect}
-    assert told["mean"] == perfect
+    assert set(told) == {"cases", "mean", "interval", "n", "seen_in_training", "missing", "failed"}
+    assert set(told["cases"]) == {"A", "B"}
+    for score in (*told["cases"].values(), told["mean"]):
+        assert set(score) == {"WT", "TC", "ET"}
+        assert all((s["dice"], s["hd95_mm"], s["lesion_dice"]) == (1.0, 0.0, 1.0) for s in score.values())
+    assert told["n"]["WT"]["dice"] == 2
+    assert told["interval"]["WT"]["dice"] is None  # of two cases
     assert told["seen_in_training"] == []
 
 
@@ -241,6 +308,58 @@ def test_evaluate_scores_one_part_of_a_split(masks, tmp_path):
     assert "train, validation" in result.stderr
 
 
+def test_evaluate_compares_two_sets_case_by_case(masks, tmp_path):
+    for case, values in (("A", (0, 1, 2, 2)), ("B", (0, 1, 2, 3))):
+        mask(tmp_path / "old" / f"{case}_seg.nii.gz", values)
+    against = [*masks, "--against", tmp_path / "old"]
+    told = json.loads(call("evaluate", *against, "--json").stdout)
+    assert set(told["against"]["cases"]) == set(told["cases"]) == {"A", "B"}
+    et = told["comparison"]["regions"]["ET"]["dice"]
+    assert (et["n"], et["first"], et["second"], et["better"], et["equal"]) == (2, 1.0, 0.5, 1, 1)
+    assert (et["low"], et["p"]) == (None, None)
+    result = call("evaluate", *against, "--csv", tmp_path / "c.csv", "--plot", tmp_path / "c.png")
+    assert result.exit_code == 0
+    assert "masks against old, 2 cases" in result.stdout
+    assert "No test was made" in result.stdout
+    assert (tmp_path / "c.csv").read_text().startswith("region,metric,case,first,second,difference,")
+    assert (tmp_path / "c.png").read_bytes()[1:4] == b"PNG"
+
+
+def test_evaluate_complains_of_either_set(masks, tmp_path):
+    mask(tmp_path / "old" / "A_seg.nii.gz")
+    (tmp_path / "masks" / "A_seg.nii.gz").unlink()
+    result = call("evaluate", *masks, "--against", tmp_path / "old", "--json")
+    assert result.exit_code == InputError.exit_code
+    assert str(tmp_path / "masks") + " for A" in result.stderr
+    assert str(tmp_path / "old") + " for B" in result.stderr
+    assert json.loads(result.stdout)["comparison"]["regions"]["WT"]["dice"]["n"] == 0
+    assert call("evaluate", *masks, "--against", tmp_path / "old", "--allow-missing").exit_code == 0
+
+
+def test_evaluate_reads_the_other_set_in_its_own_coding(masks, tmp_path):
+    for case in "AB":
+        mask(tmp_path / "old" / f"{case}_seg.nii.gz", (0, 2, 1, 3))
+    told = call("evaluate", *masks, "--against", tmp_path / "old", "--against-coding", "decathlon", "--json")
+    assert json.loads(told.stdout)["comparison"]["regions"]["TC"]["dice"]["second"] == 1.0
+    told = call("evaluate", *masks, "--against", tmp_path / "old", "--json")
+    assert json.loads(told.stdout)["comparison"]["regions"]["TC"]["dice"]["second"] < 1.0
+
+
+def test_evaluate_names_sets_of_one_name_by_their_paths(masks, tmp_path):
+    for case in "AB":
+        (tmp_path / "old").mkdir(exist_ok=True)
+        mask(tmp_path / "old" / "masks" / f"{case}_seg.nii.gz")
+    result = call("evaluate", *masks, "--against", tmp_path / "old" / "masks")
+    assert str(tmp_path / "old" / "masks") in "".join(result.stdout.split())
+
+
+def test_evaluate_draws_one_set(masks, tmp_path):
+    assert call("evaluate", *masks, "--plot", tmp_path / "new" / "s.png").exit_code == 0
+    assert (tmp_path / "new" / "s.png").read_bytes()[1:4] == b"PNG"
+    result = call("evaluate", *masks, "--plot", tmp_path)
+    assert (result.exit_code, "scores.png" in result.stderr) == (OutputError.exit_code, True)
+
+
 def test_models_lists_cards_and_problems(tmp_path, monkeypatch):
     monkeypatch.setenv("BRAINSEG_HOME", str(tmp_path))
     (tmp_path / "models").mkdir()
@@ -278,6 +397,7 @@ def test_models_shows_what_a_person_should_know(monkeypatch, tmp_path):
         ModelInfo("ours", tmp_path / "ours.safetensors", card, True),
     ]
     monkeypatch.setattr("brainseg_engine.models.installed", lambda: models)
+    monkeypatch.setattr("brainseg_engine.models.registry.installed", lambda: models)
     monkeypatch.setenv("COLUMNS", "200")
     listing = call("models").stdout
     for told in ("ours (bundled, used unless another is named)", "broken (bundled)", "It is damaged.", "T1ce, FLAIR",

@@ -106,8 +106,11 @@ def test_a_study_survives_the_wire(study):
 
     blocks = {m: SharedArray.of(v.data) for m, v in study.volumes.items()}
     wire = json.loads(json.dumps(worker.study_to_wire(study, {m: b.spec for m, b in blocks.items()})))
+    assert all(f.pop("calibrated") for f in wire["volumes"])  # what tells nothing is calibrated
+    wire["volumes"][0]["calibrated"] = False
     with ExitStack() as stack:
         back = worker.study_from_wire(wire, stack)
+        assert [v.grid.calibrated for v in back.volumes.values()] == [False, True, True, True]
         assert (back.id, back.coding, list(back.volumes)) == (study.id, study.coding, list(study.volumes))
         for m, v in study.volumes.items():
             got = back.volumes[m]

@@ -565,23 +565,6 @@ def test_the_suggested_name_overwrites_nothing(actions, folder):
     assert actions.suggestion() not in (None, first)
 
 
-def test_edits_that_nobody_saved_are_rescued_and_models_results_are_not(actions, folder, own_home):
-    assert actions.rescue() is None
-    actions.open(folder)
-    actions.segment()
-    job, listener = actions._runner.jobs[0]
-    listener.finished(job, prediction(job))
-    assert actions.session.dirty and actions.rescue() is None
-    edited = shown(actions)
-    edited[5, 5, 5] = 0
-    layers.set_labels(actions.labels, edited)
-    path = actions.rescue()
-    assert path is not None and own_home in path.parents
-    np.testing.assert_array_equal(load_segmentation(path).labels, edited)
-    actions.tell_rescued()
-    assert path.name in actions.session.message.text
-
-
 def test_a_bug_is_told_in_words_too(actions, monkeypatch):
     monkeypatch.setattr("napari_brainseg.actions.reading.read", lambda *_: 1 / 0)
     actions.open(Path("/x/A"))

@@ -176,10 +176,11 @@ def test_the_numbers_follow_the_brush_and_undo(qtbot, app, folder, monkeypatch):
     layer.paint((12, 16, 14), int(Label.ET))
     assert text(app, "save_state") == "not saved yet"  # at once
     qtbot.waitUntil(lambda: text(app, "region_ET_ml") != volume, timeout=10000)
-    assert float(text(app, "region_ET_dice")) < 1
+    qtbot.waitUntil(lambda: float(text(app, "region_ET_dice")) < 1, timeout=10000)  # sizes come first
     layer.undo()
     qtbot.waitUntil(lambda: text(app, "region_ET_ml") == volume, timeout=10000)
-    assert text(app, "region_ET_dice") == "1.000" and text(app, "save_state") == "saved"
+    qtbot.waitUntil(lambda: text(app, "region_ET_dice") == "1.000", timeout=10000)
+    assert text(app, "save_state") == "saved"
     layer.redo()
     qtbot.waitUntil(lambda: text(app, "region_ET_ml") != volume, timeout=10000)
 

@@ -118,7 +118,7 @@ def predicted(study, recipe) -> Segmentation:
         return torch.stack([masks[r] for r in recipe.output.regions], dim=1).float() * 20 - 10
 
     found, _ = infer(network, study, recipe, "cpu")
-    labels = to_labels(found, recipe.output.regions, Postprocess(), study.reference.grid.voxel_ml)  # markers are small
+    labels = to_labels(found, recipe.output, Postprocess(), study.reference.grid)  # markers are small
     return Segmentation(labels, study.reference.grid, coding=study.coding)
 
 

@@ -11,7 +11,10 @@ from qtpy.QtWidgets import QAbstractButton, QComboBox, QLabel, QSlider, QWidget
 
 from brainseg_engine.study import Modality
 from napari_brainseg._qt import style
+from napari_brainseg._qt.correct import CorrectView
+from napari_brainseg._qt.corrections import CorrectionsView
 from napari_brainseg._qt.panel import FOOTER, PanelView
+from napari_brainseg._qt.queue import QueueView
 from napari_brainseg._qt.regions import ItemShown, RegionsView
 from napari_brainseg._qt.save import SaveView
 from napari_brainseg._qt.segment import SegmentView
@@ -30,12 +33,15 @@ def panel(qtbot) -> PanelView:
         StudyView(),
         SegmentView({"auto": "Automatic", "cpu": "CPU"}),
         RegionsView({"regions": ("WT · TC · ET", "Nested"), "classes": ("NCR · ED · ET", "Disjoint")}),
+        CorrectView(),
         ViewView(
             (("Axial", "axial", "A"), ("3D", "3d", "T")),
             ("Standard", "Wide"),
             (("A", "axial plane"), ("Shift-N", "back")),
         ),
         SaveView((("brats2021", "1, 2, 4"), ("brats2023", "1, 2, 3"))),
+        CorrectionsView(),
+        QueueView(),
     )
     qtbot.addWidget(made)
     made.show_theme(get_theme("dark").to_rgb_dict())
@@ -166,6 +172,15 @@ def test_a_row_shows_its_numbers_and_a_dash_for_what_was_not_measured(qtbot, pan
     assert not panel.findChild(QLabel, "region_WT_dice").isVisible()
 
 
+def test_a_row_counts_voxels_where_their_size_is_not_known(qtbot, panel):
+    show_items(qtbot, panel, items(WT=ItemStats(None, 2, 0.5, 1234)), "truth.nii.gz")
+    assert text(panel, "region_WT_ml") == "1,234 vox"
+    assert text(panel, "region_TC_ml") == "–"
+    assert text(panel, "head_ml") == "Size"
+    show_items(qtbot, panel, items(WT=ItemStats(1.0, 2, 0.5, 1000)), "truth.nii.gz")
+    assert (text(panel, "region_WT_ml"), text(panel, "head_ml")) == ("1.00", "mL")
+
+
 def test_a_click_on_a_row_or_enter_asks_to_go_there_and_its_parts_ask_for_changes(qtbot, panel):
     show_items(qtbot, panel, items())
     row = panel.regions.rows["TC"]
@@ -284,8 +299,11 @@ def test_everything_fits_the_width_of_a_narrow_dock(qtbot, panel, theme):
     )
     panel.segment.show_blocker(f"{name} is off.", 1)
     panel.message.show_message(f"{name} is off.", "error")
-    panel.regions.show_items(items(WT=ItemStats(1234.5, 99, 0.876)), "truth.nii.gz")
+    panel.regions.show_items(items(WT=ItemStats(None, 99, 0.876, 1234567)), "truth.nii.gz")
     panel.resize(panel.minimumWidth(), 500)
+    qtbot.wait(50)
+    assert panel.scroll.widget().minimumSizeHint().width() <= panel.scroll.viewport().width()
+    panel.regions.show_items(items(WT=ItemStats(1234.5, 99, 0.876)), "truth.nii.gz")
     qtbot.wait(50)
     words = panel.study.warnings
     assert words.isVisible() and words.height() >= 3 * words.fontMetrics().lineSpacing()  # broken within the name

@@ -44,4 +44,4 @@ def test_the_pictures_are_made_with_the_bundled_model(tmp_path):
         check=False,
     )
     assert ended.returncode == 0, ended.stderr[-2000:]
-    assert {p.name for p in tmp_path.iterdir()} == {"panel-2d.png", "panel-3d.png"}
+    assert {p.name for p in tmp_path.iterdir()} == {"panel-2d.png", "panel-3d.png", "panel-correct.png"}

@@ -9,7 +9,7 @@ from marker_studies import marker_study
 
 from brainseg_engine.study import Modality
 from napari_brainseg.display import canvas, layers
-from napari_brainseg.tools import KEYS, MOUSE, Tools
+from napari_brainseg.tools import KEYS, MOUSE, UNDO_KEYS, Tools
 
 LAYERS_OF_OURS = ("viewer", "image", "labels", "surface")
 
@@ -65,7 +65,7 @@ def test_no_key_is_one_of_napari_s():
 
 def test_every_key_of_the_table_is_bound_and_unbound(viewer):
     tools = Tools(viewer)
-    assert len(viewer.keymap) == len(KEYS)
+    assert len(viewer.keymap) == len(KEYS) + len(UNDO_KEYS)
     for key, _ in KEYS:
         press(viewer, key)  # nothing is open: nothing happens, and nothing fails
     tools.close()

@@ -18,6 +18,7 @@ from qtpy.QtCore import QPoint, Qt
 from qtpy.QtWidgets import QAbstractButton, QApplication, QFileDialog, QWidget
 from small_study import make_study
 
+from brainseg_engine.corrections import working
 from brainseg_engine.study import Modality
 from napari_brainseg.display import layers
 
@@ -306,7 +307,7 @@ worker.wait(10)
 """
 
 
-def test_closing_the_window_in_mid_job_rescues_edits_and_ends_the_worker(tmp_path, own_home, tiny_model):
+def test_closing_the_window_in_mid_job_keeps_edits_and_ends_the_worker(tmp_path, own_home, tiny_model):
     folder = write(make_study(id="A"), tmp_path)
     (own_home / "models").mkdir(parents=True, exist_ok=True)
     shutil.copy(tiny_model, own_home / "models" / "tiny.safetensors")
@@ -315,7 +316,9 @@ def test_closing_the_window_in_mid_job_rescues_edits_and_ends_the_worker(tmp_pat
     done = subprocess.run(argv, capture_output=True, text=True, timeout=200, env=env)
     assert done.returncode == 0, done.stderr
     assert "Traceback" not in done.stderr and "resource_tracker" not in done.stderr, done.stderr
-    assert (own_home / "not-saved" / "A_seg.nii.gz").exists()
+    (found,) = working.pending()
+    work = working.load(found.path)
+    assert found.study_id == "A" and (work.segmentation.labels != work.base.labels).any()
 
 
 def test_intervals_are_counted_once():

@@ -8,9 +8,11 @@ Commands
     ``{"do": "predict", "job": ID, "model": …, "device": …, "tta": …, "study": …, "labels": ARRAY, "probabilities": ARRAY?}``
     segment the study (:func:`study_to_wire`) and write the canonical labels into ``labels`` (uint8, the reference
     series' shape) and, where given, the regions' probabilities into ``probabilities`` (float16, (3, X, Y, Z): WT, TC, ET).
+    ``{"do": "doubt", … as predict …, "study": …, "map": ARRAY}`` write where the model doubts (:mod:`.uncertainty`) into
+    ``map`` (float16); ``{"do": "score", …, "files": {MODALITY: PATH}}`` say how much it doubts a study that lies in files.
     ``{"do": "cancel", "job": ID}`` stop that job at its next check. ``{"do": "quit"}``, or the end of stdin: exit now.
 
-Every ``warm`` and ``predict`` is answered by one ``Finished`` or one ``Failed``, ``Progress`` records before it. Jobs run
+Every command but the last two is answered by one ``Finished`` or one ``Failed``, ``Progress`` records before it. Jobs run
 one after the other, in the order in which they came. The process may be killed at any time: it owns nothing.
 """
 
@@ -65,6 +67,7 @@ def study_to_wire(study: Study, arrays: Mapping[Modality, ArraySpec]) -> dict[st
                 "modality": m.value,
                 "array": arrays[m].to_dict(),
                 "affine": v.grid.affine.tolist(),
+                "calibrated": v.grid.calibrated,
                 "path": str(v.path) if v.path else None,
                 "sha256": v.sha256,
             }
@@ -79,7 +82,7 @@ def study_from_wire(fields: Mapping[str, Any], stack: ExitStack) -> Study:
     for f in fields["volumes"]:
         data = stack.enter_context(SharedArray.attach(ArraySpec.from_dict(f["array"]))).array
         modality = Modality(f["modality"])
-        grid = Grid(data.shape, np.array(f["affine"]))
+        grid = Grid(data.shape, np.array(f["affine"]), bool(f.get("calibrated", True)))
         volumes[modality] = Volume(data, grid, modality, Path(f["path"]) if f["path"] else None, f["sha256"])
     return Study(fields["id"], volumes, coding=fields["coding"])
 
@@ -99,10 +102,12 @@ class Worker:
         self._cancelled.add(job)
 
     def run(self, command: Mapping[str, Any]) -> None:
-        """Run one ``warm`` or ``predict`` command to its end; never raises."""
+        """Run one ``warm``, ``predict``, ``doubt`` or ``score`` command to its end; never raises."""
         job = str(command.get("job", ""))
         try:
-            result = self._predict(job, command) if command.get("do") == "predict" else self._warm(command)
+            kinds = {"predict": self._predict, "doubt": self._doubt, "score": self._score}
+            work = kinds.get(str(command.get("do")))
+            result = work(job, command) if work is not None else self._warm(command)
         except Cancelled as e:
             self._emit(Failed(job, str(e), cancelled=True))
         except BrainsegError as e:
@@ -126,21 +131,11 @@ class Worker:
         return {"seconds": {"model": time.perf_counter() - started}}
 
     def _predict(self, job: str, command: Mapping[str, Any]) -> dict[str, Any]:
-        def cancelled() -> bool:
-            return job in self._cancelled
-
-        self._emit(Progress("loading the model", 0.0))
-        seconds = self._warm(command)["seconds"]
-        if self._predictor is None or cancelled():
-            raise Cancelled
         wanted = command.get("probabilities")
+        seconds = self._load(job, command)
         with ExitStack() as stack:
             study = study_from_wire(command["study"], stack)
-            prediction = self._predictor.predict(
-                study, progress=self._emit, cancelled=cancelled, probabilities=wanted is not None
-            )
-            if cancelled():
-                raise Cancelled
+            prediction = self._infer(job, study, probabilities=wanted is not None)
             _fill(ArraySpec.from_dict(command["labels"]), prediction.segmentation.labels)
             if wanted is not None and prediction.probabilities is not None:
                 stacked = np.stack([prediction.probabilities[r] for r in Region])
@@ -157,6 +152,60 @@ class Worker:
             "made_by": s.made_by,
             "regions": [r.value for r in s.regions],
         }
+
+    def _doubt(self, job: str, command: Mapping[str, Any]) -> dict[str, Any]:
+        """Where the model doubts: the map into ``map``, the score in the result."""
+        from brainseg_engine.uncertainty import doubt_of
+
+        seconds = self._load(job, command)
+        with ExitStack() as stack:
+            study = study_from_wire(command["study"], stack)
+            prediction = self._infer(job, study, probabilities=True)
+            found = doubt_of(prediction)
+            _fill(ArraySpec.from_dict(command["map"]), found.map)
+            del study
+        return {"score": found.score.to_dict(), "seconds": {**seconds, **prediction.seconds}}
+
+    def _score(self, job: str, command: Mapping[str, Any]) -> dict[str, Any]:
+        """How much the model doubts a study that lies in files; kept for the next time."""
+        from brainseg_engine import uncertainty
+        from brainseg_engine.io import load_study
+
+        files = {Modality(m): Path(p) for m, p in command["files"].items()}
+        study = load_study(files, segmentation=False)
+        key = uncertainty.remember_key(list(files.values()), study)
+        scores = uncertainty.Scores(uncertainty.model_hash(Path(command["model"])), _passes(command))
+        found = scores.get(key)
+        if found is None:
+            self._load(job, command)
+            found = uncertainty.doubt_of(self._infer(job, study, probabilities=True)).score
+            scores.put(key, found)
+        return {"key": key, "score": found.to_dict()}
+
+    def _load(self, job: str, command: Mapping[str, Any]) -> Mapping[str, float]:
+        """Have the predictor ready; stage → seconds."""
+        self._emit(Progress("loading the model", 0.0))
+        seconds: Mapping[str, float] = self._warm(command)["seconds"]
+        if job in self._cancelled:
+            raise Cancelled
+        return seconds
+
+    def _infer(self, job: str, study: Study, *, probabilities: bool) -> Prediction:
+        if self._predictor is None:
+            raise Cancelled
+
+        def cancelled() -> bool:
+            return job in self._cancelled
+
+        made = self._predictor.predict(study, progress=self._emit, cancelled=cancelled, probabilities=probabilities)
+        if cancelled():
+            raise Cancelled
+        return made
+
+
+def _passes(command: Mapping[str, Any]) -> str:
+    """How a score was averaged, as its file's name tells."""
+    return "flips" if command.get("tta") else "one"
 
 
 def sentence(error: Exception) -> str:

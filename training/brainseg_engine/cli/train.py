@@ -22,7 +22,9 @@ _log = logging.getLogger(__name__)
 def train(
     recipe: Annotated[str, typer.Argument(help="A bundled recipe, like baseline, or a TOML file.", show_default=False)],
     data: Annotated[Path, typer.Option("--data", help="Data folder of a known layout, with masks.")],
-    split: Annotated[Path, typer.Option("--split", help="CSV with the columns case,split or case,fold (see data split).")],
+    split: Annotated[
+        Path, typer.Option("--split", help="CSV with the columns case,split or case,fold (see data split).")
+    ],
     out: Annotated[Path, typer.Option("--out", help="Run folder: model, metrics, curves, and what a resume needs.")],
     preset: Annotated[
         str | None, typer.Option("--preset", help="Of the recipe, like as_published; default: its first.")

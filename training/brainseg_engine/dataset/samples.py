@@ -78,7 +78,9 @@ class Samples(Dataset[Sample]):
             image, labels = self._slice(case, within, augment.generator(self.seed, epoch, index, _PLACES))
         image = image.float()
         if window.policy == "brain" and len(self.cases) > 1:
-            image, labels = self._transplanted(image, labels, number, augment.generator(self.seed, epoch, index, _DONORS))
+            image, labels = self._transplanted(
+                image, labels, number, augment.generator(self.seed, epoch, index, _DONORS)
+            )
         if self.augmented:
             image, labels = augmented(image, labels, self.recipe, self.seed, key)
         return image, labels, torch.tensor(key)

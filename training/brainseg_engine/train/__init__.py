@@ -53,7 +53,11 @@ def train(recipe: Recipe, options: Options, report: Report, cancelled: CancelChe
             if first:
                 check_writable(options.out, BYTES_A_WEIGHT * nets.count_parameters(loop.raw))
                 facts = {"seed": options.seed, **cases, "device": str(fabric.device), "processes": fabric.world_size}
-                facts |= {"threads": torch.get_num_threads(), "earlier_training_hashes": loop.earlier, "planned": loop.planned}
+                facts |= {
+                    "threads": torch.get_num_threads(),
+                    "earlier_training_hashes": loop.earlier,
+                    "planned": loop.planned,
+                }
                 run.describe(recipe, facts)
             model = loop.run(folders, held_out)
         if first and model.exists():

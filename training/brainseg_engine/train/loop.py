@@ -69,7 +69,9 @@ class Loop:
         if not (self.options.resume and self.folder.last.exists()):
             return
         if self.start and not self.options.init:
-            raise RecipeError("training.pull pulls towards the model it started from: give the same --init with --resume.")
+            raise RecipeError(
+                "training.pull pulls towards the model it started from: give the same --init with --resume."
+            )
         self.state, ema, self.others = state.restore(
             self.folder, self.recipe, self.options.seed, self.raw, self.optimiser
         )

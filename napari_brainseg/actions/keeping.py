@@ -1,0 +1,137 @@
+"""Keeping corrections: accepting what is on the canvas as a version that is never rewritten."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from datetime import datetime
+from pathlib import Path
+
+import numpy as np
+
+from brainseg_engine import corrections
+from brainseg_engine.corrections import Correction, Store
+from brainseg_engine.errors import BrainsegError
+from brainseg_engine.study import Segmentation
+from napari_brainseg.actions.autosaving import Autosaving
+from napari_brainseg.actions.base import Base
+from napari_brainseg.actions.bench import remember, remembered, said, with_hash
+from napari_brainseg.actions.reading import checksum
+from napari_brainseg.display import layers
+from napari_brainseg.session import Kind
+
+__all__ = ["Keeping", "said"]
+
+
+class Keeping(Autosaving):
+    """The verbs of the corrections section.
+
+    ``by`` is the name to record ("" for none), ``named`` whether the study's id and folder are recorded too.
+    """
+
+    def __init__(self, actions: Base, clock: Callable[[], float] = time.monotonic) -> None:
+        told = remembered()
+        self.by, self.named = str(told.get("by", "")), bool(told.get("named", False))
+        self._accepting = False
+        folder = Path(told["store"]) if told.get("store") else corrections.default_store()
+        super().__init__(actions, Store(folder), clock)
+
+    @property
+    def possible(self) -> bool:
+        """True when there are labels to accept."""
+        return self._bench is not None and self._actions.labels is not None and not self._accepting
+
+    @property
+    def edited(self) -> bool:
+        """True when there are edits since the answer, or since what was accepted last."""
+        return self._bench is not None and self._bench.edited
+
+    @property
+    def autosaved(self) -> datetime | None:
+        """When the working copy was written last, in local time."""
+        return self._bench.saved if self._bench is not None else None
+
+    @property
+    def minutes(self) -> float:
+        """Of active editing."""
+        return self._bench.activity.minutes if self._bench is not None else 0.0
+
+    @property
+    def accepted(self) -> Correction | None:
+        """The newest accepted version of the open study."""
+        return self._bench.accepted if self._bench is not None else None
+
+    @property
+    def answer(self) -> Segmentation | None:
+        """The answer that is being corrected."""
+        return self._bench.answer if self._bench is not None else None
+
+    @property
+    def doubts(self) -> str:
+        """Why one might not want to accept the labels as they are, as a question; "" when nothing speaks against it."""
+        layer, answer, accepted = self._actions.labels, self.answer, self.accepted
+        if layer is None:
+            return ""
+        if not layer.data.any():
+            return "The mask is empty: no voxel is labelled. Accept that there is no tumour in this study?"
+        if answer is not None and np.array_equal(layers.snapshot(layer).labels, answer.labels):
+            return "The mask equals the answer it began from: nothing was corrected. Accept it as it is?"
+        if accepted is not None and accepted.by != self.by.strip():
+            who = accepted.by or "Somebody without a name"
+            return f"{who} has accepted a correction of this study ({accepted.id}). Accept yours as the newer one?"
+        return ""
+
+    def accept(self, done: Callable[[Correction], None] = lambda _: None) -> None:
+        """Keep the labels as they are now as a new version; who asks has asked about ``doubts``."""
+        bench, layer = self._bench, self._actions.labels
+        if bench is None or layer is None or self._accepting:
+            self._session.say("There is nothing to accept yet: segment the study, or open a mask.", Kind.WARNING)
+            return
+        self._accepting = True
+        segmentation, store, by, named = layers.snapshot(layer), self.store, self.by, self.named
+        steps, minutes = tuple(bench.steps), bench.activity.minutes
+        paths = {m.name: m.path for m in self._session.models}
+        bench.edited = bench.unsaved = False  # an edit from here on is one of the next version
+
+        def work() -> tuple[Correction, int]:
+            made = store.add(
+                bench.study.study,
+                segmentation,
+                base=bench.answer,
+                model=with_hash(bench.model, paths),
+                by=by,
+                minutes=minutes,
+                steps=steps,
+                named=named,
+            )
+            return made, checksum(segmentation.labels)
+
+        def finish(told: tuple[Correction, int]) -> None:
+            made, digest = told
+            self._accepting, bench.accepted = False, made
+            if not bench.edited:
+                bench.forget()
+            if self._bench is bench:
+                self._session.saved(digest)
+            self._session.say(f"Accepted as version {made.id} in {store.path}", Kind.GOOD)
+            self.changed.emit()
+            done(made)
+
+        def fail(error: Exception) -> None:
+            self._accepting, bench.edited, bench.unsaved = False, True, True
+            self._actions._failed(error)
+            self.changed.emit()
+
+        self._actions._background(work, finish, fail)
+        self.changed.emit()
+
+    def choose(self, *, store: Path | None = None, by: str | None = None, named: bool | None = None) -> None:
+        """Where to keep corrections, whose name to record, whether to record the study's. Remembered for the next start."""
+        self.store = Store(store) if store is not None else self.store
+        self.by = self.by if by is None else by
+        self.named = self.named if named is None else named
+        try:
+            remember({"store": str(self.store.path), "by": self.by, "named": self.named})
+        except (OSError, BrainsegError) as e:
+            self._session.say(f"That choice could not be remembered: {e}", Kind.WARNING)
+        self.changed.emit()

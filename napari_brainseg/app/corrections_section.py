@@ -1,0 +1,175 @@
+"""Wires the corrections section."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from qtpy.QtCore import QObject, QTimer
+from qtpy.QtWidgets import QFileDialog, QMessageBox
+
+from brainseg_engine.corrections import Correction
+from napari_brainseg._qt.corrections import CorrectionsShown, CorrectionsView
+from napari_brainseg.actions import Actions
+from napari_brainseg.actions.keeping import Keeping, said
+from napari_brainseg.actions.looking import Looking
+from napari_brainseg.display import history
+
+if TYPE_CHECKING:
+    from napari.layers import Labels
+
+TICK_MS = 1000
+_QUIET_MS = 300
+
+
+class CorrectionsSection(QObject):
+    """Between the corrections view and the actions; ``accepted`` hears of every version that was accepted."""
+
+    def __init__(
+        self,
+        view: CorrectionsView,
+        actions: Actions,
+        keeping: Keeping,
+        looking: Looking,
+        accepted: Callable[[Correction], None],
+    ) -> None:
+        super().__init__()
+        self._view, self._actions, self._keeping, self._looking = view, actions, keeping, looking
+        self._accepted = accepted
+        self._layer: Labels | None = None
+        self._clock = QTimer(self, interval=TICK_MS)
+        self._clock.timeout.connect(self._tick)
+        self._quiet = QTimer(self, singleShot=True, interval=_QUIET_MS)
+        self._quiet.timeout.connect(looking.compare)
+        view.accept_requested.connect(self.accept)
+        view.restore_requested.connect(keeping.restore)
+        view.discard_requested.connect(self._ask_discard)
+        view.other_requested.connect(self._open_other)
+        view.doubt_requested.connect(looking.toggle_doubt)
+        view.changes_requested.connect(looking.toggle_changes)
+        view.slice_requested.connect(looking.next_slice)
+        view.folder_requested.connect(self._ask_folder)
+        view.by_changed.connect(lambda text: keeping.choose(by=text))
+        view.named_changed.connect(lambda on: keeping.choose(named=on))
+        keeping.changed.connect(self._show)
+        looking.changed.connect(self._show)
+        actions.session.job_changed.connect(self._show)
+        self._edited = getattr(actions.session, "edited", None)
+        if self._edited is not None:
+            self._edited.connect(keeping.note)
+        self._signs = (actions.viewer.cursor.events.position, actions.viewer.dims.events.point)
+        for event in self._signs:
+            event.connect(keeping.sign_of_life)
+        self._clock.start()
+        self._show()
+
+    def close(self) -> None:
+        """Follow nothing more."""
+        self._clock.stop()
+        self._quiet.stop()
+        for event in self._signs:
+            event.disconnect(self._keeping.sign_of_life)
+        self._actions.session.job_changed.disconnect(self._show)
+        if self._edited is not None:
+            self._edited.disconnect(self._keeping.note)
+        self._follow(None)
+        self._keeping.changed.disconnect(self._show)
+        self._looking.changed.disconnect(self._show)
+        self._keeping.close()
+        self._looking.close()
+
+    def accept(self) -> None:
+        """Accept what is on the canvas, after a question where something speaks against it."""
+        if not self._keeping.possible:
+            return
+        doubts = self._keeping.doubts
+        if doubts and not self._sure("Accept correction", doubts):
+            return
+        self._keeping.accept(self._accepted)
+
+    def _tick(self) -> None:
+        self._follow(self._actions.labels)
+        self._keeping.tick()
+        if self._keeping.edited:
+            self._show()
+
+    def _follow(self, layer: Labels | None) -> None:
+        """The outlines of the changes follow the brush of that layer."""
+        if layer is self._layer:
+            return
+        if self._layer is not None:
+            history.announce_edits(self._layer).disconnect(self._on_edit)
+        self._layer = layer
+        if layer is not None:
+            history.announce_edits(layer).connect(self._on_edit)
+
+    def _on_edit(self, event: Any = None) -> None:
+        if self._looking.changes_shown:
+            self._quiet.start()
+
+    def _show(self) -> None:
+        keeping, looking = self._keeping, self._looking
+        offer, accepted = keeping.offer, keeping.accepted
+        self._view.show_state(
+            CorrectionsShown(
+                possible=keeping.possible,
+                state=state_in_words(keeping),
+                danger=bool(keeping.trouble),
+                offer=f"Work of {said(offer)} on this study was not accepted." if offer is not None else "",
+                other=others_in_words(keeping),
+                accepted=accepted_in_words(accepted) if accepted is not None else "",
+                doubt_shown=looking.doubt_shown,
+                changes_shown=looking.changes_shown,
+                store=str(keeping.store.path),
+                by=keeping.by,
+                named=keeping.named,
+            )
+        )
+
+    def _ask_discard(self) -> None:
+        offer = self._keeping.offer
+        if offer is not None and self._sure("Discard work", f"Give up the work of {said(offer)} for good?"):
+            self._keeping.discard()
+
+    def _open_other(self) -> None:
+        for found in self._keeping.others:
+            if found.folder is not None:
+                self._actions.open(found.folder)
+                return
+        self._actions.session.say("Open that study by its files; its work is offered then.")
+
+    def _ask_folder(self) -> None:
+        name = QFileDialog.getExistingDirectory(self._view, "Keep corrections in", str(self._keeping.store.path))
+        if name:
+            self._keeping.choose(store=Path(name))
+
+    def _sure(self, title: str, question: str) -> bool:
+        yes, no = QMessageBox.StandardButton.Yes, QMessageBox.StandardButton.No
+        return bool(QMessageBox.question(self._view, title, question, yes | no, no) == yes)
+
+
+def state_in_words(keeping: Keeping) -> str:
+    """Like "autosaved 14:03:22 · 3.5 minutes of editing"; bad news first."""
+    if keeping.trouble:
+        return f"NOT SAVED: {keeping.trouble} Trying again …"
+    if not keeping.edited:
+        return ""
+    saved = keeping.autosaved
+    told = f"autosaved {saved:%H:%M:%S}" if saved is not None else "not autosaved yet"
+    return f"{told} · {keeping.minutes:.1f} min of editing"
+
+
+def others_in_words(keeping: Keeping) -> str:
+    """Work on other studies that was not accepted."""
+    if not keeping.others:
+        return ""
+    first, more = keeping.others[0], len(keeping.others) - 1
+    return f"Work of {said(first)} on {first.study_id} was not accepted{f' (and {more} more)' if more else ''}."
+
+
+def accepted_in_words(c: Correction) -> str:
+    """The newest version of the open study."""
+    changed = sum(t.added for t in c.changed.values())
+    who = f" by {c.by}" if c.by else ""
+    return f"Version {c.id} accepted{who}: {changed:,} voxels changed{', held out for testing' if c.held_out else ''}."

@@ -1,0 +1,166 @@
+"""`napari-brainseg corrections`.
+
+Corrections that people accepted in the window: list them, check that all is sound, hand them on in another layout. A folder
+of corrections explains itself (see its README); without DIR, the folder that the window uses.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+if TYPE_CHECKING:
+    from brainseg_engine.corrections import Correction, Store
+
+Folder = Annotated[
+    Path | None,
+    typer.Argument(metavar="DIR", help="Folder of corrections; the window's own if none is named.", show_default=False),
+]
+AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object.")]
+PROBLEMS = 3
+"""Exit code of ``check`` when something must not be used."""
+
+
+def list_(
+    folder: Folder = None,
+    as_json: AsJson = False,
+    every: Annotated[bool, typer.Option("--all", help="Excluded ones and older versions too.")] = False,
+) -> None:
+    """List the corrections: whose study, by whom, when, how much was changed, held out or not.
+
+    Shown is the newest accepted version of each study, and drafts.
+    """
+    from brainseg_engine.corrections import State
+
+    store = _store(folder)
+    found = store.corrections()
+    if not every:
+        newest = {c.id for c in store.latest().values()}
+        found = [c for c in found if c.id in newest or c.state is State.DRAFT]
+    if as_json:
+        _print_json({"folder": str(store.path), "corrections": [_plain(c) for c in found]})
+        return
+    if not found:
+        typer.echo(f"There is no correction in {store.path}.")
+        return
+    _print_table(found)
+    held = sum(c.held_out for c in found)
+    typer.echo(f"{len(found)} in {store.path}, {held} held out for testing")
+
+
+def check(
+    folder: Folder = None,
+    as_json: AsJson = False,
+    images: Annotated[
+        bool,
+        typer.Option("--images/--no-images", help="Read the studies too, and compare them with what was corrected."),
+    ] = True,
+) -> None:
+    """Tell what is wrong: masks or studies that changed, several people's corrections of one study, empty masks, …
+
+    The exit code is 3 when something must not be used as it is, else 0.
+    """
+    store = _store(folder)
+    findings = store.check(images=images)
+    if as_json:
+        _print_json({"folder": str(store.path), "findings": [f.to_dict() for f in findings]})
+    else:
+        for f in findings:
+            typer.echo(f"{f.severity}: {f.message}")
+        if not findings:
+            typer.echo(f"{len(store.corrections())} corrections in {store.path}: all is sound.")
+    if any(f.severity == "error" for f in findings):
+        raise typer.Exit(PROBLEMS)
+
+
+def export(
+    out: Annotated[Path, typer.Option("--out", help="Folder to write into.", show_default=False)],
+    folder: Folder = None,
+    layout: Annotated[str, typer.Option(help="brats: <case>/<case>-seg.nii.gz; bids: as they are.")] = "brats",
+    coding: Annotated[
+        str | None, typer.Option(help="Label coding of the masks (brats layout).", show_default=False)
+    ] = None,
+    images: Annotated[
+        bool, typer.Option("--images", help="Write the four series beside the masks, so that one can train on them.")
+    ] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Write the newest accepted version of each study in a layout that other tools read.
+
+    Neither names nor paths go with it, unless they were recorded on purpose; where the images lie on this machine
+    (sources.local.json) is never copied.
+    """
+    store = _store(folder)
+    written = store.export(out, layout, coding=coding, images=images)
+    if as_json:
+        _print_json({"folder": str(store.path), "written": [str(p) for p in written]})
+        return
+    for path in written:
+        typer.echo(str(path))
+    typer.echo(f"{len(written)} corrections written into {out}", err=True)
+
+
+def exclude(
+    correction: Annotated[str, typer.Argument(metavar="ID", help="As 'list' calls it.", show_default=False)],
+    why: Annotated[str, typer.Option("--why", help="The reason, for the log.", show_default=False)],
+    folder: Folder = None,
+) -> None:
+    """Use a version no more. It stays where it is, and the version before it counts again."""
+    made = _store(folder).exclude(correction, why)
+    typer.echo(f"{made.id} is {made.state}.")
+
+
+def hold_out(
+    correction: Annotated[str, typer.Argument(metavar="ID", help="As 'list' calls it.", show_default=False)],
+    folder: Folder = None,
+    undo: Annotated[bool, typer.Option("--undo", help="Let it be trained on again.")] = False,
+) -> None:
+    """Keep a patient's corrections for testing: they are never trained on."""
+    concerned = _store(folder).set_held_out(correction, not undo)
+    typer.echo(f"{', '.join(c.id for c in concerned)}: {'for training' if undo else 'held out for testing'}.")
+
+
+commands: Mapping[str, Callable[..., None]] = {
+    "list": list_,
+    "check": check,
+    "export": export,
+    "exclude": exclude,
+    "hold-out": hold_out,
+}
+
+
+def _store(folder: Path | None) -> Store:
+    from brainseg_engine.corrections import Store, default_store
+
+    return Store.existing(folder if folder is not None else default_store())
+
+
+def _plain(c: Correction) -> dict[str, Any]:
+    return c.to_dict() | {"state": c.state.value, "held_out": c.held_out, "mask": str(c.mask)}
+
+
+def _print_json(told: Mapping[str, Any]) -> None:
+    typer.echo(json.dumps(told, ensure_ascii=False, indent=2))
+
+
+def _print_table(found: list[Correction]) -> None:
+    from rich.table import Table
+
+    from brainseg_engine.cli.printing import console
+
+    table = Table(box=None, padding=(0, 2, 0, 0))
+    for column, justify in (("correction", "left"), ("state", "left"), ("by", "left"), ("when (UTC)", "left"),
+                            ("minutes", "right"), ("added", "right"), ("removed", "right"), ("model", "left")):  # fmt: skip
+        table.add_column(column, justify=justify, no_wrap=column == "correction")  # type: ignore[arg-type]
+    for c in found:
+        added, removed = (sum(getattr(t, what) for t in c.changed.values()) for what in ("added", "removed"))
+        state = f"{c.state}{', held out' if c.held_out else ''}"
+        when = c.when[:16].replace("T", " ")
+        model = f"{c.base.name} {c.base.version}".strip()
+        name = f"{c.id} ({c.study_id})" if c.study_id else c.id
+        table.add_row(name, state, c.by, when, f"{c.minutes:.1f}", f"{added:,}", f"{removed:,}", model)
+    console().print(table)

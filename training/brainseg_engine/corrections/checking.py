@@ -1,0 +1,136 @@
+"""What can be wrong with a store of corrections, told before anything is trained on it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from brainseg_engine.corrections import sources
+from brainseg_engine.corrections.identity import image_hashes
+from brainseg_engine.corrections.record import Correction, State
+from brainseg_engine.errors import BrainsegError, InputError
+
+if TYPE_CHECKING:
+    from brainseg_engine.corrections.store import Store
+
+
+@dataclass(frozen=True)
+class Finding:
+    """``severity`` is "error" (not to be used), "warning" (look at it) or "info". ``correction``: its id, "" for the store.
+
+    Codes: record_damaged, mask_absent, mask_changed, coding, empty, untouched, study_absent, study_changed, two_people,
+    superseded, unfinished, one_only.
+    """
+
+    code: str
+    severity: str
+    message: str
+    correction: str = ""
+
+    def to_dict(self) -> dict[str, Any]:
+        """As a JSON object."""
+        return asdict(self)
+
+
+def check(store: Store, *, images: bool = True) -> list[Finding]:
+    """All findings; with ``images`` each study is read (seconds each) and its hashes are compared."""
+    from brainseg_engine.corrections.store import read_record
+
+    found: list[Finding] = []
+    for sidecar in store._sidecars():
+        try:
+            read_record(sidecar)
+        except InputError as e:
+            found.append(Finding("record_damaged", "error", str(e), sidecar.name))
+    found += _unfinished(store)
+    current = store.corrections((State.ACCEPTED, State.DRAFT))
+    for c in current:
+        found += _mask(store, c)
+    latest = store.latest()
+    for c in latest.values():
+        found += _study(c, images)
+    found += _rivals(current)
+    if len(store.patients()) == 1:
+        one = "There is one patient only, so nothing can be held out: what training on it gains cannot be measured."
+        found.append(Finding("one_only", "info", one))
+    return found
+
+
+def _unfinished(store: Store) -> Iterator[Finding]:
+    for mask in sorted(store.path.glob("sub-*/anat/*_dseg.nii.gz")):
+        if not mask.with_name(mask.name.removesuffix(".nii.gz") + ".json").exists():
+            message = f"{mask} has no record beside it: accepting it was interrupted. It counts for nothing; delete it."
+            yield Finding("unfinished", "warning", message)
+
+
+def _mask(store: Store, c: Correction) -> Iterator[Finding]:
+    if not c.mask.is_file():
+        yield Finding("mask_absent", "error", f"The mask of '{c.id}' is gone ({c.mask}). Restore it from a copy.", c.id)
+        return
+    try:
+        labels = store.read(c).labels
+    except BrainsegError as e:
+        code = "coding" if "coding" in str(e) else "mask_changed"
+        yield Finding(code, "error", str(e), c.id)
+        return
+    if not labels.any():
+        message = f"'{c.id}' is empty: no voxel is labelled. Exclude it unless the patient has no tumour."
+        yield Finding("empty", "warning", message, c.id)
+    elif c.untouched:
+        message = f"'{c.id}' equals the answer of {c.base.name}: it teaches that model nothing new."
+        yield Finding("untouched", "info", message, c.id)
+
+
+def _study(c: Correction, images: bool) -> Iterator[Finding]:
+    source = sources.source_of(c.study)
+    if source is None or not source.there:
+        where = f"; it lay in {_place(source)}" if source is not None else ""
+        message = (
+            f"The images of '{c.id}' are not known on this machine{where}. Open the study once to tell where it is."
+        )
+        yield Finding("study_absent", "warning", message, c.id)
+        return
+    if not images:
+        return
+    from brainseg_engine.io import load_study
+
+    try:
+        now = image_hashes(load_study(source.files, segmentation=False))
+    except BrainsegError as e:
+        yield Finding("study_absent", "error", f"The images of '{c.id}' cannot be read: {e}", c.id)
+        return
+    changed = [m.title for m, h in c.images.items() if now.get(m) != h]
+    if changed:
+        message = (
+            f"The study of '{c.id}' has changed since it was corrected: {', '.join(changed)} in {_place(source)} "
+            "differs. Correct it anew, or put the images back."
+        )
+        yield Finding("study_changed", "error", message, c.id)
+
+
+def _place(source: sources.Source) -> Path:
+    return source.folder or next(iter(source.files.values())).parent
+
+
+def _rivals(current: list[Correction]) -> Iterator[Finding]:
+    """Several accepted versions of one study: of several people, or of one."""
+    by_study: dict[str, list[Correction]] = {}
+    for c in current:
+        if c.state is State.ACCEPTED:
+            by_study.setdefault(c.study, []).append(c)
+    for versions in by_study.values():
+        if len(versions) < 2:
+            continue
+        versions.sort(key=lambda c: (c.when, c.id))
+        last, people = versions[-1], {c.by for c in versions}
+        listed = ", ".join(f"'{c.id}'{f' by {c.by}' if c.by else ''}" for c in versions)
+        if len(people) > 1:
+            message = (
+                f"One study was corrected by several people: {listed}. The newest is used ('{last.id}'); exclude the "
+                "others, or it."
+            )
+            yield Finding("two_people", "warning", message, last.id)
+        else:
+            yield Finding("superseded", "info", f"Of {listed} the newest is used ('{last.id}').", last.id)

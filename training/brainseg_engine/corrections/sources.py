@@ -1,0 +1,72 @@
+"""Where on this machine the images of a study lie: ``sources.local.json`` in the user's folder.
+
+It is the only place that ties a study's key to folder, names and patient. It lies outside every store, so that a store can
+be handed on as it is.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from brainseg_engine.corrections.identity import study_key
+from brainseg_engine.locks import held
+from brainseg_engine.paths import atomic, home
+from brainseg_engine.study import Modality, Study
+
+
+@dataclass(frozen=True)
+class Source:
+    """``study_id`` as the study is called here, its ``folder`` (None: files picked by hand) and modality → ``files``."""
+
+    study_id: str
+    folder: Path | None
+    files: Mapping[Modality, Path]
+
+    @property
+    def there(self) -> bool:
+        """True when all files still lie there."""
+        return bool(self.files) and all(f.is_file() for f in self.files.values())
+
+
+def file() -> Path:
+    """The file."""
+    return home() / "sources.local.json"
+
+
+def remember(study: Study, key: str = "") -> None:
+    """Note where the study's images lie (nothing for one that was not read from files). Raises OutputError."""
+    files = {m.value: str(v.path.resolve()) for m, v in study.volumes.items() if v.path is not None}
+    if not files:
+        return
+    entry = {"id": study.id, "folder": str(study.folder.resolve()) if study.folder else None, "files": files}
+    home().mkdir(parents=True, exist_ok=True)
+    with held(home() / ".sources.lock"):
+        told = _read()
+        key = key or study_key(study)
+        if told.get(key) != entry:
+            with atomic(file()) as part:
+                part.write_text(json.dumps(told | {key: entry}, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+
+
+def source_of(key: str) -> Source | None:
+    """Where the images of the study with that key lie, as far as this machine knows."""
+    entry = _read().get(key)
+    if not isinstance(entry, dict):
+        return None
+    try:
+        files = {Modality(m): Path(p) for m, p in entry["files"].items()}
+        return Source(str(entry["id"]), Path(entry["folder"]) if entry["folder"] else None, files)
+    except (KeyError, TypeError, ValueError, AttributeError):
+        return None
+
+
+def _read() -> dict[str, Any]:
+    try:
+        told = json.loads(file().read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return {}
+    return told if isinstance(told, dict) else {}
