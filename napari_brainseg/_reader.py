@@ -5,6 +5,7 @@ What is not ours is left to other readers (None), told by names alone and before
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Sequence
 from itertools import islice
 from pathlib import Path
@@ -14,7 +15,7 @@ LayerTuple = tuple[Any, dict[str, Any], str]
 ReaderFunction = Callable[[str | Sequence[str]], list[LayerTuple]]
 
 _SUFFIXES = (".nii", ".nii.gz", ".mha")
-_SLICES = (".tif", ".tiff")
+_SLICE = re.compile(r"_\d+(_mask)?\.tiff?$")
 _MANY = 2000  # entries of a folder that are looked at: a study has a few dozen at most
 PANEL = ("napari-brainseg", "Brain tumour segmentation")
 """Plugin and display name of the panel, as in the manifest."""
@@ -81,7 +82,7 @@ def _is_study(folder: Path) -> bool:
     A folder of studies, or of anything else, is not ours.
     """
     names = [p.name.lower() for p in islice((p for depth in ("*", "*/*") for p in folder.glob(depth)), _MANY)]
-    if any(name.endswith(_SLICES) for name in names) and _is_slices(folder):
+    if any(_SLICE.search(name) for name in names) and _is_slices(folder):
         return True
     if not any(name.endswith(_SUFFIXES) for name in names):
         return False

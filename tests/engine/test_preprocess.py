@@ -139,7 +139,9 @@ def test_labels_stay_where_they_are_at_any_spacing(spacing, working, seed):
     before = source.to_world(np.argwhere(mask).mean(axis=0))
     after = target.to_world(np.argwhere(moved).mean(axis=0))
     assert np.abs(after - before).max() < 0.3 * max(spacing, working)
-    assert abs(moved.sum() * working**3 / (mask.sum() * spacing**3) - 1) < 0.25
+    # a ball of few voxels cannot have its volume to the quarter: its surface is most of it
+    tolerance = max(0.25, 2 / float(moved.sum()) ** 0.5)
+    assert abs(moved.sum() * working**3 / (mask.sum() * spacing**3) - 1) < tolerance
 
 
 @pytest.mark.parametrize("axis", range(3))
