@@ -2,11 +2,25 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 
 from brainseg_engine.geometry import Grid
 from brainseg_engine.labels import Label
 from brainseg_engine.study import Modality, Segmentation, Study, Volume
+
+
+def write_cohort(folder: Path, cases: int = 4) -> tuple[Path, Path]:
+    """Studies Case_0, Case_1, … in a folder, and a split that holds the last one out."""
+    from brainseg_engine.phantom import write_study
+
+    names = [f"Case_{i}" for i in range(cases)]
+    for i, name in enumerate(names):
+        write_study(make_study(i, id=name), folder)
+    split = folder / "split.csv"
+    split.write_text("case,split\n" + "".join(f"{n},{'validation' if n == names[-1] else 'train'}\n" for n in names))
+    return folder, split
 
 
 def make_study(

@@ -21,7 +21,7 @@ from brainseg_engine.corrections import Store
 from brainseg_engine.corrections.sources import source_of
 from brainseg_engine.errors import Cancelled, InputError, TrainingError
 from brainseg_engine.events import EpochDone, Finished, Progress, from_json
-from brainseg_engine.finetune import Options, collecting, command, guard, memory, proof, status_of
+from brainseg_engine.finetune import Options, collecting, command, guard, memory, proof, status_of, usable
 from brainseg_engine.finetune.job import run
 from brainseg_engine.io import load_study
 from brainseg_engine.labels import Region
@@ -179,9 +179,10 @@ def test_a_model_that_is_worse_is_not_made_the_default(tiny_model, capsys):
     from brainseg_engine.cli.finetune import _make_default
 
     models.add(tiny_model, "new")
-    _make_default({"verdict": "worse", "model": {"name": "new"}})
-    assert models.default() != "new"
-    assert "not made the default" in capsys.readouterr().err
+    for marked in ("worse", "better, at a cost"):
+        _make_default({"verdict": marked, "model": {"name": "new"}})
+        assert models.default() != "new"
+        assert "not made the default" in capsys.readouterr().err
     _make_default({"verdict": "no worse", "model": {"name": "new"}})
     assert models.default() == "new"
 
@@ -312,7 +313,7 @@ def test_a_patient_is_on_one_side_only(patients, data):
     assert all(len(side) == 1 for side in sides.values())
     assert any(not c.held_out for c in cases)
     distinct = len(set(patients))
-    assert any(c.held_out for c in cases) == (bool(flagged) or distinct >= collecting.FEWEST)
+    assert any(c.held_out for c in cases) == (bool(flagged) or distinct >= usable.FEWEST)
     assert {patients[n] for n in flagged} <= {c.patient for c in cases if c.held_out}
     assert cases == collecting.hold_out(given_, Remembers())[0]
     assert any(c.held_out for c in cases) or any("no claim" in n or "claim is made" in n for n in notes)
@@ -382,6 +383,11 @@ def test_the_verdict_follows_its_rule():
     assert proof.overall({"held_out": up, "anchors": down}) == "worse"
     assert proof.overall({"held_out": none, "anchors": same}) == "no claim"
     assert proof.overall({"held_out": none, "anchors": down}) == "worse"
+    assert proof.overall({"held_out": down, "anchors": up}) == "worse"
+    slightly = scored([0.5, 0.6, 0.7], [0.495, 0.594, 0.696])
+    assert slightly.verdict == "worse"
+    assert proof.overall({"held_out": up, "anchors": slightly}) == "better, at a cost"
+    assert proof.overall({"held_out": same, "anchors": slightly}) == "worse"
     uncertain = scored([0.5, 0.6, 0.7], [0.7, 0.59, 0.69])
     assert uncertain.difference.mean > 0
     assert uncertain.verdict == "no worse"

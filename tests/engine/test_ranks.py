@@ -9,10 +9,9 @@ import sys
 import numpy as np
 import pytest
 from safetensors.torch import load_file
-from small_study import make_study
+from small_study import write_cohort
 
 from brainseg_engine.errors import RecipeError
-from brainseg_engine.phantom import write_study
 from brainseg_engine.recipe import load_recipe
 from brainseg_engine.train import Options
 from brainseg_engine.train.ranks import make_fabric
@@ -25,13 +24,7 @@ SETTINGS = (
 
 @pytest.fixture(scope="module")
 def cohort(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("cohort")
-    names = [f"Case_{i}" for i in range(5)]
-    for i, name in enumerate(names):
-        write_study(make_study(i, id=name), folder)
-    split = folder / "split.csv"
-    split.write_text("case,split\n" + "".join(f"{n},{'validation' if n == names[-1] else 'train'}\n" for n in names))
-    return folder, split
+    return write_cohort(tmp_path_factory.mktemp("cohort"), 5)
 
 
 def train(cohort, out, *more, env=None, prelude=""):
@@ -46,6 +39,7 @@ def train(cohort, out, *more, env=None, prelude=""):
     environment = {**os.environ, "MASTER_PORT": str(port), "OMP_NUM_THREADS": "1", **(env or {})}
     done = subprocess.run(command, capture_output=True, text=True, timeout=280, env=environment)
     assert done.returncode == 0, done.stderr[-3000:]
+    assert done.stdout.count("The best model is") == 1  # however many processes there are
     return out
 
 

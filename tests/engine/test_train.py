@@ -14,7 +14,7 @@ import pytest
 import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file
-from small_study import make_study
+from small_study import make_study, write_cohort
 
 from brainseg_engine import checkpoint
 from brainseg_engine.errors import Cancelled, DeviceError, InputError, OutputError, RecipeError, TrainingError
@@ -31,13 +31,7 @@ from brainseg_engine.train import Options, train
 
 @pytest.fixture(scope="module")
 def cohort(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("cohort")
-    names = [f"Case_{i}" for i in range(4)]
-    for i, name in enumerate(names):
-        write_study(make_study(i, id=name), folder)
-    split = folder / "split.csv"
-    split.write_text("case,split\n" + "".join(f"{n},{'validation' if n == names[-1] else 'train'}\n" for n in names))
-    return folder, split
+    return write_cohort(tmp_path_factory.mktemp("cohort"))
 
 
 def run(recipe, cohort, out, steps, **more):

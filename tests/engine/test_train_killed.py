@@ -10,9 +10,7 @@ import time
 import pytest
 import torch
 from safetensors.torch import load_file
-from small_study import make_study
-
-from brainseg_engine.phantom import write_study
+from small_study import write_cohort
 
 STEPS = 60
 # the program, leaving a mark while it validates and while a checkpoint is half written
@@ -47,13 +45,7 @@ main()
 
 @pytest.fixture(scope="module")
 def cohort(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("cohort")
-    names = [f"Case_{i}" for i in range(4)]
-    for i, name in enumerate(names):
-        write_study(make_study(i, id=name), folder)
-    split = folder / "split.csv"
-    split.write_text("case,split\n" + "".join(f"{n},{'validation' if n == names[-1] else 'train'}\n" for n in names))
-    return folder, split
+    return write_cohort(tmp_path_factory.mktemp("cohort"))
 
 
 def command(cohort, out, *program):

@@ -134,10 +134,14 @@ def finetune(
 
 def _make_default(report: dict[str, Any]) -> None:
     from brainseg_engine import models
+    from brainseg_engine.finetune.proof import MARKED
 
-    name = report["model"]["name"]
-    if report["verdict"] == "worse":
-        typer.echo(f"{name} is worse than its base model, so it is not made the default.", err=True)
+    name, verdict = report["model"]["name"], report["verdict"]
+    if verdict in MARKED:
+        typer.echo(
+            f"{name} is {verdict}, so it is not made the default; napari-brainseg models default {name} does it all the same.",
+            err=True,
+        )
         return
     models.choose_default(name)
     typer.echo(f"{name} is the default from now on; napari-brainseg models default --back undoes it.", err=True)

@@ -91,26 +91,16 @@ def _run(
 ) -> list[Row]:
     """Predict under a progress bar, tell each result as it comes, and write the summary even when interrupted."""
     from rich.console import Console
-    from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
     from brainseg_engine import batch
+    from brainseg_engine.cli.printing import progress_bars
     from brainseg_engine.cli.stopping import terminate_as_interrupt
     from brainseg_engine.predict import Predictor
 
     # on a terminal the bar and the results share one console, or they would overwrite each other
     shown = console if sys.stdout.isatty() else Console(file=sys.stdout)
     rows: list[Row] = []
-    bars = Progress(
-        TextColumn("{task.description}", markup=False),
-        BarColumn(),
-        TextColumn("{task.percentage:>3.0f} %"),
-        TimeElapsedColumn(),
-        console=console,
-        transient=True,
-        redirect_stdout=False,
-        disable=not console.is_terminal,
-    )
-    with terminate_as_interrupt(), bars:
+    with terminate_as_interrupt(), progress_bars(console) as bars:
         task = bars.add_task("loading the model", total=len(sources))
         predictor = Predictor(model, device, tta=tta)
 

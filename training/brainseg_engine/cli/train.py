@@ -77,6 +77,7 @@ def train(
       napari-brainseg train myronenko2018 --preset as_published --data cases --split folds.csv --fold 0 --out run2
       napari-brainseg train my.toml --data cases --split split.csv --out run3 --devices 4 --set training.batch_size=4
     """
+    from lightning_fabric.utilities.rank_zero import rank_zero_only
     from rich.console import Console
     from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
@@ -104,9 +105,10 @@ def train(
         TimeRemainingColumn(),
     )
     stop = Stop("Stopping after this step; once more to stop at once.")
-    with stop.listening(), Progress(*columns, console=console) as bars:
+    others = rank_zero_only.rank > 0  # of several processes, the first one shows and tells
+    with stop.listening(), Progress(*columns, console=console, disable=others) as bars:
         model = run(chosen, options, _Display(bars, bars.add_task("reading", total=1.0), out), stop)
-    if not model.exists():  # of several processes, the first one writes and tells
+    if others:
         return
     _draw_curves(out)
     typer.echo(f"The best model is {model}; the curves are in {out / 'curves.png'}.")

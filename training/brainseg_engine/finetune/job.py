@@ -6,10 +6,9 @@ import csv
 import logging
 import re
 import shutil
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -22,10 +21,11 @@ from brainseg_engine.errors import BrainsegError, Cancelled, CheckpointError, Tr
 from brainseg_engine.events import CancelCheck, Event, Failed, Finished, Progress, never
 from brainseg_engine.finetune import anchors, collecting, guard, memory, plan, proof, status, telling
 from brainseg_engine.finetune.options import PARTS, PHANTOM_MIX, REAL_MIX, Options
+from brainseg_engine.finetune.outcome import Outcome
 from brainseg_engine.finetune.scoring import Scorer, mean_dice
 from brainseg_engine.paths import atomic, check_writable
 from brainseg_engine.recipe import Recipe, parse_recipe
-from brainseg_engine.runs import RunFolder, versions
+from brainseg_engine.runs import RunFolder
 
 _log = logging.getLogger(__name__)
 REPORT = Callable[[Event], None]
@@ -259,51 +259,27 @@ class _Job:
             )
         sets = {k: proof.BeforeAfter(results[0][k], results[1][k]) for k in results[0]}
         self._settle_name()
-        model = self._model(state, choice, sets)
+        outcome = Outcome(self.plan, choice, sets)
+        model = self.out / "model.safetensors"
+        if not self._written(model, state):
+            checkpoint.save(model, state, outcome.card(self.base.card, self.trained.card), self.base.recipe)
         models.add(model, self.plan.name)
-        report = self._report(
-            choice, sets, {"name": self.plan.name, "file": str(model), "sha256": models.sha256(model)}
+        report = outcome.report(
+            model, self.trained.card.steps, self._recipe().optimiser.learning_rate, self.options.device
         )
         telling.write(self.out, report, sets)
         return report
 
-    def _model(self, state: guard.State, choice: guard.Choice, sets: Mapping[str, proof.BeforeAfter]) -> Path:
-        """Write the new model with its card; what an earlier attempt wrote is kept when it has the same weights."""
-        path = self.out / "model.safetensors"
-        if path.exists():
-            try:
-                old = checkpoint.load(path)
-            except CheckpointError as e:
-                _log.warning("%s", e)
-            else:
-                if old.card.name == self.plan.name and all(torch.equal(v, old.state[k]) for k, v in state.items()):
-                    return path
-        checkpoint.save(path, state, self._card(choice, sets), self.base.recipe)
-        return path
-
-    def _card(self, choice: guard.Choice, sets: Mapping[str, proof.BeforeAfter]) -> checkpoint.Card:
-        card, made = self.base.card, self.plan
-        verdict = proof.overall(sets)
-        count = f"{len(made.training)} corrected stud{'ies' if len(made.training) > 1 else 'y'}"
-        tuned = checkpoint.Tuned(
-            parent=made.base["name"], parent_version=made.base["version"], parent_sha256=made.base["sha256"],
-            corrections=tuple(c.mask_sha256 for c in made.training), held_out=tuple(c.mask_sha256 for c in made.held_out),
-            anchors=made.anchors, alpha=choice.alpha, verdict=verdict,
-            scores={k: one.means() for k, one in sets.items() if one.before.cases},
-            cases={k: len(one.before.cases) for k, one in sets.items()},
-        )  # fmt: skip
-        failures = [f"Fine-tuned on {count}; its verdict: {proof.in_words(sets, made.real)}", *card.known_failures]
-        held_out = sets["held_out"]
-        return card.model_copy(update={
-            "name": made.name, "version": "1", "tuned": tuned, "known_failures": tuple(failures),
-            "summary": f"{card.summary.rstrip('.')}; fine-tuned on {count}.".lstrip("; "),
-            "data": "; ".join(t for t in (card.data.rstrip("."), count) if t),
-            "scores": held_out.means()["after"] if held_out.before.cases else {},
-            "scores_on": f"{len(made.held_out)} held-out corrections" if made.held_out else "",
-            "training_hashes": self.trained.card.training_hashes, "steps": card.steps + self.trained.card.steps,
-            "training_cases": card.training_cases + len(made.training),
-            "created": datetime.now(UTC).date().isoformat(), "made_with": versions(),
-        })  # fmt: skip
+    def _written(self, path: Path, state: guard.State) -> bool:
+        """Whether an earlier attempt wrote these very weights under this name, which then stay as they are."""
+        if not path.exists():
+            return False
+        try:
+            old = checkpoint.load(path)
+        except CheckpointError as e:
+            _log.warning("%s", e)
+            return False
+        return old.card.name == self.plan.name and all(torch.equal(v, old.state[k]) for k, v in state.items())
 
     def _settle_name(self) -> None:
         """The new model's name, which no other model has; it may have been taken while this one was trained."""
@@ -315,40 +291,6 @@ class _Job:
         sentence = f"The name {self.plan.name} was taken meanwhile; the model is called {name}."
         self.plan.name = name
         self.plan.note(self.out, sentence)
-
-    def _report(
-        self, choice: guard.Choice, sets: Mapping[str, proof.BeforeAfter], model: Mapping[str, str]
-    ) -> dict[str, Any]:
-        made, card = self.plan, self.trained.card
-        return {
-            "format": plan.FORMAT,
-            "verdict": proof.overall(sets),
-            "words": proof.in_words(sets, made.real),
-            "rule": " ".join((proof.__doc__ or "").partition("\n\n")[2].split()),
-            "model": dict(model),
-            "base": made.base,
-            "settings": made.settings,
-            "corrections": {
-                side: [{"name": c.name, "mask_sha256": c.mask_sha256} for c in group]
-                for side, group in (("training", made.training), ("held_out", made.held_out))
-            },
-            "refused": made.refused,
-            "notes": made.notes,
-            "anchors": {
-                "of": made.anchors,
-                "real": made.real,
-                "replayed": list(made.replayed),
-                "scored": list(made.scored),
-            },
-            "training": {
-                "steps": card.steps,
-                "device": self.options.device,
-                "learning_rate": self._recipe().optimiser.learning_rate,
-            },
-            "guard": {"alpha": choice.alpha, "why": choice.why, "rows": [row.to_dict() for row in choice.rows]},
-            "held_out": sets["held_out"].to_dict(),
-            "anchor_scores": sets["anchors"].to_dict(),
-        }
 
     # --- within
 

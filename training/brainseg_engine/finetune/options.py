@@ -55,8 +55,7 @@ def command(options: Options) -> list[str]:
     """The command line of that run, for a process of its own."""
     words = [sys.executable, "-m", "brainseg_engine", "finetune", "--out", str(options.out), "--device", options.device]
     given = {**options.settings(), "workers": options.workers or None, "cache": options.cache}
-    names = {"rate": "--rate", "anchor_split": "--anchor-split"}
     for key, value in given.items():
         if value is not None:
-            words += [names.get(key, f"--{key}"), str(value)]
+            words += [f"--{key.replace('_', '-')}", str(value)]
     return [*words, *(["--resume"] if options.resume else [])]

@@ -21,6 +21,9 @@ from brainseg_engine.labels import Region
 from brainseg_engine.stats import Estimate, estimate
 
 BETTER, NO_WORSE, WORSE, NO_CLAIM = "better", "no worse", "worse", "no claim"
+AT_A_COST = "better, at a cost"
+MARKED = (WORSE, AT_A_COST)
+"""What a person should think about before such a model is used."""
 SETS: Mapping[str, str] = {"held_out": "held-out corrections", "anchors": "anchors"}
 
 
@@ -78,10 +81,12 @@ class BeforeAfter:
 
 def overall(sets: Mapping[str, BeforeAfter]) -> str:
     """The verdict on the model."""
-    verdicts = {key: one.verdict for key, one in sets.items()}
-    if WORSE in verdicts.values():
-        return WORSE
-    return verdicts.get("held_out", NO_CLAIM)
+    own = sets["held_out"].verdict if "held_out" in sets else NO_CLAIM
+    anchors = sets.get("anchors")
+    if anchors is None or anchors.verdict != WORSE or own == WORSE:
+        return own
+    lost = anchors.difference.mean
+    return AT_A_COST if own == BETTER and lost is not None and lost >= -LIMIT else WORSE
 
 
 def in_words(sets: Mapping[str, BeforeAfter], real_anchors: bool) -> str:

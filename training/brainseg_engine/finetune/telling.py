@@ -53,7 +53,11 @@ def page(report: Mapping[str, Any], sets: Mapping[str, BeforeAfter]) -> str:
     for row in guard["rows"]:
         mark = " **chosen**" if row["alpha"] == guard["alpha"] else ""
         lines.append(f"| {row['alpha']:g}{mark} | {_number(row['held_out'])} | {_number(row['anchors'])} |")
-    lines += ["", "α was chosen on these same cases, so what is gained on them is a little flattered.", ""]
+    lines += [
+        "",
+        "α and the checkpoint were chosen on these same cases, so what is gained on them is a little flattered.",
+        "",
+    ]
     for key, one in sets.items():
         if one.before.cases:
             lines += _section(SETS[key], one)

@@ -3,7 +3,6 @@ model kept."""
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
 from pathlib import Path
@@ -51,7 +50,7 @@ def train(recipe: Recipe, options: Options, report: Report, cancelled: CancelChe
             loop = Loop(recipe, options, fabric, run, tell, cancelled)
             loop.begin(known)
             if first:
-                check_writable(options.out, BYTES_A_WEIGHT * nets.count_parameters(loop.raw))
+                check_writable(options.out, BYTES_A_WEIGHT * nets.count_parameters(loop.learner.raw))
                 facts = {"seed": options.seed, **cases, "device": str(fabric.device), "processes": fabric.world_size}
                 facts |= {
                     "threads": torch.get_num_threads(),
@@ -84,7 +83,4 @@ def _in_words(run: RunFolder, recipe: Recipe) -> Iterator[None]:
                 f"A process that prepares samples has ended ({str(e).partition(chr(10))[0]}), most likely for want of memory. "
                 f"Use --workers 0 or fewer (in a container: give it more shared memory). {run.advice}"
             ) from e
-        raise
-    except Exception:
-        logging.getLogger(__name__).debug("the training failed", exc_info=True)
         raise

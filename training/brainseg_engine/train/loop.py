@@ -7,7 +7,6 @@ import logging
 import math
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import nullcontext
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -16,22 +15,21 @@ import numpy as np
 import torch
 from lightning_fabric import Fabric
 
-from brainseg_engine import checkpoint, cohort, dataset, device, losses, nets
+from brainseg_engine import checkpoint, cohort, dataset, device, nets
 from brainseg_engine.errors import Cancelled, RecipeError, TrainingError
 from brainseg_engine.events import CancelCheck, EpochDone, Progress
-from brainseg_engine.models import find
 from brainseg_engine.recipe import Recipe
 from brainseg_engine.runs import RunFolder, versions
-from brainseg_engine.train import optimisers, pace, ranks, state, validation
+from brainseg_engine.train import pace, ranks, state, validation
 from brainseg_engine.train.options import Options, Report
 from brainseg_engine.train.rates import Rate
+from brainseg_engine.train.step import Batch, Learner, NotFinite
 
 _log = logging.getLogger(__name__)
 LOG_EVERY = 25
 SAVE_EVERY = 100
 SAVE_SECONDS = 60.0
 """The state is saved after this long at the latest: steps of whole brains take seconds each on a CPU."""
-Batch = tuple[torch.Tensor, torch.Tensor, torch.Tensor]
 
 
 class Loop:
@@ -42,20 +40,8 @@ class Loop:
     ) -> None:
         self.recipe, self.options, self.fabric = recipe, options, fabric
         self.folder, self.report, self.cancelled = run, report, cancelled
-        self.device = str(fabric.device)
-        self.earlier: tuple[str, ...] = ()  # images that the weights were fitted to before this run
-        torch.manual_seed(options.seed)
-        self.raw = nets.build(recipe, training=True)
-        if options.init:
-            self._start_from(options.init)
-        nets.train_only(self.raw, recipe)
-        self.net, self.optimiser = fabric.setup(self.raw, optimisers.build(recipe.optimiser, self.raw))
-        if hasattr(self.raw, "training_forward"):
-            self.net.mark_forward_method("training_forward")
-        self.ema = {k: v.detach().clone() for k, v in self.raw.state_dict().items()}
-        self.averaged = nets.build(recipe).to(self.device).eval()  # what is validated and kept
-        self.loss = losses.build(recipe, reduce=ranks.summed)
-        self.start = {n: p.detach().clone() for n, p in self._trained()} if recipe.training.pull else {}
+        self.learner = Learner(recipe, fabric, options.seed, options.init)
+        self.earlier = self.learner.earlier
         self.state = state.State()
         self.hashes: tuple[str, ...] = ()
         self.planned: int | None = None  # steps, where the pace has decided on them
@@ -68,14 +54,15 @@ class Loop:
         """
         if not (self.options.resume and self.folder.last.exists()):
             return
-        if self.start and not self.options.init:
+        learner = self.learner
+        if self.recipe.training.pull and not self.options.init:
             raise RecipeError(
                 "training.pull pulls towards the model it started from: give the same --init with --resume."
             )
         self.state, ema, self.others = state.restore(
-            self.folder, self.recipe, self.options.seed, self.raw, self.optimiser
+            self.folder, self.recipe, self.options.seed, learner.raw, learner.optimiser
         )
-        self.ema = {k: v.to(self.device) for k, v in ema.items()}
+        learner.ema = {k: v.to(learner.device) for k, v in ema.items()}
         self.fabric.strategy.precision.load_state_dict(dict(self.others["scaler"]))
         self.earlier = tuple(known.get("earlier_training_hashes", self.earlier))
         self.planned = known.get("planned")
@@ -87,7 +74,7 @@ class Loop:
     def run(self, folders: Sequence[Path], held_out: Sequence[Path]) -> Path:
         """Read the cases, train to the end, and return the best model's file. Raises as :func:`train`."""
         cases = self._prepare(folders)
-        self.samples = dataset.Samples(cases, self.recipe, self.options.seed, augmented=not self._augments_here)
+        self.samples = dataset.Samples(cases, self.recipe, self.options.seed, augmented=not self.learner.augments)
         batch = self.recipe.training.batch_size
         if self.options.minutes and self.planned is None:
             self.rate = Rate(self.recipe.schedule, 1, len(self.samples) / batch)
@@ -106,12 +93,6 @@ class Loop:
             _log.warning("step %d of %d: nothing is left to train", self.state.step, total)
         self._train(held_out, total)
         return self.folder.model
-
-    @property
-    def _augments_here(self) -> bool:
-        """Whether samples are augmented on the training's device instead of by the loader's workers."""
-        wanted = self.recipe.augmentation.on
-        return wanted == "device" or (wanted == "auto" and self.fabric.device.type != "cpu")
 
     def _train(self, held_out: Sequence[Path], total: int) -> None:
         batches, began, first = self._batches(total), time.perf_counter(), self.state.step
@@ -161,7 +142,7 @@ class Loop:
             self._telling(Progress("measuring the pace", 0.0))
             self._step(batches)
 
-        seconds = pace.undone(step, self.raw, self.ema, self.optimiser)
+        seconds = pace.undone(step, self.learner.raw, self.learner.ema, self.learner.optimiser)
         precision.load_state_dict(scaler)
         began = time.perf_counter()
         if held_out:
@@ -171,20 +152,10 @@ class Loop:
         return pace.steps_within(minutes, seconds, validating)
 
     def _stop_if_asked(self) -> None:
-        if any(ranks.gathered(self.cancelled())):
+        asked = torch.tensor(float(self.cancelled()), device=self.fabric.device)
+        if ranks.total(asked) > 0:  # one process asked is all asked: they stop at the same step
             self.save()
             raise Cancelled(f"Training was stopped at step {self.state.step}. {self.folder.advice}")
-
-    def _start_from(self, model: str) -> None:
-        """Take the weights of an installed model. Raises RecipeError when its network is another."""
-        given = checkpoint.load(find(model))
-        if given.recipe.for_use().network != self.recipe.for_use().network or given.recipe.output != self.recipe.output:
-            raise RecipeError(
-                f"The model '{model}' has the network {given.recipe.network} and the recipe asks for {self.recipe.network}; "
-                "weights can only start a network of the same form."
-            )
-        self.raw.load_state_dict({**self.raw.state_dict(), **given.state})
-        self.earlier = given.card.training_hashes
 
     def _prepare(self, folders: Sequence[Path]) -> list[dataset.Case]:
         """The training cases. Where there are several processes the first fills the cache, and the others read it."""
@@ -211,73 +182,16 @@ class Loop:
         world, rank = self.fabric.world_size, self.fabric.global_rank
         first, last = self.state.step * self._batch, total * self._batch
         visits = dataset.Visits(len(self.samples), first, last, self.options.seed, rank, world)
-        size = self._batch // world // self._parts
+        size = self._batch // world // self.learner.parts
         return iter(dataset.loader(self.samples, visits, size, self.options.workers))
 
-    @property
-    def _parts(self) -> int:
-        """How many parts this process takes its share of a step in; whole brains differ in size and go one by one."""
-        one_by_one = self.recipe.window.policy == "brain"
-        return self._batch // self.fabric.world_size if one_by_one else self.recipe.training.accumulate
-
     def _step(self, batches: Iterator[Batch]) -> float:
-        """One step of the optimiser; returns the loss over all processes. Raises TrainingError when it is no number."""
-        self.net.train()
-        torch.manual_seed(state.step_seed(self.options.seed, self.state.step, self.fabric.global_rank))
-        for group in self.optimiser.param_groups:
-            group["lr"] = self.recipe.optimiser.learning_rate * self.rate.factor(self.state.step)
-        total, keys = torch.zeros((), device=self.device), []
-        for part in range(self._parts):
-            image, labels, key = self._on_device(next(batches))
-            keys.append(key)
-            waiting = part < self._parts - 1
-            with self.fabric.no_backward_sync(self.net, enabled=waiting) if waiting else nullcontext():
-                loss = self._forward(image, labels) / self._parts
-                self.fabric.backward(loss)
-            total += loss.detach()
-        mean: float = float(ranks.total(total)) / self.fabric.world_size
-        if not math.isfinite(mean):
-            raise self._diverged(f"loss became {mean}", keys)
-        norm = self._clip()
-        # in float16 a gradient may overflow: its scaler then leaves the step out and scales less
-        if self.recipe.training.precision != "16-mixed" and not math.isfinite(norm):
-            raise self._diverged(f"norm of the gradients became {norm}", keys)
-        self.optimiser.step()
-        self.optimiser.zero_grad(set_to_none=True)
-        self._average()
-        return mean
-
-    def _on_device(self, batch: Batch) -> Batch:
-        image, labels, keys = batch
-        image, labels = image.to(self.device, non_blocking=True), labels.to(self.device, non_blocking=True)
-        if not self._augments_here:
-            return image, labels, keys
-        changed = [
-            dataset.augmented(i, t, self.recipe, self.options.seed, (int(key[0]), int(key[1])))
-            for i, t, key in zip(image, labels, keys, strict=True)
-        ]
-        return torch.stack([i for i, _ in changed]), torch.stack([t for _, t in changed]), keys
-
-    def _forward(self, image: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
-        aux: Mapping[str, torch.Tensor] = {}
-        if hasattr(self.raw, "training_forward"):
-            logits, aux = self.net.training_forward(image)
-        else:
-            logits = self.net(image)
-        loss: torch.Tensor = self.loss(logits, labels, aux, image)
-        if self.start:
-            away = torch.stack([(p - self.start[n]).pow(2).sum() for n, p in self._trained()]).sum()
-            loss = loss + self.recipe.training.pull * 0.5 * away
-        return loss
-
-    def _trained(self) -> Iterator[tuple[str, torch.nn.Parameter]]:
-        return ((n, p) for n, p in self.raw.named_parameters() if p.requires_grad)
-
-    def _clip(self) -> float:
-        """The gradients' norm before it was clipped."""
-        most = self.recipe.optimiser.clip_norm or math.inf
-        norm = self.fabric.clip_gradients(self.net, self.optimiser, max_norm=most, error_if_nonfinite=False)
-        return float(norm) if norm is not None else 0.0
+        """One step; returns its loss. Raises TrainingError when it is no number."""
+        rate = self.recipe.optimiser.learning_rate * self.rate.factor(self.state.step)
+        try:
+            return self.learner.step(batches, self.state.step, rate)
+        except NotFinite as e:
+            raise self._diverged(e.what, e.keys) from e
 
     def _diverged(self, what: str, keys: Sequence[torch.Tensor]) -> TrainingError:
         named = {self.samples.case_id(int(index)) for part in keys for _, index in part}
@@ -288,19 +202,8 @@ class Loop:
             f'training.precision = "32-true". {self.folder.advice}'
         )
 
-    @torch.no_grad()
-    def _average(self) -> None:
-        """Exponential moving average of the weights, quicker at first."""
-        decay = min(self.recipe.training.ema_decay, (1 + self.state.step) / (10 + self.state.step))
-        for k, v in self.raw.state_dict().items():
-            if v.is_floating_point():
-                self.ema[k].lerp_(v, 1 - decay)
-            else:
-                self.ema[k].copy_(v)
-
     def _validate(self, held_out: Sequence[Path]) -> dict[str, float]:
-        self.averaged.load_state_dict(nets.for_use(self.recipe, self.ema))
-        return validation.validate(self.averaged, held_out, self.recipe, self.fabric, self._stop_alone)
+        return validation.validate(self.learner.averaged(), held_out, self.recipe, self.fabric, self._stop_alone)
 
     def _stop_alone(self) -> None:
         """Between two validation cases: processes have different ones, so that only a lone process can stop there."""
@@ -324,7 +227,7 @@ class Loop:
         self.folder.emit(event)
         self.report(event)
         if validated and self.state.best_step == step:
-            weights = nets.for_use(self.recipe, self.ema)
+            weights = nets.for_use(self.recipe, self.learner.ema)
             checkpoint.save(self.folder.model, weights, self._card(), self.recipe.for_use())
 
     def _card(self) -> checkpoint.Card:
@@ -334,7 +237,7 @@ class Loop:
             summary=self.recipe.summary,
             modalities=self.recipe.modalities,
             regions=self.recipe.output.regions,
-            parameters=nets.count_parameters(self.averaged),
+            parameters=nets.count_parameters(self.learner.averaged()),
             created=datetime.now(UTC).date().isoformat(),
             scores={r: {"dice": round(d, 4), "hd95_mm": None} for r, d in self.state.scores.items()},
             scores_on="the validation cases of its training" if self.state.scores else "",
@@ -354,9 +257,10 @@ class Loop:
                 self.options.seed,
                 self.rate,
                 scaler,
-                self.raw,
-                self.ema,
-                self.optimiser,
+                self.learner.raw,
+                self.learner.ema,
+                self.learner.optimiser,
                 self.recipe,
             )
-            self.folder.note({"steps": self.state.step, "peak_memory_gb": round(device.peak_memory_gb(self.device), 2)})
+            peak = device.peak_memory_gb(str(self.fabric.device))
+            self.folder.note({"steps": self.state.step, "peak_memory_gb": round(peak, 2)})
