@@ -44,6 +44,11 @@ class Predictor:
         self.card, self.recipe = loaded.card, loaded.recipe
         self._net = place(loaded.network(), self.device)
 
+    @property
+    def network(self) -> torch.nn.Module:
+        """The network, in evaluation mode: to be looked at, never to be changed."""
+        return self._net
+
     def predict(
         self,
         study: Study,

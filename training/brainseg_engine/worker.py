@@ -10,6 +10,8 @@ Commands
     series' shape) and, where given, the regions' probabilities into ``probabilities`` (float16, (3, X, Y, Z): WT, TC, ET).
     ``{"do": "doubt", … as predict …, "study": …, "map": ARRAY}`` write where the model doubts (:mod:`.uncertainty`) into
     ``map`` (float16); ``{"do": "score", …, "files": {MODALITY: PATH}}`` say how much it doubts a study that lies in files.
+    ``{"do": "propagate", … as predict …, "answer": ARRAY, "corrected": ARRAY, "voxels": ARRAY, "slices": {AXIS: [INDEX, …]},
+    "labels": ARRAY}`` carry corrections over to the other slices (:mod:`.adapt`) and write the proposal into ``labels``.
     ``{"do": "cancel", "job": ID}`` stop that job at its next check. ``{"do": "quit"}``, or the end of stdin: exit now.
 
 Every command but the last two is answered by one ``Finished`` or one ``Failed``, ``Progress`` records before it. Jobs run
@@ -29,7 +31,7 @@ import traceback
 from collections.abc import Callable, Mapping
 from contextlib import ExitStack
 from pathlib import Path
-from typing import IO, Any, Protocol
+from typing import IO, Any, Protocol, cast
 
 import numpy as np
 
@@ -102,10 +104,15 @@ class Worker:
         self._cancelled.add(job)
 
     def run(self, command: Mapping[str, Any]) -> None:
-        """Run one ``warm``, ``predict``, ``doubt`` or ``score`` command to its end; never raises."""
+        """Run one command that is a job to its end; never raises."""
         job = str(command.get("job", ""))
         try:
-            kinds = {"predict": self._predict, "doubt": self._doubt, "score": self._score}
+            kinds = {
+                "predict": self._predict,
+                "doubt": self._doubt,
+                "score": self._score,
+                "propagate": self._propagate,
+            }
             work = kinds.get(str(command.get("do")))
             result = work(job, command) if work is not None else self._warm(command)
         except Cancelled as e:
@@ -181,6 +188,32 @@ class Worker:
             found = uncertainty.doubt_of(self._infer(job, study, probabilities=True)).score
             scores.put(key, found)
         return {"key": key, "score": found.to_dict()}
+
+    def _propagate(self, job: str, command: Mapping[str, Any]) -> dict[str, Any]:
+        """What the corrections of a few slices mean for the others."""
+        from brainseg_engine.adapt import Corrected, propose
+        from brainseg_engine.predict import Predictor
+
+        seconds = self._load(job, {**command, "tta": False})
+        with ExitStack() as stack:
+            study = study_from_wire(command["study"], stack)
+            answer, labels, voxels = (
+                stack.enter_context(SharedArray.attach(ArraySpec.from_dict(command[name]))).array.copy()
+                for name in ("answer", "corrected", "voxels")
+            )
+            slices = {int(axis): tuple(indices) for axis, indices in command["slices"].items()}
+            corrected = Corrected(labels, slices, voxels != 0)
+            found = propose(
+                cast(Predictor, self._predictor),
+                study,
+                answer,
+                corrected,
+                progress=self._emit,
+                cancelled=lambda: job in self._cancelled,
+            )
+            _fill(ArraySpec.from_dict(command["labels"]), found.labels)
+            del study
+        return {"changed": found.changed, "steps": found.steps, "seconds": {**seconds, **found.seconds}}
 
     def _load(self, job: str, command: Mapping[str, Any]) -> Mapping[str, float]:
         """Have the predictor ready; stage → seconds."""
