@@ -1,5 +1,5 @@
-"""Make the README's pictures: the panel with the sample phantom, segmented by the bundled model, in 2D, with the tools for
-correcting, and in 3D.
+"""Make the pictures: the panel with the sample phantom, segmented by the bundled model, in 2D, with the tools for correcting,
+after a fine-tuning, and in 3D.
 
 Run by ``make screenshots``. It presses the panel's own buttons, and fails (exit code 1, one sentence) when a picture is
 blank or a region's colour is missing from it. The pictures show the phantom only.
@@ -8,7 +8,9 @@ blank or a region's colour is missing from it. The pictures show the phantom onl
 from __future__ import annotations
 
 import argparse
+import os
 import sys
+import tempfile
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -28,6 +30,11 @@ CLOSER = {2: 1.3, 3: 1.08}
 """Dimensions shown → zoom, over napari's own fit."""
 GLASSY = 25
 """Opacity of the outer surfaces in 3D, in per cent."""
+SMALL = (96, 96, 64)
+"""Voxels of the phantoms that are learnt from: the head is scaled to fit. Small enough for minutes, large enough for the
+bundled model to find the lesions."""
+LEARNT, ANCHORS = 4, 3
+MINUTES = 3
 LEAST_PIXELS = 40
 LEAST_LIT = 0.05
 """Part of the canvas that must not be black."""
@@ -45,14 +52,16 @@ def main() -> int:
     parser.add_argument("--out", type=Path, default=Path(__file__).parent / "images")
     out = parser.parse_args().out
     out.mkdir(parents=True, exist_ok=True)
-    viewer = napari.Viewer(title="napari-brainseg", show=True)
-    try:
-        make(viewer, out)
-    except Failure as e:
-        print(f"make_screenshots: {e}", file=sys.stderr)
-        return 1
-    finally:
-        viewer.close()
+    with tempfile.TemporaryDirectory(prefix="screenshots-") as home:
+        os.environ["BRAINSEG_HOME"] = home  # a model is made, and corrections are accepted: not among the user's own
+        viewer = napari.Viewer(title="napari-brainseg", show=True)
+        try:
+            make(viewer, out)
+        except Failure as e:
+            print(f"make_screenshots: {e}", file=sys.stderr)
+            return 1
+        finally:
+            viewer.close()
     return 0
 
 
@@ -73,6 +82,7 @@ def make(viewer: napari.Viewer, out: Path) -> None:
     check_regions(viewer, panel, "2D")
     save(viewer, out / "panel-2d.png")
     correct(viewer, panel, out)
+    finetune(viewer, panel, out)
     press(panel, "plane_3d")
     surfaces = panel.app.surfaces
     wait(lambda: len(surfaces.surfaces) == len(REGION_COLOURS) + 1 and not surfaces.busy, 120, "the surfaces")
@@ -105,6 +115,33 @@ def correct(viewer: napari.Viewer, panel: Any, out: Path) -> None:
     save(viewer, out / "panel-correct.png")
     for name in ("threshold", "tool_move", "correct_fold", "show_t1ce"):
         press(panel, name)
+    pause(0.5)
+
+
+def finetune(viewer: napari.Viewer, panel: Any, out: Path) -> None:
+    """A new model of corrected phantoms: its curves, and before and after. Raises Failure."""
+    from brainseg_engine import phantom
+    from brainseg_engine.io import load_study
+
+    finetuning, folder = panel.app.finetuning, Path(os.environ["BRAINSEG_HOME"]) / "phantoms"
+    for n in range(LEARNT + ANCHORS):
+        place = folder / ("studies" if n < LEARNT else "anchors")
+        place.mkdir(parents=True, exist_ok=True)
+        study = load_study(phantom.write_study(phantom.phantom_study(phantom.HELD_OUT_SEED + 500 + n, SMALL), place))
+        if n < LEARNT:
+            panel.app.keeping.store.add(study, study.segmentation)
+    press(panel, "finetune_fold")
+    finetuning.choose(anchors=folder / "anchors", amount=MINUTES)
+    wait(lambda: press(panel, "finetune_start"), 60, "the button 'Fine-tune'")
+    session = panel.app.session
+    wait(lambda: finetuning.run is not None and not finetuning.running, 900, "the end of the fine-tuning", session)
+    if not finetuning.made:
+        raise Failure(f"the fine-tuning has no result. {finetuning.run.why_it_ended()}")
+    press(panel, "message_close")
+    pause(0.5)
+    panel.scroll.ensureWidgetVisible(named(panel, "finetune_rollback"), 0, 20)
+    save(viewer, out / "panel-fine-tune.png")
+    press(panel, "finetune_fold")
     pause(0.5)
 
 

@@ -269,11 +269,12 @@ class Session:
         """One of :data:`DEVICES`."""
         return self._device
 
-    def set_models(self, models: tuple[ModelInfo, ...]) -> None:
-        """What is installed; the first usable one is chosen when the chosen one is not among them."""
+    def set_models(self, models: tuple[ModelInfo, ...], default: str = "") -> None:
+        """What is installed; the default one, else the first usable, is chosen when the chosen one is not among them."""
         self._models = models
         if self.model is None or self.model.card is None:
-            self._model = next((m.name for m in models if m.card is not None), "")
+            usable = [m.name for m in models if m.card is not None]
+            self._model = default if default in usable else next(iter(usable), "")
         self.models_changed.emit()
 
     def choose(self, *, model: str | None = None, device: str | None = None) -> None:

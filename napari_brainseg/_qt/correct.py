@@ -14,6 +14,7 @@ from brainseg_engine.edits import Target
 from brainseg_engine.labels import LABEL_NAMES, REGION_NAMES, Label, Region
 from brainseg_engine.palette import LABEL_COLOURS, REGION_COLOURS
 from brainseg_engine.study import Modality
+from napari_brainseg._qt.propose import ProposeShown, ProposeView
 from napari_brainseg._qt.widgets import Combo, Section, Segmented, button, colour_icon, label, plain
 from napari_brainseg.display.painting import Tool
 
@@ -103,6 +104,8 @@ class CorrectView(Section):
         self._make_threshold()
         self._make_works()
         self.body.addWidget(self.tools)
+        self.propose = ProposeView()
+        self.body.addWidget(self.propose)
         for group in (self.regions, self.classes, self.tool):
             for b in group.buttons.values():
                 _narrow(b)
@@ -253,7 +256,13 @@ class CorrectView(Section):
     def _folded(self, open_: bool) -> None:
         self.fold.setText("Tools ▾" if open_ else "Tools ▸")
         self.tools.setVisible(open_)
+        self.propose.setVisible(open_ or self.propose.wanted)
         self._show_begin()
+
+    def show_propose(self, shown: ProposeShown) -> None:
+        """Show how it stands with a proposal; it is to be seen though the tools are folded away."""
+        self.propose.show_state(shown)
+        self.propose.setVisible(self.fold.isChecked() or self.propose.wanted)
 
     def show_open(self, open_: bool) -> None:
         """Show the tools, or hide them."""
@@ -270,6 +279,7 @@ class CorrectView(Section):
         self._shown = s
         self.tools.setEnabled(s.possible)
         self.tools.setVisible(self.fold.isChecked())
+        self.propose.setVisible(self.fold.isChecked() or self.propose.wanted)
         self._show_begin()
         for b, what, key in ((self.undo, s.undo, "Ctrl+Z"), (self.redo, s.redo, "Ctrl+Shift+Z")):
             b.setEnabled(s.possible and bool(what))

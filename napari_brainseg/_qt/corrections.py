@@ -19,6 +19,7 @@ class CorrectionsShown:
     danger: bool = False
     offer: str = ""
     other: str = ""
+    draft: str = ""
     accepted: str = ""
     doubt_shown: bool = False
     changes_shown: bool = False
@@ -34,6 +35,8 @@ class CorrectionsView(Section):
     restore_requested = Signal()
     discard_requested = Signal()
     other_requested = Signal()
+    show_draft_requested = Signal()
+    accept_draft_requested = Signal()
     doubt_requested = Signal()
     slice_requested = Signal(int)
     changes_requested = Signal()
@@ -78,6 +81,20 @@ class CorrectionsView(Section):
         self.other = plain(other)
         self.body.addWidget(self.offer)
         self.body.addWidget(self.other)
+        self._build_draft()
+
+    def _build_draft(self) -> None:
+        """A correction that a program proposed and nobody has accepted."""
+        row = QHBoxLayout()
+        row.setSpacing(6)
+        self.draft_text = Words("draft_text", "dim")
+        row.addWidget(self.draft_text, 1)
+        row.addWidget(button("Show", "show_draft", "Put the draft onto the canvas; Ctrl-Z takes it away again",
+                             self.show_draft_requested.emit))  # fmt: skip
+        row.addWidget(button("Accept draft", "accept_draft", "The draft as it is counts as a correction from now on",
+                             self.accept_draft_requested.emit))  # fmt: skip
+        self.draft = plain(row)
+        self.body.addWidget(self.draft)
 
     def _build_looking(self) -> None:
         row = QHBoxLayout()
@@ -104,6 +121,7 @@ class CorrectionsView(Section):
         self.more.setProperty("role", "link")
         self.more.setCheckable(True)
         self.more.toggled.connect(choices.setVisible)
+        self.more.toggled.connect(lambda on: self.more.setText("Who and where ▾" if on else "Who and where ▸"))
         self.head.addWidget(self.more)
         row = QHBoxLayout()
         row.setSpacing(6)
@@ -144,6 +162,8 @@ class CorrectionsView(Section):
         self.offer.setVisible(bool(shown.offer))
         self.other_text.show_text(shown.other)
         self.other.setVisible(bool(shown.other))
+        self.draft_text.show_text(shown.draft)
+        self.draft.setVisible(bool(shown.draft))
         self.doubt.setChecked(shown.doubt_shown)
         self.changes.setChecked(shown.changes_shown)
         self.store.show_text(shown.store)

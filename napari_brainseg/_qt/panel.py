@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import partial
 
 from qtpy.QtCore import QSize, Qt, QTimer, Signal
 from qtpy.QtWidgets import QFrame, QHBoxLayout, QScrollArea, QToolButton, QVBoxLayout, QWidget
@@ -10,6 +11,7 @@ from qtpy.QtWidgets import QFrame, QHBoxLayout, QScrollArea, QToolButton, QVBoxL
 from napari_brainseg._qt import style
 from napari_brainseg._qt.correct import CorrectView
 from napari_brainseg._qt.corrections import CorrectionsView
+from napari_brainseg._qt.finetune import FinetuneView
 from napari_brainseg._qt.queue import QueueView
 from napari_brainseg._qt.regions import RegionsView
 from napari_brainseg._qt.save import SaveView
@@ -34,18 +36,19 @@ class PanelView(QWidget):
         save: SaveView,
         corrections: CorrectionsView,
         queue: QueueView,
+        finetune: FinetuneView,
     ) -> None:
         super().__init__()
         self.setObjectName("brainseg_panel")
         self.setAttribute(Qt.WidgetAttribute.WA_StyledBackground)
         self.study, self.segment, self.regions, self.view, self.save = study, segment, regions, view, save
-        self.correct, self.corrections, self.queue = correct, corrections, queue
+        self.correct, self.corrections, self.queue, self.finetune = correct, corrections, queue, finetune
         body = QWidget()
         body.setObjectName("panel_body")
         column = QVBoxLayout(body)
         column.setContentsMargins(0, 0, 4, 0)
         column.setSpacing(6)
-        for section in (study, segment, regions, correct, corrections, view, save, queue):
+        for section in (study, segment, regions, correct, corrections, view, save, queue, finetune):
             column.addWidget(section)
         column.addStretch(1)
         self.scroll = QScrollArea()
@@ -54,7 +57,9 @@ class PanelView(QWidget):
         self.scroll.setHorizontalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
         self.scroll.setFrameShape(QFrame.Shape.NoFrame)
         self.scroll.setWidget(body)
-        correct.fold.toggled.connect(self._unfolded)
+        for section in (correct, finetune):
+            section.fold.toggled.connect(partial(self._unfolded, section))
+        self._wanted: QWidget = correct
         self.message = MessageArea()
         outer = QVBoxLayout(self)
         outer.setContentsMargins(6, 6, 2, 6)
@@ -71,13 +76,17 @@ class PanelView(QWidget):
         """Wide enough for the table of regions."""
         return QSize(400, 900)
 
-    def _unfolded(self, open_: bool) -> None:
-        """Scroll to the tools once they have their place."""
+    def _unfolded(self, section: QWidget, open_: bool) -> None:
+        """Scroll to what is in it once it has its place."""
         if open_:
-            QTimer.singleShot(50, self._scroll_to_tools)
+            self._wanted = section
+            QTimer.singleShot(50, self._scroll_to_wanted)
 
-    def _scroll_to_tools(self) -> None:
-        self.scroll.ensureWidgetVisible(self.correct, 0, 0)
+    def _scroll_to_wanted(self) -> None:
+        """Its end too where there is room for it, but its beginning above all."""
+        self.scroll.ensureWidgetVisible(self._wanted, 0, 0)
+        bar = self.scroll.verticalScrollBar()
+        bar.setValue(min(bar.value(), self._wanted.y()))
 
     def show_theme(self, theme: Mapping[str, str]) -> None:
         """Take over the colours of a napari theme."""

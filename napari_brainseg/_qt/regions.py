@@ -161,7 +161,7 @@ class RegionsView(Section):
             self.rows[shown.item].show_item(shown, bool(compared_with))
         in_voxels = any(_in_voxels(shown.stats) for shown in items)
         size = self._head.findChild(QLabel, "head_ml")
-        size.setText("Size" if in_voxels else "mL")
+        size.setText("Voxels" if in_voxels else "mL")
         size.setToolTip("Number of voxels: their size is not known" if in_voxels else "Volume in millilitres")
         for cell in (size, *(row.numbers["ml"] for row in self.rows.values())):
             cell.setFixedWidth(_WIDTHS["voxels" if in_voxels else "ml"])
@@ -210,7 +210,7 @@ def _in_voxels(stats: ItemStats) -> bool:
 
 def _size(stats: ItemStats) -> str:
     if _in_voxels(stats):
-        return f"{stats.voxels:,} vox"
+        return f"{stats.voxels:,}"
     return "–" if stats.ml is None else f"{stats.ml:.2f}" if stats.ml < 100 else f"{stats.ml:.1f}"
 
 

@@ -45,6 +45,12 @@ QFrame[role="row"]:hover, QFrame[role="row"]:focus {{ background: {primary}; }}
 QListWidget {{ background: {background}; border: none; border-radius: 4px; color: {text}; }}
 QListWidget::item {{ padding: 4px 4px; }}
 QListWidget::item:selected {{ background: {primary}; color: {text}; }}
+QListWidget::indicator {{ width: 12px; height: 12px; border: 1px solid {dim}; border-radius: 2px; }}
+QListWidget::indicator:checked {{ background: {accent}; border-color: {accent}; }}
+QTreeWidget {{ background: {background}; border: none; border-radius: 4px; color: {text}; font-size: 8pt; }}
+QTreeWidget::item {{ padding: 2px 0; }}
+QTreeWidget::item:selected {{ background: {primary}; color: {text}; }}
+QTreeWidget QHeaderView::section {{ background: {background}; color: {dim}; border: none; padding: 2px 3px; font-size: 8pt; }}
 QToolButton {{ background: transparent; border: 1px solid transparent; border-radius: 4px; color: {text}; }}
 QToolButton:hover {{ background: {secondary}; }}
 QFrame#message_area {{ border-radius: 6px; background: {foreground}; border-left: 4px solid {dim}; }}

@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -23,8 +24,6 @@ from napari_brainseg.display import history, layers
 from napari_brainseg.session import Kind
 
 if TYPE_CHECKING:
-    from napari.layers import Labels
-
     from brainseg_engine.edits import Edit
 
 AUTOSAVE_S = 2.0
@@ -52,7 +51,7 @@ class Autosaving:
         self._session = actions.session
         self._clock = clock
         self._bench: Bench | None = None
-        self._layer: Labels | None = None
+        self._brush = history.Follower(self._on_edit)
         self._writing = False
         self._next_try = 0.0
         self._restored: tuple[Found, Work] | None = None
@@ -68,7 +67,7 @@ class Autosaving:
         self._session.segmentation_changed.disconnect(self._follow)
         for event in (self._actions.viewer.layers.events.inserted, self._actions.viewer.layers.events.removed):
             event.disconnect(self._attach)
-        self._layer_is(None)
+        self._brush.follow(None)
         if self._bench is not None and self._bench.desk is not None:
             self._bench.desk.close()
         self._bench = None
@@ -88,9 +87,10 @@ class Autosaving:
         if current is None:
             self.changed.emit()
             return
-        self._bench = bench = Bench(current, shown, shown, self._model(shown), Activity(self._clock))
+        self._bench = bench = Bench(current, shown, shown, self._model(shown), Activity(self._clock), self._file)
         if carried is not None:  # its series were assigned anew, its labels stay
             bench.answer, bench.model, bench.activity = carried.answer, carried.model, carried.activity
+            bench.file = carried.file
             bench.steps, bench.edited, bench.unsaved = carried.steps, carried.edited, carried.edited
         self._attach()
         done = partial(self._looked_up, bench)
@@ -112,7 +112,7 @@ class Autosaving:
             if bench.desk is not None:
                 bench.desk.close()
         self._bench = None
-        self._layer_is(None)
+        self._brush.follow(None)
 
     def _answered(self, bench: Bench, shown: Segmentation) -> None:
         """Other labels for the same study: the restored ones, or a new answer."""
@@ -122,13 +122,13 @@ class Autosaving:
             found, work = restored
             bench.take_up(work, found.path)
         else:
-            bench.answer, bench.model, bench.edited = shown, self._model(shown), False
+            bench.answer, bench.model, bench.file, bench.edited = shown, self._model(shown), self._file, False
         self.changed.emit()
 
     def _looked_up(self, bench: Bench, known: Known) -> None:
         if self._bench is not bench:
             return
-        bench.key, bench.accepted = known.key, known.accepted
+        bench.key, bench.accepted, bench.draft = known.key, known.accepted, known.draft
         bench.desk = bench.desk or working.Desk(bench.key)
         if known.same is not None and not bench.edited:  # the window kept these very labels: go on
             found, work = known.same
@@ -145,21 +145,17 @@ class Autosaving:
             return BaseModel(str(notes["model"]), str(notes.get("model_version", "")))
         return BaseModel(shown.made_by if shown is not None else "")
 
+    @property
+    def _file(self) -> Path | None:
+        """The file of the model that just gave it."""
+        return self._actions._model_file if self._actions._notes.get("model") else None
+
     # --- following the brush
 
     def _attach(self, event: Any = None) -> None:
         layer = self._actions.labels
         if self._bench is not None and layer is not None:
-            self._layer_is(layer)
-
-    def _layer_is(self, layer: Labels | None) -> None:
-        if layer is self._layer:
-            return
-        if self._layer is not None:
-            history.announce_edits(self._layer).disconnect(self._on_edit)
-        self._layer = layer
-        if layer is not None:
-            history.announce_edits(layer).connect(self._on_edit)
+            self._brush.follow(layer)
 
     def _on_edit(self, event: Any = None) -> None:
         bench = self._bench
@@ -190,7 +186,7 @@ class Autosaving:
 
     def tick(self) -> None:
         """To be called about once a second: writes a working copy when there is something new, also within a stroke."""
-        bench, layer = self._bench, self._layer
+        bench, layer = self._bench, self._brush.layer
         if bench is None or bench.desk is None or layer is None or self._writing or self._clock() < self._next_try:
             return
         painting = history.in_stroke(layer)
@@ -228,7 +224,7 @@ class Autosaving:
 
     def flush(self) -> None:
         """Write the working copy now, and wait for it (20 ms). Raises OutputError."""
-        bench, layer = self._bench, self._layer
+        bench, layer = self._bench, self._brush.layer
         if bench is None or layer is None or not (bench.edited and bench.unsaved):
             return
         if bench.desk is None:
@@ -286,7 +282,7 @@ class Autosaving:
     @property
     def at_risk(self) -> bool:
         """True when there are edits that were neither accepted nor undone nor saved into a file."""
-        bench, layer = self._bench, self._layer
+        bench, layer = self._bench, self._brush.layer
         if bench is None or layer is None or not bench.edited or not self._session.dirty:
             return False
         return bench.answer is None or not np.array_equal(layers.snapshot(layer).labels, bench.answer.labels)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 from psygnal import Signal
@@ -48,6 +49,7 @@ class Base:
         self._own_change = 0
         self._ready: Change | None = None  # how to show what is delivered next
         self._notes: Mapping[str, Any] = {}  # what the model told about the segmentation that is open
+        self._model_file: Path | None = None  # of the model that told it
 
     @property
     def labels(self) -> Labels | None:

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from brainseg_engine import corrections, uncertainty
-from brainseg_engine.corrections import BaseModel, Correction, Found, Store, Work, working
+from brainseg_engine.corrections import BaseModel, Correction, Found, State, Store, Work, working
 from brainseg_engine.errors import BrainsegError
 from brainseg_engine.paths import atomic, home
 from brainseg_engine.study import Segmentation
@@ -24,7 +24,8 @@ from napari_brainseg.session import OpenStudy
 
 @dataclass(eq=False)
 class Bench:
-    """The study at hand: the ``answer`` that is being corrected, whose it was, and what was done since.
+    """The study at hand: the ``answer`` that is being corrected, whose it was (``file``: where that model lies, if it has
+    just given it), and what was done since.
 
     ``edited``: since the answer, or since what was accepted last; ``unsaved``: what no working copy holds yet;
     ``old``: the copy that was taken up, to go when a new one is there.
@@ -35,6 +36,7 @@ class Bench:
     answer: Segmentation | None
     model: BaseModel
     activity: Activity
+    file: Path | None = None
     key: str = ""
     desk: working.Desk | None = None
     steps: list[Mapping[str, Any]] = field(default_factory=list)
@@ -42,6 +44,7 @@ class Bench:
     unsaved: bool = False
     saved: datetime | None = None
     accepted: Correction | None = None
+    draft: Correction | None = None
     old: Path | None = None
 
     def work(self, segmentation: Segmentation) -> Work:
@@ -55,7 +58,7 @@ class Bench:
     def take_up(self, work: Work, path: Path) -> None:
         """Go on where that copy was left."""
         self.answer = laid_out(work.base) if work.base is not None else self.answer
-        self.model, self.edited, self.unsaved, self.old = work.model, True, True, path
+        self.model, self.file, self.edited, self.unsaved, self.old = work.model, None, True, True, path
         self.steps = [*work.steps, *self.steps]
         self.activity.add(work.minutes)
 
@@ -78,12 +81,13 @@ class Bench:
 @dataclass(frozen=True, eq=False)
 class Known:
     """What was known of a study before: its key; work that was not accepted (``left``) and the one that equals what is
-    shown (``same``); the newest accepted version."""
+    shown (``same``); the newest accepted version, and the draft that is newer than it."""
 
     key: str
     left: Sequence[Found]
     same: tuple[Found, Work] | None
     accepted: Correction | None
+    draft: Correction | None = None
 
 
 def look_up(study: OpenStudy, shown: Segmentation | None, store: Store) -> Known:
@@ -104,14 +108,22 @@ def look_up(study: OpenStudy, shown: Segmentation | None, store: Store) -> Known
             left.append(found)
         else:
             same = (found, work)
-    return Known(key, left, same, store.latest().get(key))
+    return Known(key, left, same, *versions(store, key))
 
 
-def with_hash(model: BaseModel, paths: Mapping[str, Path]) -> BaseModel:
-    """The model with the SHA-256 of its file, where it is installed."""
+def versions(store: Store, key: str) -> tuple[Correction | None, Correction | None]:
+    """Of the study of that key: the newest accepted version, and the newest draft if it is newer still."""
+    accepted, draft = store.latest().get(key), store.latest((State.DRAFT,)).get(key)
+    older = accepted is not None and draft is not None and (draft.when, draft.id) < (accepted.when, accepted.id)
+    return accepted, None if older else draft
+
+
+def with_hash(model: BaseModel, file: Path | None, installed: Mapping[str, Path]) -> BaseModel:
+    """The model with the SHA-256 of that file, else of the one that is installed under its name."""
     from brainseg_engine.corrections.store import file_hash
 
-    return replace(model, sha256=file_hash(paths[model.name])) if model.name in paths else model
+    file = file or installed.get(model.name)
+    return replace(model, sha256=file_hash(file)) if file is not None else model
 
 
 def said(found: Found) -> str:

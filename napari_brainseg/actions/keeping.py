@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -15,12 +16,14 @@ from brainseg_engine.errors import BrainsegError
 from brainseg_engine.study import Segmentation
 from napari_brainseg.actions.autosaving import Autosaving
 from napari_brainseg.actions.base import Base
-from napari_brainseg.actions.bench import remember, remembered, said, with_hash
-from napari_brainseg.actions.reading import checksum
+from napari_brainseg.actions.bench import remember, remembered, said, versions, with_hash
+from napari_brainseg.actions.reading import checksum, laid_out
 from napari_brainseg.display import layers
 from napari_brainseg.session import Kind
 
-__all__ = ["Keeping", "said"]
+__all__ = ["EMPTY", "Keeping", "said"]
+
+EMPTY = "The mask is empty: no voxel is labelled. Accept that there is no tumour in this study?"
 
 
 class Keeping(Autosaving):
@@ -62,9 +65,24 @@ class Keeping(Autosaving):
         return self._bench.accepted if self._bench is not None else None
 
     @property
+    def draft(self) -> Correction | None:
+        """A draft of the open study that is newer than what was accepted: nobody has said yet that it is right."""
+        return self._bench.draft if self._bench is not None else None
+
+    @property
     def answer(self) -> Segmentation | None:
         """The answer that is being corrected."""
         return self._bench.answer if self._bench is not None else None
+
+    @property
+    def model(self) -> str:
+        """The name of the model that gave the answer; "" where none did."""
+        return self._bench.model.name if self._bench is not None else ""
+
+    @property
+    def steps(self) -> Sequence[Mapping[str, Any]]:
+        """The log of what was done to the answer; see :meth:`note`."""
+        return self._bench.steps if self._bench is not None else ()
 
     @property
     def doubts(self) -> str:
@@ -73,7 +91,7 @@ class Keeping(Autosaving):
         if layer is None:
             return ""
         if not layer.data.any():
-            return "The mask is empty: no voxel is labelled. Accept that there is no tumour in this study?"
+            return EMPTY
         if answer is not None and np.array_equal(layers.snapshot(layer).labels, answer.labels):
             return "The mask equals the answer it began from: nothing was corrected. Accept it as it is?"
         if accepted is not None and accepted.by != self.by.strip():
@@ -98,7 +116,7 @@ class Keeping(Autosaving):
                 bench.study.study,
                 segmentation,
                 base=bench.answer,
-                model=with_hash(bench.model, paths),
+                model=with_hash(bench.model, bench.file, paths),
                 by=by,
                 minutes=minutes,
                 steps=steps,
@@ -124,6 +142,43 @@ class Keeping(Autosaving):
 
         self._actions._background(work, finish, fail)
         self.changed.emit()
+
+    def show_draft(self) -> None:
+        """Put the draft onto the canvas; that can be undone."""
+        bench, draft, store = self._bench, self.draft, self.store
+        if bench is None or draft is None:
+            return
+
+        def work() -> tuple[Segmentation, int]:
+            mask = laid_out(store.read(draft))
+            return mask, checksum(mask.labels)
+
+        def done(told: tuple[Segmentation, int]) -> None:
+            if self._bench is bench:
+                self._actions._notes = {}
+                with self._actions._changing_layers():
+                    self._session.deliver(told[0], saved=told[1])
+                self._session.say(f"The draft {draft.id} is on the canvas.")
+
+        self._actions._background(work, done, self._actions._failed)
+
+    def accept_draft(self, done: Callable[[Correction], None] = lambda _: None) -> None:
+        """The draft counts from now on; who asks has asked about an empty one."""
+        bench, draft, store = self._bench, self.draft, self.store
+        if bench is None or draft is None:
+            return
+
+        def work() -> tuple[Correction, tuple[Correction | None, Correction | None]]:
+            store.read(draft)  # it must still be what was written
+            return store.accept(draft.id), versions(store, draft.study)
+
+        def finish(told: tuple[Correction, tuple[Correction | None, Correction | None]]) -> None:
+            made, (bench.accepted, bench.draft) = told
+            self._session.say(f"The draft {made.id} is accepted.", Kind.GOOD)
+            self.changed.emit()
+            done(made)
+
+        self._actions._background(work, finish, self._actions._failed)
 
     def choose(self, *, store: Path | None = None, by: str | None = None, named: bool | None = None) -> None:
         """Where to keep corrections, whose name to record, whether to record the study's. Remembered for the next start."""

@@ -211,7 +211,8 @@ class Looking:
         """Outlines are flat: in 3D napari would draw them as a volume, which takes seconds."""
         layer = doubt.beside(self._viewer, doubt.CHANGES)
         if layer is not None:
-            layer.visible = self._viewer.dims.ndisplay == 2
+            proposed = doubt.beside(self._viewer, doubt.PROPOSAL) is not None  # in the same colours
+            layer.visible = self._viewer.dims.ndisplay == 2 and not proposed
 
     def _lost(self, error: Exception) -> None:
         self._comparing = False

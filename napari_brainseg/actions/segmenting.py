@@ -18,17 +18,18 @@ class Segmenting(Opening):
     """The verbs of the segment section."""
 
     def find_models(self) -> None:
-        """Look up what is installed."""
+        """Look up what is installed, and which one is used where none is named."""
 
-        def work() -> tuple[object, ...]:
-            from brainseg_engine.models import installed
+        def work() -> tuple[tuple[object, ...], str]:
+            from brainseg_engine import models
 
-            return tuple(installed())
+            found = models.installed()
+            return tuple(found), models.default() if any(m.card is not None for m in found) else ""
 
-        self._background(work, self._found_models, self._failed)
+        self._background(work, lambda told: self._found_models(*told), self._failed)
 
-    def _found_models(self, models: tuple[object, ...]) -> None:
-        self.session.set_models(models)  # type: ignore[arg-type]
+    def _found_models(self, models: tuple[object, ...], default: str) -> None:
+        self.session.set_models(models, default)  # type: ignore[arg-type]
         self.warm()
 
     def choose_model(self, name: str) -> None:
@@ -112,6 +113,7 @@ class Segmenting(Opening):
             "device": prediction.device,
             "seconds": dict(prediction.seconds),
         }
+        self._model_file = job.model
         self._ready = change
         with self._changing_layers():
             self.session.deliver(segmentation)

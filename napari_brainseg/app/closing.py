@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import weakref
 from collections.abc import Callable
 from typing import Any
@@ -63,3 +64,24 @@ def ask_before(window: Any, may: Callable[[], bool]) -> Callable[[], None]:
             del window.close
 
     return undo
+
+
+def let_go(*steps: Callable[[], object]) -> None:
+    """Take each step, also when one before it failed; its error is raised at the end. What Qt has deleted by then, as it
+    does when an error ends the program, needs no letting go.
+    """
+    with contextlib.ExitStack() as rest:
+        for step in reversed(steps):
+            rest.callback(_unless_deleted, step)
+
+
+def _unless_deleted(step: Callable[[], object]) -> None:
+    try:
+        step()
+    except Exception as e:
+        cause: BaseException | None = e  # psygnal wraps what a listener raised
+        while cause is not None:
+            if isinstance(cause, RuntimeError) and "deleted" in str(cause):  # the one sign that Qt bindings give of it
+                return
+            cause = cause.__cause__
+        raise

@@ -6,13 +6,14 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
-from qtpy.QtCore import QObject, QTimer
+from qtpy.QtCore import QObject
 
 from brainseg_engine.edits import Edit
 from brainseg_engine.labels import Label
 from brainseg_engine.study import Modality
 from napari_brainseg._qt.correct import CorrectShown, CorrectView
 from napari_brainseg.actions import Actions
+from napari_brainseg.app.gui import Timer
 from napari_brainseg.display import history
 from napari_brainseg.display.painting import Tool
 from napari_brainseg.display.undo import Step
@@ -35,10 +36,8 @@ class CorrectSection(QObject):
         self._bounds: dict[Modality, tuple[float, float]] = {}
         self._bounds_of: Any = None
         self._limits: tuple[float, float] | None = None
-        self._limits_soon = QTimer(self, singleShot=True, interval=_SOON_MS)
-        self._limits_soon.timeout.connect(self._set_limits)
-        self._soon = QTimer(self, singleShot=True, interval=0)
-        self._soon.timeout.connect(self._show)
+        self._limits_soon = Timer(self, _SOON_MS, self._set_limits)
+        self._soon = Timer(self, 0, self._show)
         self._wire_view()
         self._brush.changed.connect(self._show_soon)
         self._brush.edited.connect(self._edited)

@@ -4,20 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from qtpy.QtCore import QObject, QTimer
+from qtpy.QtCore import QObject
 from qtpy.QtWidgets import QFileDialog, QMessageBox
 
 from brainseg_engine.corrections import Correction
 from napari_brainseg._qt.corrections import CorrectionsShown, CorrectionsView
 from napari_brainseg.actions import Actions
-from napari_brainseg.actions.keeping import Keeping, said
+from napari_brainseg.actions.keeping import EMPTY, Keeping, said
 from napari_brainseg.actions.looking import Looking
+from napari_brainseg.app.gui import Timer
 from napari_brainseg.display import history
-
-if TYPE_CHECKING:
-    from napari.layers import Labels
 
 TICK_MS = 1000
 _QUIET_MS = 300
@@ -37,15 +35,16 @@ class CorrectionsSection(QObject):
         super().__init__()
         self._view, self._actions, self._keeping, self._looking = view, actions, keeping, looking
         self._accepted = accepted
-        self._layer: Labels | None = None
-        self._clock = QTimer(self, interval=TICK_MS)
-        self._clock.timeout.connect(self._tick)
-        self._quiet = QTimer(self, singleShot=True, interval=_QUIET_MS)
-        self._quiet.timeout.connect(looking.compare)
+        self._brush = history.Follower(self._on_edit)
+        self._shown: CorrectionsShown | None = None
+        self._clock = Timer(self, TICK_MS, self._tick, again=True)
+        self._quiet = Timer(self, _QUIET_MS, looking.compare)
         view.accept_requested.connect(self.accept)
         view.restore_requested.connect(keeping.restore)
         view.discard_requested.connect(self._ask_discard)
         view.other_requested.connect(self._open_other)
+        view.show_draft_requested.connect(keeping.show_draft)
+        view.accept_draft_requested.connect(self._accept_draft)
         view.doubt_requested.connect(looking.toggle_doubt)
         view.changes_requested.connect(looking.toggle_changes)
         view.slice_requested.connect(looking.next_slice)
@@ -73,7 +72,7 @@ class CorrectionsSection(QObject):
         self._actions.session.job_changed.disconnect(self._show)
         if self._edited is not None:
             self._edited.disconnect(self._keeping.note)
-        self._follow(None)
+        self._brush.follow(None)
         self._keeping.changed.disconnect(self._show)
         self._looking.changed.disconnect(self._show)
         self._keeping.close()
@@ -88,43 +87,42 @@ class CorrectionsSection(QObject):
             return
         self._keeping.accept(self._accepted)
 
-    def _tick(self) -> None:
-        self._follow(self._actions.labels)
-        self._keeping.tick()
-        if self._keeping.edited:
-            self._show()
+    def _accept_draft(self) -> None:
+        """An empty one only after a question."""
+        draft = self._keeping.draft
+        if draft is not None and (not draft.empty or self._sure("Accept draft", EMPTY)):
+            self._keeping.accept_draft(self._accepted)
 
-    def _follow(self, layer: Labels | None) -> None:
-        """The outlines of the changes follow the brush of that layer."""
-        if layer is self._layer:
-            return
-        if self._layer is not None:
-            history.announce_edits(self._layer).disconnect(self._on_edit)
-        self._layer = layer
-        if layer is not None:
-            history.announce_edits(layer).connect(self._on_edit)
+    def _tick(self) -> None:
+        self._brush.follow(self._actions.labels)
+        self._keeping.tick()
+        if self._keeping.edited and self._state() != self._shown:  # restyling costs 15 ms, every second
+            self._show()
 
     def _on_edit(self, event: Any = None) -> None:
         if self._looking.changes_shown:
             self._quiet.start()
 
     def _show(self) -> None:
+        self._shown = self._state()
+        self._view.show_state(self._shown)
+
+    def _state(self) -> CorrectionsShown:
         keeping, looking = self._keeping, self._looking
         offer, accepted = keeping.offer, keeping.accepted
-        self._view.show_state(
-            CorrectionsShown(
-                possible=keeping.possible,
-                state=state_in_words(keeping),
-                danger=bool(keeping.trouble),
-                offer=f"Work of {said(offer)} on this study was not accepted." if offer is not None else "",
-                other=others_in_words(keeping),
-                accepted=accepted_in_words(accepted) if accepted is not None else "",
-                doubt_shown=looking.doubt_shown,
-                changes_shown=looking.changes_shown,
-                store=str(keeping.store.path),
-                by=keeping.by,
-                named=keeping.named,
-            )
+        return CorrectionsShown(
+            possible=keeping.possible,
+            state=state_in_words(keeping),
+            danger=bool(keeping.trouble),
+            offer=f"Work of {said(offer)} on this study was not accepted." if offer is not None else "",
+            other=others_in_words(keeping),
+            draft=draft_in_words(keeping.draft) if keeping.draft is not None else "",
+            accepted=accepted_in_words(accepted) if accepted is not None else "",
+            doubt_shown=looking.doubt_shown,
+            changes_shown=looking.changes_shown,
+            store=str(keeping.store.path),
+            by=keeping.by,
+            named=keeping.named,
         )
 
     def _ask_discard(self) -> None:
@@ -168,8 +166,16 @@ def others_in_words(keeping: Keeping) -> str:
     return f"Work of {said(first)} on {first.study_id} was not accepted{f' (and {more} more)' if more else ''}."
 
 
+def draft_in_words(c: Correction) -> str:
+    """A draft of the open study."""
+    labelled = sum(t.voxels for t in c.changed.values())
+    who = f" by {c.by}" if c.by else ""
+    return f"Draft {c.id}{who}: {f'{labelled:,} voxels' if labelled else 'an empty mask'}, not accepted yet."
+
+
 def accepted_in_words(c: Correction) -> str:
     """The newest version of the open study."""
-    changed = sum(t.added for t in c.changed.values())
+    added, removed = (sum(getattr(t, what) for t in c.changed.values()) for what in ("added", "removed"))
     who = f" by {c.by}" if c.by else ""
-    return f"Version {c.id} accepted{who}: {changed:,} voxels changed{', held out for testing' if c.held_out else ''}."
+    held_out = ", held out for testing" if c.held_out else ""
+    return f"Version {c.id} accepted{who}: {added:,} voxels added, {removed:,} removed{held_out}."

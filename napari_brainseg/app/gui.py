@@ -7,7 +7,7 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, TypeVar
 
-from qtpy.QtCore import QObject, Qt, Signal, Slot
+from qtpy.QtCore import QObject, Qt, QTimer, Signal, Slot
 
 T = TypeVar("T")
 
@@ -36,6 +36,25 @@ class GuiThread(QObject):
     def close(self) -> None:
         """Deliver nothing more."""
         self._closed = True
+
+
+class Timer(QTimer):
+    """Calls once, ``interval_ms`` after its start; or every so often with ``again``.
+
+    A section that closes stops its timers first. Where an error takes the window down Qt may have deleted them before:
+    stopping such a one is no error, so that the section goes on to let go of the viewer.
+    """
+
+    def __init__(self, parent: QObject, interval_ms: int, call: Callable[[], Any], again: bool = False) -> None:
+        super().__init__(parent)
+        self.setInterval(interval_ms)
+        self.setSingleShot(not again)
+        self.timeout.connect(call)
+
+    def stop(self) -> None:
+        """Call no more."""
+        with contextlib.suppress(RuntimeError):  # Qt deleted it
+            super().stop()
 
 
 class Threads:

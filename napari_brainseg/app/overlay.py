@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from qtpy.QtCore import QObject, QTimer
+from qtpy.QtCore import QObject
 
 from brainseg_engine.study import Modality
 from napari_brainseg.actions import Actions
+from napari_brainseg.app.gui import Timer
 from napari_brainseg.display import history, layers, overlay
 from napari_brainseg.display.surfaces import SurfaceManager
 
@@ -29,9 +30,9 @@ class Overlay(QObject):
         self._session = actions.session
         self._surfaces = surfaces
         self._layer: Labels | None = None
-        self._quiet = _timer(self, QUIET_MS, actions.measure)
-        self._again = _timer(self, _STROKE_MS, self._show)
-        self._dropped = _timer(self, 0, actions.notice_layers)
+        self._quiet = Timer(self, QUIET_MS, actions.measure)
+        self._again = Timer(self, _STROKE_MS, self._show)
+        self._dropped = Timer(self, 0, actions.notice_layers)
         self._session.segmentation_changed.connect(self._show)
         self._session.study_changed.connect(self._follow)
         for event in (actions.viewer.layers.events.inserted, actions.viewer.layers.events.removed):
@@ -94,11 +95,3 @@ class Overlay(QObject):
     def _on_layers(self, event: Any) -> None:
         if not self._actions.changing_layers and layers.layer_info(event.value) is not None:
             self._dropped.start()
-
-
-def _timer(parent: QObject, interval_ms: int, call: Any) -> QTimer:
-    timer = QTimer(parent)
-    timer.setSingleShot(True)
-    timer.setInterval(interval_ms)
-    timer.timeout.connect(call)
-    return timer

@@ -12,6 +12,7 @@ from qtpy.QtWidgets import QWidget
 from brainseg_engine.errors import BrainsegError
 from napari_brainseg._qt.correct import CorrectView
 from napari_brainseg._qt.corrections import CorrectionsView
+from napari_brainseg._qt.finetune import FinetuneView
 from napari_brainseg._qt.panel import PanelView
 from napari_brainseg._qt.queue import QueueView
 from napari_brainseg._qt.regions import RegionsView
@@ -20,14 +21,18 @@ from napari_brainseg._qt.segment import SegmentView
 from napari_brainseg._qt.study import StudyView
 from napari_brainseg._qt.view import ViewView
 from napari_brainseg.actions import Actions
+from napari_brainseg.actions.finetuning import FineTuning
 from napari_brainseg.actions.keeping import Keeping
 from napari_brainseg.actions.looking import Looking
+from napari_brainseg.actions.proposing import Proposing
 from napari_brainseg.actions.queueing import Queue
-from napari_brainseg.app.closing import ask_before, may_close
+from napari_brainseg.app.closing import ask_before, let_go, may_close
 from napari_brainseg.app.correct_section import CorrectSection
 from napari_brainseg.app.corrections_section import CorrectionsSection
+from napari_brainseg.app.finetune_section import FinetuneSection
 from napari_brainseg.app.gui import GuiThread, Threads
 from napari_brainseg.app.overlay import Overlay
+from napari_brainseg.app.propose_section import ProposeSection
 from napari_brainseg.app.queue_section import QueueSection
 from napari_brainseg.app.regions_section import SCHEMES, RegionsSection
 from napari_brainseg.app.save_section import CODING_CHOICES, SaveSection
@@ -43,6 +48,8 @@ from napari_brainseg.tools import KEYS, MOUSE, NAPARI_KEYS, Tools
 
 if TYPE_CHECKING:
     from napari.components import ViewerModel
+
+    from brainseg_engine.corrections import Correction
 
 
 def make_panel(napari_viewer: Any = None) -> QWidget:
@@ -78,6 +85,7 @@ class App(QObject):
             SaveView(CODING_CHOICES),
             CorrectionsView(),
             QueueView(),
+            FinetuneView(DEVICES),
         )
         self.panel.app = self  # it lives as long as its panel
         self.marks = Marks(self.viewer)
@@ -95,11 +103,15 @@ class App(QObject):
         self._correct_section = CorrectSection(panel.correct, actions)
         self.keeping = Keeping(actions)
         self.looking = Looking(actions, self.keeping)
+        self.proposing = Proposing(actions, self.keeping)
+        self._propose_section = ProposeSection(panel.correct, actions, self.proposing)
         self.queue = Queue(actions, self.keeping)
         self._queue_section = QueueSection(panel.queue, actions, self.queue)
         self._corrections_section = CorrectionsSection(
-            panel.corrections, actions, self.keeping, self.looking, self.queue.accepted
+            panel.corrections, actions, self.keeping, self.looking, self._accepted
         )
+        self.finetuning = FineTuning(actions, self.keeping)
+        self._finetune_section = FinetuneSection(panel.finetune, actions, self.finetuning, self.keeping)
         self._sections = (
             StudySection(panel.study, actions),
             SegmentSection(panel.segment, actions),
@@ -162,23 +174,33 @@ class App(QObject):
         if self._unask is not None:
             self._unask()
             self._unask = None
-        self._gui.close()
-        self._threads.close()
-        self.actions.close()
-        self._overlay.close()
-        self._view_section.close()
-        self._correct_section.close()
-        self._corrections_section.close()
-        self._queue_section.close()
-        self.tools.close()
-        self.viewer.events.theme.disconnect(self._show_theme)
-        if self._window_closes:
-            return  # the canvas is being taken down: what is drawn on it is not to be touched
-        self.actions.pointer.drop()
-        self.actions.brush.close()
-        canvas.set_3d(self.viewer, False)  # without our surfaces napari would draw whole volumes in 3D: seconds a frame
-        self.surfaces.close()
-        self.marks.close()
+        steps: list[Callable[[], object]] = [
+            self._gui.close,
+            self._threads.close,
+            self.actions.close,
+            self._overlay.close,
+            self._view_section.close,
+            self._correct_section.close,
+            self._propose_section.close,
+            self._corrections_section.close,
+            self._queue_section.close,
+            self._finetune_section.close,
+            self.tools.close,
+            lambda: self.viewer.events.theme.disconnect(self._show_theme),
+        ]
+        if not self._window_closes:  # else the canvas is being taken down: what is drawn on it is not to be touched
+            steps += [
+                self.actions.pointer.drop,
+                self.actions.brush.close,
+                lambda: canvas.set_3d(self.viewer, False),  # without our surfaces napari draws volumes: seconds a frame
+                self.surfaces.close,
+                self.marks.close,
+            ]
+        let_go(*steps)
+
+    def _accepted(self, made: Correction) -> None:
+        self.queue.accepted(made)
+        self.finetuning.accepted(made)
 
     def _show_message(self) -> None:
         message = self.session.message

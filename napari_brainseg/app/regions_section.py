@@ -5,10 +5,11 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Any
 
-from qtpy.QtCore import QObject, QTimer
+from qtpy.QtCore import QObject
 
 from napari_brainseg._qt.regions import ItemShown, RegionsView
 from napari_brainseg.actions import Actions
+from napari_brainseg.app.gui import Timer
 from napari_brainseg.display.layers import layer_info
 from napari_brainseg.display.regions import MAIN_ITEMS, Scheme, item_labels, item_name
 from napari_brainseg.session import ItemStats
@@ -36,8 +37,7 @@ class RegionsSection(QObject):
         view.outline_chosen.connect(lambda on: self._change("outline", on))
         view.jump_requested.connect(actions.jump)
         actions.view_changed.connect(self._show)
-        self._soon = QTimer(self, singleShot=True, interval=_FOLLOW_MS)
-        self._soon.timeout.connect(self._follow)
+        self._soon = Timer(self, _FOLLOW_MS, self._follow)
         actions.brush.counted.connect(self._counted)
         self._session.segmentation_changed.connect(self._show)
         self._session.measures_changed.connect(self._show)

@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from qtpy.QtCore import QObject, QTimer
+from qtpy.QtCore import QObject
 
 from brainseg_engine.study import Modality
 from napari_brainseg._qt.view import ViewView
 from napari_brainseg.actions import Actions
+from napari_brainseg.app.gui import Timer
 from napari_brainseg.display import canvas, layers
 from napari_brainseg.display.windows import PRESETS, brain_window
 
@@ -31,8 +32,7 @@ class ViewSection(QObject):
         self._values: Mapping[Modality, float] = {}
         self._images: dict[Modality, Any] = {}
         self._windows: dict[tuple[int, str], tuple[float, float]] = {}
-        self._soon = QTimer(self, singleShot=True, interval=_VALUES_MS)
-        self._soon.timeout.connect(lambda: view.show_values(self._values))
+        self._soon = Timer(self, _VALUES_MS, lambda: view.show_values(self._values))
         view.plane_chosen.connect(self._to_plane)
         view.modality_chosen.connect(self._to_modality)
         view.window_chosen.connect(self._to_window)

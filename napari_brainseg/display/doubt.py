@@ -17,9 +17,9 @@ if TYPE_CHECKING:
     from napari.layers import Image, Labels, Layer
 
 KIND = "brainseg_beside"
-"""Key in a layer's metadata: which of the layers beside the segmentation it is (``DOUBT`` or ``CHANGES``)."""
+"""Key in a layer's metadata: which of the layers beside the segmentation it is (``DOUBT``, ``CHANGES`` or ``PROPOSAL``)."""
 
-DOUBT, CHANGES = "doubt", "changes"
+DOUBT, CHANGES, PROPOSAL = "doubt", "changes", "proposal"
 
 ADDED, REMOVED, RENAMED = 1, 2, 3
 """Values of the layer of changes: labelled now and not before, the other way, and another class."""
@@ -61,18 +61,18 @@ def show_doubt(viewer: ViewerModel, map: NDArray[np.float16], grid: Grid, study_
     return layer
 
 
-def show_changes(viewer: ViewerModel, changes: NDArray[np.uint8], grid: Grid) -> Labels:
-    """Put the outlines of the changes (in the canvas' axes, see :func:`compare`) on top."""
+def show_changes(viewer: ViewerModel, changes: NDArray[np.uint8], grid: Grid, kind: str = CHANGES) -> Labels:
+    """Put the outlines of the changes (in the canvas' axes, see :func:`compare`) on top: those made, or those proposed."""
     from napari.layers import Labels
     from napari.utils.colormaps import DirectLabelColormap
 
-    remove(viewer, CHANGES)
+    remove(viewer, kind)
     colours: dict[int | None, Any] = {None: "transparent", 0: "transparent", **COLOURS}
     layer = Labels(
         changes,
-        name="Changes",
+        name=kind.title(),
         colormap=DirectLabelColormap(color_dict=colours),
-        metadata={KIND: CHANGES},
+        metadata={KIND: kind},
         **placement(grid),
     )
     layer.contour = 1

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -13,6 +14,24 @@ if TYPE_CHECKING:
     from napari.layers import Labels
 
 _EVENT = "content_edited"
+
+
+class Follower:
+    """Calls ``changed`` after every edit of one layer at a time: the one last given to :meth:`follow`."""
+
+    def __init__(self, changed: Callable[..., None]) -> None:
+        self.layer: Labels | None = None
+        self._changed = changed
+
+    def follow(self, layer: Labels | None) -> None:
+        """That layer from now on, and no other; None: none."""
+        if layer is self.layer:
+            return
+        if self.layer is not None:
+            announce_edits(self.layer).disconnect(self._changed)
+        self.layer = layer
+        if layer is not None:
+            announce_edits(layer).connect(self._changed)
 
 
 def announce_edits(layer: Labels) -> Any:

@@ -223,8 +223,10 @@ class Brush:
             if layer is self._layer and done is not None:
                 mask = self._allowed(region, mask, key, done)
                 self._count(region[mask], done.label)
+            before, self._by_hand = self._by_hand, True  # a polygon is committed in there
             painted: Mask | None = apply_inner(region, mask, label, key)
-            self._by_hand |= painted is not None
+            if painted is None:
+                self._by_hand = before
             return painted
 
         layer._paint_region_with_mask = paint_region

@@ -16,7 +16,7 @@ from typing import Any
 from brainseg_engine.errors import BrainsegError
 from brainseg_engine.events import Event, Failed, Finished, Progress, from_json
 from brainseg_engine.sharing import sweep
-from napari_brainseg.jobs.contract import Asker, Deliver, DoubtJob, Listener, ScoreJob, SegmentJob
+from napari_brainseg.jobs.contract import Asker, Deliver, DoubtJob, Listener, PropagateJob, ScoreJob, SegmentJob
 from napari_brainseg.jobs.process import Task, WorkerProcess
 
 _log = logging.getLogger(__name__)
@@ -69,6 +69,12 @@ class WorkerClient:
         """See :class:`Runner`."""
         files = {m.value: str(p) for m, p in job.files.items()}
         fields = _model_fields(job.model, job.device, job.tta) | {"do": "score", "job": job.id, "files": files}
+        self._ask(partial(self._enqueue, Task(fields, job, listener)))
+
+    def propagate(self, job: PropagateJob, listener: Asker) -> None:
+        """See :class:`Runner`."""
+        slices = {str(axis): [int(i) for i in indices] for axis, indices in job.slices.items()}
+        fields = _model_fields(job.model, job.device, False) | {"do": "propagate", "job": job.id, "slices": slices}
         self._ask(partial(self._enqueue, Task(fields, job, listener)))
 
     def cancel(self, job_id: str) -> None:

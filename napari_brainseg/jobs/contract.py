@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import uuid
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
 from brainseg_engine.events import Failed, Progress
+from brainseg_engine.labels import LabelArray
 from brainseg_engine.study import Modality, Prediction, Study
 
 if TYPE_CHECKING:
-    from numpy import float16
+    from numpy import bool_, float16
     from numpy.typing import NDArray
 
 Deliver = Callable[[Callable[[], None]], None]
@@ -56,7 +57,26 @@ class ScoreJob:
     id: str = field(default_factory=lambda: uuid.uuid4().hex)
 
 
-Job = SegmentJob | DoubtJob | ScoreJob
+@dataclass(frozen=True, eq=False)
+class PropagateJob:
+    """Carry the corrections of a few slices over to the rest: see :mod:`brainseg_engine.adapt`.
+
+    ``answer`` (the model's own), ``labels`` (as they are now) and ``voxels`` (right, beside the slices): (X, Y, Z) on the
+    grid of the study's reference series; ``slices``: file axis → indices of slices that are right.
+    """
+
+    study: Study
+    token: str
+    model: Path
+    answer: LabelArray
+    labels: LabelArray
+    voxels: NDArray[bool_]
+    slices: Mapping[int, Sequence[int]]
+    device: str = "auto"
+    id: str = field(default_factory=lambda: uuid.uuid4().hex)
+
+
+Job = SegmentJob | DoubtJob | ScoreJob | PropagateJob
 
 
 @dataclass(frozen=True, eq=False)
@@ -73,6 +93,14 @@ class StudyScore:
 
     key: str
     score: Mapping[str, float]
+
+
+@dataclass(frozen=True, eq=False)
+class ProposedLabels:
+    """The answer to a :class:`PropagateJob`: labels (X, Y, Z), and what else the worker told of them."""
+
+    labels: LabelArray
+    told: Mapping[str, Any]
 
 
 class Asker(Protocol):
@@ -115,6 +143,9 @@ class Runner(Protocol):
 
     def score(self, job: ScoreJob, listener: Asker) -> None:
         """Queue a job that ends in a :class:`StudyScore`."""
+
+    def propagate(self, job: PropagateJob, listener: Asker) -> None:
+        """Queue a job that ends in :class:`ProposedLabels`."""
 
     def cancel(self, job_id: str) -> None:
         """End that job now: the listener hears ``failed`` with ``cancelled`` at once."""

@@ -20,7 +20,18 @@ from brainseg_engine.events import Finished
 from brainseg_engine.labels import Region
 from brainseg_engine.sharing import SharedArray
 from brainseg_engine.study import Prediction, Segmentation
-from napari_brainseg.jobs.contract import Asker, DoubtJob, DoubtMap, Job, Listener, ScoreJob, SegmentJob, StudyScore
+from napari_brainseg.jobs.contract import (
+    Asker,
+    DoubtJob,
+    DoubtMap,
+    Job,
+    Listener,
+    PropagateJob,
+    ProposedLabels,
+    ScoreJob,
+    SegmentJob,
+    StudyScore,
+)
 
 
 class Task:
@@ -33,7 +44,7 @@ class Task:
         self.job = job
         self.listener: Any = listener  # what it hears belongs to the kind of job
         self.cancelled = False
-        self._images: list[SharedArray] = []
+        self._images: list[SharedArray] = []  # and whatever else goes along
         self._labels: SharedArray | None = None
         self._probabilities: SharedArray | None = None
         self._map: SharedArray | None = None
@@ -58,11 +69,20 @@ class Task:
             for modality, volume in study.volumes.items():
                 self._images.append(SharedArray.of(_plain(volume.data)))
                 arrays[modality] = self._images[-1].spec
+            if isinstance(self.job, PropagateJob):
+                given = {
+                    "answer": self.job.answer,
+                    "corrected": self.job.labels,
+                    "voxels": self.job.voxels.view(np.uint8),
+                }
+                for name, array in given.items():
+                    self._images.append(SharedArray.of(array))
+                    self.fields[name] = self._images[-1].spec.to_dict()
             if isinstance(self.job, DoubtJob):
                 self._map = SharedArray.create(shape, np.float16)
             else:
                 self._labels = SharedArray.create(shape, np.uint8)
-                if self.job.probabilities:
+                if isinstance(self.job, SegmentJob) and self.job.probabilities:
                     self._probabilities = SharedArray.create((len(Region), *shape), np.float16)
         except BrainsegError:
             self.release()
@@ -71,12 +91,14 @@ class Task:
         answers = {"labels": self._labels, "probabilities": self._probabilities, "map": self._map}
         self.fields |= {name: shared.spec.to_dict() for name, shared in answers.items() if shared is not None}
 
-    def outcome(self, event: Finished) -> Prediction | DoubtMap | StudyScore:
+    def outcome(self, event: Finished) -> Prediction | DoubtMap | StudyScore | ProposedLabels:
         """The answer, whatever was asked."""
         if isinstance(self.job, ScoreJob):
             return StudyScore(str(event.result["key"]), dict(event.result["score"]))
         if self._map is not None:
             return DoubtMap(self._map.array.copy(), dict(event.result["score"]))
+        if isinstance(self.job, PropagateJob) and self._labels is not None:
+            return ProposedLabels(self._labels.array.copy(), dict(event.result))
         return self.prediction(event)
 
     def prediction(self, event: Finished) -> Prediction:
@@ -152,7 +174,8 @@ class WorkerProcess:
             self.popen.wait(1.0)
         except subprocess.TimeoutExpired:
             self.popen.kill()
-            self.popen.wait(1.0)
+            with contextlib.suppress(subprocess.TimeoutExpired):  # a busy system takes its time to take gigabytes back
+                self.popen.wait(10.0)
 
     def tail(self) -> str:
         """The last of what it wrote to stderr, for the log."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -42,6 +43,20 @@ def test_older_and_excluded_versions_are_listed_when_asked_for(store, tmp_path):
     code, out, _ = run("exclude", first.id, "--why", "the wrong side")
     assert code == 0 and "excluded" in out and store.get(first.id).state is State.EXCLUDED
     assert first.id not in run("list")[1] and first.id in run("list", "--all")[1]
+
+
+def test_drafts_are_accepted_all_or_none_and_an_empty_one_only_on_purpose(store, tmp_path):
+    study = on_disk(tmp_path / "data", "case7", seed=7)
+    nothing = replace(study.segmentation, labels=np.zeros_like(study.segmentation.labels))
+    draft, empty = (store.add(study, mask, state=State.DRAFT).id for mask in (changed(study), nothing))
+    assert draft in run("list")[1] and "draft" in run("list")[1]
+    code, out, _ = run("accept", draft, empty, "--in", store.path)
+    assert code != 0 and out == "" and store.get(draft).state is State.DRAFT
+    assert run("accept", draft)[0] == 0 and store.get(draft).state is State.ACCEPTED
+    assert run("accept", empty, "--empty")[0] == 0 and store.get(empty).state is State.ACCEPTED
+    run("exclude", draft, "--why", "x")
+    assert run("accept", draft)[0] != 0 and store.get(draft).state is State.EXCLUDED
+    assert run("accept", "nothing")[0] != 0
 
 
 def test_holding_out_is_stored_and_can_be_taken_back(store):

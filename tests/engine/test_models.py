@@ -46,7 +46,9 @@ def test_the_default_is_chosen_and_rolled_back(two):
         "name": "two", "path": str(models_home() / "two.safetensors"), "bundled": False, "default": True, "problem": None,
         "card": None,
     }  # fmt: skip
+    assert models.before_default() == "one"
     assert models.roll_back() == "one" == models.default()
+    assert models.before_default() == first
     assert models.roll_back() == first == models.default()
     with pytest.raises(CheckpointError, match="no default model before"):
         models.roll_back()

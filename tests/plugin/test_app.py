@@ -3,19 +3,22 @@
 from __future__ import annotations
 
 import sys
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
 import pytest
 from cases import FAKE_WORKER, write
-from qtpy.QtCore import Qt
-from qtpy.QtWidgets import QAbstractButton, QComboBox, QFileDialog, QWidget
+from qtpy.QtCore import QEvent, Qt
+from qtpy.QtWidgets import QAbstractButton, QApplication, QComboBox, QFileDialog, QWidget
 from small_study import make_study
 
+from brainseg_engine.corrections import Store
 from brainseg_engine.labels import Label
 from brainseg_engine.models import ModelInfo
 from brainseg_engine.study import Modality
+from napari_brainseg.app.corrections_section import accepted_in_words
 from napari_brainseg.app.panel import App
 from napari_brainseg.app.save_section import with_ending
 from napari_brainseg.app.segment_section import card_in_words
@@ -276,11 +279,40 @@ def test_closing_lets_go_of_the_viewer_and_leaves_the_layers(qtbot, app, folder,
     assert not any(k.startswith("brainseg") for k in app.viewer.canvas.overlays)
 
 
+@pytest.mark.parametrize("gone", ["sections", "a step"])
+def test_closing_lets_go_of_the_viewer_whatever_qt_has_deleted(qtbot, app, gone, monkeypatch):
+    """As when an error ends the program: Qt takes its objects down in an order of its own."""
+    viewer = app.viewer
+    sections = [app._overlay, app._view_section, app._correct_section, app._corrections_section, app._queue_section]
+    if gone == "a step":
+        monkeypatch.setattr(app._view_section, "close", lambda: 1 / 0)
+        with pytest.raises(ZeroDivisionError):
+            app.close()
+    else:
+        for dying in sections:
+            dying.deleteLater()
+            QApplication.sendPostedEvents(dying, QEvent.Type.DeferredDelete)
+        app.close()
+    app.close()
+    others = [s for s in sections if gone != "a step" or s is not app._view_section]
+    for event in (viewer.dims.events.order, viewer.dims.events.ndisplay, viewer.layers.events.inserted,
+                  viewer.layers.events.removed, viewer.cursor.events.position):  # fmt: skip
+        heard = [getattr(c, "__self__", None) or (c[0]() if isinstance(c, tuple) else None) for c in event.callbacks]
+        assert not [h for h in heard if h in others or h in (app.keeping, app.looking, app.tools, app.surfaces)]
+
+
 def test_every_message_about_reading_goes_when_it_is_read(qtbot, app):
     app.session.reading = "Reading x …"
     assert text(app, "message") == "Reading x …"
     app.session.reading = ""
     assert not app.panel.message.isVisible()
+
+
+def test_what_a_correction_took_away_is_told_too(tmp_path):
+    study = make_study()
+    nothing = replace(study.segmentation, labels=np.zeros_like(study.segmentation.labels))
+    made = Store(tmp_path).add(study, nothing, base=study.segmentation)
+    assert f"0 voxels added, {np.count_nonzero(study.segmentation.labels):,} removed" in accepted_in_words(made)
 
 
 def test_a_card_tells_what_one_should_know():

@@ -248,6 +248,16 @@ def some_work(desk: Desk, what: int, at: tuple[int, int, int]) -> None:
     ][what - 4]()  # fmt: skip
 
 
+def test_a_polygon_and_what_follows_it_are_told_apart(desk):
+    z, y, x = desk.centre
+    desk.actions.change_brush(target=Label.NCR)
+    desk.stroke((z, y - 3, x - 3), (z, y - 3, x + 3), (z, y + 3, x), tool=Tool.POLYGON)
+    assert (desk.edits[-1].tool, desk.edits[-1].index) == ("polygon", z)
+    assert desk.brush.painted_slices(0) == [z]
+    layers.set_labels(desk.layer, np.zeros_like(desk.study.segmentation.labels))
+    assert desk.edits[-1].tool == "result"
+
+
 def test_undo_shows_the_slice_in_which_it_happens(desk):
     desk.stroke(near(desk, 0, 9, 0))
     point = list(desk.viewer.dims.point)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
@@ -13,7 +14,7 @@ from cases import write
 from small_study import make_study
 from test_actions import Card, Later, Model, Runner, at_once, prediction, shown
 
-from brainseg_engine.corrections import Found, Store, Work, study_key, working
+from brainseg_engine.corrections import Found, State, Store, Work, study_key, working
 from brainseg_engine.edits import Edit
 from brainseg_engine.errors import OutputError
 from brainseg_engine.io import load_study
@@ -83,7 +84,7 @@ def crash(keeping) -> None:
     if keeping._bench is not None:
         keeping._bench.desk.close()
         keeping._bench = None
-    keeping._layer_is(None)
+    keeping._brush.follow(None)
     keeping._session.study_changed.disconnect(keeping._follow)
     keeping._session.segmentation_changed.disconnect(keeping._follow)
 
@@ -314,6 +315,20 @@ def test_an_accepted_correction_is_in_the_store_with_its_record(actions, keeping
     assert np.array_equal(load_study(folder).segmentation.labels, make_study(id="A").segmentation.labels)  # untouched
 
 
+def test_the_record_holds_the_hash_of_the_very_file_whatever_it_is_called(actions, keeping, folder, tmp_path):
+    """A model's file may have another name than the model in it, and another file that name."""
+    files = {name: tmp_path / f"{name}.safetensors" for name in ("mine", "model")}
+    for name, file in files.items():
+        file.write_bytes(name.encode())
+    actions.session.set_models(tuple(Model(name, Card(), path=file) for name, file in files.items()))
+    actions.choose_model("mine")
+    actions.open(folder)
+    segment(actions)  # by the model that calls itself "model"
+    keeping.accept()
+    assert keeping.accepted.base.name == "model"
+    assert keeping.accepted.base.sha256 == hashlib.sha256(b"mine").hexdigest()
+
+
 def test_accepted_work_is_not_offered_after_a_crash(actions, keeping, folder, clock):
     actions.open(folder)
     segment(actions)
@@ -376,6 +391,41 @@ def test_it_asks_about_an_empty_an_untouched_and_somebody_elses(actions, keeping
     assert keeping.doubts == ""
     layers.set_labels(actions.labels, np.zeros_like(painted))
     assert "empty" in keeping.doubts
+
+
+def test_a_draft_is_named_shown_and_accepted(actions, keeping, folder):
+    study = load_study(folder)
+    proposed = replace(study.segmentation, labels=np.where(study.segmentation.labels > 0, np.uint8(2), np.uint8(0)))
+    keeping.store.add(study, study.segmentation, by="Ann")
+    draft = keeping.store.add(study, proposed, by="robot", state=State.DRAFT)
+    actions.open(folder)
+    assert keeping.draft.id == draft.id and keeping.accepted.by == "Ann"
+    keeping.show_draft()
+    assert np.array_equal(shown(actions), proposed.labels) and keeping.accepted.by == "Ann"
+    heard = []
+    keeping.accept_draft(heard.append)
+    assert keeping.draft is None and keeping.accepted.id == draft.id == heard[0].id
+    assert keeping.store.latest()[draft.study].id == draft.id
+    keeping.accept_draft(heard.append)
+    assert len(heard) == 1
+
+
+def test_a_draft_older_than_what_was_accepted_is_passed_over(actions, keeping, folder):
+    study = load_study(folder)
+    keeping.store.add(study, study.segmentation, state=State.DRAFT)
+    keeping.store.add(study, study.segmentation)
+    actions.open(folder)
+    assert keeping.draft is None and keeping.accepted is not None
+
+
+def test_a_draft_that_changed_on_disk_is_not_accepted(actions, keeping, folder):
+    study = load_study(folder)
+    draft = keeping.store.add(study, study.segmentation, state=State.DRAFT)
+    draft.mask.chmod(0o644)
+    draft.mask.write_bytes(b"damaged")
+    actions.open(folder)
+    keeping.accept_draft()
+    assert actions.session.message.kind is Kind.ERROR and keeping.store.get(draft.id).state is State.DRAFT
 
 
 def test_undoing_all_of_it_leaves_nothing_at_risk(actions, keeping, folder):

@@ -29,7 +29,18 @@ def press(qtbot, view, name: str) -> None:
 
 
 ALL = CorrectionsShown(
-    True, "autosaved 14:03:22", False, "Work of today", "Work on B", "Version 1", True, False, "/c", "Ann", True
+    True,
+    "autosaved 14:03:22",
+    False,
+    "Work of today",
+    "Work on B",
+    "Draft 2",
+    "Version 1",
+    True,
+    False,
+    "/c",
+    "Ann",
+    True,
 )
 
 
@@ -40,6 +51,8 @@ ALL = CorrectionsShown(
         ("restore", "restore_requested", []),
         ("discard", "discard_requested", []),
         ("open_other", "other_requested", []),
+        ("show_draft", "show_draft_requested", []),
+        ("accept_draft", "accept_draft_requested", []),
         ("doubt", "doubt_requested", []),
         ("changes", "changes_requested", []),
         ("next_doubt", "slice_requested", [1]),

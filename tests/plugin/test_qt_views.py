@@ -13,6 +13,7 @@ from brainseg_engine.study import Modality
 from napari_brainseg._qt import style
 from napari_brainseg._qt.correct import CorrectView
 from napari_brainseg._qt.corrections import CorrectionsView
+from napari_brainseg._qt.finetune import FinetuneView
 from napari_brainseg._qt.panel import FOOTER, PanelView
 from napari_brainseg._qt.queue import QueueView
 from napari_brainseg._qt.regions import ItemShown, RegionsView
@@ -42,6 +43,7 @@ def panel(qtbot) -> PanelView:
         SaveView((("brats2021", "1, 2, 4"), ("brats2023", "1, 2, 3"))),
         CorrectionsView(),
         QueueView(),
+        FinetuneView({"auto": "Automatic", "cpu": "CPU"}),
     )
     qtbot.addWidget(made)
     made.show_theme(get_theme("dark").to_rgb_dict())
@@ -174,9 +176,9 @@ def test_a_row_shows_its_numbers_and_a_dash_for_what_was_not_measured(qtbot, pan
 
 def test_a_row_counts_voxels_where_their_size_is_not_known(qtbot, panel):
     show_items(qtbot, panel, items(WT=ItemStats(None, 2, 0.5, 1234)), "truth.nii.gz")
-    assert text(panel, "region_WT_ml") == "1,234 vox"
+    assert text(panel, "region_WT_ml") == "1,234"
     assert text(panel, "region_TC_ml") == "–"
-    assert text(panel, "head_ml") == "Size"
+    assert text(panel, "head_ml") == "Voxels"
     show_items(qtbot, panel, items(WT=ItemStats(1.0, 2, 0.5, 1000)), "truth.nii.gz")
     assert (text(panel, "region_WT_ml"), text(panel, "head_ml")) == ("1.00", "mL")
 

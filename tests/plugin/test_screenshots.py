@@ -34,7 +34,7 @@ def test_a_region_s_colour_is_told_from_the_others_over_any_grey(script, region,
 
 @pytest.mark.slow
 @pytest.mark.window
-@pytest.mark.timeout(900)
+@pytest.mark.timeout(1800)
 def test_the_pictures_are_made_with_the_bundled_model(tmp_path):
     ended = subprocess.run(
         [sys.executable, str(SCRIPT), "--out", str(tmp_path)],
@@ -44,4 +44,5 @@ def test_the_pictures_are_made_with_the_bundled_model(tmp_path):
         check=False,
     )
     assert ended.returncode == 0, ended.stderr[-2000:]
-    assert {p.name for p in tmp_path.iterdir()} == {"panel-2d.png", "panel-3d.png", "panel-correct.png"}
+    pictures = {"panel-2d.png", "panel-3d.png", "panel-correct.png", "panel-fine-tune.png"}
+    assert {p.name for p in tmp_path.iterdir()} == pictures

@@ -121,6 +121,10 @@ def test_the_first_usable_model_is_chosen_and_a_choice_is_kept(session):
     assert session.model.name == "a"
     session.set_models(())
     assert session.model is None
+    session.set_models((Model("damaged", None), Model("a", 1), Model("b", 1)), default="b")
+    assert session.model.name == "b"
+    session.set_models((Model("damaged", None), Model("a", 1)), default="damaged")
+    assert session.model.name == "a"
 
 
 def test_an_empty_message_takes_the_last_one_away(session):

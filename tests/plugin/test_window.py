@@ -71,13 +71,20 @@ class Window:
 
     def press(self, name: str) -> None:
         widget = self.widget(name)
-        self.panel.scroll.ensureWidgetVisible(widget)
-        self.qtbot.wait(20)
         assert widget.isVisible() and widget.isEnabled(), name
-        at = QPoint(min(12, widget.width() // 2), widget.height() // 2)
-        under = QApplication.widgetAt(widget.mapToGlobal(at))
-        assert under is widget or under is None or widget.isAncestorOf(under), f"{under} covers {name}"
-        self.qtbot.mouseClick(widget, Qt.MouseButton.LeftButton, pos=at)
+        self.wait(lambda: self.shows(widget), 5)
+        self.qtbot.mouseClick(widget, Qt.MouseButton.LeftButton, pos=self.spot(widget))
+
+    def shows(self, widget: QWidget) -> None:
+        """Raises AssertionError while something covers it; on a busy machine the panel takes a moment to lay itself out."""
+        self.panel.scroll.ensureWidgetVisible(widget)
+        QApplication.processEvents()
+        under = QApplication.widgetAt(widget.mapToGlobal(self.spot(widget)))
+        assert under is widget or under is None or widget.isAncestorOf(under), f"{under} covers {widget.objectName()}"
+
+    @staticmethod
+    def spot(widget: QWidget) -> QPoint:
+        return QPoint(min(12, widget.width() // 2), widget.height() // 2)
 
     def text(self, name: str) -> str:
         return self.panel.findChild(QWidget, name).text()
@@ -319,6 +326,46 @@ def test_closing_the_window_in_mid_job_keeps_edits_and_ends_the_worker(tmp_path,
     (found,) = working.pending()
     work = working.load(found.path)
     assert found.study_id == "A" and (work.segmentation.labels != work.base.labels).any()
+
+
+ENDED_BY_AN_ERROR = """
+import sys, time
+from pathlib import Path
+import napari
+from qtpy.QtWidgets import QApplication
+
+viewer = napari.Viewer()
+_, panel = viewer.window.add_plugin_dock_widget("napari-brainseg", "Brain tumour segmentation")
+app = panel.app
+
+def wait(until):
+    while not until():
+        QApplication.processEvents()
+        time.sleep(0.01)
+
+app.actions.open(Path(sys.argv[1]))
+wait(lambda: app.session.measures is not None and app.session.model is not None)
+app.actions.segment()
+wait(lambda: app.runner.pid is not None)
+if sys.argv[2] == "closed before":
+    viewer.close()
+    app.close()
+    app.close()
+wait(lambda: 1 / 0)
+"""
+
+
+@pytest.mark.parametrize("window_is", ["open", "closed before"])
+def test_an_error_that_ends_the_program_stays_the_only_one(tmp_path, own_home, tiny_model, window_is):
+    """Then Qt takes its objects down in an order of its own, and the panel closes among what is half gone."""
+    folder = write(make_study(id="A"), tmp_path)
+    (own_home / "models").mkdir(parents=True, exist_ok=True)
+    shutil.copy(tiny_model, own_home / "models" / "tiny.safetensors")
+    env = os.environ | {"NAPARI_CONFIG": str(tmp_path / "settings.yaml")}
+    argv = [sys.executable, "-X", "faulthandler", "-c", ENDED_BY_AN_ERROR, str(folder), window_is]
+    done = subprocess.run(argv, capture_output=True, text=True, timeout=200, env=env)
+    assert done.returncode == 1 and "ZeroDivisionError" in done.stderr, done.stderr
+    assert done.stderr.count("Traceback") == 1 and "deleted" not in done.stderr, done.stderr
 
 
 def test_intervals_are_counted_once():

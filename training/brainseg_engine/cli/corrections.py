@@ -1,7 +1,7 @@
 """`napari-brainseg corrections`.
 
-Corrections that people accepted in the window: list them, check that all is sound, hand them on in another layout. A folder
-of corrections explains itself (see its README); without DIR, the folder that the window uses.
+Corrections that people accepted in the window: list them, check that all is sound, accept drafts, hand them on in another
+layout. A folder of corrections explains itself (see its README); without DIR, the folder that the window uses.
 """
 
 from __future__ import annotations
@@ -104,6 +104,37 @@ def export(
     typer.echo(f"{len(written)} corrections written into {out}", err=True)
 
 
+def accept(
+    drafts: Annotated[list[str], typer.Argument(metavar="ID…", help="As 'list' calls them.", show_default=False)],
+    folder: Annotated[
+        Path | None, typer.Option("--in", metavar="DIR", help="Folder of corrections; else the window's own.")
+    ] = None,
+    empty: Annotated[
+        bool, typer.Option("--empty", help="Masks without any labelled voxel too: these patients have no tumour.")
+    ] = False,
+) -> None:
+    """Accept drafts: from then on they count as corrections. All of them, or none where one of them cannot be accepted."""
+    store = _store(folder)
+    for id in drafts:
+        _look_at(store, id, empty)
+    for id in drafts:
+        typer.echo(f"{store.accept(id).id} is accepted.")
+
+
+def _look_at(store: Store, id: str, empty: bool) -> None:
+    """Raises InputError where that draft had better not be accepted."""
+    from brainseg_engine.corrections import State
+    from brainseg_engine.errors import InputError
+
+    c = store.get(id)
+    if c.state is State.EXCLUDED:
+        raise InputError(f"The correction '{id}' is excluded, and only a draft can be accepted.")
+    if not store.read(c).labels.any() and not empty:
+        raise InputError(
+            f"The mask of '{id}' is empty: no voxel is labelled. Say --empty if that patient has no tumour."
+        )
+
+
 def exclude(
     correction: Annotated[str, typer.Argument(metavar="ID", help="As 'list' calls it.", show_default=False)],
     why: Annotated[str, typer.Option("--why", help="The reason, for the log.", show_default=False)],
@@ -128,6 +159,7 @@ commands: Mapping[str, Callable[..., None]] = {
     "list": list_,
     "check": check,
     "export": export,
+    "accept": accept,
     "exclude": exclude,
     "hold-out": hold_out,
 }

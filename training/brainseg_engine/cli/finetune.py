@@ -134,7 +134,7 @@ def finetune(
 
 def _make_default(report: dict[str, Any]) -> None:
     from brainseg_engine import models
-    from brainseg_engine.finetune.proof import MARKED
+    from brainseg_engine.finetune.verdict import MARKED
 
     name, verdict = report["model"]["name"], report["verdict"]
     if verdict in MARKED:

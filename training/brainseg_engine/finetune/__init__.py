@@ -4,6 +4,6 @@
 """
 
 from brainseg_engine.finetune.options import PARTS, Options, command
-from brainseg_engine.finetune.status import Status, ask_to_stop, runs, runs_home, status_of
+from brainseg_engine.finetune.status import Status, announce, ask_to_stop, runs, runs_home, status_of
 
-__all__ = ["PARTS", "Options", "Status", "ask_to_stop", "command", "runs", "runs_home", "status_of"]
+__all__ = ["PARTS", "Options", "Status", "announce", "ask_to_stop", "command", "runs", "runs_home", "status_of"]

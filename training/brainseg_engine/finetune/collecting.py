@@ -15,15 +15,12 @@ from brainseg_engine.checks import require_usable
 from brainseg_engine.corrections import Correction, Store, image_hashes, source_of
 from brainseg_engine.errors import BrainsegError, InputError, OutputError
 from brainseg_engine.events import Progress, ProgressCallback
+from brainseg_engine.finetune.usable import SHARE, share_of, unfit
 from brainseg_engine.io import load_study, save_segmentation
 from brainseg_engine.phantom.files import ENDINGS
 from brainseg_engine.recipe import Recipe
 
 _log = logging.getLogger(__name__)
-SHARE = 0.25
-"""Of the patients, held out where nobody has said which."""
-FEWEST = 3
-"""Patients from which on some are held out of themselves."""
 _TOLD = ("record_damaged", "two_people", "empty")
 
 
@@ -78,18 +75,9 @@ def collect(store: Store, recipe: Recipe, data: Path, report: ProgressCallback, 
 
 
 def _taken(store: Store, c: Correction, recipe: Recipe, data: Path, patient: str) -> Case:
-    untold = [r for r in recipe.output.regions if r not in c.regions]
-    if untold:
-        raise InputError(
-            f"The correction '{c.id}' tells {', '.join(c.regions)} (coding '{c.coding}'), and the model's "
-            f"{', '.join(untold)} cannot be learnt from it. Take a model of the same regions."
-        )
-    lacking = [m.title for m in recipe.modalities if m not in c.images]
-    if lacking:
-        raise InputError(
-            f"The study of the correction '{c.id}' has no {', '.join(lacking)}, which the model needs. Take a model of the "
-            "modalities that were corrected."
-        )
+    why = unfit(c, recipe.output.regions, recipe.modalities)
+    if why:
+        raise InputError(why)
     source = source_of(c.study)
     if source is None or not source.there:
         raise InputError(f"The images of the correction '{c.id}' are not known on this machine. Open the study once.")
@@ -152,8 +140,8 @@ def hold_out(cases: Sequence[Case], store: Store) -> tuple[list[Case], list[str]
     notes = []
     chosen = {c.patient for c in cases if c.held_out}
     patients = sorted({c.patient for c in cases})  # pseudonyms are hashes: this order is as good as one drawn
-    if not chosen and len(patients) >= FEWEST:
-        chosen = set(patients[: max(1, round(SHARE * len(patients)))])
+    if not chosen and share_of(len(patients)):
+        chosen = set(patients[: share_of(len(patients))])
         notes.append(_remember(store, [c for c in cases if c.patient in chosen]))
     cases = [replace(c, held_out=c.patient in chosen) for c in cases]
     if all(c.held_out for c in cases):

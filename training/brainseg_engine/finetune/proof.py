@@ -17,13 +17,10 @@ from typing import Any
 from brainseg_engine.evaluate import Comparison, Evaluation, compare
 from brainseg_engine.finetune.guard import LIMIT
 from brainseg_engine.finetune.scoring import case_means
+from brainseg_engine.finetune.verdict import AT_A_COST, BETTER, NO_CLAIM, NO_WORSE, WORSE
 from brainseg_engine.labels import Region
 from brainseg_engine.stats import Estimate, estimate
 
-BETTER, NO_WORSE, WORSE, NO_CLAIM = "better", "no worse", "worse", "no claim"
-AT_A_COST = "better, at a cost"
-MARKED = (WORSE, AT_A_COST)
-"""What a person should think about before such a model is used."""
 SETS: Mapping[str, str] = {"held_out": "held-out corrections", "anchors": "anchors"}
 
 

@@ -58,6 +58,17 @@ def status_of(out: Path) -> Status | None:
     return found
 
 
+def announce(out: Path, pid: int) -> None:
+    """Note the process that was started for that folder, so that it is found before it tells of itself. Raises OutputError."""
+    import psutil
+
+    try:
+        began = psutil.Process(pid).create_time()
+    except psutil.Error:  # it has died already
+        began = time.time()
+    _save(out, Status(pid, began, stage="starting"))
+
+
 def ask_to_stop(out: Path) -> None:
     """The run ends after its present step, and can be resumed. Raises OutputError."""
     try:
@@ -118,9 +129,7 @@ class Teller:
         self.report(event)
 
     def _write(self) -> None:
-        when = datetime.now(UTC).isoformat(timespec="seconds").replace("+00:00", "Z")
-        with atomic(self.out / FILE) as part:
-            part.write_text(json.dumps(asdict(replace(self.status, when=when))) + "\n", encoding="utf-8")
+        _save(self.out, self.status)
 
     def _append(self, event: Event) -> None:
         file = self.out / EVENTS
@@ -131,6 +140,12 @@ class Teller:
             raise OutputError(
                 f"Cannot write {file}: {e.strerror or e}. Free some space; --resume then continues."
             ) from e
+
+
+def _save(out: Path, status: Status) -> None:
+    when = datetime.now(UTC).isoformat(timespec="seconds").replace("+00:00", "Z")
+    with atomic(out / FILE) as part:
+        part.write_text(json.dumps(asdict(replace(status, when=when))) + "\n", encoding="utf-8")
 
 
 def _alive(pid: int, began: float) -> bool:

@@ -4,6 +4,7 @@ from brainseg_engine.models.lineage import Ancestor, lineage, sha256
 from brainseg_engine.models.registry import (
     ModelInfo,
     add,
+    before_default,
     choose_default,
     default,
     find,
@@ -16,6 +17,7 @@ __all__ = [
     "Ancestor",
     "ModelInfo",
     "add",
+    "before_default",
     "choose_default",
     "default",
     "find",

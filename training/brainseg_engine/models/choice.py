@@ -47,19 +47,30 @@ def choose(name: str, before: str) -> None:
     _rewrite(chosen)
 
 
+def before(usable: Collection[str]) -> str:
+    """What ``back`` would return to, "" for nothing."""
+    rest = _undone(history(), usable)
+    return rest[-1]["name"] if rest else ""
+
+
 def back(usable: Collection[str]) -> str:
     """Undo the last choice; returns the default there is now. Raises CheckpointError when there is nothing to return to."""
 
     def undone(told: list[Entry]) -> list[Entry]:
-        present = told[-1]["name"] if told else ""
-        rest = told[:-1]
-        while rest and (rest[-1]["name"] not in usable or rest[-1]["name"] == present):
-            rest.pop()
+        rest = _undone(told, usable)
         if not rest:
             raise CheckpointError("There is no default model before this one to return to.")
         return rest
 
     return _rewrite(undone)[-1]["name"]
+
+
+def _undone(told: list[Entry], usable: Collection[str]) -> list[Entry]:
+    """Without the last choice, and without those before it that are gone or the same."""
+    present, rest = told[-1]["name"] if told else "", told[:-1]
+    while rest and (rest[-1]["name"] not in usable or rest[-1]["name"] == present):
+        rest.pop()
+    return rest
 
 
 def _rewrite(change: Callable[[list[Entry]], list[Entry]]) -> list[Entry]:

@@ -89,6 +89,11 @@ def choose_default(name: str) -> None:
     choice.choose(name, before=default())
 
 
+def before_default() -> str:
+    """The name of the model that ``roll_back`` would return to, "" when there is none."""
+    return choice.before({model.name for model in installed() if model.card is not None})
+
+
 def roll_back() -> str:
     """The default before the present one is the default again; returns its name.
 

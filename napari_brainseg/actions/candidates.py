@@ -1,0 +1,117 @@
+"""The corrections that a fine-tuning could learn from: what is listed, what speaks against them, and how they are counted."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from brainseg_engine.corrections import Correction, State, Store, source_of
+from brainseg_engine.finetune.usable import share_of, unfit
+
+if TYPE_CHECKING:
+    from brainseg_engine.checkpoint import Card
+    from brainseg_engine.corrections import Finding
+
+_TOLD = ("mask_absent", "mask_changed", "coding", "empty", "study_absent", "study_changed", "two_people")
+
+
+@dataclass(frozen=True)
+class Row:
+    """One correction: its ``id``, what its study is called here, its patient, and what is said of it.
+
+    ``barred``: it cannot be learnt from; ``problem`` says why, or what else should be known of it ("" for nothing).
+    """
+
+    id: str
+    name: str
+    patient: str
+    told: str
+    held_out: bool = False
+    excluded: bool = False
+    barred: bool = False
+    problem: str = ""
+
+
+def listed(store: Store) -> tuple[Row, ...]:
+    """The newest accepted version of each study, then the excluded ones. No image is read."""
+    patients = {c.id: patient for patient, group in store.patients().items() for c in group}
+    rows = [_row(c, patients[c.id]) for c in store.latest().values()]
+    rows += [replace(_row(c, ""), excluded=True) for c in store.corrections((State.EXCLUDED,))]
+    return tuple(sorted(rows, key=lambda r: (r.excluded, r.name.casefold(), r.id)))
+
+
+def records(store: Store) -> dict[str, Correction]:
+    """Id → record of what is learnt from."""
+    return {c.id: c for c in store.latest().values()}
+
+
+def judged(rows: Iterable[Row], findings: Iterable[Finding]) -> tuple[Row, ...]:
+    """The rows with what a check of the store found."""
+    worst: dict[str, Finding] = {}
+    for f in findings:
+        if f.code in _TOLD and (f.correction not in worst or f.severity == "error"):
+            worst[f.correction] = f
+    told = []
+    for row in rows:
+        found = worst.get(row.id)
+        if found is not None and not row.excluded:
+            barred = found.severity == "error" or found.code == "study_absent"
+            row = replace(row, problem=found.message, barred=barred)
+        told.append(row)
+    return tuple(told)
+
+
+def fitted(rows: Iterable[Row], found: dict[str, Correction], card: Card | None) -> tuple[Row, ...]:
+    """The rows with what keeps a model with that card from learning from them."""
+    if card is None:
+        return tuple(rows)
+    told = []
+    for row in rows:
+        why = unfit(found[row.id], card.regions, card.modalities) if row.id in found and not row.excluded else ""
+        told.append(replace(row, problem=why, barred=True) if why else row)
+    return tuple(told)
+
+
+def blocker(rows: Sequence[Row], store: Path) -> str:
+    """Why nothing can be learnt from them, "" when something can."""
+    counted = [r for r in rows if not r.excluded]
+    usable = [r for r in counted if not r.barred]
+    if not counted:
+        return f"There is no accepted correction in {store}. Correct a study and accept it first."
+    if not usable:
+        return f"None of the corrections can be used. The first: {counted[0].problem}"
+    if all(r.held_out for r in usable):
+        return "All of them are held out for testing, so there is nothing to learn from. Untick one."
+    return ""
+
+
+def in_words(rows: Sequence[Row]) -> str:
+    """How many are learnt from and how many held out, and what that means; "" for none."""
+    usable = [r for r in rows if not r.excluded and not r.barred]
+    if not usable:
+        return ""
+    held, patients = sum(r.held_out for r in usable), len({r.patient for r in usable})
+    count = f"{len(usable)} correction{'s' if len(usable) > 1 else ''}"
+    if held:
+        return f"{count}: {len(usable) - held} to learn from, {held} held out for testing."
+    if (share := share_of(patients)) > 0:
+        return (
+            f"{count} of {patients} patients. None is held out yet: with the start {share} patient"
+            f"{'s are' if share > 1 else ' is'} chosen for testing, and {'stay' if share > 1 else 'stays'} so."
+        )
+    if len(usable) == 1:
+        return "One correction only: nothing can be held out, so no claim of improvement will be made."
+    few = "of one patient only: nothing can be" if patients == 1 else f"of {patients} patients only: nothing is"
+    return f"{count} {few} held out{'' if patients == 1 else ' unless you tick one'}, so no claim of improvement will be made."
+
+
+def _row(c: Correction, patient: str) -> Row:
+    source = source_of(c.study)
+    name = c.study_id or (source.study_id if source is not None else "") or c.name
+    changed = sum(max(t.added, t.removed) for t in c.changed.values())
+    when = datetime.fromisoformat(c.when).replace(tzinfo=UTC).astimezone()
+    who = f" by {c.by}" if c.by else ""
+    return Row(c.id, name, patient, f"{when.day} {when:%b %H:%M}{who}, {changed:,} voxels", held_out=c.held_out)

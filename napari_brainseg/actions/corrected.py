@@ -1,0 +1,65 @@
+"""What a person corrected since the model's answer, and what a proposal would change, in words. Pure; runs in the background."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from brainseg_engine.labels import LabelArray, Mask, Region, region_masks
+from brainseg_engine.study import Segmentation
+from napari_brainseg.display.axes import axis_order
+from napari_brainseg.display.undo import Step
+
+TOOL = "propagate"
+"""What an accepted proposal is called in the log and in the history."""
+
+
+@dataclass(frozen=True, eq=False)
+class Found:
+    """The corrections, in file order: the labels, single voxels that are right, and file axis → slices that are right."""
+
+    labels: LabelArray
+    voxels: Mask
+    slices: Mapping[int, Sequence[int]]
+
+
+def corrected(
+    labels: LabelArray, answer: Segmentation, painted: frozenset[tuple[int, int]], done: Sequence[Step]
+) -> Found:
+    """What a person corrected in ``labels`` (in the canvas' axes) since the ``answer``.
+
+    Right is what differs from the answer, unless a proposal that was accepted wrote it last; and, of the ``painted`` slices
+    (axis of the canvas, index), those which hold such a voxel, as a whole.
+    """
+    order = axis_order(answer.grid.affine)
+    before = np.transpose(answer.labels, order)
+    ours = np.zeros(labels.shape, dtype=np.bool_)  # written last by a proposal
+    for step in done:
+        ours[step.box][step.mask] = step.tool == TOOL
+    differs = (labels != before) & ~ours
+    slices: dict[int, list[int]] = {}
+    for axis, index in sorted(painted):
+        if np.take(differs, index, axis=axis).any():
+            slices.setdefault(order[axis], []).append(index)
+    back = np.argsort(order)
+    return Found(
+        np.ascontiguousarray(np.transpose(labels, back)), np.ascontiguousarray(np.transpose(differs, back)), slices
+    )
+
+
+def in_words(before: LabelArray, after: LabelArray, voxel_ml: float | None) -> str:
+    """What changes, like "1,234 voxels in 8 regions…": voxels in all, and per region what it gains and loses in mL."""
+    told = []
+    old, new = region_masks(before), region_masks(after)
+    for region in Region:
+        plus, minus = (int(np.count_nonzero(a[region] & ~b[region])) for a, b in ((new, old), (old, new)))
+        if plus or minus:
+            told.append(f"{region.value} +{_amount(plus, voxel_ml)} −{_amount(minus, voxel_ml)}")
+    unit = "mL" if voxel_ml is not None else "voxels"
+    return f"{np.count_nonzero(before != after):,} voxels change ({', '.join(told)} {unit})"
+
+
+def _amount(voxels: int, voxel_ml: float | None) -> str:
+    return f"{voxels:,}" if voxel_ml is None else f"{voxels * voxel_ml:.1f}"

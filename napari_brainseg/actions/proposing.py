@@ -1,0 +1,271 @@
+"""Propagate: what the corrections of a few slices mean for the others, as a proposal that is accepted or dropped."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from psygnal import Signal
+
+from brainseg_engine.events import Failed, Progress
+from brainseg_engine.labels import LabelArray, Mask
+from napari_brainseg.actions.corrected import TOOL, Found, corrected, in_words
+from napari_brainseg.actions.correcting import Correcting
+from napari_brainseg.actions.keeping import Keeping
+from napari_brainseg.actions.measuring import bounding_box
+from napari_brainseg.display import doubt, history
+from napari_brainseg.display.axes import to_display
+from napari_brainseg.display.canvas import ORDERS, Plane
+from napari_brainseg.display.undo import history_of
+from napari_brainseg.jobs import PropagateJob, ProposedLabels
+from napari_brainseg.session import JobState, Kind
+
+if TYPE_CHECKING:
+    from napari.layers import Labels
+
+
+@dataclass(frozen=True, eq=False)
+class Proposal:
+    """What is proposed: in ``box`` of the layer's data, where ``mask`` holds, the labels ``values`` (both of the box's shape).
+
+    ``version`` is the history's when the proposal was asked for, ``words`` say what it would change.
+    """
+
+    layer: Labels
+    version: int
+    box: tuple[slice, ...]
+    mask: Mask
+    values: LabelArray
+    words: str
+
+
+class Proposing:
+    """The verbs of the propagate row. ``changed`` says that there is something else to show now."""
+
+    changed = Signal()
+
+    def __init__(self, actions: Correcting, keeping: Keeping) -> None:
+        self._actions = actions
+        self._keeping = keeping
+        self._session = actions.session
+        self._viewer = actions.viewer
+        self._job = ""  # the one that runs
+        self._asking = False  # the corrections are being looked up for it
+        self._asked: tuple[Labels, int] | None = None
+        self.stage = ""
+        self.proposal: Proposal | None = None
+        self._session.study_changed.connect(self._forget)
+        self._session.segmentation_changed.connect(self._forget)
+        self._session.edited.connect(self._forget)
+        self._viewer.dims.events.ndisplay.connect(self._show_outlines, position="first")
+
+    def close(self) -> None:
+        """Follow nothing more."""
+        self._session.study_changed.disconnect(self._forget)
+        self._session.segmentation_changed.disconnect(self._forget)
+        self._session.edited.disconnect(self._forget)
+        self._viewer.dims.events.ndisplay.disconnect(self._show_outlines)
+
+    @property
+    def running(self) -> bool:
+        """True from the press to the proposal."""
+        return bool(self._job) or self._asking
+
+    @property
+    def blocker(self) -> str:
+        """Why nothing can be proposed, in words; "" when something can."""
+        if self._actions.labels is None or self._keeping.answer is None:
+            return "There is no answer to adapt from yet: segment the study, then correct two or three slices."
+        if self._model() is None:
+            return (
+                "These labels did not begin from the answer of an installed model, so there is no model to adapt. "
+                "Segment the study, then correct two or three slices."
+            )
+        if not self._painted():
+            return "Nothing was corrected yet: correct two or three slices with the brush, then propagate."
+        return ""
+
+    def propose(self) -> None:
+        """Have the worker adapt the model to the slices that were corrected, and predict the others again."""
+        layer, answer, current, model = self._actions.labels, self._keeping.answer, self._session.study, self._model()
+        if self.running:
+            return
+        if self.blocker or layer is None or answer is None or current is None or model is None:
+            self._session.say(self.blocker, Kind.WARNING)
+            return
+        if self._session.job is not None:
+            self._session.say("Propagating can begin when the running job is done.", Kind.WARNING)
+            return
+        if history.in_stroke(layer):
+            return
+        self.drop()
+        steps = history_of(layer)
+        self._asking, self._asked = True, (layer, steps.version)
+        labels = np.array(layer.data, dtype=np.uint8)
+        work = partial(corrected, labels, answer, self._painted(), tuple(steps.done))
+
+        def done(found: Found) -> None:
+            self._asking = False
+            if self._actions.labels is not layer or self._session.study is not current:
+                self.changed.emit()
+                return
+            if not found.slices:
+                self._session.say(
+                    "No slice that was painted in differs from the answer any more: correct one.", Kind.WARNING
+                )
+                self.changed.emit()
+                return
+            job = PropagateJob(
+                current.study, current.token, model, answer.labels, found.labels, found.voxels, found.slices,
+                self._session.device,
+            )  # fmt: skip
+            self._job, self.stage = job.id, "adapting the model"
+            self._session.say("")
+            self._session.job = JobState(job.id, job.token, current.study.id, self.stage)
+            self._actions._runner.propagate(job, self)
+            self.changed.emit()
+
+        def lost(error: Exception) -> None:
+            self._asking = False
+            self._actions._failed(error)
+            self.changed.emit()
+
+        self._actions._background(work, done, lost)
+        self.changed.emit()
+
+    def cancel(self) -> None:
+        """Stop the job that runs."""
+        if self._job:
+            self._actions._runner.cancel(self._job)
+
+    def accept(self) -> None:
+        """Take the proposal over, as one step that can be undone."""
+        made = self.proposal
+        if made is None:
+            return
+        self.proposal = None
+        self._hide()
+        if self._actions.labels is made.layer and history_of(made.layer).version == made.version:
+            with history_of(made.layer).naming(TOOL, ""):
+                history.apply_edit(made.layer, made.box, made.mask, made.values)
+            self._session.say("The proposal is in the labels; Ctrl+Z takes all of it back.", Kind.GOOD)
+        self.changed.emit()
+
+    def drop(self) -> None:
+        """Let go of the proposal; the labels are as they were."""
+        if self.proposal is not None:
+            self.proposal = None
+            self._hide()
+            self.changed.emit()
+
+    # --- what the job reports (``jobs.Asker``)
+
+    def progress(self, job: PropagateJob, event: Progress) -> None:
+        """See ``jobs.Asker``."""
+        state = self._session.job
+        if state is not None and state.id == job.id:
+            self.stage = event.stage
+            self._session.job = replace(state, stage=event.stage, fraction=event.fraction)
+            self.changed.emit()
+
+    def finished(self, job: PropagateJob, outcome: ProposedLabels) -> None:
+        """See ``jobs.Asker``."""
+        current, asked = self._session.study, self._asked
+        here = asked is not None and self._actions.labels is asked[0] and current is not None
+        if asked is None or not here or current is None or current.token != job.token:
+            self._end(job)
+            return
+        layer, version = asked
+        grid = job.study.reference.grid
+
+        def work() -> tuple[Proposal | None, Any]:
+            new, _ = to_display(outcome.labels, grid.affine)
+            before, _ = to_display(job.labels, grid.affine)
+            differs = new != before
+            box = bounding_box(differs)
+            if box is None:
+                return None, None
+            words = in_words(before[box], new[box], grid.voxel_ml)
+            made = Proposal(layer, version, box, differs[box], np.ascontiguousarray(new[box]), words)
+            return made, doubt.compare(new, job.labels, grid)
+
+        done = partial(self._show, job, outcome)
+        self._actions._background(work, done, partial(self._lost, job))
+
+    def failed(self, job: PropagateJob, event: Failed) -> None:
+        """See ``jobs.Asker``."""
+        self._end(job)
+        self._session.say(event.message, Kind.INFO if event.cancelled else Kind.ERROR)
+
+    def _show(self, job: PropagateJob, outcome: ProposedLabels, told: tuple[Proposal | None, Any]) -> None:
+        self._end(job)
+        made, outlines = told
+        if made is None:
+            self._session.say(
+                "The corrected slices tell nothing that would change the other slices. Correct another one, farther "
+                "away, where the labels are wrong."
+            )
+            return
+        if self._actions.labels is not made.layer:
+            return
+        if history_of(made.layer).version != made.version or history.in_stroke(made.layer):
+            self._session.say("You painted on meanwhile, so the proposal was dropped: propagate again.", Kind.WARNING)
+            return
+        self.proposal = made
+        with self._actions._changing_layers():
+            doubt.show_changes(self._viewer, outlines, job.study.reference.grid, doubt.PROPOSAL)
+        self._show_outlines()
+        took = f"{sum(outcome.told.get('seconds', {}).values()):.0f}\N{NO-BREAK SPACE}s"
+        self._session.say(f"A proposal in {took}: {made.words}. Accept it or drop it below the tools.", Kind.GOOD)
+        self.changed.emit()
+
+    def _lost(self, job: PropagateJob, error: Exception) -> None:
+        self._end(job)
+        self._actions._failed(error)
+
+    def _end(self, job: PropagateJob) -> None:
+        if self._job == job.id:
+            self._job, self._asked, self.stage = "", None, ""
+        if self._session.job is not None and self._session.job.id == job.id:
+            self._session.job = None
+        self.changed.emit()
+
+    # --- what is asked for
+
+    def _model(self) -> Path | None:
+        """The file of the model whose answer is being corrected."""
+        name = self._keeping.model
+        return next((m.path for m in self._session.models if m.name == name and m.card is not None), None)
+
+    def _painted(self) -> frozenset[tuple[int, int]]:
+        """(axis of the canvas, index) of the slices that the log has strokes in; it survives a crash, the history does not."""
+        logged = (s for s in self._keeping.steps if s.get("plane") and s.get("index") is not None)
+        return frozenset((ORDERS[Plane(str(s["plane"]))][0], int(s["index"])) for s in logged)
+
+    def _forget(self, event: object = None) -> None:
+        """The labels are others now: the proposal was made for those that were."""
+        made = self.proposal
+        if made is not None and (
+            self._actions.labels is not made.layer or history_of(made.layer).version != made.version
+        ):
+            self.drop()
+        self.changed.emit()
+
+    def _hide(self) -> None:
+        with self._actions._changing_layers():
+            doubt.remove(self._viewer, doubt.PROPOSAL)
+        self._show_outlines()
+
+    def _show_outlines(self, event: object = None) -> None:
+        """Only one set at a time, since they share their colours; and none in 3D: they are flat, and napari would take
+        seconds to draw them as a volume.
+        """
+        flat, proposed = self._viewer.dims.ndisplay == 2, doubt.beside(self._viewer, doubt.PROPOSAL)
+        made = doubt.beside(self._viewer, doubt.CHANGES)
+        if proposed is not None:
+            proposed.visible = flat
+        if made is not None:
+            made.visible = flat and proposed is None

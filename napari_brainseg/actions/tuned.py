@@ -1,0 +1,169 @@
+"""What a fine-tuning gained and lost, for people: the table before/after, the mix that was chosen, where a model comes from."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from brainseg_engine.labels import Region
+
+if TYPE_CHECKING:
+    from brainseg_engine.finetune.plan import Plan
+    from brainseg_engine.models import Ancestor
+
+SETS: Mapping[str, str] = {"held_out": "Held-out corrections", "anchor_scores": "Anchors"}
+NUMBERS = (("dice", 3), ("hd95_mm", 1))
+"""Metric, and its digits."""
+
+
+@dataclass(frozen=True)
+class Line:
+    """One region: Dice before, after and difference, then HD95 in mm likewise, as text. ``sign``: of the Dice's difference
+    as it is shown (−1, 0, 1)."""
+
+    region: str
+    cells: tuple[str, str, str, str, str, str]
+    sign: int = 0
+
+
+@dataclass(frozen=True)
+class Block:
+    """A case, or the mean over them; ``intervals``: of the mean differences, a sentence a region."""
+
+    title: str
+    lines: tuple[Line, ...]
+    intervals: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Group:
+    """Held-out corrections, or anchors, with the verdict on them."""
+
+    title: str
+    verdict: str
+    blocks: tuple[Block, ...] = field(default_factory=tuple)
+
+
+def table(report: Mapping[str, Any], names: Mapping[str, str]) -> tuple[Group, ...]:
+    """The scores of a report; ``names``: correction → what its study is called here. A set without cases is left out."""
+    return tuple(
+        _group(report[key], title if key == "held_out" or report["anchors"]["real"] else f"{title}, phantoms", names)
+        for key, title in SETS.items()
+        if report[key]["before"]["cases"]
+    )
+
+
+def guard_in_words(report: Mapping[str, Any]) -> str:
+    """How far the model was moved, and why."""
+    guard = report["guard"]
+    return f"Weights: base + {guard['alpha']:g} · (trained − base): {guard['why']}."
+
+
+def notes_in_words(report: Mapping[str, Any]) -> str:
+    """What else should be known, a line each."""
+    told = [*report["notes"], *(f"Left out: {why}" for why in report["refused"].values())]
+    for key, title in SETS.items():
+        seen = report[key]["before"].get("seen_in_training")
+        if seen:
+            told.append(f"{title}: the base model was trained on {', '.join(seen)}, so its scores there flatter it.")
+    return _listed(told)
+
+
+def plan_in_words(plan: Plan) -> str:
+    """What a run has decided, while it works."""
+    held = f"{len(plan.held_out)} held out" if plan.held_out else "none held out"
+    told = [f"{plan.base['name']} learns from {len(plan.training)}, {held}; anchors: {plan.anchors}.", *plan.notes]
+    return _listed([*told, *(f"Left out: {why}" for why in plan.refused.values())])
+
+
+def lineage_in_words(line: Sequence[Ancestor]) -> str:
+    """A model, its parent, that one's parent, …: a paragraph each."""
+    told = []
+    for a in line:
+        name = f"{a.name} {a.version}".strip()
+        head = f"{name} ({a.sha256[:12]}…)" + ("" if a.card is not None else ", not on this machine")
+        tuned = a.card.tuned if a.card is not None else None
+        if tuned is None:
+            told.append(head if a is not line[-1] or a.card is None else f"{head}: trained from scratch.")
+            continue
+        hashes = ", ".join(h[:12] for h in tuned.corrections)
+        held = f", scored on {', '.join(h[:12] for h in tuned.held_out)}" if tuned.held_out else ", none held out"
+        told.append(
+            f"{head}: {tuned.verdict}; α {tuned.alpha:g}; from corrections {hashes}{held}. {_scores(tuned.scores)}"
+        )
+    return "\n".join(told)
+
+
+def _scores(scores: Mapping[str, Mapping[str, Mapping[str, Mapping[str, float | None]]]]) -> str:
+    """Like "Mean Dice, held-out corrections: WT 0.812 → 0.842, …"."""
+    told = []
+    for key, title in (("held_out", "held-out corrections"), ("anchors", "anchors")):
+        one = scores.get(key)
+        if one:
+            pairs = (f"{r} {_number(one['before'].get(r, {}).get('dice'), 3)} → "
+                     f"{_number(one['after'].get(r, {}).get('dice'), 3)}" for r in one["before"])  # fmt: skip
+            told.append(f"Mean Dice, {title}: {', '.join(pairs)}.")
+    return " ".join(told)
+
+
+def _group(told: Mapping[str, Any], title: str, names: Mapping[str, str]) -> Group:
+    before, after = told["before"], told["after"]
+    blocks = [
+        Block(names.get(case, case), _lines(before["cases"][case], after["cases"][case])) for case in before["cases"]
+    ]
+    if len(blocks) > 1:
+        blocks.insert(
+            0, Block("Mean", _lines(before["mean"], after["mean"]), _intervals(told["comparison"]["regions"]))
+        )
+    elif blocks:
+        blocks = [Block(blocks[0].title, blocks[0].lines, ("One case only: no interval can be told.",))]
+    count = len(before["cases"])
+    return Group(f"{title} ({count} case{'s' if count > 1 else ''})", str(told["verdict"]), tuple(blocks))
+
+
+def _lines(before: Mapping[str, Any], after: Mapping[str, Any]) -> tuple[Line, ...]:
+    found = []
+    for region in Region:
+        b, a = before.get(region.value, {}), after.get(region.value, {})
+        if b.get("dice") is None and a.get("dice") is None:
+            continue
+        cells: list[str] = []
+        for key, digits in NUMBERS:
+            one, two = b.get(key), a.get(key)
+            cells += [_number(one, digits), _number(two, digits), _difference(one, two, digits)]
+        gain = round((a.get("dice") or 0.0) - (b.get("dice") or 0.0), NUMBERS[0][1])
+        found.append(Line(region.value, tuple(cells), (gain > 0) - (gain < 0)))  # type: ignore[arg-type]
+    return tuple(found)
+
+
+def _intervals(regions: Mapping[str, Any]) -> tuple[str, ...]:
+    told = []
+    for region, of_region in regions.items():
+        if of_region["dice"]["n"]:
+            dice, hd95 = (_interval(of_region[key], digits) for key, digits in NUMBERS)
+            told.append(f"{region}  Dice {dice}, HD95 {hd95} mm")
+    return tuple(told)
+
+
+def _interval(p: Mapping[str, Any], digits: int) -> str:
+    if p["difference"] is None:
+        return "–"
+    text = _signed(p["difference"], digits)
+    return text if p["low"] is None else f"{text} ({_signed(p['low'], digits)} to {_signed(p['high'], digits)})"
+
+
+def _difference(before: float | None, after: float | None, digits: int) -> str:
+    return "–" if before is None or after is None else _signed(after - before, digits)
+
+
+def _listed(sentences: Sequence[str]) -> str:
+    return "\n".join(f"• {sentence}" for sentence in sentences)
+
+
+def _signed(value: float, digits: int) -> str:
+    return f"{round(value, digits) + 0.0:+.{digits}f}"  # never −0
+
+
+def _number(value: float | None, digits: int) -> str:
+    return "–" if value is None else f"{value:.{digits}f}"
