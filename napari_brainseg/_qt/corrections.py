@@ -111,7 +111,8 @@ class CorrectionsView(Section):
         row.addWidget(button("Next doubtful slice ▸", "next_doubt", "The next slice that the model doubts most (J)",
                              lambda: self.slice_requested.emit(1)), 4)  # fmt: skip
         row.addWidget(self.changes, 2)
-        self.body.addLayout(row)
+        self.looking = plain(row)
+        self.body.addWidget(self.looking)
 
     def _build_choices(self) -> None:
         column = QVBoxLayout()
@@ -154,6 +155,7 @@ class CorrectionsView(Section):
     def show_state(self, shown: CorrectionsShown) -> None:
         """Show that."""
         self.accept.setEnabled(shown.possible)
+        self.looking.setEnabled(shown.possible)
         for widget, text in ((self.state, shown.state), (self.accepted, shown.accepted)):
             widget.show_text(text)
             widget.setVisible(bool(text))

@@ -55,6 +55,8 @@ class FinetuneView(Section):
     use_requested = Signal()
     roll_back_requested = Signal()
     lineage_requested = Signal(bool)
+    arrived = Signal()
+    """The run that was shown has come to its result, and that is open to view."""
 
     def __init__(self, devices: Mapping[str, str]) -> None:
         super().__init__("Fine-tune", "finetune")
@@ -76,6 +78,7 @@ class FinetuneView(Section):
             column.addWidget(part)
         self.body.addWidget(self.content)
         self.content.hide()
+        self._was_running = False
         self.show_run(RunShown())
         self.show_models(ModelsShown())
 
@@ -176,6 +179,9 @@ class FinetuneView(Section):
             self.notes.show_text(shown.notes)
         self.notes.setVisible(bool(shown.notes))
         self._show_result(shown)
+        came, self._was_running = self._was_running and bool(shown.result), shown.running
+        if came and self.fold.isChecked():
+            self.arrived.emit()
 
     def show_models(self, shown: ModelsShown) -> None:
         """Show which model is the default, and what a roll back would do."""

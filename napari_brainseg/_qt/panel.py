@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from functools import partial
 
-from qtpy.QtCore import QSize, Qt, QTimer, Signal
+from qtpy.QtCore import QPoint, QSize, Qt, QTimer, Signal
 from qtpy.QtWidgets import QFrame, QHBoxLayout, QScrollArea, QToolButton, QVBoxLayout, QWidget
 
 from napari_brainseg._qt import style
@@ -59,6 +59,7 @@ class PanelView(QWidget):
         self.scroll.setWidget(body)
         for section in (correct, finetune):
             section.fold.toggled.connect(partial(self._unfolded, section))
+        finetune.arrived.connect(partial(self._unfolded, finetune.result, True))
         self._wanted: QWidget = correct
         self.message = MessageArea()
         outer = QVBoxLayout(self)
@@ -86,7 +87,7 @@ class PanelView(QWidget):
         """Its end too where there is room for it, but its beginning above all."""
         self.scroll.ensureWidgetVisible(self._wanted, 0, 0)
         bar = self.scroll.verticalScrollBar()
-        bar.setValue(min(bar.value(), self._wanted.y()))
+        bar.setValue(min(bar.value(), self._wanted.mapTo(self.scroll.widget(), QPoint()).y()))
 
     def show_theme(self, theme: Mapping[str, str]) -> None:
         """Take over the colours of a napari theme."""

@@ -124,6 +124,20 @@ def test_while_it_runs_the_form_makes_room(qtbot, view):
     assert view.form.isVisible() and view.ended_text.text() == "It was stopped." and not view.resume.isVisible()
 
 
+def test_a_result_calls_once_and_only_where_it_can_be_seen(qtbot, view):
+    arrived = []
+    view.arrived.connect(lambda: arrived.append(True))
+    view.show_run(RESULT)  # of an earlier window: nobody waits for it
+    assert arrived == []
+    for run in (RunShown(running=True), RESULT, RESULT):
+        view.show_run(run)
+    assert arrived == [True]
+    view.fold.setChecked(False)
+    for run in (RunShown(running=True), RESULT):
+        view.show_run(run)
+    assert arrived == [True]
+
+
 def test_a_model_that_is_worse_is_marked_so(qtbot, view):
     view.show_run(RunShown(result="new: Worse.", worse=True, made="new"))
     assert view.use.property("caution") == "true" and "all the same" in view.use.text()
