@@ -29,7 +29,7 @@ from typing import Any
 HERE = Path(__file__).parent
 SEED = 1_000_200
 STUDIES = 4
-COUNTED = 6
+COUNTED = 24
 """Batches of a turn while the clock runs; before it, those that were made ready while the other way had its turn."""
 WAYS = {
     "own": "napari-brainseg: cache on disk, memory-mapped; Samples",
