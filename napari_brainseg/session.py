@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from psygnal import Signal
 
@@ -95,10 +95,15 @@ class Measures:
 
 @dataclass(frozen=True, eq=False)
 class Kept:
-    """A segmentation of a study that is not open: to be shown when it is opened again. ``saved``: see Session.open."""
+    """A segmentation of a study that is not open: to be shown when it is opened again. ``saved``: see Session.open.
+
+    ``notes``: what the model told about it; ``model``: that model's file.
+    """
 
     segmentation: Segmentation
     saved: int | None = None
+    notes: Mapping[str, Any] = field(default_factory=dict)
+    model: Path | None = None
 
 
 def token_of(study: Study) -> str:
@@ -206,10 +211,10 @@ class Session:
         """Token → what is kept of studies that are not open."""
         return self._kept
 
-    def keep(self, token: str, segmentation: Segmentation, *, saved: int | None = None) -> None:
+    def keep(self, token: str, kept: Kept) -> None:
         """Keep a segmentation of a study that is not open (of the oldest, some twenty studies ago, it is let go)."""
         self._kept.pop(token, None)
-        self._kept[token] = Kept(segmentation, saved)
+        self._kept[token] = kept
         while len(self._kept) > _KEPT:
             self._kept.popitem(last=False)
 

@@ -89,8 +89,12 @@ class CorrectionsView(Section):
         row.setSpacing(6)
         self.draft_text = Words("draft_text", "dim")
         row.addWidget(self.draft_text, 1)
-        row.addWidget(button("Show", "show_draft", "Put the draft onto the canvas; Ctrl-Z takes it away again",
-                             self.show_draft_requested.emit))  # fmt: skip
+        row.addWidget(
+            button(
+                "Show", "show_draft", "Put the draft onto the canvas instead of what is there; Ctrl-Z takes it away again",
+                self.show_draft_requested.emit,
+            )
+        )  # fmt: skip
         row.addWidget(button("Accept draft", "accept_draft", "The draft as it is counts as a correction from now on",
                              self.accept_draft_requested.emit))  # fmt: skip
         self.draft = plain(row)

@@ -18,7 +18,8 @@ from napari_brainseg._qt.widgets import Elided, Section, Words, button, label, p
 class RunShown:
     """A run, and what came of it, in words; "" and () for nothing.
 
-    ``stage`` and ``fraction`` of one that is running; ``ended`` why one did not come to its end; ``result`` the verdict.
+    ``stage`` and ``fraction`` of one that is running; ``ended`` why one did not come to its end, ``end`` that in a word;
+    ``result`` the verdict.
     """
 
     running: bool = False
@@ -28,6 +29,7 @@ class RunShown:
     left: str = ""
     curves: CurvesShown | None = None
     ended: str = ""
+    end: str = ""
     resumable: bool = False
     result: str = ""
     worse: bool = False
@@ -61,7 +63,7 @@ class FinetuneView(Section):
     def __init__(self, devices: Mapping[str, str]) -> None:
         super().__init__("Fine-tune", "finetune")
         self.state = label(role="dim", name="finetune_state")
-        self.fold = button("Train ▸", "finetune_fold", "Show or hide what makes a new model of the corrections")
+        self.fold = button("Show ▸", "finetune_fold", "Show or hide what makes a new model of the corrections")
         self.fold.setProperty("role", "link")
         self.fold.setCheckable(True)
         self.fold.toggled.connect(self._folded)
@@ -90,7 +92,7 @@ class FinetuneView(Section):
         self.bar = QProgressBar()
         self.bar.setObjectName("finetune_progress")
         self.bar.setRange(0, 1000)
-        self.cancel = button("Cancel", "finetune_cancel", "The run ends after its present step; it can be resumed",
+        self.cancel = button("Stop", "finetune_cancel", "The run ends after its present step; it can be resumed",
                              self.cancel_requested.emit)  # fmt: skip
         self.cancel.setMinimumHeight(36)
         row.addWidget(self.bar, 1)
@@ -209,7 +211,7 @@ class FinetuneView(Section):
         restyle(self.use, caution="true" if shown.worse else "false")
 
     def _folded(self, open_: bool) -> None:
-        self.fold.setText("Train ▾" if open_ else "Train ▸")
+        self.fold.setText("Hide ▾" if open_ else "Show ▸")
         self.content.setVisible(open_)
 
 
@@ -218,5 +220,5 @@ def _short(shown: RunShown) -> str:
     if shown.running:
         return "stopping …" if shown.stopping else f"{100 * shown.fraction:.0f} %"
     if shown.ended:
-        return "stopped"
+        return shown.end
     return "done" if shown.result and not shown.in_use else ""

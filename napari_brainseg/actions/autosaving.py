@@ -53,6 +53,7 @@ class Autosaving:
         self._bench: Bench | None = None
         self._brush = history.Follower(self._on_edit)
         self._writing = False
+        self._accepting = False  # it is being written into the store
         self._next_try = 0.0
         self._restored: tuple[Found, Work] | None = None
         self._session.study_changed.connect(self._follow)
@@ -123,6 +124,7 @@ class Autosaving:
             bench.take_up(work, found.path)
         else:
             bench.answer, bench.model, bench.file, bench.edited = shown, self._model(shown), self._file, False
+            bench.steps.clear()  # they led from another answer
         self.changed.emit()
 
     def _looked_up(self, bench: Bench, known: Known) -> None:
@@ -195,13 +197,13 @@ class Autosaving:
             work = bench.work(layers.snapshot(layer))
             bench.unsaved, self._writing = painting, True
             save = partial(bench.desk.save, work)
-            self._actions._background(save, partial(self._saved, bench), partial(self._not_saved, bench))
+            self._actions._saving(save, partial(self._saved, bench), partial(self._not_saved, bench))
 
     def _saved(self, bench: Bench, work: Work) -> None:
         self._writing = False
         self._next_try = self._clock() + AUTOSAVE_S
         bench.written(work.when)
-        if not bench.edited:  # it was accepted meanwhile
+        if not bench.edited and not self._accepting:  # it was accepted meanwhile
             bench.forget()
         if self.trouble:
             self.trouble = ""
@@ -223,9 +225,12 @@ class Autosaving:
         self.changed.emit()
 
     def flush(self) -> None:
-        """Write the working copy now, and wait for it (20 ms). Raises OutputError."""
+        """Write the working copy now, and wait for it (20 ms). Raises OutputError.
+
+        Also while it is being accepted: where the program ends first, that never happens.
+        """
         bench, layer = self._bench, self._brush.layer
-        if bench is None or layer is None or not (bench.edited and bench.unsaved):
+        if bench is None or layer is None or not ((bench.edited and bench.unsaved) or self._accepting):
             return
         if bench.desk is None:
             bench.key = bench.key or corrections.study_key(bench.study.study)

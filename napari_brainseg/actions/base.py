@@ -39,11 +39,19 @@ class Base:
     view_changed = Signal()
     """How regions are shown has changed."""
 
-    def __init__(self, session: Session, viewer: ViewerModel, runner: Runner, background: Background) -> None:
+    def __init__(
+        self,
+        session: Session,
+        viewer: ViewerModel,
+        runner: Runner,
+        background: Background,
+        saving: Background | None = None,
+    ) -> None:
         self.session = session
         self.viewer = viewer
         self._runner = runner
         self._background = background
+        self._saving = saving or background  # of its own, where nothing else may hold it up
         self._view = RegionView()
         self._ticket = 0
         self._own_change = 0

@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -20,6 +20,10 @@ from brainseg_engine.study import Segmentation
 from napari_brainseg.actions.activity import Activity
 from napari_brainseg.actions.reading import laid_out
 from napari_brainseg.session import OpenStudy
+
+if TYPE_CHECKING:
+    from brainseg_engine.checkpoint import Card
+    from brainseg_engine.models import ModelInfo
 
 
 @dataclass(eq=False)
@@ -58,7 +62,8 @@ class Bench:
     def take_up(self, work: Work, path: Path) -> None:
         """Go on where that copy was left."""
         self.answer = laid_out(work.base) if work.base is not None else self.answer
-        self.model, self.file, self.edited, self.unsaved, self.old = work.model, None, True, True, path
+        self.file = self.file if work.model == self.model else None
+        self.model, self.edited, self.unsaved, self.old = work.model, True, True, path
         self.steps = [*work.steps, *self.steps]
         self.activity.add(work.minutes)
 
@@ -118,11 +123,24 @@ def versions(store: Store, key: str) -> tuple[Correction | None, Correction | No
     return accepted, None if older else draft
 
 
-def with_hash(model: BaseModel, file: Path | None, installed: Mapping[str, Path]) -> BaseModel:
-    """The model with the SHA-256 of that file, else of the one that is installed under its name."""
+def file_of(model: BaseModel, file: Path | None, installed: Sequence[ModelInfo]) -> Path | None:
+    """Where that model lies: in ``file`` if that is installed, else in the one whose card has its name and version. Of several
+    the user's own counts, as everywhere. A file may be called otherwise than the model in it.
+    """
+    for m in reversed(installed):
+        if m.card is not None and (m.path == file if file is not None else _is(m.card, model)):
+            return m.path
+    return file_of(model, None, installed) if file is not None else None
+
+
+def _is(card: Card, model: BaseModel) -> bool:
+    return card.name == model.name and model.version in ("", card.version)
+
+
+def with_hash(model: BaseModel, file: Path | None) -> BaseModel:
+    """The model with the SHA-256 of its file."""
     from brainseg_engine.corrections.store import file_hash
 
-    file = file or installed.get(model.name)
     return replace(model, sha256=file_hash(file)) if file is not None else model
 
 

@@ -99,8 +99,8 @@ def in_words(rows: Sequence[Row]) -> str:
         return f"{count}: {len(usable) - held} to learn from, {held} held out for testing."
     if (share := share_of(patients)) > 0:
         return (
-            f"{count} of {patients} patients. None is held out yet: with the start {share} patient"
-            f"{'s are' if share > 1 else ' is'} chosen for testing, and {'stay' if share > 1 else 'stays'} so."
+            f"{count} of {patients} patients. None is held out yet: when training starts, {share} patient"
+            f"{'s are' if share > 1 else ' is'} chosen for testing and kept out of later trainings too."
         )
     if len(usable) == 1:
         return "One correction only: nothing can be held out, so no claim of improvement will be made."

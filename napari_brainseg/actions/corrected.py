@@ -12,8 +12,8 @@ from brainseg_engine.study import Segmentation
 from napari_brainseg.display.axes import axis_order
 from napari_brainseg.display.undo import Step
 
-TOOL = "propagate"
-"""What an accepted proposal is called in the log and in the history."""
+TOOL, DRAFT = "propagate", "draft"
+"""What an accepted proposal, and a draft that was put onto the canvas, are called in the log and in the history."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -30,22 +30,27 @@ def corrected(
 ) -> Found:
     """What a person corrected in ``labels`` (in the canvas' axes) since the ``answer``.
 
-    Right is what differs from the answer, unless a proposal that was accepted wrote it last; and, of the ``painted`` slices
-    (axis of the canvas, index), those which hold such a voxel, as a whole.
+    Right is what a person wrote last over a proposal or a draft, and what differs from the answer unless one of these wrote it
+    last; and, of the ``painted`` slices (axis of the canvas, index), those which hold such a voxel, as a whole. Who wrote what
+    is told by the steps that are ``done``: what was done before the first of them counts as a person's.
     """
     order = axis_order(answer.grid.affine)
     before = np.transpose(answer.labels, order)
     ours = np.zeros(labels.shape, dtype=np.bool_)  # written last by a proposal
+    once = np.zeros(labels.shape, dtype=np.bool_)  # written by a proposal at some time
     for step in done:
-        ours[step.box][step.mask] = step.tool == TOOL
-    differs = (labels != before) & ~ours
+        mask, proposed = step.mask, step.tool in (TOOL, DRAFT)
+        ours[step.box][mask] = proposed
+        if proposed or step.tool == "result":  # a new answer: what was there before counts no more
+            once[step.box][mask] = proposed
+    right = ((labels != before) | once) & ~ours
     slices: dict[int, list[int]] = {}
     for axis, index in sorted(painted):
-        if np.take(differs, index, axis=axis).any():
+        if np.take(right, index, axis=axis).any():
             slices.setdefault(order[axis], []).append(index)
     back = np.argsort(order)
     return Found(
-        np.ascontiguousarray(np.transpose(labels, back)), np.ascontiguousarray(np.transpose(differs, back)), slices
+        np.ascontiguousarray(np.transpose(labels, back)), np.ascontiguousarray(np.transpose(right, back)), slices
     )
 
 

@@ -4,19 +4,19 @@ from __future__ import annotations
 
 import subprocess
 from collections.abc import Callable, Sequence
-from dataclasses import replace
 from pathlib import Path
 
 from psygnal import Signal
 
 from brainseg_engine import models
-from brainseg_engine.errors import BrainsegError
-from brainseg_engine.finetune import Options, ask_to_stop, command, runs, runs_home
+from brainseg_engine.errors import BrainsegError, CheckpointError
+from brainseg_engine.finetune import Options, ask_to_stop, command, runs, runs_home, status_of
 from brainseg_engine.finetune.status import STOP
 from brainseg_engine.finetune.verdict import MARKED
+from brainseg_engine.locks import held
 from brainseg_engine.paths import check_writable
 from napari_brainseg.actions import tuned
-from napari_brainseg.actions.following import Run, new_name
+from napari_brainseg.actions.following import Run, new_folder
 from napari_brainseg.actions.gathering import Gathering, Settings
 from napari_brainseg.actions.keeping import Keeping
 from napari_brainseg.actions.segmenting import Segmenting
@@ -66,17 +66,22 @@ class FineTuning(Gathering):
             return
         told, store = self.settings, self._keeping.store
         path = next(m.path for m in reversed(self._session.models) if m.name == self.base)
-        options = Options(
-            runs_home() / new_name(), str(path), store.path, told.anchors, parts=told.parts, device=told.device,
-            minutes=told.amount if told.unit == "minutes" else None,
-            epochs=max(1, round(told.amount)) if told.unit == "epochs" else None,
-        )  # fmt: skip
-        self._begin(options, need_bytes=ROOM * path.stat().st_size)
+
+        def options() -> Options:
+            check_writable(runs_home(), ROOM * _size(path))
+            return Options(
+                new_folder(), str(path), store.path, told.anchors, parts=told.parts, device=told.device,
+                minutes=told.amount if told.unit == "minutes" else None,
+                epochs=max(1, round(told.amount)) if told.unit == "epochs" else None,
+            )  # fmt: skip
+
+        self._begin(options)
 
     def resume(self) -> None:
         """Go on with a run that ended before its end."""
         if self.run is not None and self.run.resumable and not self.running:
-            self._begin(Options(self.run.folder, resume=True, device=self.settings.device))
+            options = Options(self.run.folder, resume=True, device=self.settings.device)
+            self._begin(lambda: options)
 
     def stop(self) -> None:
         """The run ends by itself after its present step, and can be resumed."""
@@ -118,18 +123,21 @@ class FineTuning(Gathering):
             self.changed.emit()
         return new
 
-    def _begin(self, options: Options, need_bytes: int = 0) -> None:
+    def _begin(self, made: Callable[[], Options]) -> None:
+        """Start a process for the options that ``made`` gives (not in the GUI thread), unless one runs already."""
         self._starting, self._stop_wanted = True, False
-        words, out, begin = command(options), options.out, self._launch
+        begin = self._launch
 
         def work() -> tuple[subprocess.Popen[bytes] | None, Run | None]:
-            other = next((run for f in runs() if (run := Run.of(f)) is not None and run.running), None)
-            if other is not None:
-                return None, other
-            check_writable(runs_home(), need_bytes)
-            (out / STOP).unlink(missing_ok=True)
-            process = begin(words, out)
-            return process, Run.of(out)
+            check_writable(runs_home())
+            with held(runs_home() / ".lock"):  # of two windows the second finds what the first one started
+                other = next((f for f in runs() if (s := status_of(f)) is not None and s.state == "running"), None)
+                if other is not None:
+                    return None, Run.of(other)
+                options = made()
+                (options.out / STOP).unlink(missing_ok=True)
+                process = begin(command(options), options.out)
+                return process, Run.of(options.out)
 
         def done(told: tuple[subprocess.Popen[bytes] | None, Run | None]) -> None:
             process, run = told
@@ -159,14 +167,23 @@ class FineTuning(Gathering):
         """Take up the newest run of an earlier window."""
         self.run = run
         anchors = run.plan.settings.get("anchors") if run.plan is not None else None
-        if anchors and self.settings.anchors is None and Path(anchors).is_dir():
-            self.settings = replace(self.settings, anchors=Path(anchors))
+        if anchors:
+            self._propose_anchors(Path(anchors))
         if run.running or not run.seen:
             self.found.emit()
         if run.running:
             self._session.say(f"The fine-tuning of {run.began:%H:%M} is still running: see Fine-tune, below.")
         elif not run.seen:
             self._tell(run)
+
+    def _propose_anchors(self, folder: Path) -> None:
+        """Those of the last run are those of the next, where they are still there; a network folder may be long in telling."""
+
+        def done(there: bool) -> None:
+            if there and self.settings.anchors is None:
+                self.choose(anchors=folder)
+
+        self._actions._background(folder.is_dir, done, self._actions._failed)
 
     def _ended(self, run: Run) -> None:
         self._stop_wanted = False
@@ -200,9 +217,14 @@ class FineTuning(Gathering):
 
     @property
     def marked(self) -> str:
-        """The verdict when the new model is worse than its base on some cases, else ""; who asks to use it has been told."""
+        """The verdict when the new model is worse on some cases than the one it was made from, else ""; asked before ``use``."""
         verdict = str(self.run.report["verdict"]) if self.run is not None and self.run.report is not None else ""
         return verdict if verdict in MARKED else ""
+
+    @property
+    def cost(self) -> str:
+        """What a marked model loses, in sentences; "" for one that is not marked."""
+        return tuned.cost_in_words(self.run.report) if self.marked and self.run is not None and self.run.report else ""
 
     @property
     def in_use(self) -> bool:
@@ -247,6 +269,16 @@ class FineTuning(Gathering):
             self.changed.emit()
         elif name := self.made or self.default:
             self._actions._background(lambda: models.lineage(name), done, self._actions._failed)
+
+
+def _size(model: Path) -> int:
+    """Of the file, in bytes. Raises CheckpointError where it is gone."""
+    try:
+        return model.stat().st_size
+    except OSError as e:
+        raise CheckpointError(
+            f"The model file {model} cannot be read: {e.strerror or e}. Choose another, or put it back."
+        ) from e
 
 
 def _defaults() -> tuple[str, str]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -12,7 +13,7 @@ from typing import Any
 
 from brainseg_engine.errors import BrainsegError, OutputError
 from brainseg_engine.events import EpochDone, Event, Progress, from_json
-from brainseg_engine.finetune import Status, status_of
+from brainseg_engine.finetune import Status, runs_home, status_of
 from brainseg_engine.finetune import plan as plans
 from brainseg_engine.finetune.status import EVENTS, STOP
 from napari_brainseg.jobs.detached import last_words
@@ -26,6 +27,13 @@ Point = tuple[int, float]
 def new_name() -> str:
     """What to call the folder of a run that starts now; sorts by time, and tells nothing else."""
     return datetime.now(UTC).strftime(_NAME)
+
+
+def new_folder() -> Path:
+    """A folder for a run that starts now, which is not there yet: a second later where one was started in this second."""
+    while (folder := runs_home() / new_name()).exists():
+        time.sleep(0.1)
+    return folder
 
 
 @dataclass

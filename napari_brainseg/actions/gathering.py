@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -34,6 +33,8 @@ class Settings:
 class Gathering:
     """Lists the corrections of the store that corrections are kept in. ``checking``: the studies are being read.
 
+    Of listings only the last one asked for goes on, and so it is with checks: an older one stops at its next correction.
+
     ``default`` is the model that is used where none is named, ``previous`` what a roll back would return to; "" for none.
     """
 
@@ -46,14 +47,15 @@ class Gathering:
         self._listed: tuple[Row, ...] = ()
         self._masks: tuple[Finding, ...] = ()  # what looking at the masks found, at each listing
         self._studies: tuple[Finding, ...] = ()  # what reading the studies found, when that was asked for last
-        self._ticket = 0
+        self._listing = self._check = 0  # the newest of each
         self.settings = Settings()
         self.checking = False
         self.default = self.previous = ""
 
     def close(self) -> None:
         """Follow nothing more. A run goes on: the next start finds it."""
-        self._ticket += 1
+        self._listing += 1
+        self._check += 1
 
     @property
     def rows(self) -> tuple[Row, ...]:
@@ -79,6 +81,8 @@ class Gathering:
         """List anew when another folder of corrections was chosen."""
         if self._store is not None and self._store != self._keeping.store.path:
             self._studies = ()
+            self._check += 1
+            self.checking = False
             self.refresh()
 
     def accepted(self, made: Correction) -> None:
@@ -88,12 +92,59 @@ class Gathering:
 
     def refresh(self, made: object = None) -> None:
         """List the corrections, then look at the masks; ``made``: what was changed in the store just now."""
-        self._list(images=self.checking)
+        store = self._keeping.store
+        self._listing += 1
+        ticket = self._listing
+
+        def show(told: tuple[tuple[Row, ...], dict[str, Correction]]) -> None:
+            if ticket == self._listing:
+                self._listed, self._records = told
+                self._store = store.path
+                self._actions._background(look, judge, fail)
+                self.changed.emit()
+
+        def look() -> list[Finding]:
+            return store.check(images=False, cancelled=lambda: ticket != self._listing)
+
+        def judge(found: list[Finding]) -> None:
+            if ticket == self._listing:
+                self._masks = tuple(found)
+                self.changed.emit()
+
+        def fail(error: Exception) -> None:
+            if ticket == self._listing:
+                self._store = store.path
+                self._actions._failed(error)
+                self.changed.emit()
+
+        self._actions._background(lambda: (candidates.listed(store), candidates.records(store)), show, fail)
 
     def check(self) -> None:
-        """Read the studies too, and compare them with what was corrected; seconds for each."""
+        """Read the studies too, and compare them with what was corrected; seconds for each. One check at a time."""
+        if self.checking:
+            return
+        store = self._keeping.store
         self.checking = True
-        self._list(images=True)
+        self._check += 1
+        ticket = self._check
+
+        def read() -> list[Finding]:
+            return store.check(cancelled=lambda: ticket != self._check)
+
+        def judge(found: list[Finding]) -> None:
+            if ticket == self._check:
+                self.checking = False
+                self._studies = tuple(f for f in found if _of_images(f))
+                self.changed.emit()
+
+        def fail(error: Exception) -> None:
+            if ticket == self._check:
+                self.checking = False
+                self._actions._failed(error)
+                self.changed.emit()
+
+        self.refresh()
+        self._actions._background(read, judge, fail)
         self.changed.emit()
 
     def hold_out(self, id: str, value: bool) -> None:
@@ -110,35 +161,6 @@ class Gathering:
         """Change settings by name."""
         self.settings = replace(self.settings, **what)
         self.changed.emit()
-
-    def _list(self, images: bool) -> None:
-        store = self._keeping.store
-        self._ticket += 1
-        ticket = self._ticket
-
-        def show(told: tuple[tuple[Row, ...], dict[str, Correction]]) -> None:
-            if ticket == self._ticket:
-                self._listed, self._records = told
-                self._store = store.path
-                self._actions._background(partial(store.check, images=images), judge, fail)
-                self.changed.emit()
-
-        def judge(found: list[Finding]) -> None:
-            if ticket == self._ticket:
-                self.checking = False
-                self._masks = tuple(f for f in found if not _of_images(f))
-                if images:
-                    self._studies = tuple(f for f in found if _of_images(f))
-                self.changed.emit()
-
-        def fail(error: Exception) -> None:
-            if ticket == self._ticket:
-                self.checking = False
-                self._store = store.path
-                self._actions._failed(error)
-                self.changed.emit()
-
-        self._actions._background(lambda: (candidates.listed(store), candidates.records(store)), show, fail)
 
     def _card(self) -> Card | None:
         found = [m for m in self._session.models if m.name == self.base]

@@ -16,9 +16,12 @@ from brainseg_engine.errors import BrainsegError
 from brainseg_engine.study import Segmentation
 from napari_brainseg.actions.autosaving import Autosaving
 from napari_brainseg.actions.base import Base
-from napari_brainseg.actions.bench import remember, remembered, said, versions, with_hash
+from napari_brainseg.actions.bench import file_of, remember, remembered, said, versions, with_hash
+from napari_brainseg.actions.changes import Change, prepare
+from napari_brainseg.actions.corrected import DRAFT
 from napari_brainseg.actions.reading import checksum, laid_out
-from napari_brainseg.display import layers
+from napari_brainseg.display import history, layers
+from napari_brainseg.display.undo import history_of
 from napari_brainseg.session import Kind
 
 __all__ = ["EMPTY", "Keeping", "said"]
@@ -35,7 +38,7 @@ class Keeping(Autosaving):
     def __init__(self, actions: Base, clock: Callable[[], float] = time.monotonic) -> None:
         told = remembered()
         self.by, self.named = str(told.get("by", "")), bool(told.get("named", False))
-        self._accepting = False
+        self._folders: dict[str, Path | None] = {}
         folder = Path(told["store"]) if told.get("store") else corrections.default_store()
         super().__init__(actions, Store(folder), clock)
 
@@ -80,6 +83,16 @@ class Keeping(Autosaving):
         return self._bench.model.name if self._bench is not None else ""
 
     @property
+    def model_file(self) -> Path | None:
+        """The file of that model; None where it is not installed."""
+        bench = self._bench
+        return file_of(bench.model, bench.file, self._session.models) if bench is not None else None
+
+    def folder_of(self, made: Correction) -> Path | None:
+        """The folder of the study that was corrected, of what was accepted since the start."""
+        return self._folders.get(made.study)
+
+    @property
     def steps(self) -> Sequence[Mapping[str, Any]]:
         """The log of what was done to the answer; see :meth:`note`."""
         return self._bench.steps if self._bench is not None else ()
@@ -108,7 +121,7 @@ class Keeping(Autosaving):
         self._accepting = True
         segmentation, store, by, named = layers.snapshot(layer), self.store, self.by, self.named
         steps, minutes = tuple(bench.steps), bench.activity.minutes
-        paths = {m.name: m.path for m in self._session.models}
+        file = bench.file or self.model_file
         bench.edited = bench.unsaved = False  # an edit from here on is one of the next version
 
         def work() -> tuple[Correction, int]:
@@ -116,7 +129,7 @@ class Keeping(Autosaving):
                 bench.study.study,
                 segmentation,
                 base=bench.answer,
-                model=with_hash(bench.model, bench.file, paths),
+                model=with_hash(bench.model, file),
                 by=by,
                 minutes=minutes,
                 steps=steps,
@@ -126,7 +139,8 @@ class Keeping(Autosaving):
 
         def finish(told: tuple[Correction, int]) -> None:
             made, digest = told
-            self._accepting, bench.accepted = False, made
+            self._accepting, bench.accepted, bench.draft = False, made, None  # the draft is the older one
+            self._folders[made.study] = bench.study.study.folder
             if not bench.edited:
                 bench.forget()
             if self._bench is bench:
@@ -144,21 +158,34 @@ class Keeping(Autosaving):
         self.changed.emit()
 
     def show_draft(self) -> None:
-        """Put the draft onto the canvas; that can be undone."""
-        bench, draft, store = self._bench, self.draft, self.store
+        """Put the draft onto the canvas, as one step that can be undone; who asks has asked about edits ``at_risk``.
+
+        The answer stays the one that was there: the draft is a change of it. Where there is none the draft takes its place.
+        """
+        bench, draft, store, layer = self._bench, self.draft, self.store, self._actions.labels
         if bench is None or draft is None:
             return
+        version = history_of(layer).version if layer is not None else 0
 
-        def work() -> tuple[Segmentation, int]:
-            mask = laid_out(store.read(draft))
-            return mask, checksum(mask.labels)
+        def work() -> tuple[Change, int]:
+            change = prepare(layer, store.read(draft))
+            return change, checksum(change.segmentation.labels)
 
-        def done(told: tuple[Segmentation, int]) -> None:
-            if self._bench is bench:
+        def done(told: tuple[Change, int]) -> None:
+            change, digest = told
+            if self._bench is not bench or self._actions.labels is not layer:
+                return
+            if layer is None:
                 self._actions._notes = {}
                 with self._actions._changing_layers():
-                    self._session.deliver(told[0], saved=told[1])
-                self._session.say(f"The draft {draft.id} is on the canvas.")
+                    self._session.deliver(change.segmentation, saved=digest)
+            elif history.in_stroke(layer) or history_of(layer).version != version:
+                self._session.say("You painted on meanwhile, so the draft was not put onto the canvas: press again.")
+                return
+            elif change.edit is not None:
+                with history_of(layer).naming(DRAFT, ""):
+                    history.apply_edit(layer, *change.edit)
+            self._session.say(f"The draft {draft.id} is on the canvas; Ctrl+Z takes it away again.")
 
         self._actions._background(work, done, self._actions._failed)
 
@@ -168,12 +195,20 @@ class Keeping(Autosaving):
         if bench is None or draft is None:
             return
 
-        def work() -> tuple[Correction, tuple[Correction | None, Correction | None]]:
-            store.read(draft)  # it must still be what was written
-            return store.accept(draft.id), versions(store, draft.study)
+        def work() -> tuple[Segmentation, Correction, tuple[Correction | None, Correction | None]]:
+            mask = laid_out(store.read(draft))  # it must still be what was written
+            return mask, store.accept(draft.id), versions(store, draft.study)
 
-        def finish(told: tuple[Correction, tuple[Correction | None, Correction | None]]) -> None:
-            made, (bench.accepted, bench.draft) = told
+        def finish(told: tuple[Segmentation, Correction, tuple[Correction | None, Correction | None]]) -> None:
+            mask, made, (bench.accepted, bench.draft) = told
+            self._folders[made.study] = bench.study.study.folder
+            layer = self._actions.labels
+            if (
+                self._bench is bench
+                and layer is not None
+                and np.array_equal(layers.snapshot(layer).labels, mask.labels)
+            ):
+                self.give_up()  # what is on the canvas is in the store
             self._session.say(f"The draft {made.id} is accepted.", Kind.GOOD)
             self.changed.emit()
             done(made)

@@ -202,17 +202,14 @@ class Looking:
         elif first:
             with self._actions._changing_layers():
                 doubt.show_changes(self._viewer, changes, answer.grid)
+            doubt.arrange_outlines(self._viewer)
             self.changed.emit()
         if self._again:
             self._again = False
             self._compare()
 
     def _on_ndisplay(self, event: object = None) -> None:
-        """Outlines are flat: in 3D napari would draw them as a volume, which takes seconds."""
-        layer = doubt.beside(self._viewer, doubt.CHANGES)
-        if layer is not None:
-            proposed = doubt.beside(self._viewer, doubt.PROPOSAL) is not None  # in the same colours
-            layer.visible = self._viewer.dims.ndisplay == 2 and not proposed
+        doubt.arrange_outlines(self._viewer)
 
     def _lost(self, error: Exception) -> None:
         self._comparing = False

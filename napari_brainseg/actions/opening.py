@@ -10,7 +10,7 @@ from brainseg_engine.study import Modality, Segmentation
 from napari_brainseg.actions import reading
 from napari_brainseg.actions.base import Base
 from napari_brainseg.display import layers
-from napari_brainseg.session import Kind, OpenStudy
+from napari_brainseg.session import Kept, Kind, OpenStudy
 
 
 class Opening(Base):
@@ -87,7 +87,7 @@ class Opening(Base):
         self._put_away(token)
         kept = self.session.take_kept(token)
         segmentation, saved = (kept.segmentation, kept.saved) if kept else (made.segmentation, made.saved)
-        self._notes = {}
+        self._notes, self._model_file = (kept.notes, kept.model) if kept else ({}, None)
         with self._changing_layers():
             wanted = set(layers.image_layers(self.viewer, study.id).values()) if adopt else set()
             wanted |= set(layers.labels_layers(self.viewer, study.id)[:1]) if adopt else set()
@@ -142,7 +142,8 @@ class Opening(Base):
         """Keep what is not in a file yet before another study takes the place."""
         current, labels = self.session.study, self.labels
         if current is not None and labels is not None and self.session.dirty and current.token != next_token:
-            self.session.keep(current.token, layers.segmentation_of(labels), saved=self.session.saved_digest)
+            shown, saved = layers.segmentation_of(labels), self.session.saved_digest
+            self.session.keep(current.token, Kept(shown, saved, self._notes, self._model_file))
 
     def warm(self) -> None:
         """Have the worker load the model before it is needed."""

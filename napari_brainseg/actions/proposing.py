@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import dataclass, replace
 from functools import partial
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -19,12 +19,15 @@ from napari_brainseg.actions.measuring import bounding_box
 from napari_brainseg.display import doubt, history
 from napari_brainseg.display.axes import to_display
 from napari_brainseg.display.canvas import ORDERS, Plane
-from napari_brainseg.display.undo import history_of
+from napari_brainseg.display.undo import Moved, history_of
 from napari_brainseg.jobs import PropagateJob, ProposedLabels
 from napari_brainseg.session import JobState, Kind
 
 if TYPE_CHECKING:
     from napari.layers import Labels
+
+BUSY = "Propagating can begin when the running job is done."
+PAINTED = "You painted on meanwhile, so what was being proposed was dropped: propagate again."
 
 
 @dataclass(frozen=True, eq=False)
@@ -55,6 +58,7 @@ class Proposing:
         self._job = ""  # the one that runs
         self._asking = False  # the corrections are being looked up for it
         self._asked: tuple[Labels, int] | None = None
+        self._doomed = ""  # why nothing can come of the job that runs
         self.stage = ""
         self.proposal: Proposal | None = None
         self._session.study_changed.connect(self._forget)
@@ -63,7 +67,7 @@ class Proposing:
         self._viewer.dims.events.ndisplay.connect(self._show_outlines, position="first")
 
     def close(self) -> None:
-        """Follow nothing more."""
+        """Follow nothing more. A proposal that is shown stays on the canvas: drop it, unless the window goes too."""
         self._session.study_changed.disconnect(self._forget)
         self._session.segmentation_changed.disconnect(self._forget)
         self._session.edited.disconnect(self._forget)
@@ -79,7 +83,7 @@ class Proposing:
         """Why nothing can be proposed, in words; "" when something can."""
         if self._actions.labels is None or self._keeping.answer is None:
             return "There is no answer to adapt from yet: segment the study, then correct two or three slices."
-        if self._model() is None:
+        if self._keeping.model_file is None:
             return (
                 "These labels did not begin from the answer of an installed model, so there is no model to adapt. "
                 "Segment the study, then correct two or three slices."
@@ -90,32 +94,41 @@ class Proposing:
 
     def propose(self) -> None:
         """Have the worker adapt the model to the slices that were corrected, and predict the others again."""
-        layer, answer, current, model = self._actions.labels, self._keeping.answer, self._session.study, self._model()
+        layer, answer, current, model = (
+            self._actions.labels,
+            self._keeping.answer,
+            self._session.study,
+            self._keeping.model_file,
+        )
         if self.running:
             return
         if self.blocker or layer is None or answer is None or current is None or model is None:
             self._session.say(self.blocker, Kind.WARNING)
             return
         if self._session.job is not None:
-            self._session.say("Propagating can begin when the running job is done.", Kind.WARNING)
+            self._session.say(BUSY, Kind.WARNING)
             return
         if history.in_stroke(layer):
             return
         self.drop()
         steps = history_of(layer)
-        self._asking, self._asked = True, (layer, steps.version)
+        asked = layer, steps.version
+        self._asking, self._asked, self._doomed = True, asked, ""
         labels = np.array(layer.data, dtype=np.uint8)
         work = partial(corrected, labels, answer, self._painted(), tuple(steps.done))
 
         def done(found: Found) -> None:
-            self._asking = False
-            if self._actions.labels is not layer or self._session.study is not current:
-                self.changed.emit()
+            if self._asked is not asked:  # it was cancelled, or the labels are others
                 return
-            if not found.slices:
-                self._session.say(
-                    "No slice that was painted in differs from the answer any more: correct one.", Kind.WARNING
+            self._asking = False
+            if self._session.job is not None or not found.slices:
+                self._asked = None
+                why = (
+                    BUSY
+                    if found.slices
+                    else "No slice that was painted in differs from the answer any more: correct one."
                 )
+                self._session.say(why, Kind.WARNING)
                 self.changed.emit()
                 return
             job = PropagateJob(
@@ -129,17 +142,22 @@ class Proposing:
             self.changed.emit()
 
         def lost(error: Exception) -> None:
-            self._asking = False
-            self._actions._failed(error)
-            self.changed.emit()
+            if self._asked is asked:
+                self._asking, self._asked = False, None
+                self._actions._failed(error)
+                self.changed.emit()
 
         self._actions._background(work, done, lost)
         self.changed.emit()
 
     def cancel(self) -> None:
-        """Stop the job that runs."""
+        """Stop it, whether its job runs already or not."""
         if self._job:
             self._actions._runner.cancel(self._job)
+        elif self._asking:
+            self._asking, self._asked = False, None
+            self._session.say("Cancelled; nothing was changed.")
+            self.changed.emit()
 
     def accept(self) -> None:
         """Take the proposal over, as one step that can be undone."""
@@ -173,12 +191,10 @@ class Proposing:
 
     def finished(self, job: PropagateJob, outcome: ProposedLabels) -> None:
         """See ``jobs.Asker``."""
-        current, asked = self._session.study, self._asked
-        here = asked is not None and self._actions.labels is asked[0] and current is not None
-        if asked is None or not here or current is None or current.token != job.token:
+        if self._asked is None or self._doomed:
             self._end(job)
             return
-        layer, version = asked
+        layer, version = self._asked
         grid = job.study.reference.grid
 
         def work() -> tuple[Proposal | None, Any]:
@@ -197,29 +213,34 @@ class Proposing:
 
     def failed(self, job: PropagateJob, event: Failed) -> None:
         """See ``jobs.Asker``."""
+        told = self._doomed and event.cancelled
         self._end(job)
-        self._session.say(event.message, Kind.INFO if event.cancelled else Kind.ERROR)
+        if not told:
+            self._session.say(event.message, Kind.INFO if event.cancelled else Kind.ERROR)
 
     def _show(self, job: PropagateJob, outcome: ProposedLabels, told: tuple[Proposal | None, Any]) -> None:
+        doomed = self._doomed
         self._end(job)
         made, outlines = told
+        if doomed:
+            return
         if made is None:
             self._session.say(
                 "The corrected slices tell nothing that would change the other slices. Correct another one, farther "
                 "away, where the labels are wrong."
             )
             return
-        if self._actions.labels is not made.layer:
-            return
         if history_of(made.layer).version != made.version or history.in_stroke(made.layer):
-            self._session.say("You painted on meanwhile, so the proposal was dropped: propagate again.", Kind.WARNING)
+            self._session.say(PAINTED, Kind.WARNING)
             return
         self.proposal = made
         with self._actions._changing_layers():
             doubt.show_changes(self._viewer, outlines, job.study.reference.grid, doubt.PROPOSAL)
         self._show_outlines()
         took = f"{sum(outcome.told.get('seconds', {}).values()):.0f}\N{NO-BREAK SPACE}s"
-        self._session.say(f"A proposal in {took}: {made.words}. Accept it or drop it below the tools.", Kind.GOOD)
+        self._session.say(
+            f"A proposal in {took}: {made.words}. The buttons below the tools accept or drop it.", Kind.GOOD
+        )
         self.changed.emit()
 
     def _lost(self, job: PropagateJob, error: Exception) -> None:
@@ -228,22 +249,25 @@ class Proposing:
 
     def _end(self, job: PropagateJob) -> None:
         if self._job == job.id:
-            self._job, self._asked, self.stage = "", None, ""
+            if self._doomed:  # once more: opening another study has its own words
+                self._session.say(self._doomed, Kind.WARNING)
+            self._job, self._asked, self._doomed, self.stage = "", None, "", ""
         if self._session.job is not None and self._session.job.id == job.id:
             self._session.job = None
         self.changed.emit()
 
     # --- what is asked for
 
-    def _model(self) -> Path | None:
-        """The file of the model whose answer is being corrected."""
-        name = self._keeping.model
-        return next((m.path for m in self._session.models if m.name == name and m.card is not None), None)
-
     def _painted(self) -> frozenset[tuple[int, int]]:
-        """(axis of the canvas, index) of the slices that the log has strokes in; it survives a crash, the history does not."""
-        logged = (s for s in self._keeping.steps if s.get("plane") and s.get("index") is not None)
-        return frozenset((ORDERS[Plane(str(s["plane"]))][0], int(s["index"])) for s in logged)
+        """(axis of the canvas, index) of the slices that the log has strokes in which were not undone; it survives a crash,
+        the history does not.
+        """
+        strokes: Counter[tuple[int, int]] = Counter()
+        for s in self._keeping.steps:
+            if s.get("plane") and s.get("index") is not None:
+                place = ORDERS[Plane(str(s["plane"]))][0], int(s["index"])
+                strokes[place] += -1 if s["tool"] == Moved.UNDONE.value else 1
+        return frozenset(place for place, n in strokes.items() if n > 0)
 
     def _forget(self, event: object = None) -> None:
         """The labels are others now: the proposal was made for those that were."""
@@ -252,7 +276,23 @@ class Proposing:
             self._actions.labels is not made.layer or history_of(made.layer).version != made.version
         ):
             self.drop()
+        asked = self._asked
+        if asked is not None and not self._doomed:
+            layer, version = asked
+            if self._actions.labels is not layer:
+                self._doom("Another study or other labels are open, so propagating was stopped.")
+            elif history_of(layer).version != version:
+                self._doom(PAINTED)
         self.changed.emit()
+
+    def _doom(self, why: str) -> None:
+        """Nothing can come any more of what was asked for: stop it, and say so."""
+        if self._job:
+            self._doomed = why
+            self._actions._runner.cancel(self._job)
+        else:
+            self._asking, self._asked = False, None
+        self._session.say(why, Kind.WARNING)
 
     def _hide(self) -> None:
         with self._actions._changing_layers():
@@ -260,12 +300,4 @@ class Proposing:
         self._show_outlines()
 
     def _show_outlines(self, event: object = None) -> None:
-        """Only one set at a time, since they share their colours; and none in 3D: they are flat, and napari would take
-        seconds to draw them as a volume.
-        """
-        flat, proposed = self._viewer.dims.ndisplay == 2, doubt.beside(self._viewer, doubt.PROPOSAL)
-        made = doubt.beside(self._viewer, doubt.CHANGES)
-        if proposed is not None:
-            proposed.visible = flat
-        if made is not None:
-            made.visible = flat and proposed is None
+        doubt.arrange_outlines(self._viewer)

@@ -131,8 +131,8 @@ class Queue:
 
     def accepted(self, made: Correction) -> None:
         """A correction was accepted: its study leaves the queue."""
-        current = self._session.study
-        here = current.study.folder.resolve() if current is not None and current.study.folder else None
+        folder = self._keeping.folder_of(made)  # another study may be open by now
+        here = folder.resolve() if folder is not None else None
         self.entries = tuple(
             replace(e, corrected=True)
             if e.key == made.study or (here is not None and e.folder.resolve() == here)

@@ -11,7 +11,7 @@ from brainseg_engine.study import Prediction
 from napari_brainseg.actions.changes import Change, prepare
 from napari_brainseg.actions.opening import Opening
 from napari_brainseg.jobs import SegmentJob
-from napari_brainseg.session import JobState, Kind
+from napari_brainseg.session import JobState, Kept, Kind
 
 
 class Segmenting(Opening):
@@ -100,20 +100,20 @@ class Segmenting(Opening):
     def _deliver(self, job: SegmentJob, prediction: Prediction, change: Change) -> None:
         self._end(job)
         segmentation = change.segmentation
-        current = self.session.study
-        if current is None or current.token != job.token:
-            self.session.keep(job.token, segmentation)
-            self.session.say(
-                f"{job.study.id} has been segmented meanwhile. Open it again to see the result.", Kind.GOOD
-            )
-            return
-        self._notes = {
+        notes = {
             "model": prediction.model,
             "model_version": prediction.model_version,
             "device": prediction.device,
             "seconds": dict(prediction.seconds),
         }
-        self._model_file = job.model
+        current = self.session.study
+        if current is None or current.token != job.token:
+            self.session.keep(job.token, Kept(segmentation, None, notes, job.model))
+            self.session.say(
+                f"{job.study.id} has been segmented meanwhile. Open it again to see the result.", Kind.GOOD
+            )
+            return
+        self._notes, self._model_file = notes, job.model
         self._ready = change
         with self._changing_layers():
             self.session.deliver(segmentation)

@@ -6,6 +6,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+from brainseg_engine.finetune.verdict import WORSE
+from brainseg_engine.finetune.words import interval, number, signed, weights
 from brainseg_engine.labels import Region
 
 if TYPE_CHECKING:
@@ -56,8 +58,24 @@ def table(report: Mapping[str, Any], names: Mapping[str, str]) -> tuple[Group, .
 
 def guard_in_words(report: Mapping[str, Any]) -> str:
     """How far the model was moved, and why."""
-    guard = report["guard"]
-    return f"Weights: base + {guard['alpha']:g} · (trained − base): {guard['why']}."
+    return weights(report["guard"]["alpha"], report["guard"]["why"])
+
+
+def cost_in_words(report: Mapping[str, Any]) -> str:
+    """What is lost, a sentence for each set of cases that is worse off; "" for none."""
+    told = []
+    for key, title in SETS.items():
+        if report[key]["verdict"] == WORSE:
+            d, cases = report[key]["difference"], len(report[key]["before"]["cases"])
+            change = (
+                signed(d["dice"])
+                if d["low"] is None
+                else f"{signed(d['dice'])}, 95 % interval {signed(d['low'])} to {signed(d['high'])}"
+            )
+            told.append(
+                f"On the {title.lower()} ({cases} case{'s' if cases > 1 else ''}) the mean Dice changes by {change}."
+            )
+    return " ".join(told)
 
 
 def notes_in_words(report: Mapping[str, Any]) -> str:
@@ -101,8 +119,8 @@ def _scores(scores: Mapping[str, Mapping[str, Mapping[str, Mapping[str, float | 
     for key, title in (("held_out", "held-out corrections"), ("anchors", "anchors")):
         one = scores.get(key)
         if one:
-            pairs = (f"{r} {_number(one['before'].get(r, {}).get('dice'), 3)} → "
-                     f"{_number(one['after'].get(r, {}).get('dice'), 3)}" for r in one["before"])  # fmt: skip
+            pairs = (f"{r} {number(one['before'].get(r, {}).get('dice'))} → "
+                     f"{number(one['after'].get(r, {}).get('dice'))}" for r in one["before"])  # fmt: skip
             told.append(f"Mean Dice, {title}: {', '.join(pairs)}.")
     return " ".join(told)
 
@@ -131,7 +149,8 @@ def _lines(before: Mapping[str, Any], after: Mapping[str, Any]) -> tuple[Line, .
         cells: list[str] = []
         for key, digits in NUMBERS:
             one, two = b.get(key), a.get(key)
-            cells += [_number(one, digits), _number(two, digits), _difference(one, two, digits)]
+            change = None if one is None or two is None else two - one
+            cells += [number(one, digits), number(two, digits), signed(change, digits)]
         gain = round((a.get("dice") or 0.0) - (b.get("dice") or 0.0), NUMBERS[0][1])
         found.append(Line(region.value, tuple(cells), (gain > 0) - (gain < 0)))  # type: ignore[arg-type]
     return tuple(found)
@@ -141,29 +160,11 @@ def _intervals(regions: Mapping[str, Any]) -> tuple[str, ...]:
     told = []
     for region, of_region in regions.items():
         if of_region["dice"]["n"]:
-            dice, hd95 = (_interval(of_region[key], digits) for key, digits in NUMBERS)
+            both = ((of_region[key], digits) for key, digits in NUMBERS)
+            dice, hd95 = (interval(p["difference"], p["low"], p["high"], digits) for p, digits in both)
             told.append(f"{region}  Dice {dice}, HD95 {hd95} mm")
     return tuple(told)
 
 
-def _interval(p: Mapping[str, Any], digits: int) -> str:
-    if p["difference"] is None:
-        return "–"
-    text = _signed(p["difference"], digits)
-    return text if p["low"] is None else f"{text} ({_signed(p['low'], digits)} to {_signed(p['high'], digits)})"
-
-
-def _difference(before: float | None, after: float | None, digits: int) -> str:
-    return "–" if before is None or after is None else _signed(after - before, digits)
-
-
 def _listed(sentences: Sequence[str]) -> str:
     return "\n".join(f"• {sentence}" for sentence in sentences)
-
-
-def _signed(value: float, digits: int) -> str:
-    return f"{round(value, digits) + 0.0:+.{digits}f}"  # never −0
-
-
-def _number(value: float | None, digits: int) -> str:
-    return "–" if value is None else f"{value:.{digits}f}"

@@ -19,6 +19,7 @@ from napari_brainseg.display import history
 
 TICK_MS = 1000
 _QUIET_MS = 300
+REPLACES = "The edits on the canvas were not accepted. Put the draft in their place? Ctrl+Z brings them back."
 
 
 class CorrectionsSection(QObject):
@@ -43,7 +44,7 @@ class CorrectionsSection(QObject):
         view.restore_requested.connect(keeping.restore)
         view.discard_requested.connect(self._ask_discard)
         view.other_requested.connect(self._open_other)
-        view.show_draft_requested.connect(keeping.show_draft)
+        view.show_draft_requested.connect(self._show_draft)
         view.accept_draft_requested.connect(self._accept_draft)
         view.doubt_requested.connect(looking.toggle_doubt)
         view.changes_requested.connect(looking.toggle_changes)
@@ -54,9 +55,7 @@ class CorrectionsSection(QObject):
         keeping.changed.connect(self._show)
         looking.changed.connect(self._show)
         actions.session.job_changed.connect(self._show)
-        self._edited = getattr(actions.session, "edited", None)
-        if self._edited is not None:
-            self._edited.connect(keeping.note)
+        actions.session.edited.connect(keeping.note)
         self._signs = (actions.viewer.cursor.events.position, actions.viewer.dims.events.point)
         for event in self._signs:
             event.connect(keeping.sign_of_life)
@@ -70,8 +69,7 @@ class CorrectionsSection(QObject):
         for event in self._signs:
             event.disconnect(self._keeping.sign_of_life)
         self._actions.session.job_changed.disconnect(self._show)
-        if self._edited is not None:
-            self._edited.disconnect(self._keeping.note)
+        self._actions.session.edited.disconnect(self._keeping.note)
         self._brush.follow(None)
         self._keeping.changed.disconnect(self._show)
         self._looking.changed.disconnect(self._show)
@@ -86,6 +84,11 @@ class CorrectionsSection(QObject):
         if doubts and not self._sure("Accept correction", doubts):
             return
         self._keeping.accept(self._accepted)
+
+    def _show_draft(self) -> None:
+        """In place of edits that were not accepted only after a question."""
+        if not self._keeping.at_risk or self._sure("Show draft", REPLACES):
+            self._keeping.show_draft()
 
     def _accept_draft(self) -> None:
         """An empty one only after a question."""

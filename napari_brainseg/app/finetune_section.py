@@ -106,7 +106,10 @@ class FinetuneSection(QObject):
     def _sure(self) -> bool:
         yes, no = QMessageBox.StandardButton.Yes, QMessageBox.StandardButton.No
         made, verdict = self._finetuning.made, self._finetuning.marked
-        question = f"Compared with the model it was made from, {made} is {verdict}. Use it all the same?"
+        told = " ".join(
+            t for t in (f"Compared with the model it was made from, {made} is {verdict}.", self._finetuning.cost) if t
+        )
+        question = f"{told} Use it all the same?"
         return bool(QMessageBox.question(self._view, "Use this model?", question, yes | no, no) == yes)
 
 
@@ -134,7 +137,8 @@ def run_shown(finetuning: FineTuning) -> RunShown:
         return RunShown(True, finetuning.stopping, status.stage, status.fraction, left, curves, notes=notes)
     shown = curves if run.loss else None
     if report is None:
-        return RunShown(curves=shown, ended=ended_in_words(run), resumable=run.resumable)
+        end = "stopped" if status.state == "stopped" else "failed"
+        return RunShown(curves=shown, ended=ended_in_words(run), end=end, resumable=run.resumable)
     names = {r.id: r.name for r in finetuning.rows}
     return RunShown(
         curves=shown,

@@ -63,13 +63,28 @@ class Threads:
     def __init__(self, gui: GuiThread) -> None:
         self._gui = gui
         self._pool = ThreadPoolExecutor(max_workers=3, thread_name_prefix="brainseg")
+        self._saver = ThreadPoolExecutor(max_workers=1, thread_name_prefix="brainseg-saving")
         self._closed = False
 
     def __call__(
         self, work: Callable[[], T], done: Callable[[T], None], failed: Callable[[Exception], None] | None = None, /
     ) -> None:
         """Run ``work`` in a thread, then ``done(result)`` or ``failed(error)`` in the GUI thread."""
+        self._submit(self._pool, work, done, failed)
 
+    def for_saving(
+        self, work: Callable[[], T], done: Callable[[T], None], failed: Callable[[Exception], None], /
+    ) -> None:
+        """Likewise, in a thread for nothing else: what is painted is not to wait until studies were read."""
+        self._submit(self._saver, work, done, failed)
+
+    def _submit(
+        self,
+        pool: ThreadPoolExecutor,
+        work: Callable[[], T],
+        done: Callable[[T], None],
+        failed: Callable[[Exception], None] | None,
+    ) -> None:
         def run() -> None:
             try:
                 result = work()
@@ -82,7 +97,7 @@ class Threads:
                 self._gui.deliver(lambda: done(result))
 
         if not self._closed:
-            self._pool.submit(run)
+            pool.submit(run)
 
     def for_surfaces(self, work: Callable[[], Any], done: Callable[[Any], None]) -> None:
         """The form that the surfaces want: without an answer for failures."""
@@ -92,6 +107,7 @@ class Threads:
         """Begin nothing more; what runs is let run to its end, and its answer dropped."""
         self._closed = True
         self._pool.shutdown(wait=False, cancel_futures=True)
+        self._saver.shutdown(wait=False)
 
 
 def _raise(error: Exception) -> None:

@@ -75,7 +75,7 @@ class App(QObject):
         self._threads = Threads(self._gui)
         self.session = Session()
         self.runner = runner or WorkerClient(self._gui.deliver)
-        self.actions = Actions(self.session, self.viewer, self.runner, self._threads)
+        self.actions = Actions(self.session, self.viewer, self.runner, self._threads, self._threads.for_saving)
         self.panel = PanelView(
             StudyView(),
             SegmentView(DEVICES),
@@ -190,6 +190,7 @@ class App(QObject):
         ]
         if not self._window_closes:  # else the canvas is being taken down: what is drawn on it is not to be touched
             steps += [
+                self.proposing.drop,
                 self.actions.pointer.drop,
                 self.actions.brush.close,
                 lambda: canvas.set_3d(self.viewer, False),  # without our surfaces napari draws volumes: seconds a frame

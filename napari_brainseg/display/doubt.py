@@ -94,6 +94,17 @@ def remove(viewer: ViewerModel, kind: str) -> None:
         viewer.layers.remove(layer)
 
 
+def arrange_outlines(viewer: ViewerModel) -> None:
+    """Show one set of outlines at a time, a proposal's before the changes, since they share their colours; and none in 3D:
+    they are flat, and napari would take seconds to draw them as a volume.
+    """
+    flat, proposed, made = viewer.dims.ndisplay == 2, beside(viewer, PROPOSAL), beside(viewer, CHANGES)
+    if proposed is not None:
+        proposed.visible = flat
+    if made is not None:
+        made.visible = flat and proposed is None
+
+
 def compare(now: NDArray[np.uint8], answer: LabelArray, grid: Grid) -> NDArray[np.uint8]:
     """What differs between the canvas' labels (its own axes) and the answer (X, Y, Z): see ``ADDED``; a new array."""
     before = np.transpose(answer, axis_order(grid.affine))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import subprocess
 import sys
 from collections.abc import Sequence
@@ -13,8 +14,13 @@ import psutil
 
 from brainseg_engine.errors import OutputError
 from brainseg_engine.finetune import announce
+from brainseg_engine.locks import held
+from brainseg_engine.paths import home
 
 LOG = "process.log"
+LOCK = "lock"
+"""Which a process holds as long as it works in the folder, and for some seconds what a killed one has left."""
+PATIENCE_S = 20.0
 NICE = 5
 """Painting goes before training."""
 
@@ -22,19 +28,30 @@ NICE = 5
 def launch(command: Sequence[str], out: Path) -> subprocess.Popen[bytes]:
     """Start it in a session of its own, what it writes going into ``process.log`` of the run folder.
 
-    The folder tells at once which process works there. Raises OutputError when nothing can be written or started.
+    The folder tells at once which process works there. Raises OutputError when nothing can be written or started, or
+    another process works there.
     """
+    place = {**os.environ, "BRAINSEG_HOME": str(home())}  # absolute: the process stands elsewhere
     try:
         out.mkdir(parents=True, exist_ok=True)
+        with held(out / LOCK, PATIENCE_S):
+            pass
         with (out / LOG).open("wb") as log:
             process: subprocess.Popen[bytes] = subprocess.Popen(
-                command, stdin=subprocess.DEVNULL, stdout=log, stderr=subprocess.STDOUT, cwd=out.parent, **_apart()
-            )
+                command, stdin=subprocess.DEVNULL, stdout=log, stderr=subprocess.STDOUT, cwd=out.parent, env=place,
+                **_apart(),
+            )  # fmt: skip
     except OSError as e:
         raise OutputError(f"The fine-tuning cannot be started in {out}: {e.strerror or e}. Free some space.") from e
-    with contextlib.suppress(psutil.Error, OSError):
-        psutil.Process(process.pid).nice(NICE if sys.platform != "win32" else psutil.BELOW_NORMAL_PRIORITY_CLASS)
-    announce(out, process.pid)
+    if sys.platform != "win32":  # there it was told at the start, for the interpreter behind a launcher too
+        with contextlib.suppress(psutil.Error, OSError):
+            psutil.Process(process.pid).nice(NICE)
+    try:
+        announce(out, process.pid)
+    except OutputError:  # nobody would ever find it
+        process.kill()
+        process.wait()
+        raise
     return process
 
 
@@ -51,5 +68,6 @@ def last_words(out: Path) -> str:
 def _apart() -> dict[str, Any]:
     """What keeps the process out of the window's group: neither Ctrl-C there nor closing it reaches the process."""
     if sys.platform == "win32":
-        return {"creationflags": subprocess.CREATE_NEW_PROCESS_GROUP | subprocess.CREATE_NO_WINDOW}
+        flags = subprocess.CREATE_NEW_PROCESS_GROUP | subprocess.CREATE_NO_WINDOW
+        return {"creationflags": flags | subprocess.BELOW_NORMAL_PRIORITY_CLASS}
     return {"start_new_session": True}

@@ -9,11 +9,13 @@ import pytest
 import torch
 from small_study import make_study
 
-from brainseg_engine import adapt
+from brainseg_engine import adapt, nets
 from brainseg_engine.adapt import Corrected, propose
+from brainseg_engine.adapt.placing import placed, placed_labels
 from brainseg_engine.errors import Cancelled, InputError
 from brainseg_engine.labels import Label, Region, region_masks
 from brainseg_engine.predict import Predictor
+from brainseg_engine.preprocess import preprocess
 
 SLICES = (9, 10, 14)
 
@@ -135,6 +137,48 @@ def test_what_is_wrong_everywhere_is_learnt_from_three_slices(predictor, study):
     untouched = [i for i in range(7, 18) if i not in (8, 12, 16)]
     wrong = [np.count_nonzero(x[..., untouched] != truth[..., untouched]) for x in (answer, found)]
     assert wrong[1] < 0.5 * wrong[0]
+
+
+@pytest.mark.parametrize("mm", [0.4, 0.5, 0.67, 1.5, 5.0])
+@pytest.mark.parametrize("axis", range(3))
+def test_a_single_corrected_slice_or_voxel_is_found_on_the_networks_grid_whatever_the_grids(tiny_recipe, mm, axis):
+    spacing = np.ones(4)
+    spacing[axis] = mm
+    shape = tuple(40 if i == axis and mm < 1 else 24 for i in range(3))
+    study = make_study(1, shape, np.diag([-1.0, -1.0, 1.0, 1.0]) * spacing)
+    _, inverse = preprocess(study, tiny_recipe, nets.divisor(tiny_recipe))
+    for index in range(8, 16):
+        labels, known = np.zeros(shape, np.uint8), np.zeros(shape, np.bool_)
+        np.moveaxis(labels, axis, 0)[index] = Label.ET
+        np.moveaxis(known, axis, 0)[index] = True
+        where, told = placed_labels(labels, known, inverse)
+        assert (
+            np.array_equal(where, placed(known, inverse)) and (told[where] == Label.ET).all() and not told[~where].any()
+        )
+        planes = where.any(axis=tuple(i for i in range(3) if i != axis)).sum()
+        assert 1 <= planes <= max(2, mm + 1)
+        point = np.zeros(shape, np.bool_)
+        point[tuple(index if i == axis else 12 for i in range(3))] = True
+        assert 1 <= placed(point, inverse).sum() <= max(2, mm + 1)
+
+
+def test_where_nothing_is_resampled_corrections_lie_where_they_lay(tiny_recipe):
+    affine = np.array([[0, 0, 1.0, -7], [-1.0, 0, 0, 3], [0, 1.0, 0, 5], [0, 0, 0, 1]])
+    study = make_study(2, (24, 30, 26), affine)
+    _, inverse = preprocess(study, tiny_recipe, nets.divisor(tiny_recipe))
+    rng = np.random.default_rng(0)
+    labels, known = rng.integers(0, 5, (24, 30, 26)).astype(np.uint8), rng.random((24, 30, 26)) < 0.3
+    where, told = placed_labels(labels, known, inverse)
+    assert np.array_equal(where, inverse.forward_labels(known.astype(np.uint8)) != 0)
+    assert np.array_equal(where, placed(known, inverse))
+    assert np.array_equal(told[where], inverse.forward_labels(labels)[where])
+
+
+def test_slices_of_half_a_millimetre_teach_too(predictor):
+    study = make_study(1, (28, 32, 48), np.diag([-1.0, -1.0, 0.5, 1.0]))
+    answer = answered(predictor, study)
+    corrected = by_slices(study, answer, (20, 25, 30))
+    assert propose(predictor, study, answer, corrected).changed > 0
 
 
 @pytest.mark.parametrize("shape", [(16, 16, 12), (7, 9, 11)])

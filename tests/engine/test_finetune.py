@@ -19,9 +19,20 @@ from brainseg_engine import checkpoint, models, train
 from brainseg_engine.cli import app
 from brainseg_engine.corrections import Store
 from brainseg_engine.corrections.sources import source_of
-from brainseg_engine.errors import Cancelled, InputError, TrainingError
+from brainseg_engine.errors import Cancelled, InputError, OutputError, TrainingError
 from brainseg_engine.events import EpochDone, Finished, Progress, from_json
-from brainseg_engine.finetune import Options, collecting, command, guard, memory, proof, status_of, usable
+from brainseg_engine.finetune import (
+    Options,
+    collecting,
+    command,
+    guard,
+    memory,
+    proof,
+    status,
+    status_of,
+    usable,
+    verdict,
+)
 from brainseg_engine.finetune.job import run
 from brainseg_engine.io import load_study
 from brainseg_engine.labels import Region
@@ -77,6 +88,10 @@ def test_the_report_says_what_is_so(tmp_path, tiny_model):
     assert models.default() != name
     line = models.lineage(name)
     assert [a.sha256 for a in line] == [report["model"]["sha256"], models.sha256(tiny_model)]
+    assert report["anchors"]["of"] == "1 case of anchors" and made.card.tuned.anchors == "1 case"  # a card may travel
+    assert "anchors" not in made.card.model_dump_json(
+        exclude={"known_failures": True, "tuned": {"scores", "cases", "anchors"}}
+    )
     assert made.card.tuned.corrections == tuple(c["mask_sha256"] for c in report["corrections"]["training"])
     assert made.card.tuned.scores["held_out"]["after"]["WT"]["dice"] == pytest.approx(
         report["held_out"]["after"]["mean"]["WT"]["dice"], abs=1e-4
@@ -185,6 +200,24 @@ def test_a_model_that_is_worse_is_not_made_the_default(tiny_model, capsys):
         assert "not made the default" in capsys.readouterr().err
     _make_default({"verdict": "no worse", "model": {"name": "new"}})
     assert models.default() == "new"
+
+
+def test_progress_that_cannot_be_written_ends_no_run_but_its_end_must_be_told(tmp_path, monkeypatch):
+    heard = []
+    teller = status.Teller(tmp_path, heard.append)
+
+    def refuse(out, told):
+        raise OutputError("Cannot write status.json: Permission denied.")
+
+    monkeypatch.setattr(status, "_save", refuse)
+    event = Progress("collecting A", 0.5)
+    teller(event)
+    assert heard == [event]
+    with pytest.raises(OutputError):
+        teller.end("done", Finished("finetune", {}))
+    monkeypatch.undo()
+    teller.end("done", Finished("finetune", {}))
+    assert status_of(tmp_path).state == "done"
 
 
 # --- minutes
@@ -388,6 +421,8 @@ def test_the_verdict_follows_its_rule():
     assert slightly.verdict == "worse"
     assert proof.overall({"held_out": up, "anchors": slightly}) == "better, at a cost"
     assert proof.overall({"held_out": same, "anchors": slightly}) == "worse"
+    for word in (verdict.BETTER, verdict.AT_A_COST, verdict.NO_WORSE, verdict.WORSE, verdict.NO_CLAIM):
+        assert f'"{word}"' in proof.RULE
     uncertain = scored([0.5, 0.6, 0.7], [0.7, 0.59, 0.69])
     assert uncertain.difference.mean > 0
     assert uncertain.verdict == "no worse"

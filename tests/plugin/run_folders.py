@@ -55,6 +55,7 @@ def make_report(name: str = "new", verdict: str = "better", held_out: dict | Non
         paired = {"n": len(cases), "difference": 0.05, "low": 0.01, "high": 0.09}
         sets[key] = {
             "verdict": verdict if key == "held_out" else "no worse",
+            "difference": {"n": len(cases), "dice": 0.05, "low": 0.01, "high": 0.09},
             "before": {"cases": before, "mean": scores(0.5), "seen_in_training": []},
             "after": {"cases": after, "mean": scores(0.55)},
             "comparison": {"regions": {r.value: {"dice": paired, "hd95_mm": paired} for r in REGIONS}},

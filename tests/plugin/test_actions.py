@@ -46,6 +46,8 @@ class Runner:
 @dataclass
 class Card:
     modalities: tuple = tuple(Modality)
+    name: str = "model"
+    version: str = "1"
 
 
 @dataclass

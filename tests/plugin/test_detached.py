@@ -1,6 +1,7 @@
 """A process of its own: its group is not ours, it is found at once, and what it last said is kept."""
 
 import os
+import subprocess
 import sys
 import time
 
@@ -9,7 +10,8 @@ import pytest
 
 from brainseg_engine.errors import OutputError
 from brainseg_engine.finetune import status_of
-from napari_brainseg.jobs.detached import last_words, launch
+from brainseg_engine.paths import home
+from napari_brainseg.jobs.detached import LOCK, last_words, launch
 
 
 def wait(ready, seconds=30.0):
@@ -43,6 +45,46 @@ def test_its_last_words_are_kept_and_those_of_an_earlier_one_are_not(tmp_path):
         assert last_words(out) == words
         assert status_of(out).state == "killed"
     assert last_words(tmp_path) == ""
+
+
+def test_a_folder_in_which_another_process_works_is_left_alone(tmp_path, monkeypatch):
+    out = tmp_path / "run"
+    out.mkdir()
+    (out / LOCK).touch()
+    (out / "process.log").write_text("its words")
+    hold = f"from brainseg_engine.locks import held\nwith held(r'{out / LOCK}'):\n print('held', flush=True); input()"
+    other = subprocess.Popen([sys.executable, "-c", hold], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+    monkeypatch.setattr("napari_brainseg.jobs.detached.PATIENCE_S", 0.1)
+    try:
+        assert other.stdout.readline() == "held\n"
+        with pytest.raises(OutputError, match="Another process"):
+            launch([sys.executable, "-c", ""], out)
+        assert last_words(out) == "its words" and status_of(out) is None
+    finally:
+        other.communicate("\n")
+
+
+def test_no_process_runs_that_the_folder_does_not_tell_of(tmp_path, monkeypatch):
+    begun = []
+
+    def refuse(out, pid):
+        begun.append(psutil.Process(pid))
+        raise OutputError("The disk is full.")
+
+    monkeypatch.setattr("napari_brainseg.jobs.detached.announce", refuse)
+    with pytest.raises(OutputError, match="full"):
+        launch([sys.executable, "-c", "import time; time.sleep(60)"], tmp_path / "run")
+    assert not begun[0].is_running()
+
+
+def test_it_knows_the_same_user_folder_from_elsewhere(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("BRAINSEG_HOME", "user")
+    assert home() == tmp_path / "user"
+    tell = "from brainseg_engine.paths import home; print(home(), flush=True)"
+    process = launch([sys.executable, "-X", "utf8", "-c", tell], home() / "finetune" / "run")
+    process.wait(60)
+    assert last_words(home() / "finetune" / "run") == str(home())
 
 
 def test_a_program_that_is_not_there_is_told_in_a_sentence(tmp_path):

@@ -17,7 +17,7 @@ from brainseg_engine.finetune.status import FILE, STOP
 from brainseg_engine.io import load_study
 from napari_brainseg.actions import Actions, candidates
 from napari_brainseg.actions.finetuning import FineTuning
-from napari_brainseg.actions.following import new_name
+from napari_brainseg.actions.following import new_folder, new_name
 from napari_brainseg.actions.keeping import Keeping
 from napari_brainseg.session import Kind, Session
 
@@ -315,6 +315,38 @@ def test_a_report_that_cannot_be_read_is_told(finetuning, actions):
     assert finetuning.made == "" and "cannot be read" in actions.session.message.text
 
 
+def test_of_two_runs_in_one_second_each_has_a_folder(monkeypatch):
+    names = iter(("20260101-120000", "20260101-120000", "20260101-120001"))
+    monkeypatch.setattr("napari_brainseg.actions.following.new_name", lambda: next(names))
+    new_folder().mkdir(parents=True)
+    assert new_folder().name == "20260101-120001"
+
+
+def test_a_base_model_that_was_deleted_is_told(finetuning, store, tmp_path, launcher):
+    listed(finetuning, store, tmp_path, "A")
+    (tmp_path / "base.safetensors").unlink()
+    finetuning.start()
+    message = finetuning._session.message
+    assert launcher.commands == [] and message.kind is Kind.ERROR and "base.safetensors cannot be read" in message.text
+    assert not finetuning.running
+
+
+def test_what_a_model_costs_is_told_before_it_is_used(finetuning):
+    report = make_report("dear", "better, at a cost", held_out={"A": (0.5, 0.6)})
+    report["held_out"]["verdict"] = "better"
+    report["anchor_scores"] |= {
+        "verdict": "worse",
+        "difference": {"n": 1, "dice": -0.006, "low": -0.009, "high": -0.002},
+    }
+    finished(runs_home() / new_name(), report)
+    finetuning.find()
+    assert finetuning.marked == "better, at a cost"
+    told = "On the anchors (1 case) the mean Dice changes by -0.006, 95 % interval -0.009 to -0.002."
+    assert finetuning.cost == told
+    finetuning.run.report = make_report()
+    assert finetuning.cost == "" == finetuning.marked
+
+
 class TestSlowly:
     @pytest.fixture
     def background(self):
@@ -331,6 +363,43 @@ class TestSlowly:
         assert "being listed" in finetuning.blocker
         background.run(0)
         assert "There is no accepted correction" in finetuning.blocker
+
+    def test_a_check_is_one_whatever_is_ticked_meanwhile(self, finetuning, background, store, tmp_path, monkeypatch):
+        correct(store, tmp_path / "studies", 1, "A")
+        read = []
+        monkeypatch.setattr("brainseg_engine.io.load_study", lambda *a, **k: read.append(1) or load_study(*a, **k))
+        background.waiting.clear()
+        finetuning.check()
+        finetuning.check()
+        for _ in range(3):
+            finetuning.refresh()
+        assert finetuning.checking
+        while background.waiting:
+            background.run(0)
+        assert read == [1] and not finetuning.checking
+        assert [r.name for r in finetuning.rows] == ["A"]
+
+    def test_closing_stops_a_check(self, finetuning, background, store, tmp_path, monkeypatch):
+        correct(store, tmp_path / "studies", 1, "A")
+        read = []
+        monkeypatch.setattr("brainseg_engine.io.load_study", lambda *a, **k: read.append(1) or load_study(*a, **k))
+        background.waiting.clear()
+        finetuning.check()
+        finetuning.close()
+        while background.waiting:
+            background.run(0)
+        assert read == []
+
+    def test_a_network_folder_that_does_not_answer_holds_nothing_up(self, finetuning, background, tmp_path):
+        out = runs_home() / new_name()
+        finished(out, make_report())
+        make_plan(out, anchors=tmp_path)
+        background.waiting.clear()
+        finetuning.find()
+        background.run(0)
+        assert finetuning.made == "new" and finetuning.settings.anchors is None
+        background.run(0)
+        assert finetuning.settings.anchors == tmp_path
 
 
 # --- what came of it

@@ -7,6 +7,7 @@ import json
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -21,8 +22,11 @@ from brainseg_engine.io import load_study
 from brainseg_engine.labels import Label
 from napari_brainseg.actions import Actions, autosaving
 from napari_brainseg.actions.activity import IDLE_S, Activity
+from napari_brainseg.actions.corrected import DRAFT
 from napari_brainseg.actions.keeping import Keeping, said
+from napari_brainseg.app.corrections_section import CorrectionsSection
 from napari_brainseg.display import layers
+from napari_brainseg.display.undo import history_of
 from napari_brainseg.session import Kind, Session
 
 
@@ -408,6 +412,97 @@ def test_a_draft_is_named_shown_and_accepted(actions, keeping, folder):
     assert keeping.store.latest()[draft.study].id == draft.id
     keeping.accept_draft(heard.append)
     assert len(heard) == 1
+
+
+def test_a_draft_on_the_canvas_is_an_edit_of_the_answer(actions, keeping, folder):
+    actions.open(folder)
+    answer = segment(actions)
+    painted = paint(actions)
+    draft = keeping.store.add(
+        load_study(folder), replace(keeping.answer, labels=np.full_like(answer, 2)), state=State.DRAFT
+    )
+    keeping._bench.draft = draft
+    version = history_of(actions.labels).version
+    keeping.show_draft()
+    assert (shown(actions) == 2).all() and history_of(actions.labels).version == version + 1
+    assert history_of(actions.labels).done[-1].tool == DRAFT
+    assert np.array_equal(keeping.answer.labels, answer) and keeping.model == "model" and keeping.at_risk
+    actions.labels.undo()
+    assert np.array_equal(shown(actions), painted)
+    keeping.accept()
+    record = keeping.accepted
+    assert record.base.name == "model" and np.array_equal(keeping.store.read(record).labels, painted)
+    assert sum(t.added for t in record.changed.values()) == ((painted != answer) & (painted != 0)).sum()
+
+
+@pytest.mark.parametrize("yes", [True, False])
+def test_a_draft_takes_the_place_of_edits_only_after_a_question(actions, keeping, folder, yes):
+    actions.open(folder)
+    answer = segment(actions)
+    draft = replace(keeping.answer, labels=np.full_like(answer, 2))
+    keeping._bench.draft = keeping.store.add(load_study(folder), draft, state=State.DRAFT)
+    painted, asked = paint(actions), []
+    section = SimpleNamespace(_keeping=keeping, _sure=lambda *told: asked.append(told) or yes)
+    CorrectionsSection._show_draft(section)
+    assert len(asked) == 1 and np.array_equal(shown(actions), draft.labels if yes else painted)
+
+
+def test_a_draft_that_is_accepted_while_it_is_on_the_canvas_leaves_nothing_at_risk(actions, keeping, folder):
+    actions.open(folder)
+    answer = segment(actions)
+    keeping._bench.draft = keeping.store.add(
+        load_study(folder), replace(keeping.answer, labels=np.full_like(answer, 2)), state=State.DRAFT
+    )
+    keeping.show_draft()
+    actions.session.dirty = True
+    keeping.tick()
+    assert keeping.at_risk and list(working.folder().rglob("*.work"))
+    keeping.accept_draft()
+    assert not keeping.at_risk and not list(working.folder().rglob("*.work"))
+
+
+def test_a_draft_is_offered_no_more_once_something_newer_was_accepted(actions, keeping, folder):
+    study = load_study(folder)
+    keeping.store.add(study, study.segmentation, state=State.DRAFT)
+    actions.open(folder)
+    paint(actions)
+    assert keeping.draft is not None
+    keeping.accept()
+    assert keeping.draft is None
+
+
+def test_a_program_that_ends_before_the_accepting_was_done_keeps_the_strokes(viewer, folder, clock):
+    holding, later = False, Later()
+    actions = make_actions(viewer, lambda *a: (later if holding else at_once)(*a))
+    keeping = Keeping(actions, clock)
+    actions.open(folder)
+    segment(actions)
+    painted = paint(actions)
+    holding = True
+    keeping.accept()
+    keeping.flush()
+    crash(keeping)  # what waited in the background is dropped
+    holding = False
+    _, kept = restart(folder, clock)
+    assert kept.offer is not None
+    assert np.array_equal(working.load(kept.offer.path).segmentation.labels, painted)
+    kept.close()
+    keeping.close()
+
+
+def test_the_record_of_restored_work_finds_its_model_by_the_card(actions, keeping, folder, clock, tmp_path):
+    (tmp_path / "mine.safetensors").write_bytes(b"mine")
+    actions.open(folder)
+    segment(actions)
+    paint(actions)
+    keeping.tick()
+    crash(keeping)
+    again, kept = restart(folder, clock)
+    again.session.set_models((Model("mine", Card(), path=tmp_path / "mine.safetensors"),))
+    kept.restore()
+    kept.accept()
+    assert kept.accepted.base.sha256 == hashlib.sha256(b"mine").hexdigest()
+    kept.close()
 
 
 def test_a_draft_older_than_what_was_accepted_is_passed_over(actions, keeping, folder):

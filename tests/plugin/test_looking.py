@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from cases import write
 from small_study import make_study
-from test_actions import Card, Model, Runner, at_once, prediction, shown
+from test_actions import Card, Later, Model, Runner, at_once, prediction, shown
 from test_keeping import paint, segment
 
 from brainseg_engine import uncertainty
@@ -272,6 +272,19 @@ def test_correct_accept_next(actions, keeping, queue, folders):
     again.open(folders[0].parent)
     assert again.corrected == 4
     again.close()
+
+
+def test_the_study_that_was_accepted_leaves_the_queue_though_another_is_open_by_then(actions, keeping, queue, folders):
+    queue.open(folders[0].parent)
+    actions.open(folders[0])
+    segment(actions)
+    paint(actions)
+    actions._background, later = Later(), actions._background
+    keeping.accept(queue.accepted)
+    later, actions._background = actions._background, later
+    actions.open(folders[1])
+    later.run()
+    assert [e.id for e in queue.entries if e.corrected] == ["S0"]
 
 
 def test_next_goes_on_without_accepting_too(actions, queue, folders):

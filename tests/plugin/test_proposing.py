@@ -3,24 +3,26 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 from cases import write
 from small_study import make_study
-from test_actions import Card, Model, Runner, at_once
+from test_actions import Card, Later, Model, Runner, at_once, prediction
 from test_keeping import segment
 
 from brainseg_engine.events import Failed, Progress
 from brainseg_engine.labels import Label
 from brainseg_engine.worker import Worker
 from napari_brainseg.actions import Actions
-from napari_brainseg.actions.corrected import TOOL, in_words
+from napari_brainseg.actions.corrected import DRAFT, TOOL, in_words
 from napari_brainseg.actions.keeping import Keeping
+from napari_brainseg.actions.looking import Looking
 from napari_brainseg.actions.proposing import Proposing
 from napari_brainseg.app.propose_section import state_of
-from napari_brainseg.display import canvas, doubt, layers
+from napari_brainseg.display import canvas, doubt, history, layers
 from napari_brainseg.display.axes import axis_order
 from napari_brainseg.display.painting import Tool
 from napari_brainseg.display.undo import history_of
@@ -60,8 +62,6 @@ class Desk:
         segment(self.actions)
         self.layer = self.actions.labels
         self.actions.follow_labels()
-        model = self.keeping._bench.model.name
-        self.session.set_models((Model(name=model, card=Card(), path=self.session.models[0].path),))
 
     def stroke(self, index: int, axis: int = 0, value: int = 3) -> None:
         """One dab by the brush in that slice of the canvas."""
@@ -118,7 +118,7 @@ def test_without_an_answer_or_a_correction_it_says_what_to_do(viewer, tmp_path):
 
 def test_labels_that_no_model_gave_cannot_be_adapted(desk):
     desk.stroke(9)
-    desk.session.set_models((Model(name="another", card=Card()),))
+    desk.session.set_models((Model(name="model", card=Card(name="another")),))
     desk.proposing.propose()
     assert "no model to adapt" in desk.session.message.text and not desk.actions._runner.proposals
 
@@ -149,6 +149,10 @@ def test_a_stroke_that_was_undone_counts_no_more(desk):
     desk.proposing.failed(job, Failed(job.id, "", cancelled=True))
     desk.actions.undo()
     desk.proposing.propose()
+    assert "Nothing was corrected" in desk.session.message.text and not desk.proposing.running
+    desk.stroke(9)
+    desk.keeping._bench.answer = replace(desk.keeping.answer, labels=desk.now())
+    desk.proposing.propose()
     assert "differs from the answer" in desk.session.message.text and not desk.proposing.running
 
 
@@ -160,6 +164,65 @@ def test_what_a_proposal_wrote_is_not_taken_for_a_correction(desk):
     job, _ = desk.ask()
     assert list(job.slices.values()) == [[9, 12]]
     assert not job.voxels[2:5, 2:6, 3:6].any() and job.voxels.any()
+
+
+@pytest.mark.parametrize("tool", [TOOL, DRAFT])
+def test_what_is_erased_of_a_proposal_is_a_correction_though_it_is_the_answer_again(desk, tool):
+    desk.layer.data[:] = 0
+    desk.keeping._bench.answer = replace(desk.keeping.answer, labels=desk.now())
+    box = tuple(slice(n // 2 - 4, n // 2 + 4) for n in desk.layer.data.shape)
+    inside = np.ones((8, 8, 8), np.bool_)
+    with history_of(desk.layer).naming(tool, ""):
+        history.apply_edit(desk.layer, box, inside, inside.astype(np.uint8) * int(Label.ED))
+    desk.stroke(9, value=0)
+    job, _ = desk.ask()
+    assert list(job.slices.values()) == [[9]]
+    assert job.voxels.any() and not desk.now()[job.voxels].any()  # the erased ones, and not what the proposal left
+
+
+def test_strokes_on_an_answer_before_do_not_count(desk):
+    desk.stroke(9)
+    segment(desk.actions)
+    assert not [s for s in desk.keeping.steps if s["tool"] == "brush"]
+    desk.stroke(12)
+    job, _ = desk.ask()
+    assert list(job.slices.values()) == [[12]]
+
+
+def test_a_slice_whose_strokes_were_undone_is_not_right_as_a_whole_when_a_3d_tool_touches_it(desk):
+    desk.stroke(12)
+    desk.stroke(9)
+    desk.actions.undo()
+    box = (slice(9, 10), slice(0, 2), slice(0, 2))
+    history.apply_edit(desk.layer, box, np.ones((1, 2, 2), np.bool_), np.full((1, 2, 2), 2, np.uint8))
+    job, _ = desk.ask()
+    assert list(job.slices.values()) == [[12]] and job.voxels.any()
+
+
+def test_the_model_is_known_by_its_card_whatever_its_file_is_called(desk, tmp_path):
+    """And again after other studies, when the mask alone tells "model 1"; of two the one that gave the answer counts."""
+    given = desk.session.models[0]
+    assert given.name != given.card.name and desk.keeping.model_file == given.path
+    other = Model(name="model", card=Card(), path=tmp_path / "other.safetensors")
+    desk.session.set_models((given, other))
+    assert desk.keeping.model_file == given.path
+    here = desk.session.study.study.folder
+    desk.actions.open(write(make_study(3, id="B"), tmp_path))
+    assert desk.keeping.model_file is None  # its mask came with it
+    desk.actions.open(here)
+    assert desk.keeping.model_file == given.path and desk.keeping.model == "model"
+    desk.session.set_models((other, replace(given, path=tmp_path / "own.safetensors")))
+    assert desk.keeping.model_file == tmp_path / "own.safetensors"  # the user's own of the same name
+
+
+def test_an_answer_that_came_while_another_study_was_open_can_be_corrected(desk, tmp_path):
+    here = desk.session.study.study.folder
+    desk.actions.segment()
+    job, listener = desk.actions._runner.jobs[-1]
+    desk.actions.open(write(make_study(3, id="B"), tmp_path))
+    listener.finished(job, prediction(job, Label.NCR))
+    desk.actions.open(here)
+    assert desk.keeping.model == "model" and desk.keeping.model_file == job.model
 
 
 # --- the proposal
@@ -255,6 +318,66 @@ def test_progress_failure_and_cancel(desk):
     job, listener = desk.ask()
     listener.failed(job, Failed(job.id, "No memory."))
     assert desk.session.message.kind is Kind.ERROR and not desk.proposing.running
+
+
+def held(desk) -> Later:
+    """From here on background work waits until it is told to run."""
+    desk.actions._background = later = Later()
+    return later
+
+
+def test_cancel_while_the_corrections_are_looked_up(desk):
+    desk.stroke(9)
+    later = held(desk)
+    desk.proposing.propose()
+    assert desk.proposing.running
+    desk.proposing.cancel()
+    assert not desk.proposing.running
+    later.run()
+    assert not desk.actions._runner.proposals and not desk.proposing.running and desk.session.job is None
+
+
+def test_a_job_that_began_while_the_corrections_were_looked_up_goes_first(desk):
+    desk.stroke(9)
+    later = held(desk)
+    desk.proposing.propose()
+    desk.actions.segment()
+    running = desk.session.job
+    later.run()
+    assert desk.session.job is running and not desk.actions._runner.proposals and not desk.proposing.running
+    assert "running job" in desk.session.message.text
+
+
+def test_the_first_stroke_stops_the_job_that_it_makes_useless(desk):
+    desk.stroke(9)
+    job, listener = desk.ask()
+    desk.stroke(12)
+    assert desk.actions._runner.cancelled == [job.id] and "painted on" in desk.session.message.text
+    desk.stroke(13)
+    assert len(desk.actions._runner.cancelled) == 1
+    listener.failed(job, Failed(job.id, "Cancelled; nothing was changed.", cancelled=True))
+    assert "painted on" in desk.session.message.text and not desk.proposing.running
+
+
+def test_another_study_stops_the_job_and_that_is_told(desk, tmp_path):
+    desk.stroke(9)
+    job, listener = desk.ask()
+    desk.actions.open(write(make_study(3, id="B", shape=(20, 22, 24)), tmp_path))
+    assert desk.actions._runner.cancelled == [job.id]
+    listener.failed(job, Failed(job.id, "Cancelled; nothing was changed.", cancelled=True))
+    assert "propagating was stopped" in desk.session.message.text and desk.session.message.kind is Kind.WARNING
+
+
+def test_changes_asked_for_while_a_proposal_is_shown_stay_hidden_until_it_is_gone(desk):
+    looking = Looking(desk.actions, desk.keeping)
+    desk.stroke(9)
+    desk.propose()
+    looking.toggle_changes()
+    made = doubt.beside(desk.actions.viewer, doubt.CHANGES)
+    assert looking.changes_shown and not made.visible
+    desk.proposing.drop()
+    assert made.visible
+    looking.close()
 
 
 def test_it_waits_for_the_job_that_runs(desk):

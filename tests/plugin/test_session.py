@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from brainseg_engine.study import Modality, Segmentation
-from napari_brainseg.session import Measures, OpenStudy, Session, token_of
+from napari_brainseg.session import Kept, Measures, OpenStudy, Session, token_of
 
 
 @pytest.fixture
@@ -93,7 +93,7 @@ def test_a_models_result_is_dirty_and_a_file_is_not(session, study):
 
 def test_kept_results_are_taken_once_and_the_oldest_go_first(session, study):
     for i in range(25):
-        session.keep(f"t{i}", seg(study))
+        session.keep(f"t{i}", Kept(seg(study)))
     assert list(session.kept) == [f"t{i}" for i in range(5, 25)]
     kept = session.take_kept("t9")
     assert kept is not None and session.take_kept("t9") is None and "t9" not in session.kept

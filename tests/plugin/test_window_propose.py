@@ -47,3 +47,7 @@ def test_a_proposal_is_pressed_outlined_accepted_and_undone(window: Window, monk
     window.wait(lambda: window.widget("undo").isEnabled())
     window.press("undo")
     assert np.array_equal(layers.snapshot(layer).labels, before)
+    window.press("propagate")
+    window.wait(lambda: app.proposing.proposal is not None)
+    app.close()  # the panel alone: outlines without buttons would stay for ever
+    assert doubt.beside(window.viewer, doubt.PROPOSAL) is None

@@ -36,11 +36,11 @@ class Tuned(BaseModel):
     held_out: tuple[str, ...] = ()
     """sha256 of the corrected masks it was scored on."""
     anchors: str = ""
-    """On what forgetting was measured, in words."""
+    """On what forgetting was measured, in words: "phantoms", or how many cases. No name of a folder or case."""
     alpha: float = 1.0
     """Weights = parent + alpha · (trained − parent)."""
     verdict: str = ""
-    """better, no worse, worse, or no claim."""
+    """better, no worse, worse, no claim, or "better, at a cost" (see ``finetune.proof``)."""
     scores: Mapping[str, Mapping[str, Mapping[str, Mapping[str, float | None]]]] = Field(default_factory=dict)
     """"held_out" | "anchors" → "before" | "after" → region → {"dice", "hd95_mm"}: means over the cases."""
     cases: Mapping[str, int] = Field(default_factory=dict)

@@ -4,17 +4,21 @@ from __future__ import annotations
 
 import os
 import tempfile
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 from brainseg_engine.errors import OutputError
 
+PATIENCE_S = 1.0
+"""How long a file that another program has open may hold up its replacement (on Windows)."""
+
 
 def home() -> Path:
-    """The user's folder: ``BRAINSEG_HOME``, else the platform's data folder. Not created here."""
+    """The user's folder, absolute: ``BRAINSEG_HOME``, else the platform's data folder. Not created here."""
     if os.environ.get("BRAINSEG_HOME"):
-        return Path(os.environ["BRAINSEG_HOME"]).expanduser()
+        return Path(os.environ["BRAINSEG_HOME"]).expanduser().absolute()
     from platformdirs import user_data_path
 
     return user_data_path("napari-brainseg", appauthor=False)
@@ -45,7 +49,7 @@ def atomic(path: Path, *, private: bool = False) -> Iterator[Path]:
             umask = os.umask(0)
             os.umask(umask)
             part.chmod(0o666 & ~umask)  # mkstemp makes files private; results are ordinary files
-        part.replace(path)
+        _replace(part, path)
     except OSError as e:
         raise OutputError(f"Cannot write {path}: {e.strerror or e}. Free some space or choose another place.") from e
     finally:
@@ -70,6 +74,19 @@ def check_writable(folder: Path, need_bytes: int = 0) -> None:
             f"{folder} has {free / 2**20:.0f} MiB free, and {need_bytes / 2**20:.0f} MiB are needed. "
             "Free some space or choose another output folder."
         )
+
+
+def _replace(part: Path, path: Path) -> None:
+    """Windows refuses while somebody has ``path`` open, as one who reads it does for a moment: so try again."""
+    until = time.monotonic() + PATIENCE_S
+    while True:
+        try:
+            part.replace(path)
+            return
+        except PermissionError:
+            if time.monotonic() > until:
+                raise
+            time.sleep(0.02)
 
 
 def _sync(path: Path) -> None:

@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 
 from brainseg_engine import device as devices
 from brainseg_engine.adapt.fitting import CERTAIN, MIGHT_BE, STEPS, Lesson, fit
+from brainseg_engine.adapt.placing import placed, placed_labels
 from brainseg_engine.adapt.seeing import Seen, look
 from brainseg_engine.errors import Cancelled, DeviceError, InputError
 from brainseg_engine.events import CancelCheck, Progress, ProgressCallback, never, silent
@@ -165,9 +166,8 @@ def _adapted(
 ) -> torch.Tensor | None:
     """The logits after adapting, on the network's grid; None where the corrections lie outside of what it sees."""
     forward = seen.inverse.forward_labels
-    planes = forward(corrected.planes.astype(np.uint8)) != 0
-    known = planes | (forward(corrected.voxels.astype(np.uint8)) != 0)
-    labels = forward(corrected.labels)
+    planes = placed(corrected.planes, seen.inverse)
+    known, labels = placed_labels(corrected.labels, corrected.planes | corrected.voxels, seen.inverse)
     brain = forward(np.any([v.data != 0 for v in study.volumes.values()], axis=0).astype(np.uint8)) != 0
     might_be = (before > MIGHT_BE).any(dim=0).cpu().numpy() & brain
     box = bounding_box(might_be | (known & (labels != 0)), MARGIN)

@@ -51,7 +51,7 @@ def look(
         nonlocal done
         if cancelled():
             raise Cancelled("Cancelled; nothing was changed.")
-        progress(Progress("reading the model's mind", 0.05 + 0.25 * done / total))
+        progress(Progress("running the model", 0.05 + 0.25 * done / total))
         done += 1
 
     with torch.inference_mode(), _Tap(net, recipe, shape, places) as tap:

@@ -77,7 +77,8 @@ def finetune(
         typer.Option("--rate", min=1e-4, max=10.0, help="Learning rate over the base model's.", show_default="0.3"),
     ] = None,
     make_default: Annotated[
-        bool, typer.Option("--make-default", help="Use it where no model is named, unless it is worse.")
+        bool,
+        typer.Option("--make-default", help="Use it where no model is named, unless it is worse, or better at a cost."),
     ] = False,
     resume: Annotated[bool, typer.Option("--resume", help="Continue the run in the --out folder.")] = False,
     device: Annotated[str, typer.Option("--device", help="auto, cpu or cuda.")] = "auto",
@@ -168,13 +169,14 @@ def _print(report: dict[str, Any]) -> None:
     from rich.text import Text
 
     from brainseg_engine.cli.printing import console
+    from brainseg_engine.finetune.words import weights
 
     out = console()
     for key, title in (("held_out", "held-out corrections"), ("anchor_scores", f"anchors ({report['anchors']['of']})")):
         if report[key]["before"]["cases"]:
             out.print(_table(report[key], title))
     guard = report["guard"]
-    out.print(Text(f"Weights: base + {guard['alpha']:g} × (trained − base): {guard['why']}."))
+    out.print(Text(weights(guard["alpha"], guard["why"])))
     for note in (*report["notes"], *(f"Left out: {why}" for why in report["refused"].values())):
         out.print(Text(f"- {note}"))
     out.print(Text(report["words"], style="bold"))
@@ -188,6 +190,8 @@ def _table(scores: dict[str, Any], title: str) -> Any:
     from rich.table import Table
     from rich.text import Text
 
+    from brainseg_engine.finetune.words import interval, number
+
     table = Table(
         title=Text(f"{title}: {scores['verdict']}"), title_justify="left", box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0)
     )
@@ -200,23 +204,12 @@ def _table(scores: dict[str, Any], title: str) -> Any:
             table.add_section()
         for region in one:
             if one[region]["dice"] is not None or other[region]["dice"] is not None:
-                dice = (_number(s[region]["dice"], 3) for s in (one, other))
-                hd95 = (_number(s[region]["hd95_mm"], 1) for s in (one, other))
+                dice = (number(s[region]["dice"]) for s in (one, other))
+                hd95 = (number(s[region]["hd95_mm"], 1) for s in (one, other))
                 table.add_row(case, region, *dice, *hd95)
     for region, of_region in scores["comparison"]["regions"].items():
         if of_region["dice"]["n"]:
-            table.add_row(
-                "difference", region, "", _difference(of_region["dice"], 3), "", _difference(of_region["hd95_mm"], 1)
-            )
+            paired = ((of_region[key], digits) for key, digits in (("dice", 3), ("hd95_mm", 1)))
+            told = [interval(p["difference"], p["low"], p["high"], digits) for p, digits in paired]
+            table.add_row("difference", region, "", told[0], "", told[1])
     return table
-
-
-def _difference(p: dict[str, Any], digits: int) -> str:
-    if p["difference"] is None:
-        return "–"
-    text = f"{p['difference']:+.{digits}f}"
-    return text if p["low"] is None else f"{text} ({p['low']:+.{digits}f} to {p['high']:+.{digits}f})"
-
-
-def _number(value: float | None, digits: int) -> str:
-    return "–" if value is None else f"{value:.{digits}f}"

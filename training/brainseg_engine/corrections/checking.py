@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Any
 from brainseg_engine.corrections import sources
 from brainseg_engine.corrections.identity import image_hashes
 from brainseg_engine.corrections.record import Correction, State
-from brainseg_engine.errors import BrainsegError, InputError
+from brainseg_engine.errors import BrainsegError, Cancelled, InputError
+from brainseg_engine.events import CancelCheck, never
 
 if TYPE_CHECKING:
     from brainseg_engine.corrections.store import Store
@@ -34,8 +35,9 @@ class Finding:
         return asdict(self)
 
 
-def check(store: Store, *, images: bool = True) -> list[Finding]:
-    """All findings; with ``images`` each study is read (seconds each) and its hashes are compared."""
+def check(store: Store, *, images: bool = True, cancelled: CancelCheck = never) -> list[Finding]:
+    """All findings; with ``images`` each study is read (seconds each) and its hashes are compared. ``cancelled`` is asked
+    before each mask and each study. Raises Cancelled."""
     from brainseg_engine.corrections.store import read_record
 
     found: list[Finding] = []
@@ -47,15 +49,22 @@ def check(store: Store, *, images: bool = True) -> list[Finding]:
     found += _unfinished(store)
     current = store.corrections((State.ACCEPTED, State.DRAFT))
     for c in current:
+        _stop(cancelled)
         found += _mask(store, c)
     latest = store.latest()
     for c in latest.values():
+        _stop(cancelled)
         found += _study(c, images)
     found += _rivals(current)
     if len(store.patients()) == 1:
         one = "There is one patient only, so nothing can be held out: what training on it gains cannot be measured."
         found.append(Finding("one_only", "info", one))
     return found
+
+
+def _stop(cancelled: CancelCheck) -> None:
+    if cancelled():
+        raise Cancelled("Checking the corrections was stopped.")
 
 
 def _unfinished(store: Store) -> Iterator[Finding]:

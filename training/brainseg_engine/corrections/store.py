@@ -32,6 +32,7 @@ from brainseg_engine.corrections import checking, exporting, files, readme, sour
 from brainseg_engine.corrections.identity import image_hashes, key_of, label_of, pseudonym
 from brainseg_engine.corrections.record import BaseModel, Correction, State, tally
 from brainseg_engine.errors import GeometryError, InputError, OutputError
+from brainseg_engine.events import CancelCheck, never
 from brainseg_engine.io.segmentation import load_segmentation, save_segmentation
 from brainseg_engine.labels import Label, LabelArray
 from brainseg_engine.locks import held
@@ -171,9 +172,9 @@ class Store:
                              f"or exclude the correction '{correction.id}'.")  # fmt: skip
         return replace(load_segmentation(correction.mask), coding=correction.study_coding, made_by=correction.made_by)
 
-    def check(self, *, images: bool = True) -> list[checking.Finding]:
-        """What is wrong with the store; with ``images`` the studies themselves are read and compared."""
-        return checking.check(self, images=images)
+    def check(self, *, images: bool = True, cancelled: CancelCheck = never) -> list[checking.Finding]:
+        """What is wrong with the store; with ``images`` the studies themselves are read and compared. Raises Cancelled."""
+        return checking.check(self, images=images, cancelled=cancelled)
 
     def export(
         self, out: Path, layout: str = "brats", *, coding: str | None = None, images: bool = False

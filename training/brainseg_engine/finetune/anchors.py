@@ -90,7 +90,8 @@ def of_folder(
         )
     if not replayed:
         notes.append("No anchor is replayed in training: all are scored.")
-    return Anchors(replayed, scored, f"{len(scored)} cases of {folder.name}", True, notes)
+    count = f"{len(scored)} case{'s' if len(scored) > 1 else ''}"
+    return Anchors(replayed, scored, f"{count} of {folder.name}", True, notes)
 
 
 def _sides(folder: Path, split: Path | None, seed: int) -> tuple[list[cohort.Case], list[cohort.Case]]:

@@ -79,6 +79,6 @@ def chosen(rows: Sequence[Row], limit: float = LIMIT) -> Choice:
     else:
         best = max(kept, key=lambda row: (round(gained(row) / EQUAL), -row.alpha))
         what = "gains most" if gained(best) > EQUAL else "loses least (none gains)"
-        why = f"of those that lose at most {limit:g} Dice on the anchors, this one {what} on the held-out corrections"
+        why = f"of the mixes tried that lose at most {limit:g} Dice on the anchors, this one {what} on the held-out corrections"
         why += f" ({gained(best):+.3f})"
     return Choice(best.alpha, why, tuple(rows))

@@ -26,21 +26,23 @@ class Outcome:
         """The new model's, after those of the base model and of the training."""
         made = self.plan
         count = f"{len(made.training)} corrected stud{'ies' if len(made.training) > 1 else 'y'}"
+        anchors = f"{len(made.scored)} case{'s' if len(made.scored) > 1 else ''}" if made.real else made.anchors
         tuned = Tuned(
             parent=made.base["name"], parent_version=made.base["version"], parent_sha256=made.base["sha256"],
             corrections=tuple(c.mask_sha256 for c in made.training), held_out=tuple(c.mask_sha256 for c in made.held_out),
-            anchors=made.anchors, alpha=self.choice.alpha, verdict=proof.overall(self.sets),
+            anchors=anchors, alpha=self.choice.alpha, verdict=proof.overall(self.sets),
             scores={k: one.means() for k, one in self.sets.items() if one.before.cases},
             cases={k: len(one.before.cases) for k, one in self.sets.items()},
         )  # fmt: skip
         held_out = self.sets["held_out"]
+        tested = f"{len(made.held_out)} held-out correction{'s' if len(made.held_out) > 1 else ''}"
         return base.model_copy(update={
             "name": made.name, "version": "1", "tuned": tuned,
             "known_failures": (f"Fine-tuned on {count}; its verdict: {self._words}", *base.known_failures),
             "summary": f"{base.summary.rstrip('.')}; fine-tuned on {count}.".lstrip("; "),
             "data": "; ".join(t for t in (base.data.rstrip("."), count) if t),
             "scores": held_out.means()["after"] if held_out.before.cases else {},
-            "scores_on": f"{len(made.held_out)} held-out corrections" if made.held_out else "",
+            "scores_on": tested if made.held_out else "",
             "training_hashes": trained.training_hashes, "steps": base.steps + trained.steps,
             "training_cases": base.training_cases + len(made.training),
             "created": datetime.now(UTC).date().isoformat(), "made_with": versions(),
@@ -54,7 +56,7 @@ class Outcome:
             "format": plan.FORMAT,
             "verdict": proof.overall(self.sets),
             "words": self._words,
-            "rule": " ".join((proof.__doc__ or "").partition("\n\n")[2].split()),
+            "rule": proof.RULE,
             "model": {"name": made.name, "file": str(model), "sha256": models.sha256(model)},
             "base": made.base,
             "settings": made.settings,

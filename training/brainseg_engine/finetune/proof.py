@@ -1,11 +1,4 @@
-"""Before and after, on the corrections held out and on the anchors: the comparison, and what may be concluded from it.
-
-The rule. Of each set the difference of a case is that of its mean Dice over the regions, after minus before. A set is
-"worse" when the mean difference is below −``guard.LIMIT``, or its 95 % interval lies below 0; "better" when the interval
-lies above 0, or, with fewer than 3 cases (no interval), when the mean is at least ``guard.LIMIT``; else "no worse". The
-model is "worse" when it is worse on either set; else what it is on the held-out corrections; "no claim" when there are none.
-HD95 is shown beside it and decides nothing: one stray voxel moves it by centimetres.
-"""
+"""Before and after, on the corrections held out and on the anchors: the comparison, and what may be concluded from it."""
 
 from __future__ import annotations
 
@@ -21,6 +14,16 @@ from brainseg_engine.finetune.verdict import AT_A_COST, BETTER, NO_CLAIM, NO_WOR
 from brainseg_engine.labels import Region
 from brainseg_engine.stats import Estimate, estimate
 
+RULE = (
+    "Of each set the difference of a case is that of its mean Dice over the regions, after minus before. A set is "
+    f'"{WORSE}" when the mean difference is below −{LIMIT:g}, or its 95 % interval lies below 0; "{BETTER}" when the interval '
+    f'lies above 0, or, with fewer than 3 cases (no interval), when the mean is at least {LIMIT:g}; else "{NO_WORSE}". The '
+    f'model is "{WORSE}" when either set is, with one exception: it is "{AT_A_COST}" when the held-out corrections are '
+    f'"{BETTER}" and the mean on the anchors falls beyond chance, but by at most {LIMIT:g}. Else it is what the held-out '
+    f'corrections are; "{NO_CLAIM}" when there are none. HD95 is shown beside it and decides nothing: one stray voxel moves '
+    "it by centimetres."
+)
+"""What is concluded, and when."""
 SETS: Mapping[str, str] = {"held_out": "held-out corrections", "anchors": "anchors"}
 
 
@@ -44,7 +47,7 @@ class BeforeAfter:
 
     @property
     def verdict(self) -> str:
-        """By the rule above; "no claim" for no case."""
+        """By the rule; "no claim" for no case."""
         d = self.difference
         if d.mean is None:
             return NO_CLAIM

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import os
 import time
 from dataclasses import asdict, dataclass, replace
@@ -15,6 +16,7 @@ from brainseg_engine.errors import OutputError
 from brainseg_engine.events import Event, Failed, Finished, Progress
 from brainseg_engine.paths import atomic, home
 
+_log = logging.getLogger(__name__)
 FILE, EVENTS, STOP = "status.json", "events.jsonl", "stop"
 EVERY_S = 0.5
 """Progress is written at most this often."""
@@ -54,7 +56,7 @@ def status_of(out: Path) -> Status | None:
     except (OSError, ValueError, TypeError):
         return None
     if found.state == "running" and not _alive(found.pid, found.began):
-        return replace(found, state="killed", message="The process ended without a word; the run can be resumed.")
+        return replace(found, state="killed")
     return found
 
 
@@ -78,7 +80,7 @@ def ask_to_stop(out: Path) -> None:
 
 
 class Teller:
-    """Writes both files and passes events on; a context, at whose end it is told how it ended."""
+    """Writes both files and passes events on. Progress that cannot be written ends no training: only ``end`` must succeed."""
 
     def __init__(self, out: Path, report: Any) -> None:
         import psutil
@@ -96,6 +98,13 @@ class Teller:
 
     def __call__(self, event: Event) -> None:
         """Write it down, and pass it on."""
+        try:
+            self._take(event)
+        except OutputError as e:
+            _log.warning("how the run goes cannot be told: %s", e)
+        self.report(event)
+
+    def _take(self, event: Event) -> None:
         if isinstance(event, Progress):
             now = time.monotonic()
             new = event.stage.split()[:1] != self.status.stage.split()[:1]
@@ -107,7 +116,6 @@ class Teller:
                 self._append(event)
         else:
             self._append(event)
-        self.report(event)
 
     def _left(self, event: Progress, now: float) -> float | None:
         if not event.stage.startswith("step "):
@@ -119,7 +127,7 @@ class Teller:
         return round((now - began) / (step - first) * (total - step), 1) if step > first else None
 
     def end(self, state: State, event: Finished | Failed) -> None:
-        """The last word."""
+        """The last word. Raises OutputError."""
         message = event.message if isinstance(event, Failed) else ""
         self.status = replace(self.status, state=state, message=message, seconds_left=None)
         if isinstance(event, Finished):

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from brainseg_engine.finetune.proof import SETS, BeforeAfter, rows
+from brainseg_engine.finetune.words import interval, number, weights
 from brainseg_engine.labels import Region
 from brainseg_engine.paths import atomic
 from brainseg_engine.score import METRICS
@@ -46,13 +47,13 @@ def page(report: Mapping[str, Any], sets: Mapping[str, BeforeAfter]) -> str:
         "",
         "## What was chosen",
         "",
-        f"Weights = base + {guard['alpha']:g} · (trained − base): {guard['why']}.",
+        weights(guard["alpha"], guard["why"]),
         "",
     ]
     lines += ["| α | Dice, held-out corrections | Dice, anchors |", "|---|---|---|"]
     for row in guard["rows"]:
         mark = " **chosen**" if row["alpha"] == guard["alpha"] else ""
-        lines.append(f"| {row['alpha']:g}{mark} | {_number(row['held_out'])} | {_number(row['anchors'])} |")
+        lines.append(f"| {row['alpha']:g}{mark} | {number(row['held_out'])} | {number(row['anchors'])} |")
     lines += [
         "",
         "α and the checkpoint were chosen on these same cases, so what is gained on them is a little flattered.",
@@ -68,26 +69,16 @@ def _section(title: str, one: BeforeAfter) -> list[str]:
     lines = [f"## {title[0].upper()}{title[1:]}: {one.verdict}", ""]
     lines += ["| case | region | Dice before | after | HD95 before, mm | after |", "|---|---|---|---|---|---|"]
     for case, region, *values in rows(one):
-        dice, hd95 = map(_number, values[:2]), (_number(v, 1) for v in values[2:])
+        dice, hd95 = map(number, values[:2]), (number(v, 1) for v in values[2:])
         lines.append(f"| {case} | {region} | {' | '.join((*dice, *hd95))} |")
     lines += ["", "| difference (95 % interval) | Dice | HD95, mm |", "|---|---|---|"]
     for region in Region:
         paired = one.comparison.regions[region]
         if paired["dice"].n:
-            cells = (_interval(paired[key], METRICS[key].digits) for key in ("dice", "hd95_mm"))
+            told = ((paired[key], METRICS[key].digits) for key in ("dice", "hd95_mm"))
+            cells = (interval(p.difference, p.low, p.high, digits) for p, digits in told)
             lines.append(f"| {region} | {' | '.join(cells)} |")
     if one.before.seen_in_training:
         seen = ", ".join(one.before.seen_in_training)
         lines += ["", f"The base model was trained on {seen}: its scores there flatter it."]
     return [*lines, ""]
-
-
-def _interval(paired: Any, digits: int) -> str:
-    if paired.difference is None:
-        return "–"
-    text = f"{paired.difference:+.{digits}f}"
-    return text if paired.low is None else f"{text} ({paired.low:+.{digits}f} to {paired.high:+.{digits}f})"
-
-
-def _number(value: float | None, digits: int = 3) -> str:
-    return "–" if value is None else f"{value:.{digits}f}"

@@ -1,4 +1,4 @@
-"""What may be concluded about a fine-tuned model; the rule is in ``proof``."""
+"""What may be concluded about a fine-tuned model: see ``proof.RULE``."""
 
 BETTER, NO_WORSE, WORSE, NO_CLAIM = "better", "no worse", "worse", "no claim"
 AT_A_COST = "better, at a cost"

@@ -1,0 +1,26 @@
+"""How numbers of a report are told, on the terminal, on its page and in the window alike. Light: no torch."""
+
+from __future__ import annotations
+
+
+def number(value: float | None, digits: int = 3) -> str:
+    """Like "0.812"; a dash for None."""
+    return "–" if value is None else f"{value:.{digits}f}"
+
+
+def signed(value: float | None, digits: int = 3) -> str:
+    """Like "+0.031", and never "-0.000"; a dash for None."""
+    return "–" if value is None else f"{round(value, digits) + 0.0:+.{digits}f}"
+
+
+def interval(difference: float | None, low: float | None, high: float | None, digits: int = 3) -> str:
+    """Like "+0.031 (+0.010 to +0.052)"; the difference alone where there is no interval."""
+    told = signed(difference, digits)
+    return told if difference is None or low is None else f"{told} ({signed(low, digits)} to {signed(high, digits)})"
+
+
+def weights(alpha: float, why: str) -> str:
+    """How far the model was moved, and why, in a sentence."""
+    return (
+        f"The new model goes {100 * alpha:.0f} % of the way from the base model's weights to the trained ones: {why}."
+    )
