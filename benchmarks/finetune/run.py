@@ -255,8 +255,8 @@ def page(r: Mapping[str, Any]) -> str:
         f"- Fine-tuning gains {gain:+.3f} on shifted cases; the target was {wanted:+.3f} ({_met(gain >= wanted)}).",
         f"- It loses {loss:+.3f} on unshifted cases; the target was at most {TARGET_LOSS} ({_met(loss <= TARGET_LOSS)}).",
         f"- The guard took α = {r['guard']['alpha']:g}: {r['guard']['why']}. What the program said: {r['words']}",
-        "- Without the guard: no replay, no pull, no mixing; the same corrections, minutes and seed. α = 1: the trained weights of "
-        "the guarded run before they were mixed.",
+        "- Without the guard: no replay, no pull, no mixing; the same corrections, minutes and seed. α = 1: the trained weights "
+        "of the guarded run before they were mixed.",
     ]
     return "\n".join(lines) + "\n"
 
