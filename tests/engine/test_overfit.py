@@ -24,6 +24,10 @@ REDUCED = {
     # folded voxels want several times the steps for the same Dice on thin enhancing rims
     "baseline": (400, ["network.fold=1", "network.blocks_down=[1, 1, 1]", "network.blocks_up=[1, 1]",
                        "window.size=[48, 48, 48]", "optimiser.learning_rate=5e-3"]),
+    # its batch normalisation follows slowly (momentum 0.01), so that use lags training by hundreds of steps
+    "efficientnet_graft": (400, ["network.depth_strides=[2, 2, 2]", "network.dropout=0", "network.decoder_dropout=0",
+                                 "window.size=[64, 64, 24]", "optimiser.learning_rate=2e-3",
+                                 "training.precision=bf16-mixed"]),
     "myronenko2018": (400, ["network.init_filters=16", "network.blocks_down=[1, 1, 1]", "network.dropout=0",
                             "window.size=[48, 48, 48]", "optimiser.learning_rate=2e-3",
                             "training.precision=bf16-mixed"]),
