@@ -257,6 +257,8 @@ def page(r: Mapping[str, Any]) -> str:
         f"- The guard took α = {r['guard']['alpha']:g}: {r['guard']['why']}. What the program said: {r['words']}",
         "- Without the guard: no replay, no pull, no mixing; the same corrections, minutes and seed. α = 1: the trained weights "
         "of the guarded run before they were mixed.",
+        "",
+        "Made by `python benchmarks/finetune/run.py --data DIR --work DIR`, DIR of data with `brats/<case>/` and `brats_split.csv`.",
     ]
     return "\n".join(lines) + "\n"
 

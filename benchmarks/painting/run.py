@@ -317,7 +317,8 @@ def to_page(results: dict[str, Any]) -> str:
             "|---|---|---|---|---|\n"
         )
         + "\n".join(undo)
-        + "\n\nMade by `scripts/with-display python benchmarks/painting/run.py`.\n"
+        + "\n\nMade by `scripts/with-display python benchmarks/painting/run.py "
+        + f"--points {results['points']} --strokes {results['strokes']}`.\n"
     )
 
 

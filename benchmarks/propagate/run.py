@@ -148,7 +148,17 @@ def page(r: Mapping[str, Any]) -> str:
     for how in APART:
         rows = [x for x in r["rows"] if x["slices_by"] == how]
         lines += [f"## Slices: the {how}", "", *_table(rows), "", *_verdict(rows), ""]
-    return "\n".join([*lines, TUNED, "", "Made by `python benchmarks/propagate/run.py`."]) + "\n"
+    return (
+        "\n".join(
+            [
+                *lines,
+                TUNED,
+                "",
+                "Made by `python benchmarks/propagate/run.py --data DIR`, DIR with `brats/<case>/` and `brats_split.csv`.",
+            ]
+        )
+        + "\n"
+    )
 
 
 def _table(rows: list[Mapping[str, Any]]) -> list[str]:

@@ -2,7 +2,7 @@
 
     python benchmarks/recipes/run.py --data DATA --split SPLIT.csv --out docs/recipes RUN…
 
-Each RUN is a folder that `napari-brainseg train` made. Writes one table (README.md) and each run's metrics.csv. Seconds per
+Each RUN is a folder that `napari-brainseg train` made. Writes one table (table.md) and each run's metrics.csv. Seconds per
 step are medians over the intervals between validations, on whatever else the machine was doing.
 """
 

@@ -48,5 +48,5 @@ def state_of(proposing: Proposing, actions: Actions) -> ProposeShown:
         if job is not None and job.fraction:
             words = f"{proposing.stage} … {job.fraction:.0%}"
     elif made is not None:
-        words = f"Proposed: {made.words}. Outlined: white, added; magenta, removed; green, another class."
+        words = f"Proposed: {made.words}. Outlined: white, added; pink, removed; green, another class."
     return ProposeShown(actions.labels is not None, proposing.running, made is not None, words)

@@ -10,27 +10,16 @@ import time
 
 import pytest
 import torch
+from marking import SLOW_SAVING
 from safetensors.torch import load_file
 from small_world import make_world
 
 from brainseg_engine.finetune import status_of
 
 # the program, leaving a mark while a file is half written and while the mixes are scored
-MARKING = """
-import sys, time
-from pathlib import Path
-import safetensors.torch
-marks = Path(sys.argv.pop(1))
-save = safetensors.torch.save_file
-def save_slowly(tensors, part, metadata=None):
-    save(tensors, part, metadata=metadata)
-    whole = Path(part).read_bytes()
-    Path(part).write_bytes(whole[: len(whole) // 2])
-    (marks / "writing").touch()
-    time.sleep(0.3)
-    (marks / "writing").unlink()
-    Path(part).write_bytes(whole)
-safetensors.torch.save_file = save_slowly
+MARKING = (
+    SLOW_SAVING
+    + """
 from brainseg_engine.finetune import guard
 choose = guard.choose
 def choose_marked(score):
@@ -40,6 +29,7 @@ guard.choose = choose_marked
 from brainseg_engine.cli import main
 main()
 """
+)
 
 
 def command(world, model, out, *program):

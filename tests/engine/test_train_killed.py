@@ -9,26 +9,15 @@ import time
 
 import pytest
 import torch
+from marking import SLOW_SAVING
 from safetensors.torch import load_file
 from small_study import write_cohort
 
 STEPS = 60
 # the program, leaving a mark while it validates and while a checkpoint is half written
-MARKING = """
-import sys, time
-from pathlib import Path
-import safetensors.torch
-marks = Path(sys.argv.pop(1))
-save = safetensors.torch.save_file
-def save_slowly(tensors, part, metadata=None):
-    save(tensors, part, metadata=metadata)
-    whole = Path(part).read_bytes()
-    Path(part).write_bytes(whole[: len(whole) // 2])
-    (marks / "writing").touch()
-    time.sleep(0.3)
-    (marks / "writing").unlink()
-    Path(part).write_bytes(whole)
-safetensors.torch.save_file = save_slowly
+MARKING = (
+    SLOW_SAVING
+    + """
 from brainseg_engine.train import validation
 validate = validation.validate
 def validate_marked(*given):
@@ -41,6 +30,7 @@ validation.validate = validate_marked
 from brainseg_engine.cli import main
 main()
 """
+)
 
 
 @pytest.fixture(scope="module")

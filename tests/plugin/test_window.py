@@ -286,49 +286,7 @@ def test_painting_with_the_mouse_updates_the_numbers(window, tmp_path, monkeypat
     window.wait(lambda: window.text("region_ET_ml") == before and not window.session.dirty, 10)
 
 
-CLOSED_BY_A_PERSON = """
-import sys, time
-from pathlib import Path
-import napari, psutil
-from qtpy.QtCore import QTimer
-from qtpy.QtWidgets import QApplication
-
-viewer = napari.Viewer()
-_, panel = viewer.window.add_plugin_dock_widget("napari-brainseg", "Brain tumour segmentation")
-app = panel.app
-
-def wait(until):
-    while not until():
-        QApplication.processEvents()
-        time.sleep(0.01)
-
-app.actions.open(Path(sys.argv[1]))
-wait(lambda: app.session.measures is not None and app.session.model is not None)
-app.actions.segment()
-wait(lambda: app.runner.pid is not None)
-app.actions.labels.paint((12, 16, 14), 3)
-worker = psutil.Process(app.runner.pid)
-QTimer.singleShot(0, viewer.window._qt_window.close)  # as the window manager does
-napari.run()
-worker.wait(10)
-"""
-
-
-def test_closing_the_window_in_mid_job_keeps_edits_and_ends_the_worker(tmp_path, own_home, tiny_model):
-    folder = write(make_study(id="A"), tmp_path)
-    (own_home / "models").mkdir(parents=True, exist_ok=True)
-    shutil.copy(tiny_model, own_home / "models" / "tiny.safetensors")
-    env = os.environ | {"NAPARI_CONFIG": str(tmp_path / "settings.yaml")}
-    argv = [sys.executable, "-X", "faulthandler", "-c", CLOSED_BY_A_PERSON, str(folder)]
-    done = subprocess.run(argv, capture_output=True, text=True, timeout=200, env=env)
-    assert done.returncode == 0, done.stderr
-    assert "Traceback" not in done.stderr and "resource_tracker" not in done.stderr, done.stderr
-    (found,) = working.pending()
-    work = working.load(found.path)
-    assert found.study_id == "A" and (work.segmentation.labels != work.base.labels).any()
-
-
-ENDED_BY_AN_ERROR = """
+SEGMENTING = """
 import sys, time
 from pathlib import Path
 import napari
@@ -347,12 +305,45 @@ app.actions.open(Path(sys.argv[1]))
 wait(lambda: app.session.measures is not None and app.session.model is not None)
 app.actions.segment()
 wait(lambda: app.runner.pid is not None)
+"""
+CLOSED_BY_A_PERSON = (
+    SEGMENTING
+    + """
+import psutil
+from qtpy.QtCore import QTimer
+app.actions.labels.paint((12, 16, 14), 3)
+worker = psutil.Process(app.runner.pid)
+QTimer.singleShot(0, viewer.window._qt_window.close)  # as the window manager does
+napari.run()
+worker.wait(10)
+"""
+)
+
+
+def test_closing_the_window_in_mid_job_keeps_edits_and_ends_the_worker(tmp_path, own_home, tiny_model):
+    folder = write(make_study(id="A"), tmp_path)
+    (own_home / "models").mkdir(parents=True, exist_ok=True)
+    shutil.copy(tiny_model, own_home / "models" / "tiny.safetensors")
+    env = os.environ | {"NAPARI_CONFIG": str(tmp_path / "settings.yaml")}
+    argv = [sys.executable, "-X", "faulthandler", "-c", CLOSED_BY_A_PERSON, str(folder)]
+    done = subprocess.run(argv, capture_output=True, text=True, timeout=200, env=env)
+    assert done.returncode == 0, done.stderr
+    assert "Traceback" not in done.stderr and "resource_tracker" not in done.stderr, done.stderr
+    (found,) = working.pending()
+    work = working.load(found.path)
+    assert found.study_id == "A" and (work.segmentation.labels != work.base.labels).any()
+
+
+ENDED_BY_AN_ERROR = (
+    SEGMENTING
+    + """
 if sys.argv[2] == "closed before":
     viewer.close()
     app.close()
     app.close()
 wait(lambda: 1 / 0)
 """
+)
 
 
 @pytest.mark.parametrize("window_is", ["open", "closed before"])

@@ -24,7 +24,7 @@ def predict(
     ],
     out: Annotated[Path, typer.Option("--out", help="Folder for the masks; made when it is not there.")],
     model: Annotated[
-        str | None, typer.Option("--model", help="Model name (see 'models') or file; default: the bundled one.")
+        str | None, typer.Option("--model", help="Model name (see 'models') or file; default: see 'models default'.")
     ] = None,
     device: Annotated[str, typer.Option("--device", help="auto, cpu or cuda.")] = "auto",
     coding: Annotated[
