@@ -218,6 +218,12 @@ class Session:
         while len(self._kept) > _KEPT:
             self._kept.popitem(last=False)
 
+    def accepted_meanwhile(self, token: str, digest: int) -> None:
+        """Labels with that checksum of a study that is not open were accepted. What is kept of it is no model's answer."""
+        kept = self._kept.get(token)
+        if kept is not None:
+            self._kept[token] = Kept(kept.segmentation, saved=digest)
+
     def take_kept(self, token: str) -> Kept | None:
         """What is kept of that study; it is no longer kept from then on."""
         return self._kept.pop(token, None)

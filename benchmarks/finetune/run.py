@@ -258,7 +258,7 @@ def page(r: Mapping[str, Any]) -> str:
         "- Without the guard: no replay, no pull, no mixing; the same corrections, minutes and seed. α = 1: the trained weights "
         "of the guarded run before they were mixed.",
         "",
-        "Made by `python benchmarks/finetune/run.py --data DIR --work DIR`, DIR of data with `brats/<case>/` and `brats_split.csv`.",
+        "Made by `python benchmarks/finetune/run.py --data DIR --work DIR`, the data with `brats/<case>/` and `brats_split.csv`.",
     ]
     return "\n".join(lines) + "\n"
 

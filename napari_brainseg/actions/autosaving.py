@@ -53,7 +53,6 @@ class Autosaving:
         self._bench: Bench | None = None
         self._brush = history.Follower(self._on_edit)
         self._writing = False
-        self._accepting = False  # it is being written into the store
         self._next_try = 0.0
         self._restored: tuple[Found, Work] | None = None
         self._session.study_changed.connect(self._follow)
@@ -123,7 +122,9 @@ class Autosaving:
             found, work = restored
             bench.take_up(work, found.path)
         else:
-            bench.answer, bench.model, bench.file, bench.edited = shown, self._model(shown), self._file, False
+            bench.answer, bench.model, bench.file = shown, self._model(shown), self._file
+            bench.edited = bench.unsaved = False
+            bench.activity = Activity(self._clock)
             bench.steps.clear()  # they led from another answer
         self.changed.emit()
 
@@ -203,7 +204,7 @@ class Autosaving:
         self._writing = False
         self._next_try = self._clock() + AUTOSAVE_S
         bench.written(work.when)
-        if not bench.edited and not self._accepting:  # it was accepted meanwhile
+        if not bench.edited and not bench.accepting:  # it was accepted meanwhile
             bench.forget()
         if self.trouble:
             self.trouble = ""
@@ -230,7 +231,7 @@ class Autosaving:
         Also while it is being accepted: where the program ends first, that never happens.
         """
         bench, layer = self._bench, self._brush.layer
-        if bench is None or layer is None or not ((bench.edited and bench.unsaved) or self._accepting):
+        if bench is None or layer is None or not ((bench.edited and bench.unsaved) or bench.accepting):
             return
         if bench.desk is None:
             bench.key = bench.key or corrections.study_key(bench.study.study)

@@ -32,7 +32,7 @@ class Bench:
     just given it), and what was done since.
 
     ``edited``: since the answer, or since what was accepted last; ``unsaved``: what no working copy holds yet;
-    ``old``: the copy that was taken up, to go when a new one is there.
+    ``accepting``: it is being written into the store; ``old``: the copy that was taken up, to go when a new one is there.
     """
 
     study: OpenStudy
@@ -46,6 +46,7 @@ class Bench:
     steps: list[Mapping[str, Any]] = field(default_factory=list)
     edited: bool = False
     unsaved: bool = False
+    accepting: bool = False
     saved: datetime | None = None
     accepted: Correction | None = None
     draft: Correction | None = None

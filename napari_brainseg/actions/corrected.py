@@ -41,8 +41,10 @@ def corrected(
     for step in done:
         mask, proposed = step.mask, step.tool in (TOOL, DRAFT)
         ours[step.box][mask] = proposed
-        if proposed or step.tool == "result":  # a new answer: what was there before counts no more
-            once[step.box][mask] = proposed
+        if step.tool == "result":  # a new answer: what was there before counts no more
+            once[:] = False
+        elif proposed:
+            once[step.box][mask] = True
     right = ((labels != before) | once) & ~ours
     slices: dict[int, list[int]] = {}
     for axis, index in sorted(painted):

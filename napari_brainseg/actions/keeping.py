@@ -13,6 +13,7 @@ import numpy as np
 from brainseg_engine import corrections
 from brainseg_engine.corrections import Correction, Store
 from brainseg_engine.errors import BrainsegError
+from brainseg_engine.labels import LabelArray
 from brainseg_engine.study import Segmentation
 from napari_brainseg.actions.autosaving import Autosaving
 from napari_brainseg.actions.base import Base
@@ -45,7 +46,7 @@ class Keeping(Autosaving):
     @property
     def possible(self) -> bool:
         """True when there are labels to accept."""
-        return self._bench is not None and self._actions.labels is not None and not self._accepting
+        return self._bench is not None and self._actions.labels is not None and not self._bench.accepting
 
     @property
     def edited(self) -> bool:
@@ -115,10 +116,10 @@ class Keeping(Autosaving):
     def accept(self, done: Callable[[Correction], None] = lambda _: None) -> None:
         """Keep the labels as they are now as a new version; who asks has asked about ``doubts``."""
         bench, layer = self._bench, self._actions.labels
-        if bench is None or layer is None or self._accepting:
+        if bench is None or layer is None or bench.accepting:
             self._session.say("There is nothing to accept yet: segment the study, or open a mask.", Kind.WARNING)
             return
-        self._accepting = True
+        bench.accepting = True
         segmentation, store, by, named = layers.snapshot(layer), self.store, self.by, self.named
         steps, minutes = tuple(bench.steps), bench.activity.minutes
         file = bench.file or self.model_file
@@ -139,22 +140,24 @@ class Keeping(Autosaving):
 
         def finish(told: tuple[Correction, int]) -> None:
             made, digest = told
-            self._accepting, bench.accepted, bench.draft = False, made, None  # the draft is the older one
+            bench.accepting, bench.accepted, bench.draft = False, made, None  # the draft is the older one
             self._folders[made.study] = bench.study.study.folder
             if not bench.edited:
                 bench.forget()
             if self._bench is bench:
                 self._session.saved(digest)
+            else:
+                self._session.accepted_meanwhile(bench.study.token, digest)
             self._session.say(f"Accepted as version {made.id} in {store.path}", Kind.GOOD)
             self.changed.emit()
             done(made)
 
         def fail(error: Exception) -> None:
-            self._accepting, bench.edited, bench.unsaved = False, True, True
+            bench.accepting, bench.edited, bench.unsaved = False, True, True
             self._actions._failed(error)
             self.changed.emit()
 
-        self._actions._background(work, finish, fail)
+        self._actions._saving(work, finish, fail)  # where the window closes, what waits here is still done
         self.changed.emit()
 
     def show_draft(self) -> None:
@@ -182,7 +185,10 @@ class Keeping(Autosaving):
             elif history.in_stroke(layer) or history_of(layer).version != version:
                 self._session.say("You painted on meanwhile, so the draft was not put onto the canvas: press again.")
                 return
-            elif change.edit is not None:
+            elif change.edit is None:
+                self._session.say(f"The draft {draft.id} is what is on the canvas already.")
+                return
+            else:
                 with history_of(layer).naming(DRAFT, ""):
                     history.apply_edit(layer, *change.edit)
             self._session.say(f"The draft {draft.id} is on the canvas; Ctrl+Z takes it away again.")
@@ -195,20 +201,17 @@ class Keeping(Autosaving):
         if bench is None or draft is None:
             return
 
-        def work() -> tuple[Segmentation, Correction, tuple[Correction | None, Correction | None]]:
-            mask = laid_out(store.read(draft))  # it must still be what was written
-            return mask, store.accept(draft.id), versions(store, draft.study)
+        def work() -> tuple[LabelArray, int, Correction, tuple[Correction | None, Correction | None]]:
+            labels = laid_out(store.read(draft)).labels  # it must still be what was written
+            return labels, checksum(labels), store.accept(draft.id), versions(store, draft.study)
 
-        def finish(told: tuple[Segmentation, Correction, tuple[Correction | None, Correction | None]]) -> None:
-            mask, made, (bench.accepted, bench.draft) = told
+        def finish(told: tuple[LabelArray, int, Correction, tuple[Correction | None, Correction | None]]) -> None:
+            labels, digest, made, (bench.accepted, bench.draft) = told
             self._folders[made.study] = bench.study.study.folder
             layer = self._actions.labels
-            if (
-                self._bench is bench
-                and layer is not None
-                and np.array_equal(layers.snapshot(layer).labels, mask.labels)
-            ):
+            if self._bench is bench and layer is not None and np.array_equal(layers.snapshot(layer).labels, labels):
                 self.give_up()  # what is on the canvas is in the store
+                self._session.saved(digest)
             self._session.say(f"The draft {made.id} is accepted.", Kind.GOOD)
             self.changed.emit()
             done(made)

@@ -266,7 +266,8 @@ class Proposing:
         for s in self._keeping.steps:
             if s.get("plane") and s.get("index") is not None:
                 place = ORDERS[Plane(str(s["plane"]))][0], int(s["index"])
-                strokes[place] += -1 if s["tool"] == Moved.UNDONE.value else 1
+                # the stroke that is undone may have been one of an earlier answer, whose log is gone
+                strokes[place] = max(0, strokes[place] + (-1 if s["tool"] == Moved.UNDONE.value else 1))
         return frozenset(place for place, n in strokes.items() if n > 0)
 
     def _forget(self, event: object = None) -> None:

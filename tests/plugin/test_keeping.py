@@ -459,6 +459,64 @@ def test_a_draft_that_is_accepted_while_it_is_on_the_canvas_leaves_nothing_at_ri
     assert keeping.at_risk and list(working.folder().rglob("*.work"))
     keeping.accept_draft()
     assert not keeping.at_risk and not list(working.folder().rglob("*.work"))
+    assert not actions.session.dirty
+
+
+def test_what_was_accepted_after_its_study_was_left_has_no_model_on_return(viewer, folder, tmp_path, clock):
+    actions = make_actions(viewer)
+    keeping = Keeping(actions, clock)
+    actions.open(folder)
+    segment(actions)
+    painted = paint(actions)
+    accepting = Later()
+    actions._saving = accepting
+    keeping.accept()
+    actions._saving = at_once
+    actions.open(write(make_study(1, id="B"), tmp_path))
+    assert not keeping._bench.accepting  # that one is not being accepted
+    accepting.run()
+    assert not list(working.folder().rglob("*.work"))
+    actions.open(folder)
+    assert np.array_equal(shown(actions), painted) and not actions.session.dirty
+    assert keeping.model_file is None  # so that nothing is adapted from it
+    keeping.close()
+
+
+def test_a_study_opened_while_another_is_accepted_has_no_work_to_offer(viewer, folder, tmp_path, clock):
+    actions = make_actions(viewer)
+    keeping = Keeping(actions, clock)
+    actions.open(folder)
+    segment(actions)
+    paint(actions)
+    accepting = Later()
+    actions._saving = accepting
+    keeping.accept()
+    actions._saving = at_once
+    actions.open(write(make_study(1, id="B"), tmp_path))
+    keeping.flush()
+    key = keeping._bench.key
+    assert not list(working.pending(key))
+    accepting.run()
+    keeping.close()
+
+
+def test_autosave_waits_for_nothing_else(actions, keeping, folder):
+    actions.open(folder)
+    segment(actions)
+    painted = paint(actions)
+    actions._background = Later()  # studies are being read
+    keeping.tick()
+    assert np.array_equal(working.load(keeping._bench.desk.path).segmentation.labels, painted)
+
+
+def test_strokes_on_an_old_answer_are_no_edits_of_the_new_one(actions, keeping, folder, clock):
+    actions.open(folder)
+    segment(actions)
+    paint(actions)
+    segment(actions)
+    clock.now += 10
+    keeping.tick()
+    assert not keeping.edited and not list(working.folder().rglob("*.work"))
 
 
 def test_a_draft_is_offered_no_more_once_something_newer_was_accepted(actions, keeping, folder):

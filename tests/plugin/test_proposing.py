@@ -189,6 +189,16 @@ def test_strokes_on_an_answer_before_do_not_count(desk):
     assert list(job.slices.values()) == [[12]]
 
 
+def test_undoing_a_stroke_of_the_answer_before_takes_nothing_from_the_next_one(desk):
+    desk.stroke(9)
+    segment(desk.actions)
+    desk.actions.undo()  # the new answer
+    desk.actions.undo()  # the stroke before it
+    desk.stroke(9)
+    job, _ = desk.ask()
+    assert list(job.slices.values()) == [[9]]
+
+
 def test_a_slice_whose_strokes_were_undone_is_not_right_as_a_whole_when_a_3d_tool_touches_it(desk):
     desk.stroke(12)
     desk.stroke(9)

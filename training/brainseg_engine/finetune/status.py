@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import logging
 import os
@@ -51,13 +52,22 @@ def runs() -> list[Path]:
 def status_of(out: Path) -> Status | None:
     """How the run in that folder goes; None where there is none."""
     try:
-        told = json.loads((out / FILE).read_text(encoding="utf-8"))
+        told = json.loads(_read(out / FILE))
         found = Status(**told)
     except (OSError, ValueError, TypeError):
         return None
     if found.state == "running" and not _alive(found.pid, found.began):
         return replace(found, state="killed")
     return found
+
+
+def _read(file: Path) -> str:
+    """The text; on Windows a file that is being replaced refuses its readers for a moment."""
+    for _ in range(5):
+        with contextlib.suppress(PermissionError):
+            return file.read_text(encoding="utf-8")
+        time.sleep(0.02)
+    return file.read_text(encoding="utf-8")
 
 
 def announce(out: Path, pid: int) -> None:
