@@ -30,7 +30,7 @@ CLOSER = {2: 1.3, 3: 1.08}
 """Dimensions shown → zoom, over napari's own fit."""
 GLASSY = 25
 """Opacity of the outer surfaces in 3D, in per cent."""
-SMALL = (96, 96, 64)
+SMALL = (120, 120, 80)
 """Voxels of the phantoms that are learnt from: the head is scaled to fit. Small enough for minutes, large enough for the
 bundled model to find the lesions."""
 LEARNT, ANCHORS = 4, 3
