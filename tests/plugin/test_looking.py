@@ -279,9 +279,8 @@ def test_the_study_that_was_accepted_leaves_the_queue_though_another_is_open_by_
     actions.open(folders[0])
     segment(actions)
     paint(actions)
-    actions._background, later = Later(), actions._background
+    actions._saving = later = Later()
     keeping.accept(queue.accepted)
-    later, actions._background = actions._background, later
     actions.open(folders[1])
     later.run()
     assert [e.id for e in queue.entries if e.corrected] == ["S0"]
