@@ -22,7 +22,7 @@ from napari.utils.io import imsave
 from numpy.typing import NDArray
 from qtpy.QtWidgets import QAbstractButton, QApplication, QSlider
 
-from brainseg_engine.palette import REGION_COLOURS, RGB
+from brainseg_engine.core.palette import REGION_COLOURS, RGB
 
 SIZE = (1590, 985)
 PANEL = ("napari-brainseg", "Brain tumour segmentation")

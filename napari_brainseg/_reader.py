@@ -53,10 +53,10 @@ def read_file(path: str | Sequence[str]) -> list[LayerTuple]:
 
     A mask belongs to the study that its name tells, so that it joins the images of that study.
     """
+    from brainseg_engine.core.study import Modality
     from brainseg_engine.io import load_segmentation, read_image, read_volume
     from brainseg_engine.io.decathlon import is_case
     from brainseg_engine.io.naming import MASK, classify, stem, study_id
-    from brainseg_engine.study import Modality
     from napari_brainseg.display.layers import image_tuple, labels_tuple, plain_tuple
 
     file = Path(path if isinstance(path, str) else path[0])
@@ -86,7 +86,7 @@ def _is_study(folder: Path) -> bool:
         return True
     if not any(name.endswith(_SUFFIXES) for name in names):
         return False
-    from brainseg_engine.errors import BrainsegError
+    from brainseg_engine.core.errors import BrainsegError
     from brainseg_engine.io.layouts import find_series
 
     try:
@@ -98,7 +98,7 @@ def _is_study(folder: Path) -> bool:
 
 def _is_slices(folder: Path) -> bool:
     """Slices by their names, and the first of them is such a picture: TIFF files are of many kinds."""
-    from brainseg_engine.errors import BrainsegError
+    from brainseg_engine.core.errors import BrainsegError
     from brainseg_engine.io import slices
 
     if not slices.is_slices(folder):

@@ -7,8 +7,8 @@ from typing import Any
 
 import numpy as np
 
-from brainseg_engine.errors import InputError
-from brainseg_engine.labels import LABEL_NAMES, Label
+from brainseg_engine.core.errors import InputError
+from brainseg_engine.core.labels import LABEL_NAMES, Label
 
 
 def write_labels(path: str, data: Any, meta: dict[str, Any]) -> list[str]:

@@ -16,11 +16,11 @@ from typing import TYPE_CHECKING, Any
 
 from psygnal import Signal
 
-from brainseg_engine.study import Modality, Segmentation, Study
+from brainseg_engine.core.study import Modality, Segmentation, Study
 
 if TYPE_CHECKING:
-    from brainseg_engine.checks import Finding
     from brainseg_engine.models import ModelInfo
+    from brainseg_engine.studies.checks import Finding
 
 DEVICES: Mapping[str, str] = {"auto": "Automatic", "cpu": "CPU", "cuda": "GPU (CUDA)"}
 """Device → how the panel calls it. What is really there only the worker knows: torch is not loaded here."""
@@ -222,7 +222,7 @@ class Session:
         """Labels with that checksum of a study that is not open were accepted. What is kept of it is no model's answer."""
         kept = self._kept.get(token)
         if kept is not None:
-            self._kept[token] = Kept(kept.segmentation, saved=digest)
+            self._kept[token] = Kept(kept.segmentation, saved=digest, notes={"edited": True})
 
     def take_kept(self, token: str) -> Kept | None:
         """What is kept of that study; it is no longer kept from then on."""

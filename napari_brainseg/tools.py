@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Generator, Mapping
 from typing import TYPE_CHECKING, Any
 
-from brainseg_engine.study import Modality
+from brainseg_engine.core.study import Modality
 from napari_brainseg.display.canvas import (
     WINDOW_PRESETS,
     Plane,

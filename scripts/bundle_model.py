@@ -13,7 +13,7 @@ import argparse
 import json
 from pathlib import Path
 
-from brainseg_engine import checkpoint
+from brainseg_engine.models import checkpoint
 from brainseg_engine.models.registry import bundled_folder
 from brainseg_engine.recipe import load_recipe
 

@@ -6,10 +6,10 @@ import os
 from pathlib import Path
 
 import pytest
+from helpers.small_study import make_study
 from hypothesis import settings
-from small_study import make_study
 
-from brainseg_engine.study import Study
+from brainseg_engine.core.study import Study
 
 settings.register_profile("patient", deadline=None)  # a busy machine is no failure
 settings.load_profile("patient")
@@ -56,7 +56,8 @@ def tiny_model(tmp_path_factory: pytest.TempPathFactory, tiny_recipe) -> Path:  
     """A model file with random weights."""
     import torch
 
-    from brainseg_engine import checkpoint, nets
+    from brainseg_engine import nets
+    from brainseg_engine.models import checkpoint
 
     torch.manual_seed(0)
     net = nets.build(tiny_recipe)

@@ -141,8 +141,8 @@ def shifted(image: np.ndarray, rng: np.random.Generator) -> np.ndarray:
 def accept_corrections(cases: list[str], work: Path) -> None:
     """The base model's answer on each shifted case, corrected to the truth and accepted."""
     from brainseg_engine.corrections import BaseModel, Store
+    from brainseg_engine.inference.predictor import Predictor
     from brainseg_engine.io import load_study
-    from brainseg_engine.predict import Predictor
 
     store = Store(work / "corrections")
     if len(store.corrections()) >= len(cases):
@@ -189,8 +189,9 @@ def finetune(name: str, more: tuple[str, ...], data: Path, anchor_split: Path, a
 
 def score(model: str | Path, cases: Mapping[str, Path]) -> Any:
     """Evaluation of a model on cases."""
-    from brainseg_engine import checkpoint, models
+    from brainseg_engine import models
     from brainseg_engine.finetune.scoring import Scorer
+    from brainseg_engine.models import checkpoint
 
     loaded = checkpoint.load(models.find(model))
     scorer = Scorer(loaded.network(), loaded.recipe, "cpu")
@@ -282,7 +283,7 @@ def _change(row: Mapping[str, Any]) -> str:
 
 def read_split(path: Path) -> dict[str, str]:
     """Case → subset."""
-    from brainseg_engine import cohort
+    from brainseg_engine.studies import cohort
 
     return cohort.read_split(path)
 

@@ -81,7 +81,7 @@ def _child(way: str, model: str, study: Path, device: str, labels: Path) -> dict
 
 def _measure(options: argparse.Namespace) -> dict[str, Any]:
     """In the child: load once, one pass to warm up, one that counts."""
-    from brainseg_engine import device as devices
+    from brainseg_engine.core import device as devices
     from brainseg_engine.io import load_study
 
     study = load_study(options.study)
@@ -103,7 +103,7 @@ def _measure(options: argparse.Namespace) -> dict[str, Any]:
 
 
 def _predictor(model: str, device: str) -> Callable[[Any], tuple[Any, float]]:
-    from brainseg_engine.predict import Predictor
+    from brainseg_engine.inference.predictor import Predictor
 
     predictor = Predictor(model, device)
 
@@ -118,9 +118,10 @@ def _monai(model: str, device: str) -> Callable[[Any], tuple[Any, float]]:
     import torch
     from monai.inferers import SlidingWindowInferer
 
-    from brainseg_engine import checkpoint, nets
-    from brainseg_engine.postprocess import to_labels
-    from brainseg_engine.preprocess import preprocess
+    from brainseg_engine import nets
+    from brainseg_engine.inference.postprocess import to_labels
+    from brainseg_engine.inference.preprocess import preprocess
+    from brainseg_engine.models import checkpoint
 
     loaded = checkpoint.load(Path(model))
     net, recipe = loaded.network().to(device).eval(), loaded.recipe
@@ -160,8 +161,8 @@ def _peak_gib(device: str) -> float:
 
 
 def _agreement(one: Any, other: Any) -> dict[str, float]:
-    from brainseg_engine.labels import Region, region_mask
-    from brainseg_engine.metrics import dice
+    from brainseg_engine.core.labels import Region, region_mask
+    from brainseg_engine.scores.overlap import dice
 
     return {r.value: round(dice(region_mask(one, r), region_mask(other, r)), 4) for r in Region}
 

@@ -124,7 +124,7 @@ def patch_classes(clock: Clock) -> None:
 
 def measure(viewer: Any, clock: Clock, points: int, strokes: int) -> tuple[list[dict[str, Any]], str]:
     """One row per brush."""
-    from brainseg_engine.labels import Label, Region
+    from brainseg_engine.core.labels import Label, Region
     from brainseg_engine.phantom import phantom_study
     from napari_brainseg.app.panel import App
     from napari_brainseg.display import layers
@@ -186,7 +186,7 @@ def undo_memory(steps: int = 60) -> list[dict[str, Any]]:
     from napari.layers import Labels
 
     from brainseg_engine import edits
-    from brainseg_engine.labels import Region
+    from brainseg_engine.core.labels import Region
     from brainseg_engine.phantom import phantom_study
     from napari_brainseg.display import history
     from napari_brainseg.display.undo import History

@@ -1,7 +1,7 @@
 """What three corrected slices are worth: a robot corrects the worst ones, the rest is proposed by the adapted model.
 
 On each validation case the bundled model answers; the robot corrects the 3 axial slices with the most wrong voxels to the
-truth; `brainseg_engine.adapt` proposes labels for the others. Scored are the slices that nobody touched, before and after,
+truth; `brainseg_engine.propagate` proposes labels for the others. Scored are the slices that nobody touched, before and after,
 and the same after shape-based interpolation between the same three slices. "Apart": the 3 worst of which no two are closer
 than 10 slices, as a person would choose who means to propagate.
 
@@ -9,7 +9,7 @@ than 10 slices, as a person would choose who means to propagate.
     python benchmarks/propagate/run.py --smoke          two phantoms: does it run?
 
 ``--data`` holds brats/<case>/ and brats_split.csv (default: BRAINSEG_DATA). ``TUNED`` tells how the numbers in
-``brainseg_engine.adapt`` were chosen. Writes results.json and README.md beside this file.
+``brainseg_engine.propagate`` were chosen. Writes results.json and README.md beside this file.
 """
 
 from __future__ import annotations
@@ -71,8 +71,8 @@ def main() -> int:
 
 def measure(cases: Mapping[str, Path]) -> list[dict[str, Any]]:
     """One row for each case and choice of slices."""
+    from brainseg_engine.inference.predictor import Predictor
     from brainseg_engine.io import load_study
-    from brainseg_engine.predict import Predictor
 
     predictor, rows = Predictor(BASE, "cpu"), []
     for n, (case, folder) in enumerate(cases.items()):
@@ -90,9 +90,9 @@ def measure(cases: Mapping[str, Path]) -> list[dict[str, Any]]:
 
 def one(predictor: Any, study: Any, answer: np.ndarray, apart: int) -> dict[str, Any]:
     """The robot's three slices, and what became of the others."""
-    from brainseg_engine.adapt import Corrected, propose
+    from brainseg_engine.core.labels import Region
     from brainseg_engine.edits import interpolate
-    from brainseg_engine.labels import Region
+    from brainseg_engine.propagate import Corrected, propose
 
     truth, grid = study.segmentation.labels, study.reference.grid
     axis = int(np.argmax(np.abs(grid.affine[2, :3])))  # the file axis that runs head to foot
@@ -125,8 +125,8 @@ def worst(truth: np.ndarray, answer: np.ndarray, axis: int, apart: int) -> list[
 
 def untouched_dice(labels: np.ndarray, truth: np.ndarray, axis: int, slices: list[int]) -> dict[str, float]:
     """Region → Dice over the slices that nobody touched."""
-    from brainseg_engine.labels import region_masks
-    from brainseg_engine.metrics import dice
+    from brainseg_engine.core.labels import region_masks
+    from brainseg_engine.scores.overlap import dice
 
     given, wanted = (region_masks(np.delete(x, slices, axis=axis)) for x in (labels, truth))
     return {r.value: dice(given[r], wanted[r]) for r in given}
@@ -202,7 +202,7 @@ def threads() -> int:
 
 def validation_cases(data: Path | None) -> dict[str, Path]:
     """Case → folder."""
-    from brainseg_engine import cohort
+    from brainseg_engine.studies import cohort
 
     if data is None or not (Path(data) / "brats_split.csv").is_file():
         sys.exit("no real cases: name their folder with --data or BRAINSEG_DATA")

@@ -21,11 +21,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from brainseg_engine import cohort, nets
+from brainseg_engine import nets
+from brainseg_engine.core.labels import Region, region_mask
 from brainseg_engine.io import load_study
-from brainseg_engine.labels import Region, region_mask
-from brainseg_engine.metrics import dice
 from brainseg_engine.recipe import Recipe, parse_recipe
+from brainseg_engine.scores.overlap import dice
+from brainseg_engine.studies import cohort
 
 REGIONS = tuple(Region)
 

@@ -10,10 +10,10 @@ from qtpy.QtCore import QSignalBlocker, Qt, Signal
 from qtpy.QtWidgets import QCheckBox, QDoubleSpinBox, QGridLayout, QHBoxLayout, QSizePolicy, QSlider, QWidget
 from superqt import QDoubleRangeSlider
 
+from brainseg_engine.core.labels import LABEL_NAMES, REGION_NAMES, Label, Region
+from brainseg_engine.core.palette import LABEL_COLOURS, REGION_COLOURS
+from brainseg_engine.core.study import Modality
 from brainseg_engine.edits import Target
-from brainseg_engine.labels import LABEL_NAMES, REGION_NAMES, Label, Region
-from brainseg_engine.palette import LABEL_COLOURS, REGION_COLOURS
-from brainseg_engine.study import Modality
 from napari_brainseg._qt.propose import ProposeShown, ProposeView
 from napari_brainseg._qt.widgets import Combo, Section, Segmented, button, colour_icon, label, plain
 from napari_brainseg.display.painting import Tool

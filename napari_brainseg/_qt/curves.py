@@ -10,8 +10,8 @@ from qtpy.QtCore import QPointF, QRectF, QSize, Qt
 from qtpy.QtGui import QColor, QPainter, QPen, QPolygonF
 from qtpy.QtWidgets import QSizePolicy, QWidget
 
-from brainseg_engine.labels import Region
-from brainseg_engine.palette import REGION_COLOURS
+from brainseg_engine.core.labels import Region
+from brainseg_engine.core.palette import REGION_COLOURS
 
 BACKGROUND, FRAME, WORDS, LOSS = QColor("#15171b"), QColor("#3a3f47"), QColor("#c3c8cf"), QColor("#e6e8eb")
 """Dark in every theme, as the images are: the regions' colours were chosen for that."""

@@ -9,7 +9,7 @@ from typing import Any
 from qtpy.QtCore import QSignalBlocker, Qt, Signal
 from qtpy.QtWidgets import QCheckBox, QFrame, QHBoxLayout, QLabel, QSlider, QVBoxLayout, QWidget
 
-from brainseg_engine.palette import RGB
+from brainseg_engine.core.palette import RGB
 from napari_brainseg._qt.widgets import Elided, Section, Segmented, Swatch, label, plain
 from napari_brainseg.session import ItemStats
 

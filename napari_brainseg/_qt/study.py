@@ -9,8 +9,8 @@ from pathlib import Path
 from qtpy.QtCore import Signal
 from qtpy.QtWidgets import QGridLayout, QHBoxLayout, QMenu, QVBoxLayout
 
-from brainseg_engine.labels import CODINGS
-from brainseg_engine.study import Modality
+from brainseg_engine.core.labels import CODINGS
+from brainseg_engine.core.study import Modality
 from napari_brainseg._qt.widgets import Combo, Elided, Section, Words, button, label, plain
 
 OTHER = "other"

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from qtpy.QtCore import Qt, Signal
 from qtpy.QtWidgets import QGridLayout, QHBoxLayout, QWidget
 
-from brainseg_engine.study import Modality
+from brainseg_engine.core.study import Modality
 from napari_brainseg._qt.widgets import Section, Segmented, button, label, plain
 
 

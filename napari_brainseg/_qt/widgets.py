@@ -24,7 +24,7 @@ from qtpy.QtWidgets import (
     QWidget,
 )
 
-from brainseg_engine.palette import BLUISH_GREEN, REDDISH_PURPLE, RGB, SKY_BLUE, VERMILLION, YELLOW
+from brainseg_engine.core.palette import BLUISH_GREEN, REDDISH_PURPLE, RGB, SKY_BLUE, VERMILLION, YELLOW
 
 SWATCHES: Mapping[str, RGB] = {
     "sky blue": SKY_BLUE,

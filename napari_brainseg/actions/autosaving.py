@@ -13,9 +13,9 @@ import numpy as np
 from psygnal import Signal
 
 from brainseg_engine import corrections
+from brainseg_engine.core.errors import BrainsegError
+from brainseg_engine.core.study import Segmentation
 from brainseg_engine.corrections import BaseModel, Found, Store, Work, working
-from brainseg_engine.errors import BrainsegError
-from brainseg_engine.study import Segmentation
 from napari_brainseg.actions.activity import Activity
 from napari_brainseg.actions.base import Base
 from napari_brainseg.actions.bench import Bench, Known, look_up, now, said
@@ -271,6 +271,7 @@ class Autosaving:
                 self._session.say("That work lies on another grid than the study that is open.", Kind.ERROR)
                 return
             self.offer, self._restored = None, (offer, work)
+            self._actions._notes = {**self._actions._notes, "edited": True}
             with self._actions._changing_layers():
                 self._session.deliver(work.segmentation)
             steps = f"{len(work.steps)} step{'s' if len(work.steps) != 1 else ''}"

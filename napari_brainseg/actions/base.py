@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 from psygnal import Signal
 
-from brainseg_engine.errors import BrainsegError
+from brainseg_engine.core.errors import BrainsegError
 from napari_brainseg.actions.changes import Change
 from napari_brainseg.display import layers
 from napari_brainseg.display.regions import RegionView
@@ -56,7 +56,8 @@ class Base:
         self._ticket = 0
         self._own_change = 0
         self._ready: Change | None = None  # how to show what is delivered next
-        self._notes: Mapping[str, Any] = {}  # what the model told about the segmentation that is open
+        # what the model told about the segmentation that is open; "edited" where that was shown with edits in it
+        self._notes: Mapping[str, Any] = {}
         self._model_file: Path | None = None  # of the model that told it
 
     @property

@@ -12,18 +12,19 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from brainseg_engine import corrections, uncertainty
+from brainseg_engine import corrections
+from brainseg_engine.core.errors import BrainsegError
+from brainseg_engine.core.paths import atomic, home
+from brainseg_engine.core.study import Segmentation
 from brainseg_engine.corrections import BaseModel, Correction, Found, State, Store, Work, working
-from brainseg_engine.errors import BrainsegError
-from brainseg_engine.paths import atomic, home
-from brainseg_engine.study import Segmentation
+from brainseg_engine.inference import uncertainty
 from napari_brainseg.actions.activity import Activity
 from napari_brainseg.actions.reading import laid_out
 from napari_brainseg.session import OpenStudy
 
 if TYPE_CHECKING:
-    from brainseg_engine.checkpoint import Card
     from brainseg_engine.models import ModelInfo
+    from brainseg_engine.models.checkpoint import Card
 
 
 @dataclass(eq=False)

@@ -12,8 +12,8 @@ from brainseg_engine.corrections import Correction, State, Store, source_of
 from brainseg_engine.finetune.usable import share_of, unfit
 
 if TYPE_CHECKING:
-    from brainseg_engine.checkpoint import Card
     from brainseg_engine.corrections import Finding
+    from brainseg_engine.models.checkpoint import Card
 
 _TOLD = ("mask_absent", "mask_changed", "coding", "empty", "study_absent", "study_changed", "two_people")
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from brainseg_engine.labels import LabelArray, Mask
-from brainseg_engine.study import Segmentation
+from brainseg_engine.core.labels import LabelArray, Mask
+from brainseg_engine.core.study import Segmentation
 from napari_brainseg.actions.measuring import bounding_box
 from napari_brainseg.actions.reading import laid_out
 from napari_brainseg.display.axes import to_display

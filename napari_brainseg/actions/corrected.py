@@ -7,8 +7,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from brainseg_engine.labels import LabelArray, Mask, Region, region_masks
-from brainseg_engine.study import Segmentation
+from brainseg_engine.core.labels import LabelArray, Mask, Region, region_masks
+from brainseg_engine.core.study import Segmentation
 from napari_brainseg.display.axes import axis_order
 from napari_brainseg.display.undo import Step
 

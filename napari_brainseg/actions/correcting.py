@@ -13,9 +13,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from brainseg_engine import edits
+from brainseg_engine.core.labels import LABEL_NAMES, REGION_NAMES, Label, LabelArray, Region
+from brainseg_engine.core.study import Modality, Segmentation
 from brainseg_engine.edits import Guard, Target
-from brainseg_engine.labels import LABEL_NAMES, REGION_NAMES, Label, LabelArray, Region
-from brainseg_engine.study import Modality, Segmentation
 from napari_brainseg.actions.base import Base
 from napari_brainseg.actions.measuring import BY_HAND, bounding_box
 from napari_brainseg.display import axes, canvas, history, layers

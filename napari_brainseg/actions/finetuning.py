@@ -9,12 +9,12 @@ from pathlib import Path
 from psygnal import Signal
 
 from brainseg_engine import models
-from brainseg_engine.errors import BrainsegError, CheckpointError
+from brainseg_engine.core.errors import BrainsegError, CheckpointError
+from brainseg_engine.core.locks import held
+from brainseg_engine.core.paths import check_writable
 from brainseg_engine.finetune import Options, ask_to_stop, command, runs, runs_home, status_of
 from brainseg_engine.finetune.status import STOP
 from brainseg_engine.finetune.verdict import MARKED
-from brainseg_engine.locks import held
-from brainseg_engine.paths import check_writable
 from napari_brainseg.actions import tuned
 from napari_brainseg.actions.following import Run, new_folder
 from napari_brainseg.actions.gathering import Gathering, Settings

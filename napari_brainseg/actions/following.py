@@ -11,8 +11,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from brainseg_engine.errors import BrainsegError, OutputError
-from brainseg_engine.events import EpochDone, Event, Progress, from_json
+from brainseg_engine.core.errors import BrainsegError, OutputError
+from brainseg_engine.core.events import EpochDone, Event, Progress, from_json
 from brainseg_engine.finetune import Status, runs_home, status_of
 from brainseg_engine.finetune import plan as plans
 from brainseg_engine.finetune.status import EVENTS, STOP

@@ -14,8 +14,8 @@ from napari_brainseg.actions.keeping import Keeping
 from napari_brainseg.actions.segmenting import Segmenting
 
 if TYPE_CHECKING:
-    from brainseg_engine.checkpoint import Card
     from brainseg_engine.corrections import Correction, Finding
+    from brainseg_engine.models.checkpoint import Card
 
 
 @dataclass(frozen=True)

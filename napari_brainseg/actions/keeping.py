@@ -11,10 +11,10 @@ from typing import Any
 import numpy as np
 
 from brainseg_engine import corrections
+from brainseg_engine.core.errors import BrainsegError
+from brainseg_engine.core.labels import LabelArray
+from brainseg_engine.core.study import Segmentation
 from brainseg_engine.corrections import Correction, Store
-from brainseg_engine.errors import BrainsegError
-from brainseg_engine.labels import LabelArray
-from brainseg_engine.study import Segmentation
 from napari_brainseg.actions.autosaving import Autosaving
 from napari_brainseg.actions.base import Base
 from napari_brainseg.actions.bench import file_of, remember, remembered, said, versions, with_hash

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from brainseg_engine.labels import Mask
+from brainseg_engine.core.labels import Mask
 from napari_brainseg.actions import reading
 from napari_brainseg.actions.base import Base
 from napari_brainseg.actions.changes import Change, prepare
@@ -95,7 +95,7 @@ class Labelling(Base):
 
     def jump(self, item: str) -> None:
         """Show the axial slice in which that region or class is largest."""
-        from brainseg_engine.measure import largest_axial_slice
+        from brainseg_engine.scores.volumes import largest_axial_slice
 
         layer, scheme = self.labels, self._view.scheme
         if layer is None:
@@ -138,7 +138,8 @@ class Labelling(Base):
         def work() -> int:
             segmentation = layers.segmentation_of(layer)
             digest = reading.checksum(segmentation.labels)
-            edited = delivered is None or digest != reading.checksum(delivered.labels)
+            before = bool(notes.get("edited"))  # it was put away, or restored, with edits in it
+            edited = before or delivered is None or digest != reading.checksum(delivered.labels)
             beside = report(current.study, segmentation, edited, notes)
             save_segmentation(segmentation, path, reference=current.study.reference, coding=coding, sidecar=beside)
             return digest

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from psygnal import Signal
 
-from brainseg_engine.events import Failed, Progress
+from brainseg_engine.core.events import Failed, Progress
 from napari_brainseg.actions.keeping import Keeping
 from napari_brainseg.actions.segmenting import Segmenting
 from napari_brainseg.display import canvas, doubt, layers
@@ -123,7 +123,7 @@ class Looking:
 
     def next_slice(self, step: int = 1) -> None:
         """Go to the next doubtful slice of the plane shown, the most doubtful first (-1: back)."""
-        from brainseg_engine.uncertainty import doubtful_slices, profile
+        from brainseg_engine.inference.uncertainty import doubtful_slices, profile
 
         current = self._session.study
         if current is None or self._map is None:

@@ -7,11 +7,11 @@ from typing import Any
 
 import numpy as np
 
-from brainseg_engine.geometry import Grid
-from brainseg_engine.labels import Label, LabelArray, Mask, Region
-from brainseg_engine.metrics import dice
-from brainseg_engine.morphology import components
-from brainseg_engine.study import Segmentation, Study
+from brainseg_engine.core.geometry import Grid
+from brainseg_engine.core.labels import Label, LabelArray, Mask, Region
+from brainseg_engine.core.morphology import components
+from brainseg_engine.core.study import Segmentation, Study
+from brainseg_engine.scores.overlap import dice
 from napari_brainseg.actions.reading import checksum
 from napari_brainseg.display.regions import ITEMS, MAIN_ITEMS, Scheme, item_labels
 from napari_brainseg.session import ItemStats, Measures

@@ -6,7 +6,9 @@ from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
-from brainseg_engine.study import Modality, Segmentation
+import numpy as np
+
+from brainseg_engine.core.study import Modality, Segmentation
 from napari_brainseg.actions import reading
 from napari_brainseg.actions.base import Base
 from napari_brainseg.display import layers
@@ -143,7 +145,10 @@ class Opening(Base):
         current, labels = self.session.study, self.labels
         if current is not None and labels is not None and self.session.dirty and current.token != next_token:
             shown, saved = layers.segmentation_of(labels), self.session.saved_digest
-            self.session.keep(current.token, Kept(shown, saved, self._notes, self._model_file))
+            delivered = self.session.segmentation
+            edited = delivered is None or not np.array_equal(shown.labels, delivered.labels)
+            notes = {**self._notes, "edited": True} if edited else self._notes
+            self.session.keep(current.token, Kept(shown, saved, notes, self._model_file))
 
     def warm(self) -> None:
         """Have the worker load the model before it is needed."""

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from psygnal import Signal
 
-from brainseg_engine.events import Failed, Progress
-from brainseg_engine.labels import LabelArray, Mask
+from brainseg_engine.core.events import Failed, Progress
+from brainseg_engine.core.labels import LabelArray, Mask
 from napari_brainseg.actions.corrected import TOOL, Found, corrected, in_words
 from napari_brainseg.actions.correcting import Correcting
 from napari_brainseg.actions.keeping import Keeping

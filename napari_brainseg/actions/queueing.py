@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING
 
 from psygnal import Signal
 
-from brainseg_engine.errors import BrainsegError
-from brainseg_engine.events import Failed, Progress
-from brainseg_engine.study import Modality
+from brainseg_engine.core.errors import BrainsegError
+from brainseg_engine.core.events import Failed, Progress
+from brainseg_engine.core.study import Modality
 from napari_brainseg.actions.keeping import Keeping
 from napari_brainseg.actions.segmenting import Segmenting
 from napari_brainseg.jobs import ScoreJob, StudyScore
@@ -198,8 +198,8 @@ class Queue:
 
 def find(folder: Path, model: Path | None, store: object) -> tuple[Entry, ...]:
     """The studies at or below the folder, with what is known of them. No image is read."""
-    from brainseg_engine import uncertainty
     from brainseg_engine.corrections import Store
+    from brainseg_engine.inference import uncertainty
     from brainseg_engine.io import find_series, find_studies
 
     scores = uncertainty.Scores(uncertainty.model_hash(model), "one") if model is not None else None

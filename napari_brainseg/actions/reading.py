@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from brainseg_engine.errors import BrainsegError
-from brainseg_engine.labels import LabelArray
-from brainseg_engine.study import Modality, Segmentation, Study, Volume
+from brainseg_engine.core.errors import BrainsegError
+from brainseg_engine.core.labels import LabelArray
+from brainseg_engine.core.study import Modality, Segmentation, Study, Volume
 from napari_brainseg.display.axes import axis_order
 from napari_brainseg.session import OpenStudy
 
@@ -78,7 +78,7 @@ def opened(
     trouble: str = "",
 ) -> Opened:
     """Check a study and put the record together."""
-    from brainseg_engine.checks import check_study
+    from brainseg_engine.studies.checks import check_study
 
     # slices come with three series: whether a model needs the fourth, the model says
     expected = tuple(Modality) if study.reference.grid.calibrated else tuple(study.volumes)

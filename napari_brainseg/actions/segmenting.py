@@ -5,9 +5,9 @@ from __future__ import annotations
 from dataclasses import replace
 from functools import partial
 
-from brainseg_engine.errors import BrainsegError
-from brainseg_engine.events import Failed, Progress
-from brainseg_engine.study import Prediction
+from brainseg_engine.core.errors import BrainsegError
+from brainseg_engine.core.events import Failed, Progress
+from brainseg_engine.core.study import Prediction
 from napari_brainseg.actions.changes import Change, prepare
 from napari_brainseg.actions.opening import Opening
 from napari_brainseg.jobs import SegmentJob

@@ -6,9 +6,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+from brainseg_engine.core.labels import Region
 from brainseg_engine.finetune.verdict import WORSE
-from brainseg_engine.finetune.words import interval, number, signed, weights
-from brainseg_engine.labels import Region
+from brainseg_engine.finetune.words import change, interval, number, signed, weights
 
 if TYPE_CHECKING:
     from brainseg_engine.finetune.plan import Plan
@@ -67,14 +67,7 @@ def cost_in_words(report: Mapping[str, Any]) -> str:
     for key, title in SETS.items():
         if report[key]["verdict"] == WORSE:
             d, cases = report[key]["difference"], len(report[key]["before"]["cases"])
-            change = (
-                signed(d["dice"])
-                if d["low"] is None
-                else f"{signed(d['dice'])}, 95 % interval {signed(d['low'])} to {signed(d['high'])}"
-            )
-            told.append(
-                f"On the {title.lower()} ({cases} case{'s' if cases > 1 else ''}) the mean Dice changes by {change}."
-            )
+            told.append(change(title.lower(), cases, d["dice"], d["low"], d["high"]))
     return " ".join(told)
 
 

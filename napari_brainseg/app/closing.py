@@ -9,7 +9,7 @@ from typing import Any
 
 from qtpy.QtWidgets import QMessageBox, QWidget
 
-from brainseg_engine.errors import BrainsegError
+from brainseg_engine.core.errors import BrainsegError
 from napari_brainseg.actions.keeping import Keeping
 
 _Role = QMessageBox.ButtonRole

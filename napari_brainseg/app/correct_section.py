@@ -8,9 +8,9 @@ from typing import Any
 import numpy as np
 from qtpy.QtCore import QObject
 
+from brainseg_engine.core.labels import Label
+from brainseg_engine.core.study import Modality
 from brainseg_engine.edits import Edit
-from brainseg_engine.labels import Label
-from brainseg_engine.study import Modality
 from napari_brainseg._qt.correct import CorrectShown, CorrectView
 from napari_brainseg.actions import Actions
 from napari_brainseg.app.gui import Timer

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from qtpy.QtCore import QObject
 
-from brainseg_engine.study import Modality
+from brainseg_engine.core.study import Modality
 from napari_brainseg.actions import Actions
 from napari_brainseg.app.gui import Timer
 from napari_brainseg.display import history, layers, overlay

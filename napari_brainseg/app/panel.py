@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from qtpy.QtCore import QEvent, QObject, QTimer
 from qtpy.QtWidgets import QWidget
 
-from brainseg_engine.errors import BrainsegError
+from brainseg_engine.core.errors import BrainsegError
 from napari_brainseg._qt.correct import CorrectView
 from napari_brainseg._qt.corrections import CorrectionsView
 from napari_brainseg._qt.finetune import FinetuneView

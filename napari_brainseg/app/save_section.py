@@ -7,7 +7,7 @@ from pathlib import Path
 from qtpy.QtCore import QObject
 from qtpy.QtWidgets import QFileDialog
 
-from brainseg_engine.labels import CODINGS
+from brainseg_engine.core.labels import CODINGS
 from napari_brainseg._qt.save import SaveView
 from napari_brainseg.actions import Actions
 

@@ -7,7 +7,7 @@ from pathlib import Path
 from qtpy.QtCore import QObject
 from qtpy.QtWidgets import QFileDialog
 
-from brainseg_engine.study import Modality
+from brainseg_engine.core.study import Modality
 from napari_brainseg._qt.study import StudyShown, StudyView
 from napari_brainseg.actions import Actions
 from napari_brainseg.session import OpenStudy

@@ -7,7 +7,7 @@ from typing import Any
 
 from qtpy.QtCore import QObject
 
-from brainseg_engine.study import Modality
+from brainseg_engine.core.study import Modality
 from napari_brainseg._qt.view import ViewView
 from napari_brainseg.actions import Actions
 from napari_brainseg.app.gui import Timer

@@ -1,7 +1,7 @@
 """The two axis conventions, and the way between them. The only place that knows both.
 
 World coordinates of the viewer are (I, P, L) in millimetres, each growing towards inferior, posterior and left: minus
-(z, y, x) of the RAS millimetres of :class:`~brainseg_engine.geometry.Grid`. With napari's default camera axial, coronal
+(z, y, x) of the RAS millimetres of :class:`~brainseg_engine.core.geometry.Grid`. With napari's default camera axial, coronal
 and sagittal slices are then in radiological convention and 3D is not mirrored.
 
 Arrays are transposed to that axis order as views; flips are in a layer's affine, the voxel sides in its scale. An
@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from brainseg_engine.geometry import Affine, Grid
+from brainseg_engine.core.geometry import Affine, Grid
 
 AXIS_LABELS = ("inferior", "posterior", "left")
 """Names of the world axes: the direction in which each grows."""

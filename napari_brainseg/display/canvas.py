@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from brainseg_engine.geometry import Grid
-from brainseg_engine.study import Modality
+from brainseg_engine.core.geometry import Grid
+from brainseg_engine.core.study import Modality
 from napari_brainseg.display.layers import image_layers, layer_info, layer_modality, ras_to_world, voxel_to_world
 from napari_brainseg.display.windows import PRESETS, brain_window
 

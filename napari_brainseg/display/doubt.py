@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from brainseg_engine.geometry import Grid
-from brainseg_engine.labels import LabelArray
+from brainseg_engine.core.geometry import Grid
+from brainseg_engine.core.labels import LabelArray
 from napari_brainseg.display.axes import axis_order, placement, to_display, voxel_to_world
 from napari_brainseg.display.layers import INFO, LayerInfo
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from brainseg_engine.labels import LabelArray
+from brainseg_engine.core.labels import LabelArray
 
 if TYPE_CHECKING:
     from napari.layers import Labels

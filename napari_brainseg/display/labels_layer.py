@@ -18,9 +18,9 @@ import numpy as np
 from numpy.typing import NDArray
 from psygnal import Signal
 
+from brainseg_engine.core.labels import Label, LabelArray, Mask, Region
+from brainseg_engine.core.study import Modality, Study
 from brainseg_engine.edits import Action, Edit, Guard, Range, Stroke, Target, enclosed, stroke, target_name
-from brainseg_engine.labels import Label, LabelArray, Mask, Region
-from brainseg_engine.study import Modality, Study
 from napari_brainseg.display.axes import to_display
 from napari_brainseg.display.canvas import ORDERS
 from napari_brainseg.display.layers import layer_info

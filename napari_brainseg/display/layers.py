@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from brainseg_engine.errors import InputError
-from brainseg_engine.geometry import Affine, Grid
-from brainseg_engine.labels import LabelArray, Region
-from brainseg_engine.study import Modality, Segmentation, Study, Volume
+from brainseg_engine.core.errors import InputError
+from brainseg_engine.core.geometry import Affine, Grid
+from brainseg_engine.core.labels import LabelArray, Region
+from brainseg_engine.core.study import Modality, Segmentation, Study, Volume
 from napari_brainseg.display.axes import (
     AXIS_LABELS,
     axis_order,

@@ -9,9 +9,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from brainseg_engine.geometry import Affine, Grid
-from brainseg_engine.labels import Label, LabelArray
-from brainseg_engine.morphology import Mesh, components, mesh
+from brainseg_engine.core.geometry import Affine, Grid
+from brainseg_engine.core.labels import Label, LabelArray
+from brainseg_engine.core.morphology import Mesh, components, mesh
 from napari_brainseg.display.axes import display_affine
 from napari_brainseg.display.windows import foreground
 

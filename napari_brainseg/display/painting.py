@@ -5,9 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from enum import StrEnum
 
+from brainseg_engine.core.labels import Label, Region
+from brainseg_engine.core.study import Modality
 from brainseg_engine.edits import Target
-from brainseg_engine.labels import Label, Region
-from brainseg_engine.study import Modality
 from napari_brainseg.display.regions import Scheme
 
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from brainseg_engine.labels import Mask
+from brainseg_engine.core.labels import Mask
 
 if TYPE_CHECKING:
     from napari.components import ViewerModel

@@ -15,8 +15,8 @@ from typing import Self
 import numpy as np
 from numpy.typing import NDArray
 
-from brainseg_engine.labels import LABEL_NAMES, REGION_LABELS, REGION_NAMES, Label, Region
-from brainseg_engine.palette import LABEL_COLOURS, REGION_COLOURS, RGB
+from brainseg_engine.core.labels import LABEL_NAMES, REGION_LABELS, REGION_NAMES, Label, Region
+from brainseg_engine.core.palette import LABEL_COLOURS, REGION_COLOURS, RGB
 
 
 class Scheme(StrEnum):

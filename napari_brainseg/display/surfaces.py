@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from brainseg_engine.labels import LabelArray
-from brainseg_engine.morphology import Mesh
+from brainseg_engine.core.labels import LabelArray
+from brainseg_engine.core.morphology import Mesh
 from napari_brainseg.display.canvas import face_the_patient
 from napari_brainseg.display.history import announce_edits
 from napari_brainseg.display.layers import (

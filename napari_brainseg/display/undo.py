@@ -18,8 +18,8 @@ from weakref import WeakKeyDictionary
 import numpy as np
 from numpy.typing import NDArray
 
+from brainseg_engine.core.labels import Label, LabelArray, Mask
 from brainseg_engine.edits import changes
-from brainseg_engine.labels import Label, LabelArray, Mask
 
 if TYPE_CHECKING:
     from napari.layers import Labels

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from brainseg_engine.study import Modality
+from brainseg_engine.core.study import Modality
 
 Window = tuple[float, float]
 

@@ -13,9 +13,9 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from brainseg_engine.errors import BrainsegError
-from brainseg_engine.events import Event, Failed, Finished, Progress, from_json
-from brainseg_engine.sharing import sweep
+from brainseg_engine.core.errors import BrainsegError
+from brainseg_engine.core.events import Event, Failed, Finished, Progress, from_json
+from brainseg_engine.core.shared_arrays import sweep
 from napari_brainseg.jobs.contract import Asker, Deliver, DoubtJob, Listener, PropagateJob, ScoreJob, SegmentJob
 from napari_brainseg.jobs.process import Task, WorkerProcess
 

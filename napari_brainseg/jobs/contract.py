@@ -8,9 +8,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
-from brainseg_engine.events import Failed, Progress
-from brainseg_engine.labels import LabelArray
-from brainseg_engine.study import Modality, Prediction, Study
+from brainseg_engine.core.events import Failed, Progress
+from brainseg_engine.core.labels import LabelArray
+from brainseg_engine.core.study import Modality, Prediction, Study
 
 if TYPE_CHECKING:
     from numpy import bool_, float16
@@ -59,7 +59,7 @@ class ScoreJob:
 
 @dataclass(frozen=True, eq=False)
 class PropagateJob:
-    """Carry the corrections of a few slices over to the rest: see :mod:`brainseg_engine.adapt`.
+    """Carry the corrections of a few slices over to the rest: see :mod:`brainseg_engine.propagate`.
 
     ``answer`` (the model's own), ``labels`` (as they are now) and ``voxels`` (right, beside the slices): (X, Y, Z) on the
     grid of the study's reference series; ``slices``: file axis → indices of slices that are right.

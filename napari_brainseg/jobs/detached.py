@@ -12,10 +12,10 @@ from typing import Any
 
 import psutil
 
-from brainseg_engine.errors import OutputError
+from brainseg_engine.core.errors import OutputError
+from brainseg_engine.core.locks import held
+from brainseg_engine.core.paths import home
 from brainseg_engine.finetune import announce
-from brainseg_engine.locks import held
-from brainseg_engine.paths import home
 
 LOG = "process.log"
 LOCK = "lock"

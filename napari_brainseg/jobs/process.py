@@ -15,11 +15,11 @@ from typing import Any
 import numpy as np
 
 from brainseg_engine import worker
-from brainseg_engine.errors import BrainsegError
-from brainseg_engine.events import Finished
-from brainseg_engine.labels import Region
-from brainseg_engine.sharing import SharedArray
-from brainseg_engine.study import Prediction, Segmentation
+from brainseg_engine.core.errors import BrainsegError
+from brainseg_engine.core.events import Finished
+from brainseg_engine.core.labels import Region
+from brainseg_engine.core.shared_arrays import SharedArray
+from brainseg_engine.core.study import Prediction, Segmentation
 from napari_brainseg.jobs.contract import (
     Asker,
     DoubtJob,

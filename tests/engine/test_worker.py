@@ -15,12 +15,12 @@ import numpy as np
 import pytest
 
 from brainseg_engine import worker
-from brainseg_engine.events import Event, Failed, Finished, Progress, from_json
-from brainseg_engine.geometry import Grid
-from brainseg_engine.sharing import SharedArray
-from brainseg_engine.study import Modality, Study, Volume
+from brainseg_engine.core.events import Event, Failed, Finished, Progress, from_json
+from brainseg_engine.core.geometry import Grid
+from brainseg_engine.core.shared_arrays import SharedArray
+from brainseg_engine.core.study import Modality, Study, Volume
 
-FAKE = Path(__file__).parents[1] / "fake_worker.py"
+FAKE = Path(__file__).parents[1] / "helpers" / "fake_worker.py"
 
 
 class Worker:

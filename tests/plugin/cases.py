@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from brainseg_engine.core.study import Study
 from brainseg_engine.io import save_segmentation, save_volume
-from brainseg_engine.study import Study
 
-FAKE_WORKER = Path(__file__).parents[1] / "fake_worker.py"
+FAKE_WORKER = Path(__file__).parents[1] / "helpers" / "fake_worker.py"
 
 
 def write(study: Study, folder: Path, mask: bool = True) -> Path:

@@ -6,9 +6,9 @@ from pathlib import Path
 
 import numpy as np
 
-from brainseg_engine.geometry import Grid
-from brainseg_engine.labels import Label
-from brainseg_engine.study import Modality, Segmentation, Study, Volume
+from brainseg_engine.core.geometry import Grid
+from brainseg_engine.core.labels import Label
+from brainseg_engine.core.study import Modality, Segmentation, Study, Volume
 
 CODES = ("RAS", "LPS", "LAS", "PIR")
 _SHAPE = (44, 52, 36)  # R, A, S extents in voxels

@@ -9,9 +9,9 @@ from pathlib import Path
 
 import psutil
 
+from brainseg_engine.core.labels import Region
 from brainseg_engine.finetune import plan as plans
 from brainseg_engine.finetune.status import FILE, Status
-from brainseg_engine.labels import Region
 
 REGIONS = tuple(Region)
 

@@ -9,12 +9,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 from cases import write
-from small_study import make_study
+from helpers.small_study import make_study
 
-from brainseg_engine.events import Failed, Progress
+from brainseg_engine.core.events import Failed, Progress
+from brainseg_engine.core.labels import Label, Region
+from brainseg_engine.core.study import Modality, Prediction, Segmentation
 from brainseg_engine.io import load_segmentation, save_segmentation, save_volume
-from brainseg_engine.labels import Label, Region
-from brainseg_engine.study import Modality, Prediction, Segmentation
 from napari_brainseg.actions import Actions
 from napari_brainseg.actions.measuring import measure
 from napari_brainseg.display import layers, overlay
@@ -195,7 +195,7 @@ def test_a_missing_series_is_told_and_blocks_until_it_is_assigned(actions, folde
 
 
 def test_series_that_lie_on_other_grids_block(actions, folder):
-    from brainseg_engine.geometry import Grid
+    from brainseg_engine.core.geometry import Grid
 
     v = make_study().volumes[Modality.FLAIR]
     affine = v.grid.affine.copy()
@@ -428,7 +428,7 @@ def test_without_a_model_nothing_can_be_segmented(actions, folder):
 
 
 def test_measures_are_those_of_the_engine_and_follow_edits(actions, folder):
-    from brainseg_engine.measure import component_counts, volumes_ml
+    from brainseg_engine.scores.volumes import component_counts, volumes_ml
 
     actions.open(folder)
     actions.measure()
@@ -535,6 +535,22 @@ def test_saving_writes_the_labels_as_they_are_with_the_header_of_the_reference(a
     actions.save(path, "brats2021")
     beside = json.loads((tmp_path / "out" / "mine.json").read_text())
     assert beside["edited"] and beside["made_by"] == "model 1 and a person"
+
+
+def test_edits_that_were_put_away_with_their_study_are_still_told_as_edits(actions, folder, tmp_path):
+    actions.open(folder)
+    actions.segment()
+    job, listener = actions._runner.jobs[0]
+    listener.finished(job, prediction(job))
+    edited = shown(actions)
+    edited[5, 5, 5] = 0
+    layers.set_labels(actions.labels, edited)
+    actions.measure()
+    actions.open(write(make_study(2, id="B"), tmp_path))
+    actions.open(folder)
+    actions.save(tmp_path / "mine.nii.gz")
+    beside = json.loads((tmp_path / "mine.json").read_text())
+    assert beside["edited"] and beside["made_by"] == "model 1 and a person" and beside["model"] == "model"
 
 
 def test_a_place_that_takes_no_file_is_a_sentence_and_loses_nothing(actions, folder, tmp_path):

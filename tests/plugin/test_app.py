@@ -10,14 +10,14 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 from cases import FAKE_WORKER, write
+from helpers.small_study import make_study
 from qtpy.QtCore import QEvent, Qt
 from qtpy.QtWidgets import QAbstractButton, QApplication, QComboBox, QFileDialog, QWidget
-from small_study import make_study
 
+from brainseg_engine.core.labels import Label
+from brainseg_engine.core.study import Modality
 from brainseg_engine.corrections import Store
-from brainseg_engine.labels import Label
 from brainseg_engine.models import ModelInfo
-from brainseg_engine.study import Modality
 from napari_brainseg.app.corrections_section import accepted_in_words
 from napari_brainseg.app.panel import App
 from napari_brainseg.app.save_section import with_ending
@@ -342,7 +342,8 @@ def test_no_torch_in_the_window(tmp_path):
 
     code = (
         "import sys; from napari_brainseg.app.panel import App; from brainseg_engine.models import installed; installed();"
-        "import brainseg_engine.checks, brainseg_engine.measure, brainseg_engine.metrics; assert 'torch' not in sys.modules"
+        "import brainseg_engine.studies.checks, brainseg_engine.scores.volumes, brainseg_engine.scores.overlap;"
+        "assert 'torch' not in sys.modules"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=120)
     assert done.returncode == 0, done.stderr

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from marker_studies import CODES, marker_study
 
-from brainseg_engine.study import Modality
+from brainseg_engine.core.study import Modality
 from napari_brainseg.display import canvas, layers
 from napari_brainseg.display.canvas import MARKS, ORDERS, WINDOW_PRESETS, Marks, Plane
 from napari_brainseg.display.windows import brain_window, foreground, full_range

@@ -6,14 +6,14 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from helpers.small_study import make_study
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 from marker_studies import marker_study
-from small_study import make_study
 
+from brainseg_engine.core.labels import Label, Region
+from brainseg_engine.core.study import Modality, Segmentation, Study
 from brainseg_engine.edits import Action, Guard, Range, constrain
-from brainseg_engine.labels import Label, Region
-from brainseg_engine.study import Modality, Segmentation, Study
 from napari_brainseg.actions import Actions
 from napari_brainseg.display import canvas, history, layers
 from napari_brainseg.display.labels_layer import Brush

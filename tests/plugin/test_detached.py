@@ -8,9 +8,9 @@ import time
 import psutil
 import pytest
 
-from brainseg_engine.errors import OutputError
+from brainseg_engine.core.errors import OutputError
+from brainseg_engine.core.paths import home
 from brainseg_engine.finetune import status_of
-from brainseg_engine.paths import home
 from napari_brainseg.jobs.detached import LOCK, last_words, launch
 
 
@@ -52,7 +52,9 @@ def test_a_folder_in_which_another_process_works_is_left_alone(tmp_path, monkeyp
     out.mkdir()
     (out / LOCK).touch()
     (out / "process.log").write_text("its words")
-    hold = f"from brainseg_engine.locks import held\nwith held(r'{out / LOCK}'):\n print('held', flush=True); input()"
+    hold = (
+        f"from brainseg_engine.core.locks import held\nwith held(r'{out / LOCK}'):\n print('held', flush=True); input()"
+    )
     other = subprocess.Popen([sys.executable, "-c", hold], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
     monkeypatch.setattr("napari_brainseg.jobs.detached.PATIENCE_S", 0.1)
     try:
@@ -81,7 +83,7 @@ def test_it_knows_the_same_user_folder_from_elsewhere(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("BRAINSEG_HOME", "user")
     assert home() == tmp_path / "user"
-    tell = "from brainseg_engine.paths import home; print(home(), flush=True)"
+    tell = "from brainseg_engine.core.paths import home; print(home(), flush=True)"
     process = launch([sys.executable, "-X", "utf8", "-c", tell], home() / "finetune" / "run")
     process.wait(60)
     assert last_words(home() / "finetune" / "run") == str(home())

@@ -9,11 +9,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 from cases import FAKE_WORKER, write
-from small_study import make_study
+from helpers.small_study import make_study
 
-from brainseg_engine import uncertainty
+from brainseg_engine.core.events import Failed
 from brainseg_engine.corrections import study_key
-from brainseg_engine.events import Failed
+from brainseg_engine.inference import uncertainty
 from brainseg_engine.io import find_series, load_study
 from napari_brainseg.jobs import DoubtJob, DoubtMap, ScoreJob, StudyScore, WorkerClient
 

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 from cases import write
+from helpers.small_study import make_study
 from run_folders import REGIONS, finished, killed, make_plan, make_report, tell
-from small_study import make_study
 from test_actions import Card, Later, Model, Runner, at_once
 
 from brainseg_engine import models

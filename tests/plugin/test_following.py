@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from run_folders import REGIONS, make_report, tell
 
-from brainseg_engine.events import EpochDone, Failed, Progress
+from brainseg_engine.core.events import EpochDone, Failed, Progress
 from brainseg_engine.finetune import usable
 from brainseg_engine.finetune.status import EVENTS
 from napari_brainseg.actions import candidates, tuned

@@ -12,15 +12,15 @@ import numpy as np
 import psutil
 import pytest
 
-from brainseg_engine import sharing
-from brainseg_engine.errors import OutputError
-from brainseg_engine.geometry import Grid
-from brainseg_engine.labels import Region
-from brainseg_engine.study import Modality, Study, Volume
+from brainseg_engine.core import shared_arrays
+from brainseg_engine.core.errors import OutputError
+from brainseg_engine.core.geometry import Grid
+from brainseg_engine.core.labels import Region
+from brainseg_engine.core.study import Modality, Study, Volume
 from napari_brainseg import jobs
 from napari_brainseg.jobs import SegmentJob, WorkerClient
 
-COMMAND = [sys.executable, str(Path(__file__).parents[1] / "fake_worker.py")]
+COMMAND = [sys.executable, str(Path(__file__).parents[1] / "helpers" / "fake_worker.py")]
 
 
 class Ear:
@@ -49,16 +49,16 @@ class Ear:
 
 
 @pytest.fixture
-def blocks(monkeypatch) -> list[sharing.SharedArray]:
+def blocks(monkeypatch) -> list[shared_arrays.SharedArray]:
     """Every shared array that is made."""
     made = []
-    create = sharing.SharedArray.create.__func__
+    create = shared_arrays.SharedArray.create.__func__
 
     def remember(cls, shape, dtype):
         made.append(create(cls, shape, dtype))
         return made[-1]
 
-    monkeypatch.setattr(sharing.SharedArray, "create", classmethod(remember))
+    monkeypatch.setattr(shared_arrays.SharedArray, "create", classmethod(remember))
     return made
 
 
@@ -71,7 +71,7 @@ def client(blocks) -> Iterator[WorkerClient]:
     assert pid is None or not psutil.pid_exists(pid)
     for block in blocks:
         with pytest.raises(OSError):  # nothing is left behind, whatever happened
-            sharing.SharedArray.attach(block.spec)
+            shared_arrays.SharedArray.attach(block.spec)
 
 
 def study(seed: int = 0) -> Study:
@@ -194,20 +194,20 @@ def test_a_process_that_does_not_start_is_a_sentence(blocks):
 
 def test_no_shared_memory_is_a_sentence_and_leaves_nothing(client, blocks, monkeypatch):
     ear = Ear()
-    create = sharing.SharedArray.create
+    create = shared_arrays.SharedArray.create
 
     def full(shape, dtype):
         if len(blocks) == 3:
             raise OutputError("There is no room to hand 1 MiB.")
         return create(shape, dtype)
 
-    monkeypatch.setattr(sharing.SharedArray, "create", full)
+    monkeypatch.setattr(shared_arrays.SharedArray, "create", full)
     client.segment(job("threshold"), ear)
     kind, _, event = ear.outcome()
     assert kind == "failed" and "no room" in event.message
     for block in blocks:
         with pytest.raises(OSError):
-            sharing.SharedArray.attach(block.spec)
+            shared_arrays.SharedArray.attach(block.spec)
 
 
 def test_warming_starts_the_process_before_a_job_needs_it(client):

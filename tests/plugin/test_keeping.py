@@ -12,14 +12,14 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 from cases import write
-from small_study import make_study
+from helpers.small_study import make_study
 from test_actions import Card, Later, Model, Runner, at_once, prediction, shown
 
+from brainseg_engine.core.errors import OutputError
+from brainseg_engine.core.labels import Label
 from brainseg_engine.corrections import Found, State, Store, Work, study_key, working
 from brainseg_engine.edits import Edit
-from brainseg_engine.errors import OutputError
 from brainseg_engine.io import load_study
-from brainseg_engine.labels import Label
 from napari_brainseg.actions import Actions, autosaving
 from napari_brainseg.actions.activity import IDLE_S, Activity
 from napari_brainseg.actions.corrected import DRAFT

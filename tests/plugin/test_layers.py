@@ -8,10 +8,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from marker_studies import CODES, affine_of, marker_study, rotated
 
-from brainseg_engine.errors import InputError
-from brainseg_engine.geometry import Grid
-from brainseg_engine.labels import Label
-from brainseg_engine.study import Modality, Segmentation, Study
+from brainseg_engine.core.errors import InputError
+from brainseg_engine.core.geometry import Grid
+from brainseg_engine.core.labels import Label
+from brainseg_engine.core.study import Modality, Segmentation, Study
 from napari_brainseg.display import layers as lay
 
 ALL_CODES = ["".join(c) for axes in permutations(("RL", "AP", "SI")) for c in product(*axes)]

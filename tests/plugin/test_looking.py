@@ -7,15 +7,15 @@ from pathlib import Path
 import numpy as np
 import pytest
 from cases import write
-from small_study import make_study
+from helpers.small_study import make_study
 from test_actions import Card, Later, Model, Runner, at_once, prediction, shown
 from test_keeping import paint, segment
 
-from brainseg_engine import uncertainty
+from brainseg_engine.core.events import Failed, Progress
 from brainseg_engine.corrections import study_key
-from brainseg_engine.events import Failed, Progress
+from brainseg_engine.inference import uncertainty
+from brainseg_engine.inference.uncertainty import Score, Scores
 from brainseg_engine.io import load_study
-from brainseg_engine.uncertainty import Score, Scores
 from napari_brainseg.actions import Actions
 from napari_brainseg.actions.keeping import Keeping
 from napari_brainseg.actions.looking import Looking

@@ -14,10 +14,10 @@ import numpy as np
 import pytest
 from marker_studies import CENTRE, CODES, MARKER_RADIUS_MM, MARKERS, marker_study, write_files
 
+from brainseg_engine.core.labels import Label, Region
+from brainseg_engine.core.palette import LABEL_COLOURS
+from brainseg_engine.core.study import Modality, Segmentation
 from brainseg_engine.io import load_segmentation, load_study
-from brainseg_engine.labels import Label, Region
-from brainseg_engine.palette import LABEL_COLOURS
-from brainseg_engine.study import Modality, Segmentation
 from napari_brainseg._writer import write_labels
 from napari_brainseg.display import canvas, layers
 from napari_brainseg.display.surfaces import SurfaceManager
@@ -107,8 +107,8 @@ def predicted(study, recipe) -> Segmentation:
     """The way of a prediction with a stand-in for the network: it finds each marker in the one modality that shows it."""
     import torch
 
-    from brainseg_engine.postprocess import to_labels
-    from brainseg_engine.predict import infer
+    from brainseg_engine.inference.postprocess import to_labels
+    from brainseg_engine.inference.predictor import infer
     from brainseg_engine.recipe import Postprocess
 
     def network(x: torch.Tensor) -> torch.Tensor:

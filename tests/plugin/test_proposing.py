@@ -9,12 +9,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 from cases import write
-from small_study import make_study
+from helpers.small_study import make_study
 from test_actions import Card, Later, Model, Runner, at_once, prediction
 from test_keeping import segment
 
-from brainseg_engine.events import Failed, Progress
-from brainseg_engine.labels import Label
+from brainseg_engine.core.events import Failed, Progress
+from brainseg_engine.core.labels import Label
 from brainseg_engine.worker import Worker
 from napari_brainseg.actions import Actions
 from napari_brainseg.actions.corrected import DRAFT, TOOL, in_words
@@ -409,8 +409,8 @@ def test_what_changes_is_told_by_region():
 
 def test_the_worker_proposes_what_the_engine_proposes(tiny_model: Path, study):
     """What goes out and comes back by shared memory; the worker's process is left out."""
-    from brainseg_engine.adapt import Corrected, propose
-    from brainseg_engine.predict import Predictor
+    from brainseg_engine.inference.predictor import Predictor
+    from brainseg_engine.propagate import Corrected, propose
 
     truth, predictor = study.segmentation.labels, Predictor(tiny_model, "cpu")
     answer = np.where(truth == Label.ET, np.uint8(Label.ED), truth)

@@ -9,7 +9,7 @@ from qtpy.QtWidgets import QAbstractButton
 from run_folders import make_report
 from test_qt_keeping import made, press
 
-from brainseg_engine.palette import REGION_COLOURS
+from brainseg_engine.core.palette import REGION_COLOURS
 from napari_brainseg._qt.before_after import BeforeAfterTable
 from napari_brainseg._qt.curves import CurvesShown, CurvesView
 from napari_brainseg._qt.finetune import FinetuneView, ModelsShown, RunShown

@@ -9,7 +9,7 @@ from napari.utils.theme import available_themes, get_theme
 from qtpy.QtCore import QPoint, Qt
 from qtpy.QtWidgets import QAbstractButton, QComboBox, QLabel, QSlider, QWidget
 
-from brainseg_engine.study import Modality
+from brainseg_engine.core.study import Modality
 from napari_brainseg._qt import style
 from napari_brainseg._qt.correct import CorrectView
 from napari_brainseg._qt.corrections import CorrectionsView

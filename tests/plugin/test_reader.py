@@ -5,8 +5,8 @@ import numpy as np
 import pytest
 from marker_studies import CODES, marker_study, write_files
 
-from brainseg_engine.errors import BrainsegError
-from brainseg_engine.study import Modality
+from brainseg_engine.core.errors import BrainsegError
+from brainseg_engine.core.study import Modality
 from napari_brainseg._reader import get_reader, read_file, read_study
 from napari_brainseg.display import layers
 

@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from brainseg_engine.labels import REGION_LABELS, Label, Region, region_mask
+from brainseg_engine.core.labels import REGION_LABELS, Label, Region, region_mask
 from napari_brainseg.display.regions import ITEMS, RegionView, Scheme, item_labels, item_name, label_styles, outline_of
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from brainseg_engine.palette import REGION_COLOURS
+from brainseg_engine.core.palette import REGION_COLOURS
 
 SCRIPT = Path(__file__).parents[2] / "docs" / "make_screenshots.py"
 

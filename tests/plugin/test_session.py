@@ -5,7 +5,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from brainseg_engine.study import Modality, Segmentation
+from brainseg_engine.core.study import Modality, Segmentation
 from napari_brainseg.session import Kept, Measures, OpenStudy, Session, token_of
 
 

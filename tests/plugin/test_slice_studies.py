@@ -11,9 +11,9 @@ import pytest
 from PIL import Image
 from test_actions import Card, Model, Runner, at_once
 
+from brainseg_engine.core.labels import Label
+from brainseg_engine.core.study import Modality
 from brainseg_engine.io import load_segmentation, load_study
-from brainseg_engine.labels import Label
-from brainseg_engine.study import Modality
 from napari_brainseg._reader import get_reader, read_file, read_study
 from napari_brainseg.actions import Actions
 from napari_brainseg.actions.measuring import measure, report

@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 from marker_studies import CODES, MARKERS, marker_study
 
-from brainseg_engine.labels import Label
-from brainseg_engine.study import Modality
+from brainseg_engine.core.labels import Label
+from brainseg_engine.core.study import Modality
 from napari_brainseg.display import canvas, layers, meshes
 from napari_brainseg.display.meshes import brain_mesh, build, world_mesh
 from napari_brainseg.display.surfaces import SurfaceManager, surface_opacity

@@ -7,7 +7,7 @@ import pytest
 from app_model.types import KeyBinding
 from marker_studies import marker_study
 
-from brainseg_engine.study import Modality
+from brainseg_engine.core.study import Modality
 from napari_brainseg.display import canvas, layers
 from napari_brainseg.tools import KEYS, MOUSE, UNDO_KEYS, Tools
 

@@ -14,12 +14,12 @@ import numpy as np
 import pytest
 from cases import write
 from heartbeat import Heartbeat, covered
+from helpers.small_study import make_study
 from qtpy.QtCore import QPoint, Qt
 from qtpy.QtWidgets import QAbstractButton, QApplication, QFileDialog, QWidget
-from small_study import make_study
 
+from brainseg_engine.core.study import Modality
 from brainseg_engine.corrections import working
-from brainseg_engine.study import Modality
 from napari_brainseg.display import layers
 
 pytestmark = pytest.mark.window
@@ -213,8 +213,8 @@ def assert_equal_to_headless(path: Path, folder: Path, model: str, out: Path) ->
 @pytest.mark.slow
 def test_a_result_onto_a_mask_holds_nothing_up_either(window, phantom, tmp_path, monkeypatch, record_property):
     """The labels layer is there already: the result comes as an edit, which is all our own work."""
+    from brainseg_engine.core.study import Segmentation
     from brainseg_engine.io import save_segmentation
-    from brainseg_engine.study import Segmentation
 
     window.open(monkeypatch, phantom)
     grid = window.session.study.study.reference.grid

@@ -5,13 +5,13 @@ from __future__ import annotations
 import numpy as np
 import pytest
 from cases import write
+from helpers.small_study import make_study
 from qtpy.QtCore import QEvent, QPointF, Qt
 from qtpy.QtGui import QMouseEvent
 from qtpy.QtWidgets import QApplication
-from small_study import make_study
 from test_window import Window, model, window  # noqa: F401  # fixtures
 
-from brainseg_engine.labels import Label
+from brainseg_engine.core.labels import Label
 from napari_brainseg.display import canvas
 from napari_brainseg.display.painting import Tool
 from napari_brainseg.display.preview import NAME

@@ -14,10 +14,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 from cases import write
+from helpers.small_study import make_study
 from qtpy.QtCore import QEvent, QPointF, Qt, QTimer
 from qtpy.QtGui import QMouseEvent
 from qtpy.QtWidgets import QApplication, QMessageBox, QPushButton
-from small_study import make_study
 from test_window import Window
 
 from brainseg_engine.corrections import working

@@ -5,11 +5,11 @@ from __future__ import annotations
 import numpy as np
 import pytest
 from cases import write
-from small_study import make_study
+from helpers.small_study import make_study
 from test_window import Window, model, window  # noqa: F401
 
-from brainseg_engine.labels import Label
-from brainseg_engine.study import Segmentation
+from brainseg_engine.core.labels import Label
+from brainseg_engine.core.study import Segmentation
 from napari_brainseg.display import doubt, layers
 from napari_brainseg.jobs import ProposedLabels
 

@@ -5,12 +5,12 @@ from __future__ import annotations
 import numpy as np
 import pytest
 from cases import write
+from helpers.small_study import make_study, write_cohort
 from qtpy.QtWidgets import QComboBox
-from small_study import make_study, write_cohort
 from test_window import Window
 
-from brainseg_engine.metrics import dice
 from brainseg_engine.recipe import load_recipe
+from brainseg_engine.scores.overlap import dice
 from brainseg_engine.train import Options, train
 from napari_brainseg.display import layers
 

@@ -5,9 +5,9 @@ import numpy as np
 import pytest
 from marker_studies import CODES, marker_study, write_files
 
-from brainseg_engine.errors import BrainsegError
+from brainseg_engine.core.errors import BrainsegError
+from brainseg_engine.core.labels import Label
 from brainseg_engine.io import load_study
-from brainseg_engine.labels import Label
 from napari_brainseg._writer import write_labels
 from napari_brainseg.display import layers
 

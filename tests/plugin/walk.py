@@ -8,7 +8,7 @@ from qtpy.QtCore import Qt
 from scipy.ndimage import distance_transform_edt
 from test_window_correct import Hand
 
-from brainseg_engine.labels import Label
+from brainseg_engine.core.labels import Label
 from napari_brainseg.display import canvas
 from napari_brainseg.display.undo import history_of
 

@@ -12,7 +12,7 @@ The public names, each loaded when first used (``import brainseg_engine`` alone 
     save_segmentation(result, Path("masks/patient1_seg.nii.gz"), reference=study.reference)
     print(evaluate(truth=Path("data"), predictions=Path("masks")).to_json())
 
-``evaluate`` is the module of that name, and can be called; ``models`` is the registry of installed models.
+``models`` is the registry of installed models.
 """
 
 from __future__ import annotations
@@ -21,46 +21,48 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from brainseg_engine import evaluate as evaluate
     from brainseg_engine import models as models
-    from brainseg_engine.errors import BrainsegError as BrainsegError
-    from brainseg_engine.geometry import Grid as Grid
+    from brainseg_engine.core.errors import BrainsegError as BrainsegError
+    from brainseg_engine.core.geometry import Grid as Grid
+    from brainseg_engine.core.labels import Label as Label
+    from brainseg_engine.core.labels import Region as Region
+    from brainseg_engine.core.labels import region_mask as region_mask
+    from brainseg_engine.core.study import Modality as Modality
+    from brainseg_engine.core.study import Prediction as Prediction
+    from brainseg_engine.core.study import Segmentation as Segmentation
+    from brainseg_engine.core.study import Study as Study
+    from brainseg_engine.core.study import Volume as Volume
+    from brainseg_engine.evaluation import compare as compare
+    from brainseg_engine.evaluation import evaluate as evaluate
+    from brainseg_engine.inference.predictor import Predictor as Predictor
     from brainseg_engine.io import load_segmentation as load_segmentation
     from brainseg_engine.io import load_study as load_study
     from brainseg_engine.io import save_segmentation as save_segmentation
-    from brainseg_engine.labels import Label as Label
-    from brainseg_engine.labels import Region as Region
-    from brainseg_engine.labels import region_mask as region_mask
-    from brainseg_engine.measure import volumes_ml as volumes_ml
-    from brainseg_engine.metrics import dice as dice
-    from brainseg_engine.metrics import hd95 as hd95
-    from brainseg_engine.predict import Predictor as Predictor
-    from brainseg_engine.study import Modality as Modality
-    from brainseg_engine.study import Prediction as Prediction
-    from brainseg_engine.study import Segmentation as Segmentation
-    from brainseg_engine.study import Study as Study
-    from brainseg_engine.study import Volume as Volume
+    from brainseg_engine.scores.overlap import dice as dice
+    from brainseg_engine.scores.overlap import hd95 as hd95
+    from brainseg_engine.scores.volumes import volumes_ml as volumes_ml
 
 _HOME = {
-    "BrainsegError": "errors",
-    "Grid": "geometry",
-    "Label": "labels",
-    "Modality": "study",
-    "Prediction": "study",
-    "Predictor": "predict",
-    "Region": "labels",
-    "Segmentation": "study",
-    "Study": "study",
-    "Volume": "study",
-    "dice": "metrics",
-    "evaluate": "",
-    "hd95": "metrics",
+    "BrainsegError": "core.errors",
+    "Grid": "core.geometry",
+    "Label": "core.labels",
+    "Modality": "core.study",
+    "Prediction": "core.study",
+    "Predictor": "inference.predictor",
+    "Region": "core.labels",
+    "Segmentation": "core.study",
+    "Study": "core.study",
+    "Volume": "core.study",
+    "dice": "scores.overlap",
+    "compare": "evaluation",
+    "evaluate": "evaluation",
+    "hd95": "scores.overlap",
     "load_segmentation": "io",
     "load_study": "io",
     "models": "",
-    "region_mask": "labels",
+    "region_mask": "core.labels",
     "save_segmentation": "io",
-    "volumes_ml": "measure",
+    "volumes_ml": "scores.volumes",
 }
 """Public name → the module it lives in ("" for a module)."""
 

@@ -1,7 +1,7 @@
 """The inference worker: ``python -m brainseg_engine.worker``.
 
-One process that keeps one model warm. Commands come as JSON lines on stdin, events (:mod:`brainseg_engine.events`) go out
-as JSON lines on stdout, arrays lie in shared memory that the other side owns (:mod:`brainseg_engine.sharing`).
+One process that keeps one model warm. Commands come as JSON lines on stdin, events (:mod:`brainseg_engine.core.events`) go out
+as JSON lines on stdout, arrays lie in shared memory that the other side owns (:mod:`brainseg_engine.core.shared_arrays`).
 
 Commands
     ``{"do": "warm", "job": ID, "model": PATH, "device": NAME, "tta": BOOL}`` load torch and the model.
@@ -35,12 +35,12 @@ from typing import IO, Any, Protocol, cast
 
 import numpy as np
 
-from brainseg_engine.errors import BrainsegError, Cancelled
-from brainseg_engine.events import CancelCheck, Event, Failed, Finished, Progress, ProgressCallback
-from brainseg_engine.geometry import Grid
-from brainseg_engine.labels import Region
-from brainseg_engine.sharing import ArraySpec, SharedArray
-from brainseg_engine.study import Modality, Prediction, Study, Volume
+from brainseg_engine.core.errors import BrainsegError, Cancelled
+from brainseg_engine.core.events import CancelCheck, Event, Failed, Finished, Progress, ProgressCallback
+from brainseg_engine.core.geometry import Grid
+from brainseg_engine.core.labels import Region
+from brainseg_engine.core.shared_arrays import ArraySpec, SharedArray
+from brainseg_engine.core.study import Modality, Prediction, Study, Volume
 
 _log = logging.getLogger(__name__)
 NICENESS = 10
@@ -162,7 +162,7 @@ class Worker:
 
     def _doubt(self, job: str, command: Mapping[str, Any]) -> dict[str, Any]:
         """Where the model doubts: the map into ``map``, the score in the result."""
-        from brainseg_engine.uncertainty import doubt_of
+        from brainseg_engine.inference.uncertainty import doubt_of
 
         seconds = self._load(job, command)
         with ExitStack() as stack:
@@ -175,7 +175,7 @@ class Worker:
 
     def _score(self, job: str, command: Mapping[str, Any]) -> dict[str, Any]:
         """How much the model doubts a study that lies in files; kept for the next time."""
-        from brainseg_engine import uncertainty
+        from brainseg_engine.inference import uncertainty
         from brainseg_engine.io import load_study
 
         files = {Modality(m): Path(p) for m, p in command["files"].items()}
@@ -191,8 +191,8 @@ class Worker:
 
     def _propagate(self, job: str, command: Mapping[str, Any]) -> dict[str, Any]:
         """What the corrections of a few slices mean for the others."""
-        from brainseg_engine.adapt import Corrected, propose
-        from brainseg_engine.predict import Predictor
+        from brainseg_engine.inference.predictor import Predictor
+        from brainseg_engine.propagate import Corrected, propose
 
         seconds = self._load(job, {**command, "tta": False})
         with ExitStack() as stack:
@@ -287,10 +287,10 @@ def main(make: MakePredictor | None = None) -> None:
 
 
 def _predictor(model: Path, device: str, tta: bool) -> Predicts:
-    from brainseg_engine.device import cores, keep_heap
+    from brainseg_engine.core.device import cores, keep_heap
 
     keep_heap()
-    from brainseg_engine.predict import Predictor
+    from brainseg_engine.inference.predictor import Predictor
 
     return Predictor(model, device=device, tta=tta, threads=max(1, cores() - 1))
 

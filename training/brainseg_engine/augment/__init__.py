@@ -14,8 +14,8 @@ import torch
 from brainseg_engine.augment import artefacts, spatial, tensor_forms
 from brainseg_engine.augment.draw import chance, generator, uniform, whole
 from brainseg_engine.augment.intensity import change
+from brainseg_engine.core.study import Modality
 from brainseg_engine.recipe import Artefacts, Augmentation
-from brainseg_engine.study import Modality
 
 __all__ = ["augment", "generator"]
 

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import torch
 
 from brainseg_engine.augment.draw import uniform, whole
-from brainseg_engine.geometry import Shape3
+from brainseg_engine.core.geometry import Shape3
 from brainseg_engine.recipe import Artefacts
 
 LOCKED = 2

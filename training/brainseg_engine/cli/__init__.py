@@ -6,7 +6,7 @@ the function where no sub-command is named (``napari-brainseg models`` lists, ``
 Command modules import nothing heavy at their top (no torch, nibabel, monai, matplotlib): all of them are imported to
 print ``--help``. What every command shares is added here: ``-v``, and what becomes of an error.
 
-Exit codes: 0 done; 2 a usage error; what :mod:`brainseg_engine.errors` says for the errors a user can mend; 70 a bug;
+Exit codes: 0 done; 2 a usage error; what :mod:`brainseg_engine.core.errors` says for the errors a user can mend; 70 a bug;
 130 interrupted. Results go to stdout, everything said about them to stderr.
 """
 
@@ -22,9 +22,9 @@ from typing import Annotated, Any
 
 import typer
 
-from brainseg_engine import log
 from brainseg_engine.cli.printing import accept_all_characters
-from brainseg_engine.errors import BrainsegError
+from brainseg_engine.core import log
+from brainseg_engine.core.errors import BrainsegError
 
 PROGRAM = "napari-brainseg"
 UNEXPECTED = 70

@@ -123,8 +123,8 @@ def accept(
 
 def _look_at(store: Store, id: str, empty: bool) -> None:
     """Raises InputError where that draft had better not be accepted."""
+    from brainseg_engine.core.errors import InputError
     from brainseg_engine.corrections import State
-    from brainseg_engine.errors import InputError
 
     c = store.get(id)
     if c.state is State.EXCLUDED:

@@ -13,10 +13,10 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from brainseg_engine.errors import InputError, OutputError, TrainingError
+from brainseg_engine.core.errors import InputError, OutputError, TrainingError
 
 if TYPE_CHECKING:
-    from brainseg_engine.survey import CaseReport
+    from brainseg_engine.studies.survey import CaseReport
 
 _DataFolder = Annotated[
     Path,
@@ -46,8 +46,8 @@ def check(
       napari-brainseg data check data
       napari-brainseg data check data --full --json
     """
-    from brainseg_engine import labels
-    from brainseg_engine.survey import summary
+    from brainseg_engine.core import labels
+    from brainseg_engine.studies.survey import summary
 
     if coding is not None:
         labels.coding(coding)
@@ -85,8 +85,8 @@ def split(
       napari-brainseg data split data --out split.csv --validation 0.2 --test 0.1
       napari-brainseg data split data --out folds.csv --folds 5
     """
-    from brainseg_engine import cohort
-    from brainseg_engine.paths import atomic
+    from brainseg_engine.core.paths import atomic
+    from brainseg_engine.studies import cohort
 
     if folds is not None and validation is not None:
         raise TrainingError(f"--folds {folds} and --validation {validation:g} contradict each other; give one of them.")
@@ -115,7 +115,7 @@ def _survey(folder: Path, coding: str | None, full: bool, quiet: bool) -> list[C
     from rich.console import Console
     from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
-    from brainseg_engine.survey import survey
+    from brainseg_engine.studies.survey import survey
 
     console = Console(stderr=True)
     columns = (TextColumn("{task.description}", markup=False), BarColumn(), TimeRemainingColumn())
@@ -155,8 +155,8 @@ def _print(folder: Path, told: Mapping[str, Any], reports: list[CaseReport]) -> 
 
 def _rows(told: Mapping[str, Any]) -> list[tuple[str, str]]:
     """(what, in words) of the summary."""
-    from brainseg_engine.labels import LABEL_NAMES, REGION_NAMES, Label, Region
-    from brainseg_engine.study import Modality
+    from brainseg_engine.core.labels import LABEL_NAMES, REGION_NAMES, Label, Region
+    from brainseg_engine.core.study import Modality
 
     regions = {
         f"{name} {REGION_NAMES[Region(name)]}": counts for name, counts in told["regions"].items() if counts["measured"]
@@ -185,7 +185,7 @@ def _listed(counted: Mapping[str, int]) -> str:
 
 def _has_mask(source: Path) -> bool:
     """Whether there is a mask, sound or not: what is wrong with it, the check says."""
-    from brainseg_engine.errors import BrainsegError
+    from brainseg_engine.core.errors import BrainsegError
     from brainseg_engine.io import series_of
 
     try:

@@ -16,9 +16,9 @@ import typer
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from brainseg_engine.labels import Region
-    from brainseg_engine.predict import Predictor
-    from brainseg_engine.study import Prediction, Segmentation, Study
+    from brainseg_engine.core.labels import Region
+    from brainseg_engine.core.study import Prediction, Segmentation, Study
+    from brainseg_engine.inference.predictor import Predictor
 
 LEAST_DICE = {"WT": 0.85, "TC": 0.70, "ET": 0.60}
 """Below these the demo fails: the installation or the model is not what it should be."""
@@ -49,8 +49,8 @@ def demo(
     """
     from brainseg_engine import models
     from brainseg_engine.cli.printing import console as results
-    from brainseg_engine.paths import check_writable
-    from brainseg_engine.predict import Predictor
+    from brainseg_engine.core.paths import check_writable
+    from brainseg_engine.inference.predictor import Predictor
 
     chosen = models.find(model or models.default())
     check_writable(out, NEED_BYTES)
@@ -118,8 +118,8 @@ def _predict(predictor: Predictor, study: Study) -> Prediction:
 
 def _agreement(prediction: Prediction, truth: Segmentation) -> dict[Region, float]:
     """Region → Dice with the truth, of the regions that the model gives."""
-    from brainseg_engine.labels import region_mask
-    from brainseg_engine.metrics import dice
+    from brainseg_engine.core.labels import region_mask
+    from brainseg_engine.scores.overlap import dice
 
     found = prediction.segmentation
     return {r: dice(region_mask(found.labels, r), region_mask(truth.labels, r)) for r in found.regions}
@@ -129,8 +129,8 @@ def _write(
     out: Path, study: Study, truth: Segmentation, prediction: Prediction, agreement: Mapping[Region, float]
 ) -> Path:
     """Mask, report and picture; returns the picture's path."""
-    from brainseg_engine import batch
     from brainseg_engine.figures import overlay_figure
+    from brainseg_engine.inference import batch
     from brainseg_engine.io import save_segmentation
 
     found = prediction.segmentation
@@ -153,8 +153,8 @@ def _print_table(
     from rich import box
     from rich.table import Table
 
-    from brainseg_engine.labels import REGION_NAMES
-    from brainseg_engine.measure import volumes_ml
+    from brainseg_engine.core.labels import REGION_NAMES
+    from brainseg_engine.scores.volumes import volumes_ml
 
     found = prediction.segmentation
     measured, true = (volumes_ml(s.labels, s.grid, found.regions) for s in (found, truth))

@@ -10,11 +10,11 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from brainseg_engine.errors import InputError, OutputError, TrainingError
+from brainseg_engine.core.errors import InputError, OutputError, TrainingError
 
 if TYPE_CHECKING:
-    from brainseg_engine.evaluate import Evaluation
-    from brainseg_engine.events import ProgressCallback
+    from brainseg_engine.core.events import ProgressCallback
+    from brainseg_engine.evaluation import Evaluation
 
 
 def evaluate(
@@ -74,8 +74,8 @@ def evaluate(
       napari-brainseg evaluate --truth data --predictions masks --json > scores.json
       napari-brainseg evaluate --truth data --predictions new --against old --plot new-old.png
     """
-    from brainseg_engine import labels
-    from brainseg_engine.evaluate import compare
+    from brainseg_engine.core import labels
+    from brainseg_engine.evaluation import compare
 
     for named in filter(None, (coding, against_coding, truth_coding)):
         labels.coding(named)  # raises once, not for each case
@@ -104,7 +104,7 @@ def evaluate(
 
 def _cases(split: Path, subset: str) -> list[str]:
     """The cases of one part of a stored split. Raises InputError where it has none."""
-    from brainseg_engine.cohort import read_split
+    from brainseg_engine.studies.cohort import read_split
 
     try:
         parts = read_split(split)
@@ -118,7 +118,7 @@ def _cases(split: Path, subset: str) -> list[str]:
 
 def _check_place(file: Path | None, example: str) -> None:
     """Raise OutputError for a file that cannot be written, before minutes of work."""
-    from brainseg_engine.paths import check_writable
+    from brainseg_engine.core.paths import check_writable
 
     if file is None:
         return
@@ -135,7 +135,7 @@ def _score(
 
     from brainseg_engine.cli.printing import progress_bars
     from brainseg_engine.cli.stopping import terminate_as_interrupt
-    from brainseg_engine.evaluate import evaluate as run
+    from brainseg_engine.evaluation import evaluate as run
 
     with terminate_as_interrupt(), progress_bars(Console(stderr=True)) as bars:
         task = bars.add_task("looking for cases", total=len(sets))
@@ -156,15 +156,15 @@ def _names(folders: Sequence[Path]) -> list[str]:
 
 
 def _write(file: Path, content: str) -> None:
-    from brainseg_engine.paths import atomic
+    from brainseg_engine.core.paths import atomic
 
     with atomic(file) as part:
         part.write_text(content, encoding="utf-8")
 
 
 def _draw(results: Sequence[Evaluation], names: Sequence[str], png: Path) -> None:
-    from brainseg_engine.evaluate import compare
-    from brainseg_engine.evaluate.plots import plot_comparison, plot_scores
+    from brainseg_engine.evaluation import compare
+    from brainseg_engine.evaluation.plots import plot_comparison, plot_scores
 
     if len(results) == 1:
         plot_scores(results[0], png, names[0])
@@ -175,7 +175,7 @@ def _draw(results: Sequence[Evaluation], names: Sequence[str], png: Path) -> Non
 def _print(results: Sequence[Evaluation], names: Sequence[str]) -> None:
     """The tables; nothing where no case was scored."""
     from brainseg_engine.cli import score_tables
-    from brainseg_engine.evaluate import compare
+    from brainseg_engine.evaluation import compare
 
     for result, name in zip(results, names, strict=True):
         if result.cases:

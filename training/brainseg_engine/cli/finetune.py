@@ -9,12 +9,12 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from brainseg_engine.errors import RecipeError
+from brainseg_engine.core.errors import RecipeError
 
 if TYPE_CHECKING:
     from rich.progress import Progress, TaskID
 
-    from brainseg_engine.events import Event
+    from brainseg_engine.core.events import Event
 
 
 class Parts(StrEnum):
@@ -104,8 +104,8 @@ def finetune(
     from rich.console import Console
     from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
-    from brainseg_engine import device as devices
     from brainseg_engine.cli.stopping import Stop
+    from brainseg_engine.core import device as devices
     from brainseg_engine.finetune import Options
     from brainseg_engine.finetune.job import run
 
@@ -155,8 +155,8 @@ class _Display:
         self.bars, self.task = bars, task
 
     def __call__(self, event: Event) -> None:
-        from brainseg_engine.events import EpochDone
-        from brainseg_engine.events import Progress as Step
+        from brainseg_engine.core.events import EpochDone
+        from brainseg_engine.core.events import Progress as Step
 
         if isinstance(event, Step):
             self.bars.update(self.task, completed=event.fraction, description=event.stage)

@@ -8,13 +8,13 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from brainseg_engine.errors import BrainsegError, InputError
+from brainseg_engine.core.errors import BrainsegError, InputError
 
 if TYPE_CHECKING:
-    from brainseg_engine.checks import Finding
-    from brainseg_engine.geometry import Grid
+    from brainseg_engine.core.geometry import Grid
+    from brainseg_engine.core.study import Modality, Segmentation, Volume
     from brainseg_engine.io import Series
-    from brainseg_engine.study import Modality, Segmentation, Volume
+    from brainseg_engine.studies.checks import Finding
 
 
 def inspect(
@@ -46,9 +46,9 @@ def inspect(
 
 def inspect_study(paths: list[Path], coding: str | None = None) -> dict[str, Any]:
     """The report as a JSON object; problems are in ``problems``. Raises InputError only where there is no study at all."""
-    from brainseg_engine.checks import Finding, check_study
+    from brainseg_engine.core.study import Study
     from brainseg_engine.io import series_of
-    from brainseg_engine.study import Study
+    from brainseg_engine.studies.checks import Finding, check_study
 
     series = series_of(paths[0] if len(paths) == 1 else paths)
     problems = _naming_problems(series)
@@ -72,8 +72,8 @@ def inspect_study(paths: list[Path], coding: str | None = None) -> dict[str, Any
 
 
 def _naming_problems(series: Series) -> list[Finding]:
-    from brainseg_engine.checks import Finding
     from brainseg_engine.io import ambiguity
+    from brainseg_engine.studies.checks import Finding
 
     several = [ambiguity(what, candidates) for what, candidates in series.ambiguous.items()]
     return [Finding("ambiguous" if p in several else "missing", "error", p) for p in series.problems]
@@ -105,8 +105,8 @@ def _mask(
     series: Series, coding: str | None, volumes: list[Volume], problems: list[Finding]
 ) -> tuple[Segmentation | None, str | None]:
     """The mask beside the images and what told its coding; what is wrong with it goes into ``problems``."""
-    from brainseg_engine.checks import Finding
     from brainseg_engine.io import coding_of, load_segmentation, require_on_grid
+    from brainseg_engine.studies.checks import Finding
 
     if series.segmentation is None:
         return None, None
@@ -122,7 +122,7 @@ def _mask(
 
 
 def _modalities() -> list[Modality]:
-    from brainseg_engine.study import Modality
+    from brainseg_engine.core.study import Modality
 
     return list(Modality)
 
@@ -140,8 +140,8 @@ def _series(
 
 
 def _segmentation(path: Path | None, mask: Segmentation | None, told_by: str | None) -> dict[str, Any] | None:
-    from brainseg_engine import labels as codings
-    from brainseg_engine.measure import class_voxel_counts, volume_fields, voxel_counts
+    from brainseg_engine.core import labels as codings
+    from brainseg_engine.scores.volumes import class_voxel_counts, volume_fields, voxel_counts
 
     if path is None:
         return None
@@ -175,7 +175,7 @@ def _print(report: dict[str, Any]) -> None:
     from rich.text import Text
 
     from brainseg_engine.cli.printing import console as results
-    from brainseg_engine.study import Modality
+    from brainseg_engine.core.study import Modality
 
     console = results()
     console.print(Text(report["id"], style="bold"), Text(report["folder"] or "", style="dim"), soft_wrap=True)

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from brainseg_engine.errors import CheckpointError
+from brainseg_engine.core.errors import CheckpointError
 
 AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object.")]
 

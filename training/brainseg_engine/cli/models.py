@@ -12,8 +12,8 @@ import typer
 from brainseg_engine.cli.lineage import default, lineage
 
 if TYPE_CHECKING:
-    from brainseg_engine.checkpoint import Tuned
     from brainseg_engine.models import ModelInfo
+    from brainseg_engine.models.checkpoint import Tuned
 
 
 def models(
@@ -24,9 +24,9 @@ def models(
     A model is one file, <name>.safetensors. Put your own into the folder shown at the end, and use them by name. What other
     programs have saved comes in by 'napari-brainseg models import'.
     """
+    from brainseg_engine.core.paths import models_home
     from brainseg_engine.models import default as used
     from brainseg_engine.models import installed
-    from brainseg_engine.paths import models_home
 
     found = installed()
     first = used() if any(m.card is not None for m in found) else None

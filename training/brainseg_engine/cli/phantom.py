@@ -31,8 +31,8 @@ def phantom(
     from rich.console import Console
     from rich.progress import track
 
-    from brainseg_engine.errors import OutputError
-    from brainseg_engine.paths import check_writable
+    from brainseg_engine.core.errors import OutputError
+    from brainseg_engine.core.paths import check_writable
     from brainseg_engine.phantom import phantom_study, study_id, write_study
     from brainseg_engine.phantom.files import STUDY_BYTES
 

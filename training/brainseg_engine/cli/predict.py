@@ -13,8 +13,8 @@ import typer
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from brainseg_engine.batch import Row, Settings
-    from brainseg_engine.events import ProgressCallback
+    from brainseg_engine.core.events import ProgressCallback
+    from brainseg_engine.inference.batch import Row, Settings
 
 
 def predict(
@@ -61,9 +61,11 @@ def predict(
     """
     from rich.console import Console
 
-    from brainseg_engine import batch, labels, models
-    from brainseg_engine import device as devices
-    from brainseg_engine.paths import check_writable
+    from brainseg_engine import models
+    from brainseg_engine.core import device as devices
+    from brainseg_engine.core import labels
+    from brainseg_engine.core.paths import check_writable
+    from brainseg_engine.inference import batch
 
     # all that can be wrong with the call itself is told before the heavy part
     sources = batch.expand(studies)
@@ -92,10 +94,10 @@ def _run(
     """Predict under a progress bar, tell each result as it comes, and write the summary even when interrupted."""
     from rich.console import Console
 
-    from brainseg_engine import batch
     from brainseg_engine.cli.printing import progress_bars
     from brainseg_engine.cli.stopping import terminate_as_interrupt
-    from brainseg_engine.predict import Predictor
+    from brainseg_engine.inference import batch
+    from brainseg_engine.inference.predictor import Predictor
 
     # on a terminal the bar and the results share one console, or they would overwrite each other
     shown = console if sys.stdout.isatty() else Console(file=sys.stdout)

@@ -9,9 +9,9 @@ from brainseg_engine.cli.printing import console
 if TYPE_CHECKING:
     from rich.table import Table
 
-    from brainseg_engine.evaluate import Comparison, Evaluation, Paired
-    from brainseg_engine.score import Metric
-    from brainseg_engine.stats import Estimate
+    from brainseg_engine.core.stats import Estimate
+    from brainseg_engine.evaluation import Comparison, Evaluation, Paired
+    from brainseg_engine.scores.scorer import Metric
 
 _NONE = "–"
 
@@ -41,7 +41,7 @@ def _table(title: str = "") -> Table:
 
 
 def _cases(result: Evaluation, title: str) -> Table:
-    from brainseg_engine.labels import Region
+    from brainseg_engine.core.labels import Region
 
     table = _table(title)
     table.add_column("\ncase", overflow="fold", min_width=14)
@@ -62,8 +62,8 @@ def _cases(result: Evaluation, title: str) -> Table:
 
 
 def _means(result: Evaluation) -> Table:
-    from brainseg_engine.labels import Region
-    from brainseg_engine.score import METRICS
+    from brainseg_engine.core.labels import Region
+    from brainseg_engine.scores.scorer import METRICS
 
     table = _table()
     table.add_column("mean over cases\n(95 % interval)", overflow="fold")
@@ -85,7 +85,7 @@ def _estimate(e: Estimate, metric: Metric, cases: int) -> str:
 
 
 def _differences(comparison: Comparison, names: tuple[str, str]) -> Table:
-    from brainseg_engine.score import METRICS
+    from brainseg_engine.scores.scorer import METRICS
 
     table = _table(f"{names[0]} against {names[1]}, {len(comparison.cases)} cases")
     table.add_column("", overflow="fold")
@@ -112,7 +112,7 @@ def _row(p: Paired, metric: Metric) -> list[str]:
 
 
 def _reading(comparison: Comparison, names: tuple[str, str]) -> str:
-    from brainseg_engine.stats import FEWEST_FOR_TEST
+    from brainseg_engine.core.stats import FEWEST_FOR_TEST
 
     text = f"Differences are {names[0]} minus {names[1]}; better and worse count the cases of {names[0]}."
     if not comparison.tests:

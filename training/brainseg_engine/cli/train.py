@@ -8,13 +8,13 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from brainseg_engine.errors import RecipeError
+from brainseg_engine.core.errors import RecipeError
 
 if TYPE_CHECKING:
     from rich.progress import Progress, TaskID
 
-    from brainseg_engine.cohort import Fold
-    from brainseg_engine.events import Event
+    from brainseg_engine.core.events import Event
+    from brainseg_engine.studies.cohort import Fold
 
 _log = logging.getLogger(__name__)
 
@@ -81,8 +81,8 @@ def train(
     from rich.console import Console
     from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
-    from brainseg_engine import device as devices_
     from brainseg_engine.cli.stopping import Stop
+    from brainseg_engine.core import device as devices_
     from brainseg_engine.recipe import load_recipe
     from brainseg_engine.train import Options
     from brainseg_engine.train import train as run
@@ -132,8 +132,8 @@ class _Display:
         self.bars, self.task, self.out = bars, task, out
 
     def __call__(self, event: Event) -> None:
-        from brainseg_engine.events import EpochDone
-        from brainseg_engine.events import Progress as Step
+        from brainseg_engine.core.events import EpochDone
+        from brainseg_engine.core.events import Progress as Step
 
         if isinstance(event, Step):
             self.bars.update(self.task, completed=event.fraction, description=event.stage)
@@ -147,7 +147,7 @@ class _Display:
 
 def _draw_curves(out: Path) -> None:
     """A picture that cannot be drawn is no reason to end a training."""
-    from brainseg_engine.errors import BrainsegError
+    from brainseg_engine.core.errors import BrainsegError
     from brainseg_engine.figures import curves_figure
 
     try:

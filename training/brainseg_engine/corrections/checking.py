@@ -7,11 +7,11 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from brainseg_engine.core.errors import BrainsegError, Cancelled, InputError
+from brainseg_engine.core.events import CancelCheck, never
 from brainseg_engine.corrections import sources
 from brainseg_engine.corrections.identity import image_hashes
 from brainseg_engine.corrections.record import Correction, State
-from brainseg_engine.errors import BrainsegError, Cancelled, InputError
-from brainseg_engine.events import CancelCheck, never
 
 if TYPE_CHECKING:
     from brainseg_engine.corrections.store import Store

@@ -6,12 +6,12 @@ import shutil
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from brainseg_engine.core.errors import InputError, OutputError
+from brainseg_engine.core.paths import check_writable
+from brainseg_engine.core.study import Modality, Study
 from brainseg_engine.corrections import readme, sources
 from brainseg_engine.corrections.record import Correction
-from brainseg_engine.errors import InputError, OutputError
 from brainseg_engine.io import load_study, save_segmentation, save_volume
-from brainseg_engine.paths import check_writable
-from brainseg_engine.study import Modality, Study
 
 if TYPE_CHECKING:
     from brainseg_engine.corrections.store import Store

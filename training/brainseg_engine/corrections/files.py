@@ -10,7 +10,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from brainseg_engine.errors import OutputError
+from brainseg_engine.core.errors import OutputError
 
 
 def write_once(path: Path, content: bytes) -> None:

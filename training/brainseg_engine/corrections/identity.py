@@ -6,8 +6,8 @@ import hashlib
 import re
 from collections.abc import Mapping
 
+from brainseg_engine.core.study import Modality, Study
 from brainseg_engine.io.image import content_hash
-from brainseg_engine.study import Modality, Study
 
 _LABEL = 10  # characters of the key that make a pseudonym: 40 bits
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-from brainseg_engine.labels import LABEL_NAMES, coding
-from brainseg_engine.paths import atomic
+from brainseg_engine.core.labels import LABEL_NAMES, coding
+from brainseg_engine.core.paths import atomic
 
 _DESCRIPTION = "dataset_description.json"
 _NAME = "Corrected brain tumour segmentations"

@@ -10,8 +10,8 @@ from typing import Any, Self
 
 import numpy as np
 
-from brainseg_engine.labels import Label, LabelArray, Region
-from brainseg_engine.study import Modality
+from brainseg_engine.core.labels import Label, LabelArray, Region
+from brainseg_engine.core.study import Modality
 
 FORMAT = "napari-brainseg-correction/1"
 

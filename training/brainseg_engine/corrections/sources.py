@@ -12,10 +12,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from brainseg_engine.core.locks import held
+from brainseg_engine.core.paths import atomic, home
+from brainseg_engine.core.study import Modality, Study
 from brainseg_engine.corrections.identity import study_key
-from brainseg_engine.locks import held
-from brainseg_engine.paths import atomic, home
-from brainseg_engine.study import Modality, Study
 
 
 @dataclass(frozen=True)

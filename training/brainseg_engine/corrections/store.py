@@ -27,17 +27,17 @@ from typing import Any
 
 import numpy as np
 
-from brainseg_engine.cohort import patient_of
+from brainseg_engine.core.errors import GeometryError, InputError, OutputError
+from brainseg_engine.core.events import CancelCheck, never
+from brainseg_engine.core.labels import Label, LabelArray
+from brainseg_engine.core.locks import held
+from brainseg_engine.core.paths import check_writable, home
+from brainseg_engine.core.study import Segmentation, Study
 from brainseg_engine.corrections import checking, exporting, files, readme, sources
 from brainseg_engine.corrections.identity import image_hashes, key_of, label_of, pseudonym
 from brainseg_engine.corrections.record import BaseModel, Correction, State, tally
-from brainseg_engine.errors import GeometryError, InputError, OutputError
-from brainseg_engine.events import CancelCheck, never
 from brainseg_engine.io.segmentation import load_segmentation, save_segmentation
-from brainseg_engine.labels import Label, LabelArray
-from brainseg_engine.locks import held
-from brainseg_engine.paths import check_writable, home
-from brainseg_engine.study import Segmentation, Study
+from brainseg_engine.studies.cohort import patient_of
 
 _log = logging.getLogger(__name__)
 _AGAIN = 100  # versions of one study that are tried before giving up

@@ -23,12 +23,12 @@ from typing import Any
 import numpy as np
 from isal import igzip
 
+from brainseg_engine.core.errors import InputError, OutputError
+from brainseg_engine.core.geometry import Grid
+from brainseg_engine.core.labels import LabelArray, Region
+from brainseg_engine.core.paths import atomic, home
+from brainseg_engine.core.study import Segmentation
 from brainseg_engine.corrections.record import BaseModel
-from brainseg_engine.errors import InputError, OutputError
-from brainseg_engine.geometry import Grid
-from brainseg_engine.labels import LabelArray, Region
-from brainseg_engine.paths import atomic, home
-from brainseg_engine.study import Segmentation
 
 FORMAT = "napari-brainseg-working-copy/1"
 _COPIES = "[!.]*.work"  # not the hidden half of one that a kill left

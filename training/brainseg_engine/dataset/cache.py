@@ -15,9 +15,9 @@ from pathlib import Path
 
 import torch
 
-from brainseg_engine.checkpoint import write_tensors
-from brainseg_engine.errors import InputError, OutputError
-from brainseg_engine.paths import home
+from brainseg_engine.core.errors import InputError, OutputError
+from brainseg_engine.core.paths import home
+from brainseg_engine.models.checkpoint import write_tensors
 
 _log = logging.getLogger(__name__)
 FORMAT = "napari-brainseg-case/1"

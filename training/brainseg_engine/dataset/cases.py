@@ -13,15 +13,15 @@ from typing import Any
 import numpy as np
 import torch
 
-from brainseg_engine.checks import require_usable
+from brainseg_engine.core.errors import InputError
+from brainseg_engine.core.geometry import Shape3
+from brainseg_engine.core.labels import Label, LabelArray
+from brainseg_engine.core.study import Study
 from brainseg_engine.dataset import cache as store
-from brainseg_engine.errors import InputError
-from brainseg_engine.geometry import Shape3
+from brainseg_engine.inference.preprocess import preprocess
 from brainseg_engine.io import load_study
-from brainseg_engine.labels import Label, LabelArray
-from brainseg_engine.preprocess import preprocess
 from brainseg_engine.recipe import Recipe
-from brainseg_engine.study import Study
+from brainseg_engine.studies.checks import require_usable
 
 _log = logging.getLogger(__name__)
 TUMOUR = (Label.NCR, Label.ED, Label.ET, Label.TUMOUR)
@@ -108,7 +108,7 @@ def hashes_of(study: Study, recipe: Recipe) -> tuple[str, ...]:
 def prepare(path: Path, recipe: Recipe, divisor: Shape3, cache: Path | None = None) -> Case:
     """Read one study with its truth; check and preprocess it unless ``cache`` (None: the user's own) holds it.
 
-    Raises as :func:`usable`, and as :func:`brainseg_engine.preprocess.preprocess`.
+    Raises as :func:`usable`, and as :func:`brainseg_engine.inference.preprocess.preprocess`.
     """
     study, truth = with_truth(path, recipe)
     study.require(recipe.modalities)

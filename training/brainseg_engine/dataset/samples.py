@@ -10,11 +10,12 @@ import numpy as np
 import torch
 from torch.utils.data import Dataset
 
-from brainseg_engine import augment, normalise
+from brainseg_engine import augment
 from brainseg_engine.augment.draw import chance, whole
+from brainseg_engine.core.geometry import Shape3
 from brainseg_engine.dataset.cases import Case
 from brainseg_engine.dataset.transplant import distance, transplant
-from brainseg_engine.geometry import Shape3
+from brainseg_engine.inference import normalise
 from brainseg_engine.recipe import Recipe
 
 Key = tuple[int, int]

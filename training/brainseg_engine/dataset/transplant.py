@@ -11,8 +11,8 @@ from scipy.ndimage import distance_transform_edt
 from torch.nn import functional as F
 
 from brainseg_engine.augment.draw import chance, uniform
+from brainseg_engine.core.resample import crop_or_pad
 from brainseg_engine.dataset.cases import Case
-from brainseg_engine.resample import crop_or_pad
 
 INSIDE = 0.4
 """Share of cuts that run inside the lesion, down to ``DEEPEST`` of its depth; the others run around it."""

@@ -8,8 +8,8 @@ from itertools import pairwise
 import numpy as np
 from numpy.typing import NDArray
 
+from brainseg_engine.core.labels import LabelArray, Mask
 from brainseg_engine.edits.rules import FREE, Guard, Target, reshape, target_mask
-from brainseg_engine.labels import LabelArray, Mask
 
 Flat = tuple[slice, slice]
 

@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from brainseg_engine.labels import REGION_LABELS, Label, LabelArray, Mask, Region
+from brainseg_engine.core.labels import REGION_LABELS, Label, LabelArray, Mask, Region
 
 Target = Region | Label
 """What is painted: a nested region, or one of the disjoint classes."""
@@ -192,7 +192,7 @@ def _hand_over(labels: LabelArray, lost: Mask, target: Label, guard: Guard) -> L
 
 
 def _box(mask: Mask, margin: int = 0) -> Key | None:
-    from brainseg_engine.morphology import bounding_box
+    from brainseg_engine.core.morphology import bounding_box
 
     return bounding_box(mask, margin)
 

@@ -12,9 +12,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from brainseg_engine.core.labels import REGION_LABELS, Label, LabelArray, Mask, Region
+from brainseg_engine.core.morphology import bounding_box, components
 from brainseg_engine.edits.rules import FREE, Action, Guard, Target, constrain, members, reshape, target_mask
-from brainseg_engine.labels import REGION_LABELS, Label, LabelArray, Mask, Region
-from brainseg_engine.morphology import bounding_box, components
 
 Index = tuple[int, int, int]
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from brainseg_engine.paths import atomic
+from brainseg_engine.core.paths import atomic
 
 GROUND, TEXT, FAINT = "#0e0f12", "#f0f0f0", "#9fa3ab"
 

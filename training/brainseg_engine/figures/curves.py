@@ -10,10 +10,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from brainseg_engine.errors import InputError
+from brainseg_engine.core.errors import InputError
+from brainseg_engine.core.labels import Region
+from brainseg_engine.core.palette import REGION_COLOURS
 from brainseg_engine.figures.canvas import FAINT, GROUND, TEXT, dark_figure, save
-from brainseg_engine.labels import Region
-from brainseg_engine.palette import REGION_COLOURS
 
 
 def curves_figure(metrics_csv: Path, png: Path) -> None:

@@ -10,12 +10,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from brainseg_engine.errors import GeometryError
+from brainseg_engine.core.errors import GeometryError
+from brainseg_engine.core.geometry import Grid
+from brainseg_engine.core.labels import LABEL_NAMES, REGION_NAMES, Label, Region, region_mask
+from brainseg_engine.core.palette import LABEL_COLOURS
+from brainseg_engine.core.study import Segmentation, Study, Volume
 from brainseg_engine.figures.canvas import FAINT, GROUND, TEXT, dark_figure, save
-from brainseg_engine.geometry import Grid
-from brainseg_engine.labels import LABEL_NAMES, REGION_NAMES, Label, Region, region_mask
-from brainseg_engine.palette import LABEL_COLOURS
-from brainseg_engine.study import Segmentation, Study, Volume
 
 OPACITY = 0.5
 NOTE = "For research use only, not for diagnosis."

@@ -11,10 +11,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from brainseg_engine.core.labels import Region
+from brainseg_engine.core.palette import BLUISH_GREEN, REGION_COLOURS, VERMILLION
+from brainseg_engine.core.stats import Estimate
 from brainseg_engine.figures.canvas import FAINT, GROUND, TEXT, dark_figure, save
-from brainseg_engine.labels import Region
-from brainseg_engine.palette import BLUISH_GREEN, REGION_COLOURS, VERMILLION
-from brainseg_engine.stats import Estimate
 
 Colour = str | tuple[float, float, float]
 

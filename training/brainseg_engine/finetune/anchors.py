@@ -8,12 +8,13 @@ from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from brainseg_engine import cohort, dataset, phantom
-from brainseg_engine.errors import BrainsegError, InputError
-from brainseg_engine.events import Progress, ProgressCallback
+from brainseg_engine import dataset, phantom
+from brainseg_engine.core.errors import BrainsegError, InputError
+from brainseg_engine.core.events import Progress, ProgressCallback
 from brainseg_engine.finetune.collecting import Case
 from brainseg_engine.phantom.files import cached
 from brainseg_engine.recipe import Recipe
+from brainseg_engine.studies import cohort
 
 _log = logging.getLogger(__name__)
 REPLAYED, SCORED = 12, 6

@@ -10,15 +10,16 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from brainseg_engine import cohort, dataset
-from brainseg_engine.checks import require_usable
+from brainseg_engine import dataset
+from brainseg_engine.core.errors import BrainsegError, InputError, OutputError
+from brainseg_engine.core.events import Progress, ProgressCallback
 from brainseg_engine.corrections import Correction, Store, image_hashes, source_of
-from brainseg_engine.errors import BrainsegError, InputError, OutputError
-from brainseg_engine.events import Progress, ProgressCallback
 from brainseg_engine.finetune.usable import SHARE, share_of, unfit
 from brainseg_engine.io import load_study, save_segmentation
 from brainseg_engine.phantom.files import ENDINGS
 from brainseg_engine.recipe import Recipe
+from brainseg_engine.studies import cohort
+from brainseg_engine.studies.checks import require_usable
 
 _log = logging.getLogger(__name__)
 _TOLD = ("record_damaged", "two_people", "empty")

@@ -14,16 +14,17 @@ from typing import Any
 
 import torch
 
-from brainseg_engine import checkpoint, models, nets, train
-from brainseg_engine import device as devices
+from brainseg_engine import models, nets, train
+from brainseg_engine.core import device as devices
+from brainseg_engine.core.errors import BrainsegError, Cancelled, CheckpointError, TrainingError
+from brainseg_engine.core.events import CancelCheck, Event, Failed, Finished, Progress, never
+from brainseg_engine.core.paths import atomic, check_writable
 from brainseg_engine.corrections import Store
-from brainseg_engine.errors import BrainsegError, Cancelled, CheckpointError, TrainingError
-from brainseg_engine.events import CancelCheck, Event, Failed, Finished, Progress, never
 from brainseg_engine.finetune import anchors, collecting, guard, memory, plan, proof, status, telling
 from brainseg_engine.finetune.options import PARTS, PHANTOM_MIX, REAL_MIX, Options
 from brainseg_engine.finetune.outcome import Outcome
 from brainseg_engine.finetune.scoring import Scorer, mean_dice
-from brainseg_engine.paths import atomic, check_writable
+from brainseg_engine.models import checkpoint
 from brainseg_engine.recipe import Recipe, parse_recipe
 from brainseg_engine.runs import RunFolder
 

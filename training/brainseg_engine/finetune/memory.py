@@ -6,8 +6,8 @@ import contextlib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
-from brainseg_engine import device
-from brainseg_engine.errors import DeviceError, RecipeError
+from brainseg_engine.core import device
+from brainseg_engine.core.errors import DeviceError, RecipeError
 from brainseg_engine.recipe import Recipe, parse_recipe
 
 CPU = "the CPU"

@@ -9,9 +9,9 @@ from pathlib import Path
 from typing import Any
 
 from brainseg_engine import models
-from brainseg_engine.checkpoint import Card, Tuned
+from brainseg_engine.core.provenance import versions
 from brainseg_engine.finetune import guard, plan, proof
-from brainseg_engine.runs import versions
+from brainseg_engine.models.checkpoint import Card, Tuned
 
 
 @dataclass(frozen=True)

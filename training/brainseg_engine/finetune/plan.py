@@ -8,8 +8,8 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from brainseg_engine.errors import TrainingError
-from brainseg_engine.paths import atomic
+from brainseg_engine.core.errors import TrainingError
+from brainseg_engine.core.paths import atomic
 
 FILE = "plan.json"
 FORMAT = "napari-brainseg-finetune/1"

@@ -7,12 +7,13 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
-from brainseg_engine.evaluate import Comparison, Evaluation, compare
+from brainseg_engine.core.labels import Region
+from brainseg_engine.core.stats import Estimate, estimate
+from brainseg_engine.evaluation import Comparison, Evaluation, compare
+from brainseg_engine.finetune import words
 from brainseg_engine.finetune.guard import LIMIT
 from brainseg_engine.finetune.scoring import case_means
 from brainseg_engine.finetune.verdict import AT_A_COST, BETTER, NO_CLAIM, NO_WORSE, WORSE
-from brainseg_engine.labels import Region
-from brainseg_engine.stats import Estimate, estimate
 
 RULE = (
     "Of each set the difference of a case is that of its mean Dice over the regions, after minus before. A set is "
@@ -96,10 +97,7 @@ def in_words(sets: Mapping[str, BeforeAfter], real_anchors: bool) -> str:
         d = one.difference
         if d.mean is None:
             continue
-        interval = f", 95 % interval {d.low:+.3f} to {d.high:+.3f}" if d.low is not None and d.high is not None else ""
-        few = "" if interval else ", too few for an interval"
-        cases = f"{d.n} case{'s' if d.n != 1 else ''}"
-        told.append(f"On the {SETS[key]} ({cases}) the mean Dice changes by {d.mean:+.3f}{interval}{few}.")
+        told.append(words.change(SETS[key], d.n, d.mean, d.low, d.high))
     verdict = overall(sets)
     if verdict == NO_CLAIM:
         told.append("Nothing was held out, so no claim is made for studies like the corrected ones.")

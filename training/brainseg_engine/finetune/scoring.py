@@ -9,15 +9,15 @@ from pathlib import Path
 import torch
 
 from brainseg_engine import dataset
-from brainseg_engine import device as devices
-from brainseg_engine.errors import DeviceError
-from brainseg_engine.evaluate import Evaluation
-from brainseg_engine.labels import Region
-from brainseg_engine.postprocess import to_labels
-from brainseg_engine.predict import infer
+from brainseg_engine.core import device as devices
+from brainseg_engine.core.errors import DeviceError
+from brainseg_engine.core.labels import Region
+from brainseg_engine.core.study import Study
+from brainseg_engine.evaluation import Evaluation
+from brainseg_engine.inference.postprocess import to_labels
+from brainseg_engine.inference.predictor import infer
 from brainseg_engine.recipe import Recipe
-from brainseg_engine.score import CaseScore, RegionScore, mean_score, score_case
-from brainseg_engine.study import Study
+from brainseg_engine.scores.scorer import CaseScore, RegionScore, mean_score, score_case
 
 _log = logging.getLogger(__name__)
 

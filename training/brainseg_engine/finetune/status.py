@@ -13,9 +13,9 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Literal
 
-from brainseg_engine.errors import OutputError
-from brainseg_engine.events import Event, Failed, Finished, Progress
-from brainseg_engine.paths import atomic, home
+from brainseg_engine.core.errors import OutputError
+from brainseg_engine.core.events import Event, Failed, Finished, Progress
+from brainseg_engine.core.paths import atomic, home
 
 _log = logging.getLogger(__name__)
 FILE, EVENTS, STOP = "status.json", "events.jsonl", "stop"

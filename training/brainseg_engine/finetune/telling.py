@@ -7,11 +7,11 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from brainseg_engine.core.labels import Region
+from brainseg_engine.core.paths import atomic
 from brainseg_engine.finetune.proof import SETS, BeforeAfter, rows
 from brainseg_engine.finetune.words import interval, number, weights
-from brainseg_engine.labels import Region
-from brainseg_engine.paths import atomic
-from brainseg_engine.score import METRICS
+from brainseg_engine.scores.scorer import METRICS
 
 JSON, PAGE = "report.json", "report.md"
 README = """One fine-tuning of napari-brainseg.

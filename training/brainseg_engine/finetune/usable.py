@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Collection
 
+from brainseg_engine.core.labels import Region
+from brainseg_engine.core.study import Modality
 from brainseg_engine.corrections import Correction
-from brainseg_engine.labels import Region
-from brainseg_engine.study import Modality
 
 SHARE = 0.25
 """Of the patients, held out where nobody has said which."""

@@ -19,6 +19,12 @@ def interval(difference: float | None, low: float | None, high: float | None, di
     return told if difference is None or low is None else f"{told} ({signed(low, digits)} to {signed(high, digits)})"
 
 
+def change(title: str, cases: int, difference: float, low: float | None, high: float | None) -> str:
+    """How the mean Dice of a set of cases changes, in a sentence."""
+    span = f"95 % interval {signed(low)} to {signed(high)}" if low is not None else "too few for an interval"
+    return f"On the {title} ({cases} case{'s' if cases != 1 else ''}) the mean Dice changes by {signed(difference)}, {span}."
+
+
 def weights(alpha: float, why: str) -> str:
     """How far the model was moved, and why, in a sentence."""
     return (

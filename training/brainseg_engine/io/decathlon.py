@@ -2,7 +2,7 @@
 
 Antonelli et al. 2022, doi:10.1038/s41467-022-30695-9. The folder has ``imagesTr/<case>.nii.gz``, ``labelsTr/<case>.nii.gz``
 and ``imagesTs``. A case is named by its image's path. Neither the channels' order nor the labels' meaning is taken for
-granted: both are read, and what does not fit a table of :data:`brainseg_engine.labels.CODINGS` is refused.
+granted: both are read, and what does not fit a table of :data:`brainseg_engine.core.labels.CODINGS` is refused.
 """
 
 from __future__ import annotations
@@ -12,15 +12,15 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from brainseg_engine import labels as codings
-from brainseg_engine.errors import CodingError, InputError
-from brainseg_engine.geometry import Grid
+from brainseg_engine.core import labels as codings
+from brainseg_engine.core.errors import CodingError, InputError
+from brainseg_engine.core.geometry import Grid
+from brainseg_engine.core.labels import Label
+from brainseg_engine.core.study import Modality, Volume
 from brainseg_engine.io import nifti
 from brainseg_engine.io.image import content_hash, unreadable
 from brainseg_engine.io.naming import MASK, classify, is_image, stem, words
 from brainseg_engine.io.series import Layout, Series
-from brainseg_engine.labels import Label
-from brainseg_engine.study import Modality, Volume
 
 DESCRIPTION = "dataset.json"
 _IMAGES, _LABELS = ("imagesTr", "imagesTs"), "labelsTr"

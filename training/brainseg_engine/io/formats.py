@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TypeVar
 
-from brainseg_engine.errors import InputError
+from brainseg_engine.core.errors import InputError
 from brainseg_engine.io import mha, nifti
 from brainseg_engine.io.image import Header, Image
 

@@ -11,8 +11,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from brainseg_engine.errors import InputError
-from brainseg_engine.geometry import Affine, Grid
+from brainseg_engine.core.errors import InputError
+from brainseg_engine.core.geometry import Affine, Grid
 
 
 @dataclass(frozen=True)

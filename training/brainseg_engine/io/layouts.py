@@ -12,14 +12,14 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from brainseg_engine.errors import InputError
+from brainseg_engine.core.errors import InputError
+from brainseg_engine.core.study import Modality
 from brainseg_engine.io import decathlon, slices
 from brainseg_engine.io.formats import SUFFIXES
 from brainseg_engine.io.image import is_folder, unreadable
 from brainseg_engine.io.naming import MASK, Kind, classify, implied_coding, is_image, study_id
 from brainseg_engine.io.segmentation import read_sidecar
 from brainseg_engine.io.series import Series
-from brainseg_engine.study import Modality
 
 NAMES_KNOWN = "<id>_t1, _t1ce, _t2, _flair, or <id>-t1n, -t1c, -t2w, -t2f (.nii, .nii.gz or .mha)"
 

@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from brainseg_engine.errors import InputError, OutputError
-from brainseg_engine.geometry import Affine, Grid
+from brainseg_engine.core.errors import InputError, OutputError
+from brainseg_engine.core.geometry import Affine, Grid
 from brainseg_engine.io.image import Header, Image, three_axes, unreadable
 
 _HEAD = 65536  # a header is text of a few hundred bytes

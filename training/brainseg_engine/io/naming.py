@@ -10,8 +10,8 @@ import re
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
+from brainseg_engine.core.study import Modality
 from brainseg_engine.io.formats import SUFFIXES
-from brainseg_engine.study import Modality
 
 MASK = "mask"
 Kind = Modality | str | None

@@ -17,8 +17,8 @@ from isal.igzip_lib import IsalError
 from nibabel.spatialimages import HeaderDataError
 from numpy.typing import NDArray
 
-from brainseg_engine.errors import InputError
-from brainseg_engine.geometry import Affine, Grid
+from brainseg_engine.core.errors import InputError
+from brainseg_engine.core.geometry import Affine, Grid
 from brainseg_engine.io.image import Header, Image, read_bytes, three_axes, unreadable
 
 _GZIP = b"\x1f\x8b"

@@ -11,16 +11,16 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from brainseg_engine import labels as codings
-from brainseg_engine.errors import CodingError, GeometryError, InputError, OutputError
-from brainseg_engine.geometry import Grid
+from brainseg_engine.core import labels as codings
+from brainseg_engine.core.errors import CodingError, GeometryError, InputError, OutputError
+from brainseg_engine.core.geometry import Grid
+from brainseg_engine.core.labels import Region
+from brainseg_engine.core.paths import atomic
+from brainseg_engine.core.study import Segmentation, Volume
 from brainseg_engine.io import decathlon, mha, nifti, slices
 from brainseg_engine.io.formats import read_image
 from brainseg_engine.io.image import Image, unreadable
 from brainseg_engine.io.naming import implied_coding, is_image, stem, study_id
-from brainseg_engine.labels import Region
-from brainseg_engine.paths import atomic
-from brainseg_engine.study import Segmentation, Volume
 
 _MANY = 20  # a mask has a handful of classes; more values than this are an image
 

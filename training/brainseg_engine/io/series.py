@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from pathlib import Path
 
-from brainseg_engine.study import Modality
+from brainseg_engine.core.study import Modality
 
 
 class Layout(StrEnum):

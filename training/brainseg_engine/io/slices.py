@@ -20,12 +20,12 @@ from numpy.typing import NDArray
 from PIL import Image as Picture
 from PIL import UnidentifiedImageError
 
-from brainseg_engine import labels as codings
-from brainseg_engine.errors import GeometryError, InputError, OutputError
-from brainseg_engine.geometry import SLICES_AFFINE, Grid
+from brainseg_engine.core import labels as codings
+from brainseg_engine.core.errors import GeometryError, InputError, OutputError
+from brainseg_engine.core.geometry import SLICES_AFFINE, Grid
+from brainseg_engine.core.study import Modality, Segmentation, Volume
 from brainseg_engine.io.image import content_hash, unreadable
 from brainseg_engine.io.series import Layout, Series
-from brainseg_engine.study import Modality, Segmentation, Volume
 
 CHANNELS = (Modality.T1, Modality.FLAIR, Modality.T1CE)
 """What red, green and blue are."""

@@ -8,7 +8,8 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 
-from brainseg_engine.errors import BrainsegError, InputError
+from brainseg_engine.core.errors import BrainsegError, InputError
+from brainseg_engine.core.study import Modality, Study, Volume
 from brainseg_engine.io import decathlon, slices
 from brainseg_engine.io.formats import read_image
 from brainseg_engine.io.image import content_hash, is_folder, unreadable
@@ -16,7 +17,6 @@ from brainseg_engine.io.layouts import NAMES_KNOWN, ambiguity, find_series, sort
 from brainseg_engine.io.naming import MASK
 from brainseg_engine.io.segmentation import load_segmentation, require_on_grid
 from brainseg_engine.io.series import Layout, Series
-from brainseg_engine.study import Modality, Study, Volume
 
 _log = logging.getLogger(__name__)
 Source = Path | str | Sequence[Path | str] | Mapping[Modality, Path]

@@ -7,9 +7,9 @@ import logging
 from collections.abc import Callable, Collection
 from datetime import UTC, datetime
 
-from brainseg_engine.errors import CheckpointError
-from brainseg_engine.locks import held
-from brainseg_engine.paths import atomic, check_writable, home
+from brainseg_engine.core.errors import CheckpointError
+from brainseg_engine.core.locks import held
+from brainseg_engine.core.paths import atomic, check_writable, home
 
 _log = logging.getLogger(__name__)
 _FILE = "models.json"

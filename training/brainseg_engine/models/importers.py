@@ -17,13 +17,14 @@ from typing import Any
 
 import torch
 
-from brainseg_engine import checkpoint, nets
-from brainseg_engine.errors import CheckpointError, OutputError
+from brainseg_engine import nets
+from brainseg_engine.core.errors import CheckpointError, OutputError
+from brainseg_engine.core.paths import check_writable, models_home
+from brainseg_engine.core.provenance import versions
+from brainseg_engine.models import checkpoint
 from brainseg_engine.nets import unet2d
 from brainseg_engine.nets.foreign import read_weights
-from brainseg_engine.paths import check_writable, models_home
 from brainseg_engine.recipe import AttentionUNetConfig, Recipe, SegResNetConfig, UNet2dConfig
-from brainseg_engine.runs import versions
 
 Rename = Callable[[str], str]
 """Name of a tensor here → in a foreign file."""

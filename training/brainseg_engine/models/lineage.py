@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from brainseg_engine.checkpoint import Card, read_metadata
-from brainseg_engine.errors import CheckpointError
+from brainseg_engine.core.errors import CheckpointError
+from brainseg_engine.models.checkpoint import Card, read_metadata
 from brainseg_engine.models.registry import find, installed
 
 

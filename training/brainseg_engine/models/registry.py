@@ -10,11 +10,11 @@ from dataclasses import dataclass
 from importlib import resources
 from pathlib import Path
 
-from brainseg_engine.checkpoint import Card, read_metadata
-from brainseg_engine.errors import CheckpointError, OutputError
-from brainseg_engine.locks import held
+from brainseg_engine.core.errors import CheckpointError, OutputError
+from brainseg_engine.core.locks import held
+from brainseg_engine.core.paths import atomic, check_writable, models_home
 from brainseg_engine.models import choice
-from brainseg_engine.paths import atomic, check_writable, models_home
+from brainseg_engine.models.checkpoint import Card, read_metadata
 
 _log = logging.getLogger(__name__)
 

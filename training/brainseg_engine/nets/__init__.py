@@ -15,7 +15,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from brainseg_engine.geometry import Shape3
+from brainseg_engine.core.geometry import Shape3
 from brainseg_engine.nets import attention_unet, graft, myronenko, residual_unet2d, segresnet, unet2d
 from brainseg_engine.recipe import (
     AttentionUNetConfig,

@@ -15,7 +15,7 @@ from typing import Any
 
 import torch
 
-from brainseg_engine.errors import CheckpointError
+from brainseg_engine.core.errors import CheckpointError
 
 STATE_KEYS = ("state_dict", "model_state_dict", "model_state", "model", "net", "weights")
 WRAPPERS = ("module.", "_orig_mod.")

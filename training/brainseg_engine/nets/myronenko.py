@@ -18,7 +18,7 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from brainseg_engine.geometry import Shape3
+from brainseg_engine.core.geometry import Shape3
 from brainseg_engine.nets.sizes import require_multiples
 from brainseg_engine.recipe import MyronenkoConfig, Recipe
 

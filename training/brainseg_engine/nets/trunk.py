@@ -12,7 +12,7 @@ from pathlib import Path
 import torch
 from torch import nn
 
-from brainseg_engine.errors import CheckpointError
+from brainseg_engine.core.errors import CheckpointError
 from brainseg_engine.nets.foreign import read_weights
 
 CHANNELS = (96, 144, 240, 672, 1280)

@@ -21,14 +21,14 @@ from pathlib import Path
 
 import numpy as np
 
-from brainseg_engine.geometry import Grid
-from brainseg_engine.labels import LabelArray
+from brainseg_engine.core.geometry import Grid
+from brainseg_engine.core.labels import LabelArray
+from brainseg_engine.core.study import Modality, Segmentation, Study, Volume
 from brainseg_engine.phantom.anatomy import Head, anatomy
 from brainseg_engine.phantom.contrast import MODALITIES, images
 from brainseg_engine.phantom.fields import Box
 from brainseg_engine.phantom.files import cached, write_study
 from brainseg_engine.phantom.tumour import Plan, find_site, grow
-from brainseg_engine.study import Modality, Segmentation, Study, Volume
 
 __all__ = [
     "DEMO_SEED",

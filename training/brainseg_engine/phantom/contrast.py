@@ -11,11 +11,11 @@ from collections.abc import Mapping
 import numpy as np
 from numpy.typing import NDArray
 
-from brainseg_engine.labels import LabelArray
+from brainseg_engine.core.labels import LabelArray
+from brainseg_engine.core.study import Modality
 from brainseg_engine.phantom.anatomy import Anatomy, Head
 from brainseg_engine.phantom.fields import Field
 from brainseg_engine.phantom.tumour import shares
-from brainseg_engine.study import Modality
 
 MODALITIES = (Modality.T1, Modality.T1CE, Modality.T2, Modality.FLAIR)
 

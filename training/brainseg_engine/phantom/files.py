@@ -9,11 +9,12 @@ from pathlib import Path
 
 import numpy as np
 
-from brainseg_engine import __version__, paths
-from brainseg_engine.errors import OutputError
+from brainseg_engine import __version__
+from brainseg_engine.core import paths
+from brainseg_engine.core.errors import OutputError
+from brainseg_engine.core.study import Modality, Study
 from brainseg_engine.io import save_segmentation
 from brainseg_engine.io.nifti import encode
-from brainseg_engine.study import Modality, Study
 
 ENDINGS: Mapping[Modality, str] = {
     Modality.T1: "t1n",

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from brainseg_engine.labels import Label, LabelArray, labels_from_regions
-from brainseg_engine.morphology import components
+from brainseg_engine.core.labels import Label, LabelArray, labels_from_regions
+from brainseg_engine.core.morphology import components
 from brainseg_engine.phantom.anatomy import Anatomy, Head, Mass
 from brainseg_engine.phantom.fields import Field, smooth_noise, turned
 

@@ -15,7 +15,8 @@ from typing import Any, Self, get_args
 
 from pydantic import BaseModel, Field, ValidationError, model_validator
 
-from brainseg_engine.errors import RecipeError
+from brainseg_engine.core.errors import RecipeError
+from brainseg_engine.core.study import Modality
 from brainseg_engine.recipe.networks import (
     AttentionUNetConfig,
     GraftConfig,
@@ -45,7 +46,6 @@ from brainseg_engine.recipe.sections import (
     Training,
     Window,
 )
-from brainseg_engine.study import Modality
 
 __all__ = [
     "Artefacts", "AttentionUNetConfig", "Augmentation", "Constant", "Cosine", "GraftConfig", "Halving", "Loss",

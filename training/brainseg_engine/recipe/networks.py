@@ -12,7 +12,7 @@ from typing import Annotated, ClassVar, Literal, Self, TypeVar
 
 from pydantic import Field, model_validator
 
-from brainseg_engine.geometry import Shape3
+from brainseg_engine.core.geometry import Shape3
 from brainseg_engine.recipe.section import Fraction, Section
 
 _C = TypeVar("_C", bound=Section)

@@ -7,8 +7,8 @@ from typing import Annotated, Literal, Self
 
 from pydantic import Field, model_validator
 
-from brainseg_engine.geometry import Shape3
-from brainseg_engine.labels import Region
+from brainseg_engine.core.geometry import Shape3
+from brainseg_engine.core.labels import Region
 from brainseg_engine.recipe.section import Fraction, Section
 
 Range = tuple[float, float]

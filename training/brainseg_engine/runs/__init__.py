@@ -7,23 +7,22 @@ import json
 import logging
 import os
 import platform
-import subprocess
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-from brainseg_engine.errors import OutputError, TrainingError
-from brainseg_engine.events import EpochDone, Event
-from brainseg_engine.locks import try_lock, unlock
-from brainseg_engine.paths import atomic, check_writable
+from brainseg_engine.core.errors import OutputError, TrainingError
+from brainseg_engine.core.events import EpochDone, Event
+from brainseg_engine.core.locks import try_lock, unlock
+from brainseg_engine.core.paths import atomic, check_writable
+from brainseg_engine.core.provenance import git_revision, versions
 from brainseg_engine.recipe import Recipe
 from brainseg_engine.runs.saved import STATE_FORMAT, load_state, pack, save_state, unpack
 
-__all__ = ["STATE_FORMAT", "RunFolder", "git_revision", "load_state", "pack", "save_state", "unpack", "versions"]
+__all__ = ["STATE_FORMAT", "RunFolder", "load_state", "pack", "save_state", "unpack"]
 
 _log = logging.getLogger(__name__)
 COLUMNS = ("epoch", "step", "loss", "learning_rate", "dice_WT", "dice_TC", "dice_ET", "seconds")
@@ -217,33 +216,6 @@ class RunFolder:
         except (OSError, UnicodeDecodeError, csv.Error) as e:
             raise TrainingError(f"{self.metrics} cannot be read ({e}). Move it away; the training goes on.") from e
         return [r for r in rows if r.get("step")]
-
-
-def versions() -> dict[str, str]:
-    """Versions of what the numbers depend on."""
-    names = ("napari-brainseg", "torch", "monai", "numpy", "lightning-fabric")
-    return {n: metadata.version(n) for n in names if _has(n)}
-
-
-def git_revision() -> str | None:
-    """The commit of a checkout that this package runs from; None for an installed one."""
-    here = Path(__file__).parent
-    try:
-        done = subprocess.run(
-            ["git", "-C", str(here), "describe", "--always", "--dirty", "--abbrev=40", "--exclude=*"],
-            capture_output=True, text=True, timeout=10, check=True,
-        )  # fmt: skip
-    except (OSError, subprocess.SubprocessError):
-        return None
-    return done.stdout.strip() or None
-
-
-def _has(name: str) -> bool:
-    try:
-        metadata.version(name)
-    except metadata.PackageNotFoundError:
-        return False
-    return True
 
 
 def _alive(pid: int) -> bool:

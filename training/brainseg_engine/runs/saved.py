@@ -9,8 +9,8 @@ from typing import Any
 
 import torch
 
-from brainseg_engine.checkpoint import raw_metadata, write_tensors
-from brainseg_engine.errors import BrainsegError, TrainingError
+from brainseg_engine.core.errors import BrainsegError, TrainingError
+from brainseg_engine.models.checkpoint import raw_metadata, write_tensors
 from brainseg_engine.recipe import Recipe, parse_recipe
 
 STATE_FORMAT = "napari-brainseg-training-state/2"

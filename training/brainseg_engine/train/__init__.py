@@ -9,12 +9,14 @@ from pathlib import Path
 
 import torch
 
-from brainseg_engine import cohort, device, nets
-from brainseg_engine.errors import DeviceError, TrainingError
-from brainseg_engine.events import CancelCheck, Event, never
-from brainseg_engine.paths import check_writable
+from brainseg_engine import nets
+from brainseg_engine.core import device
+from brainseg_engine.core.errors import DeviceError, TrainingError
+from brainseg_engine.core.events import CancelCheck, Event, never
+from brainseg_engine.core.paths import check_writable
 from brainseg_engine.recipe import Recipe
 from brainseg_engine.runs import RunFolder
+from brainseg_engine.studies import cohort
 from brainseg_engine.train import memory, ranks
 from brainseg_engine.train.loop import Loop
 from brainseg_engine.train.options import Options, Report

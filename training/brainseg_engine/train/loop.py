@@ -15,11 +15,15 @@ import numpy as np
 import torch
 from lightning_fabric import Fabric
 
-from brainseg_engine import checkpoint, cohort, dataset, device, nets
-from brainseg_engine.errors import Cancelled, RecipeError, TrainingError
-from brainseg_engine.events import CancelCheck, EpochDone, Progress
+from brainseg_engine import dataset, nets
+from brainseg_engine.core import device
+from brainseg_engine.core.errors import Cancelled, RecipeError, TrainingError
+from brainseg_engine.core.events import CancelCheck, EpochDone, Progress
+from brainseg_engine.core.provenance import versions
+from brainseg_engine.models import checkpoint
 from brainseg_engine.recipe import Recipe
-from brainseg_engine.runs import RunFolder, versions
+from brainseg_engine.runs import RunFolder
+from brainseg_engine.studies import cohort
 from brainseg_engine.train import pace, ranks, state, validation
 from brainseg_engine.train.options import Options, Report
 from brainseg_engine.train.rates import Rate

@@ -6,8 +6,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from brainseg_engine import cohort
-from brainseg_engine.events import Event
+from brainseg_engine.core.events import Event
+from brainseg_engine.studies import cohort
 
 Report = Callable[[Event], None]
 

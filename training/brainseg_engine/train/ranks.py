@@ -8,8 +8,8 @@ import torch
 import torch.distributed as dist
 from lightning_fabric import Fabric
 
-from brainseg_engine import device
-from brainseg_engine.errors import RecipeError
+from brainseg_engine.core import device
+from brainseg_engine.core.errors import RecipeError
 from brainseg_engine.recipe import Recipe
 from brainseg_engine.train.options import Options
 

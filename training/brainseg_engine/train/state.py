@@ -8,7 +8,7 @@ from typing import Any
 
 import torch
 
-from brainseg_engine.errors import TrainingError
+from brainseg_engine.core.errors import TrainingError
 from brainseg_engine.recipe import Recipe
 from brainseg_engine.runs import RunFolder, load_state, pack, save_state, unpack
 from brainseg_engine.train.rates import Rate

@@ -9,11 +9,11 @@ from contextlib import nullcontext
 import torch
 from lightning_fabric import Fabric
 
-from brainseg_engine import checkpoint, dataset, losses, nets
-from brainseg_engine.errors import RecipeError
-from brainseg_engine.models import find
+from brainseg_engine import dataset, nets
+from brainseg_engine.core.errors import RecipeError
+from brainseg_engine.models import checkpoint, find
 from brainseg_engine.recipe import Recipe
-from brainseg_engine.train import optimisers, ranks, state
+from brainseg_engine.train import losses, optimisers, ranks, state
 
 Batch = tuple[torch.Tensor, torch.Tensor, torch.Tensor]
 """Images (N, C, *spatial), labels (N, *spatial) and the keys (N, 2) of the samples: epoch and index."""

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from brainseg_engine.errors import TrainingError
-from brainseg_engine.events import EpochDone, Event
+from brainseg_engine.core.errors import TrainingError
+from brainseg_engine.core.events import EpochDone, Event
 from brainseg_engine.train.options import Options, Report
 
 

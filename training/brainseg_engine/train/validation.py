@@ -10,14 +10,15 @@ import numpy as np
 import torch
 from lightning_fabric import Fabric
 
-from brainseg_engine import cohort, dataset
-from brainseg_engine.errors import BrainsegError, TrainingError
-from brainseg_engine.events import Progress, ProgressCallback
-from brainseg_engine.labels import Region
-from brainseg_engine.postprocess import to_labels
-from brainseg_engine.predict import Predictor, infer
+from brainseg_engine import dataset
+from brainseg_engine.core.errors import BrainsegError, TrainingError
+from brainseg_engine.core.events import Progress, ProgressCallback
+from brainseg_engine.core.labels import Region
+from brainseg_engine.inference.postprocess import to_labels
+from brainseg_engine.inference.predictor import Predictor, infer
 from brainseg_engine.recipe import Recipe
-from brainseg_engine.score import score_case
+from brainseg_engine.scores.scorer import score_case
+from brainseg_engine.studies import cohort
 from brainseg_engine.train.ranks import gathered
 
 _log = logging.getLogger(__name__)

@@ -1,0 +1,442 @@
+"""Fine-tuning, small: what was held out is never learnt from, the report says what is so, and nothing bad is trained on."""
+
+from __future__ import annotations
+
+import csv
+import json
+from pathlib import Path
+
+import pytest
+import torch
+from helpers.small_study import make_study
+from helpers.small_world import correct, make_world
+from hypothesis import given
+from hypothesis import strategies as st
+from safetensors.torch import load_file
+from typer.main import get_command
+
+from brainseg_engine import models, train
+from brainseg_engine.cli import app
+from brainseg_engine.core.errors import Cancelled, InputError, OutputError, TrainingError
+from brainseg_engine.core.events import EpochDone, Finished, Progress, from_json
+from brainseg_engine.core.labels import Region
+from brainseg_engine.corrections import Store
+from brainseg_engine.corrections.sources import source_of
+from brainseg_engine.finetune import (
+    Options,
+    collecting,
+    command,
+    guard,
+    memory,
+    proof,
+    status,
+    status_of,
+    usable,
+    verdict,
+)
+from brainseg_engine.finetune.job import run
+from brainseg_engine.inference.predictor import Predictor
+from brainseg_engine.io import load_study
+from brainseg_engine.models import checkpoint
+from brainseg_engine.phantom import write_study
+from brainseg_engine.recipe import load_recipe
+from brainseg_engine.runs import RunFolder
+from brainseg_engine.scores.scorer import score_case
+
+
+def options(tmp_path: Path, model: Path, anchors: Path | None, **more) -> Options:
+    given = {"epochs": 1, "rate": 1.0, "device": "cpu", **more}
+    return Options(tmp_path / "run", str(model), tmp_path / "corrections", anchors, **given)
+
+
+# --- from end to end
+
+
+def test_the_report_says_what_is_so(tmp_path, tiny_model):
+    store, anchors = make_world(tmp_path)
+    before = tiny_model.read_bytes()
+    events = []
+    report = run(options(tmp_path, tiny_model, anchors, epochs=8), events.append)
+    out = tmp_path / "run"
+
+    held_out = {c.mask_sha256 for c in store.corrections() if c.held_out}
+    assert len(held_out) == 1  # a quarter of four patients, and the store remembers it
+    assert {c["mask_sha256"] for c in report["corrections"]["held_out"]} == held_out
+    made = checkpoint.load(out / "model.safetensors")
+    hidden = load_study(out / "data" / report["corrections"]["held_out"][0]["name"])
+    assert not {v.sha256 for v in hidden.volumes.values()} & set(made.card.training_hashes)
+    learnt = load_study(out / "data" / report["corrections"]["training"][0]["name"])
+    assert {v.sha256 for v in learnt.volumes.values()} <= set(made.card.training_hashes)
+
+    # the scores are those of the file, and the base model's
+    for which, model in (("before", tiny_model), ("after", out / "model.safetensors")):
+        labels = Predictor(model, "cpu").predict(hidden).segmentation.labels
+        found = score_case(labels, hidden.segmentation.labels, hidden.reference.grid)
+        told = report["held_out"][which]["cases"][hidden.folder.name]
+        assert told["WT"]["dice"] == pytest.approx(found[Region.WT].dice, abs=1e-6)
+        assert told["WT"]["hd95_mm"] == pytest.approx(found[Region.WT].hd95_mm, abs=1e-4)
+    assert len(report["anchor_scores"]["after"]["cases"]) == len(report["anchors"]["scored"]) == 1
+    assert not set(report["anchors"]["scored"]) & set(report["anchors"]["replayed"])
+    assert report["guard"]["rows"][0]["held_out"] < report["guard"]["rows"][-1]["held_out"]  # it learns
+    assert json.loads((out / "report.json").read_text()) == report
+    page = (out / "report.md").read_text()
+    assert report["words"] in page
+    assert f"{report['guard']['alpha']:g} **chosen**" in page
+
+    assert tiny_model.read_bytes() == before
+    name = report["model"]["name"]
+    assert models.find(name).read_bytes() == (out / "model.safetensors").read_bytes()
+    assert models.default() != name
+    line = models.lineage(name)
+    assert [a.sha256 for a in line] == [report["model"]["sha256"], models.sha256(tiny_model)]
+    assert report["anchors"]["of"] == "1 case of anchors" and made.card.tuned.anchors == "1 case"  # a card may travel
+    assert "anchors" not in made.card.model_dump_json(
+        exclude={"known_failures": True, "tuned": {"scores", "cases", "anchors"}}
+    )
+    assert made.card.tuned.corrections == tuple(c["mask_sha256"] for c in report["corrections"]["training"])
+    assert made.card.tuned.scores["held_out"]["after"]["WT"]["dice"] == pytest.approx(
+        report["held_out"]["after"]["mean"]["WT"]["dice"], abs=1e-4
+    )
+
+    assert status_of(out).state == "done"
+    told = [from_json(line) for line in (out / "events.jsonl").read_text().splitlines()]
+    assert isinstance(told[-1], Finished)
+    assert [e for e in told if isinstance(e, EpochDone)][-1].dice
+    fractions = [e.fraction for e in events if isinstance(e, Progress)]
+    assert fractions == sorted(fractions)
+
+    with pytest.raises(TrainingError, match="--resume"):
+        run(options(tmp_path, tiny_model, anchors, epochs=8))
+    with pytest.raises(TrainingError, match="epochs 8, not 9"):
+        run(options(tmp_path, tiny_model, anchors, epochs=9, resume=True))
+    again = run(Options(out, resume=True, device="cpu"))  # what is done stays done
+    assert again == report
+    assert len([m for m in models.installed() if not m.bundled]) == 1
+
+
+def test_stopped_and_resumed_equals_never_stopped(tmp_path, tiny_model):
+    make_world(tmp_path, 3, 3)
+    whole = run(Options(tmp_path / "whole", str(tiny_model), tmp_path / "corrections", tmp_path / "anchors", epochs=4,
+                        rate=1.0, device="cpu"))  # fmt: skip
+    out, seen = tmp_path / "run", []
+
+    def stop_at_step_four(event):
+        if isinstance(event, Progress) and event.stage.startswith("step 4 "):
+            (out / "stop").touch()  # as a window does
+            seen.append(event)
+
+    with pytest.raises(Cancelled, match="--resume"):
+        run(options(tmp_path, tiny_model, tmp_path / "anchors", epochs=4), stop_at_step_four)
+    assert seen
+    assert status_of(out).state == "stopped"
+    parts = run(Options(out, resume=True, device="cpu"))
+    assert parts["guard"] == whole["guard"]
+    one, two = load_file(tmp_path / "whole/training/last.safetensors"), load_file(out / "training/last.safetensors")
+    assert all(torch.equal(one[k], two[k]) for k in one)
+    assert parts["model"]["name"] != whole["model"]["name"]  # never over another
+
+
+def test_one_correction_goes_on_without_a_claim(tmp_path, tiny_model):
+    make_world(tmp_path, 1, 3)
+    report = run(options(tmp_path, tiny_model, tmp_path / "anchors", parts="decoder"))
+    assert report["verdict"] in ("no claim", "worse")
+    assert report["held_out"]["before"]["cases"] == {}
+    assert report["guard"]["alpha"] <= guard.BLIND
+    assert any("one correction only" in note for note in report["notes"])
+    base, made = checkpoint.load(tiny_model).state, checkpoint.load(tmp_path / "run/model.safetensors").state
+    moved = {k for k in base if not torch.equal(base[k], made[k])}
+    assert moved
+    assert all(k.startswith(("body.up_", "body.conv_final")) for k in moved)
+
+
+def test_out_of_memory_is_answered_with_smaller_pieces_then_the_cpu(tmp_path, tiny_model, monkeypatch):
+    make_world(tmp_path, 1, 2)
+    tried = []
+    step = train.Loop._step
+
+    def short_of_memory(self, batches):
+        tried.append((self.recipe.window.policy, self.recipe.window.size))
+        if self.recipe.window.policy == "brain":
+            raise torch.OutOfMemoryError("no")
+        return step(self, batches)
+
+    monkeypatch.setattr(train.Loop, "_step", short_of_memory)
+    monkeypatch.setattr(memory, "PIECE", 16)
+    report = run(options(tmp_path, tiny_model, tmp_path / "anchors"))
+    assert tried[0][0] == "brain"
+    assert tried[-1] == ("patch", (16, 16, 16))
+    assert any("pieces of 16×16×16" in note for note in report["notes"])
+    assert checkpoint.read_metadata(tmp_path / "run/model.safetensors")[1].window.policy == "brain"
+
+
+def test_the_levels_of_memory_end_with_the_cpu(tiny_recipe, monkeypatch):
+    monkeypatch.setattr(memory.device, "choose", lambda name: name)
+    found = memory.levels(tiny_recipe, "cuda")
+    assert [level.words for level in found] == [
+        "", "pieces of 112×112×112 voxels", "pieces of 84×84×84 voxels", "the CPU",
+    ]  # fmt: skip
+    assert found[-1].recipe == tiny_recipe
+    slices = load_recipe("unet2d_lgg")
+    assert [level.device for level in memory.levels(slices, "cuda")][-1] == "cpu"
+
+
+def test_the_command_of_a_run_is_what_the_program_understands(tmp_path):
+    given_ = Options(tmp_path, "m", tmp_path / "c", tmp_path / "a", tmp_path / "s.csv", 1.5, None, "head", 3, "new", 0.4, 0.01,
+                     0.2, True, "cpu", 2, tmp_path / "cache")  # fmt: skip
+    words = command(given_)
+    program = get_command(app).commands["finetune"]
+    told = program.make_context("finetune", words[words.index("finetune") + 1 :]).params
+    for key, value in given_.settings().items():
+        assert str(told[key]) == str(value)
+    assert (told["out"], told["resume"], told["device"], told["workers"]) == (tmp_path, True, "cpu", 2)
+
+
+def test_a_model_that_is_worse_is_not_made_the_default(tiny_model, capsys):
+    from brainseg_engine.cli.finetune import _make_default
+
+    models.add(tiny_model, "new")
+    for marked in ("worse", "better, at a cost"):
+        _make_default({"verdict": marked, "model": {"name": "new"}})
+        assert models.default() != "new"
+        assert "not made the default" in capsys.readouterr().err
+    _make_default({"verdict": "no worse", "model": {"name": "new"}})
+    assert models.default() == "new"
+
+
+def test_progress_that_cannot_be_written_ends_no_run_but_its_end_must_be_told(tmp_path, monkeypatch):
+    heard = []
+    teller = status.Teller(tmp_path, heard.append)
+
+    def refuse(out, told):
+        raise OutputError("Cannot write status.json: Permission denied.")
+
+    monkeypatch.setattr(status, "_save", refuse)
+    event = Progress("collecting A", 0.5)
+    teller(event)
+    assert heard == [event]
+    with pytest.raises(OutputError):
+        teller.end("done", Finished("finetune", {}))
+    monkeypatch.undo()
+    teller.end("done", Finished("finetune", {}))
+    assert status_of(tmp_path).state == "done"
+
+
+# --- minutes
+
+
+def test_minutes_become_steps_once_and_the_pilot_leaves_no_trace(tmp_path, tiny_recipe):
+    for n in range(3):
+        write_study(make_study(n, id=f"C{n}"), tmp_path / "data" if n else _made(tmp_path / "data"))
+    split = tmp_path / "split.csv"
+    split.write_text("case,split\nC0,train\nC1,train\nC2,validation\n")
+
+    def trained(out, **more):
+        train.train(tiny_recipe, train.Options(tmp_path / "data", split, out, device="cpu", **more), lambda e: None)
+        return load_file(out / "last.safetensors")
+
+    timed = trained(tmp_path / "timed", minutes=0.01)
+    steps = json.loads((tmp_path / "timed/run.json").read_text())["planned"]
+    counted = trained(tmp_path / "counted", steps=steps)
+    assert timed.keys() == counted.keys()
+    assert all(torch.equal(timed[k], counted[k]) for k in timed)
+
+
+def _made(folder: Path) -> Path:
+    folder.mkdir()
+    return folder
+
+
+# --- bad input
+
+
+def taken(store: Store, recipe, folder: Path) -> collecting.Collected:
+    return collecting.collect(store, recipe, folder / "data", lambda p: None, lambda: None)
+
+
+def test_a_study_that_changed_is_refused_by_name_and_left_out(tmp_path, tiny_recipe):
+    store, _ = make_world(tmp_path, 2, 0)
+    first, second = store.corrections()
+    path = next(iter(source_of(first.study).files.values())).parent
+    write_study(make_study(77, id=path.name), path.parent, overwrite=True)
+    found = taken(store, tiny_recipe, tmp_path)
+    assert [c.name for c in found.cases] == [second.id]
+    assert "has changed since it was corrected: T1, T1ce, T2, FLAIR" in found.refused[first.id]
+    assert not (tmp_path / "data" / first.id).exists()
+    for file in source_of(second.study).files.values():
+        file.unlink()
+    with pytest.raises(InputError, match="None of the 2 corrections"):
+        taken(store, tiny_recipe, tmp_path)
+
+
+def test_of_two_people_the_newest_is_used_and_said_so(tmp_path, tiny_recipe):
+    store, _ = make_world(tmp_path, 0, 0)
+    correct(store, tmp_path / "studies", 1, by="A")
+    newest = correct(store, tmp_path / "studies", 1, by="B")
+    found = taken(store, tiny_recipe, tmp_path)
+    assert [c.mask_sha256 for c in found.cases] == [newest.mask_sha256]
+    assert any("several people" in note and newest.id in note for note in found.notes)
+
+
+def test_a_model_of_other_regions_or_modalities_is_refused(tmp_path, tiny_recipe):
+    store, _ = make_world(tmp_path, 1, 0)
+    record = store.corrections()[0]
+    sidecar = record.sidecar
+    sidecar.chmod(0o644)
+    told = json.loads(sidecar.read_text())
+    sidecar.write_text(json.dumps(told | {"images": {k: v for k, v in told["images"].items() if k != "t2"}}))
+    with pytest.raises(InputError, match="no T2, which the model needs"):
+        taken(store, tiny_recipe, tmp_path)
+    sidecar.write_text(json.dumps(told | {"regions": ["WT"], "coding": "lgg"}))
+    with pytest.raises(InputError, match="TC, ET cannot be learnt"):
+        taken(store, tiny_recipe, tmp_path)
+
+
+def test_a_changed_mask_and_a_folder_without_corrections_are_refused(tmp_path, tiny_recipe):
+    store, _ = make_world(tmp_path, 1, 0)
+    mask = store.corrections()[0].mask
+    mask.chmod(0o644)
+    mask.write_bytes(mask.read_bytes()[:-1] + b"x")
+    with pytest.raises(InputError, match="is not what was accepted"):
+        taken(store, tiny_recipe, tmp_path)
+    with pytest.raises(InputError, match="no folder of corrections"):
+        run(Options(tmp_path / "o", "brats-baseline", tmp_path / "anchors", epochs=1))
+    with pytest.raises(TrainingError, match="either --minutes or --epochs"):
+        run(Options(tmp_path / "o2", "brats-baseline", tmp_path / "corrections"))
+    with pytest.raises(TrainingError, match="no run in"):
+        run(Options(tmp_path / "o3", resume=True))
+
+
+def test_no_study_and_no_patient_of_the_corrections_is_an_anchor(tmp_path, tiny_recipe):
+    from brainseg_engine.finetune import anchors
+
+    store, folder = make_world(tmp_path, 2, 2)
+    write_study(make_study(0, id="Renamed"), folder)  # the images of a corrected study
+    write_study(make_study(55, id="Patient1"), folder)  # another study of a corrected patient
+    cases = taken(store, tiny_recipe, tmp_path).cases
+    split = tmp_path / "split.csv"
+    split.write_text("case,split\nRenamed,train\nAnchor100,train\nPatient1,validation\nAnchor101,validation\n")
+    found = anchors.of_folder(folder, split, cases, tiny_recipe, 0, lambda p: None, lambda: None)
+    assert (list(found.replayed), list(found.scored)) == (["Anchor100"], ["Anchor101"])
+    assert len(found.notes) == 2
+
+
+# --- who is held out
+
+
+def cases_of(patients: list[str], held: set[int] = frozenset()) -> list[collecting.Case]:
+    return [collecting.Case(f"c{n}", f"m{n}", p, (f"h{n}",), n in held) for n, p in enumerate(patients)]
+
+
+class Remembers:
+    path = Path("store")
+
+    def set_held_out(self, id: str) -> None:
+        pass
+
+
+@given(st.lists(st.sampled_from("abcdefgh"), min_size=1, max_size=12), st.data())
+def test_a_patient_is_on_one_side_only(patients, data):
+    flagged = data.draw(st.sets(st.integers(0, len(patients) - 1)))
+    given_ = cases_of(patients, flagged)
+    if {patients[n] for n in flagged} == set(patients):
+        with pytest.raises(InputError, match="nothing to train on"):
+            collecting.hold_out(given_, Remembers())
+        return
+    cases, notes = collecting.hold_out(given_, Remembers())
+    sides = {p: {c.held_out for c in cases if c.patient == p} for p in patients}
+    assert all(len(side) == 1 for side in sides.values())
+    assert any(not c.held_out for c in cases)
+    distinct = len(set(patients))
+    assert any(c.held_out for c in cases) == (bool(flagged) or distinct >= usable.FEWEST)
+    assert {patients[n] for n in flagged} <= {c.patient for c in cases if c.held_out}
+    assert cases == collecting.hold_out(given_, Remembers())[0]
+    assert any(c.held_out for c in cases) or any("no claim" in n or "claim is made" in n for n in notes)
+
+
+@given(st.integers(1, 40), st.integers(1, 12), st.floats(0.05, 0.9))
+def test_the_mix_is_about_what_was_asked_for(training, replayed, mix):
+    times = collecting.visits(training, replayed, mix)
+    share = times["anchors"] * replayed / (times["anchors"] * replayed + times["corrections"] * training)
+    assert abs(share - mix) < 0.17  # whole visits
+    assert min(times.values()) == 1
+
+
+# --- the guard and the verdict
+
+
+def test_mixed_weights_lie_between_and_their_ends_are_the_models():
+    base = {"w": torch.randn(50), "n": torch.tensor(3)}
+    trained = {"w": torch.randn(50), "n": torch.tensor(9)}
+    assert all(torch.equal(guard.mixed(base, trained, 0.0)[k], base[k]) for k in base)
+    assert all(torch.equal(guard.mixed(base, trained, 1.0)[k], trained[k]) for k in base)
+    half = guard.mixed(base, trained, 0.5)["w"]
+    torch.testing.assert_close(half, (base["w"] + trained["w"]) / 2)
+
+
+dice = st.one_of(st.none(), st.floats(0, 1))
+
+
+@given(st.lists(st.tuples(st.floats(0, 1), st.floats(0, 1)), min_size=5, max_size=5), st.booleans(), st.booleans())
+def test_the_guard_keeps_within_the_limit_where_it_can(values, held, anchored):
+    rows = [
+        guard.Row(a, h if held else None, k if anchored else None)
+        for a, (h, k) in zip(guard.ALPHAS, values, strict=True)
+    ]
+    choice = guard.chosen(rows)
+    row = next(r for r in rows if r.alpha == choice.alpha)
+    assert choice.alpha > 0
+    if not anchored:
+        allowed = rows[1:]
+    else:
+        allowed = [r for r in rows[1:] if rows[0].anchors - r.anchors <= guard.LIMIT]
+        assert row in allowed or not allowed
+    if held and allowed:
+        assert all(r.held_out <= row.held_out + 2 * guard.EQUAL for r in allowed)
+    if not held and any(r.alpha <= guard.BLIND for r in allowed):
+        assert choice.alpha <= guard.BLIND
+
+
+def scored(before: list[float], after: list[float]) -> proof.BeforeAfter:
+    from brainseg_engine.evaluation import Evaluation
+    from brainseg_engine.scores.scorer import RegionScore, mean_score
+
+    def made(values):
+        cases = {f"c{n}": {r: RegionScore(dice=v, hd95_mm=1.0) for r in Region} for n, v in enumerate(values)}
+        return Evaluation(cases, mean_score(cases.values()))
+
+    return proof.BeforeAfter(made(before), made(after))
+
+
+def test_the_verdict_follows_its_rule():
+    up, down, same, none = (
+        scored([0.5, 0.6, 0.7], [0.6, 0.75, 0.8]), scored([0.5, 0.6, 0.7], [0.4, 0.5, 0.5]),
+        scored([0.5, 0.6], [0.505, 0.6]), scored([], []),
+    )  # fmt: skip
+    assert [one.verdict for one in (up, down, same, none)] == ["better", "worse", "no worse", "no claim"]
+    assert proof.overall({"held_out": up, "anchors": same}) == "better"
+    assert proof.overall({"held_out": up, "anchors": down}) == "worse"
+    assert proof.overall({"held_out": none, "anchors": same}) == "no claim"
+    assert proof.overall({"held_out": none, "anchors": down}) == "worse"
+    assert proof.overall({"held_out": down, "anchors": up}) == "worse"
+    slightly = scored([0.5, 0.6, 0.7], [0.495, 0.594, 0.696])
+    assert slightly.verdict == "worse"
+    assert proof.overall({"held_out": up, "anchors": slightly}) == "better, at a cost"
+    assert proof.overall({"held_out": same, "anchors": slightly}) == "worse"
+    for word in (verdict.BETTER, verdict.AT_A_COST, verdict.NO_WORSE, verdict.WORSE, verdict.NO_CLAIM):
+        assert f'"{word}"' in proof.RULE
+    uncertain = scored([0.5, 0.6, 0.7], [0.7, 0.59, 0.69])
+    assert uncertain.difference.mean > 0
+    assert uncertain.verdict == "no worse"
+    assert "phantoms" in proof.in_words({"held_out": up, "anchors": same}, real_anchors=False)
+
+
+def test_the_split_file_names_no_patient(tmp_path, tiny_model):
+    make_world(tmp_path, 3, 2)
+    with pytest.raises(Cancelled):
+        run(options(tmp_path, tiny_model, tmp_path / "anchors"), cancelled=(tmp_path / "run/plan.json").exists)
+    told = (tmp_path / "run/split.csv").read_text() + (tmp_path / "run/plan.json").read_text()
+    assert "Patient" not in told
+    with (tmp_path / "run/split.csv").open() as f:
+        rows = list(csv.DictReader(f))
+    assert len({r["patient"] for r in rows}) == len(rows)
+    assert not RunFolder(tmp_path / "run/training").last.exists()

@@ -1,0 +1,96 @@
+"""The machine: which device, how many threads, and the heap setting that keeps big tensors off the page-fault path."""
+
+from __future__ import annotations
+
+import ctypes
+import logging
+import os
+import re
+import sys
+
+from brainseg_engine.core.errors import DeviceError
+
+_log = logging.getLogger(__name__)
+_M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3
+
+
+def keep_heap() -> None:
+    """Tell glibc to keep freed memory. No effect elsewhere.
+
+    A network's activations are hundreds of MB each; by default each is mapped freshly and faulted in page by page, which
+    doubles the time of a pass on a CPU. It has to be called in a process's main thread, before the first tensor.
+    """
+    if not sys.platform.startswith("linux"):
+        return
+    try:
+        libc = ctypes.CDLL("libc.so.6")
+        libc.mallopt(_M_MMAP_THRESHOLD, 1 << 30)
+        libc.mallopt(_M_TRIM_THRESHOLD, (1 << 31) - 1)
+    except (OSError, AttributeError):  # another C library (musl)
+        _log.debug("mallopt is not available")
+
+
+def choose(name: str = "auto") -> str:
+    """``auto`` | ``cpu`` | ``cuda`` | ``cuda:N`` | ``mps`` → the torch device string. Raises DeviceError for an absent one.
+
+    ``auto`` is CUDA where there is one, else the CPU: Apple's GPU lacks 3D operations in many versions of PyTorch, so it
+    is taken only when it is named.
+    """
+    import torch
+
+    if name == "auto":
+        return "cuda" if torch.cuda.is_available() else "cpu"
+    if name == "cpu":
+        return name
+    if re.fullmatch(r"cuda(:\d+)?", name):
+        if not torch.cuda.is_available():
+            why = "this PyTorch was built without CUDA" if torch.version.cuda is None else "no CUDA device was found"
+            raise DeviceError(
+                f"CUDA was asked for, but {why}. Use the device 'cpu' or 'auto', or install a CUDA build of PyTorch."
+            )
+        index = int(name.partition(":")[2] or 0)
+        if index >= torch.cuda.device_count():
+            raise DeviceError(f"There is no device '{name}'; {torch.cuda.device_count()} CUDA devices were found.")
+        return name
+    if name == "mps" and torch.backends.mps.is_available():
+        return name
+    raise DeviceError(f"There is no device '{name}'; the choices are auto, cpu, cuda (or cuda:1 and so on).")
+
+
+def describe(device: str) -> str:
+    """A device in words for a report, like ``cpu (2 threads)`` or ``cuda (NVIDIA A100)``."""
+    import torch
+
+    if device.startswith("cuda"):
+        return f"{device} ({torch.cuda.get_device_name(device)})"
+    n = torch.get_num_threads()
+    return f"{device} ({n} thread{'s' if n > 1 else ''})" if device == "cpu" else device
+
+
+def out_of_memory(error: BaseException) -> bool:
+    """True when that error says that memory ran out: the device's, torch's on the CPU, or numpy's."""
+    import torch
+
+    return isinstance(error, MemoryError | torch.OutOfMemoryError) or "can't allocate memory" in str(error)
+
+
+def cores() -> int:
+    """Cores this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else (os.cpu_count() or 1)
+
+
+def peak_memory_gb(device: str) -> float:
+    """The most memory that this process (on a CPU) or its tensors (on a GPU) have taken so far, in 10⁹ bytes."""
+    if device.startswith("cuda"):
+        import torch
+
+        return torch.cuda.max_memory_allocated(device) / 1e9
+    import psutil
+
+    told = psutil.Process().memory_info()
+    if hasattr(told, "peak_wset"):  # Windows
+        return float(told.peak_wset) / 1e9
+    import resource
+
+    unit = 1 if sys.platform == "darwin" else 1024
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / 1e9

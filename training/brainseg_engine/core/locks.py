@@ -1,0 +1,80 @@
+"""A lock between processes that ends with its holder, however that ends."""
+
+from __future__ import annotations
+
+import logging
+import os
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from brainseg_engine.core.errors import OutputError
+
+_log = logging.getLogger(__name__)
+
+if sys.platform == "win32":
+    import msvcrt
+
+    _BYTE = 1 << 30  # far behind what the file may tell, which others may go on reading
+
+    def try_lock(handle: int) -> bool:
+        """Lock that open file, or return False where another process holds it."""
+        os.lseek(handle, _BYTE, os.SEEK_SET)
+        try:
+            msvcrt.locking(handle, msvcrt.LK_NBLCK, 1)
+        except OSError:
+            return False
+        return True
+
+    def unlock(handle: int) -> None:
+        """Let go of it."""
+        os.lseek(handle, _BYTE, os.SEEK_SET)
+        msvcrt.locking(handle, msvcrt.LK_UNLCK, 1)
+
+else:
+    import fcntl
+
+    def try_lock(handle: int) -> bool:
+        """Lock that open file, or return False where another process holds it."""
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return False
+        except OSError as e:  # some network file systems have no locks: better to work than not to
+            _log.warning("this file system has no locks (%s); work in it from one process at a time", e.strerror or e)
+        return True
+
+    def unlock(handle: int) -> None:
+        """Let go of it."""
+        try:
+            fcntl.flock(handle, fcntl.LOCK_UN)
+        except OSError as e:
+            _log.debug("unlocking: %s", e)
+
+
+@contextmanager
+def held(file: Path, patience_s: float = 30.0) -> Iterator[None]:
+    """Hold the lock of that file (made where it is absent), waiting for others up to ``patience_s``.
+
+    Raises OutputError where the file cannot be made or the wait was in vain.
+    """
+    try:
+        handle = os.open(file, os.O_CREAT | os.O_RDWR, 0o666)
+    except OSError as e:
+        raise OutputError(f"Cannot write {file}: {e.strerror or e}. Choose another folder.") from e
+    try:
+        until = time.monotonic() + patience_s
+        while not try_lock(handle):
+            if time.monotonic() > until:
+                raise OutputError(
+                    f"Another process has been writing into {file.parent} for {patience_s:.0f} s. Try again."
+                )
+            time.sleep(0.02)
+        try:
+            yield
+        finally:
+            unlock(handle)
+    finally:
+        os.close(handle)

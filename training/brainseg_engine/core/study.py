@@ -1,0 +1,150 @@
+"""One study in memory, whatever it came from. All records are frozen; arrays are not copied and not to be written to."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from enum import StrEnum
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from brainseg_engine.core.errors import GeometryError, InputError
+from brainseg_engine.core.geometry import Grid
+from brainseg_engine.core.labels import LabelArray, Region
+
+
+class Modality(StrEnum):
+    """The four contrasts of a brain tumour protocol."""
+
+    T1 = "t1"
+    T1CE = "t1ce"
+    T2 = "t2"
+    FLAIR = "flair"
+
+    @property
+    def title(self) -> str:  # type: ignore[override]  # str.title is not wanted on a modality
+        """How radiologists write it."""
+        return {"t1": "T1", "t1ce": "T1ce", "t2": "T2", "flair": "FLAIR"}[self.value]
+
+
+@dataclass(frozen=True)
+class Volume:
+    """One modality: ``data`` (X, Y, Z), any real dtype, on ``grid``.
+
+    ``path`` and ``sha256`` tell where it came from (the hash is of the voxel values, so that a renamed or recompressed
+    file is the same image); ``header`` is the file's own header (nibabel), kept for saving.
+    """
+
+    data: NDArray[Any]
+    grid: Grid
+    modality: Modality
+    path: Path | None = None
+    sha256: str = ""
+    header: Any = None
+
+    def __post_init__(self) -> None:
+        if self.data.shape != self.grid.shape:
+            raise ValueError(f"data {self.data.shape} does not fit its grid {self.grid.shape}")
+
+
+@dataclass(frozen=True)
+class Segmentation:
+    """Canonical ``labels`` (uint8) on ``grid``; ``coding`` is the name of the file coding it came in or goes out with.
+
+    ``made_by`` names a model and its version, or a person; ``regions`` are those that were measured (others are unknown,
+    never empty).
+    """
+
+    labels: LabelArray
+    grid: Grid
+    coding: str = "brats2023"
+    made_by: str = ""
+    regions: tuple[Region, ...] = tuple(Region)
+    path: Path | None = None
+
+    def __post_init__(self) -> None:
+        if self.labels.shape != self.grid.shape or self.labels.dtype != np.uint8:
+            raise ValueError(f"labels {self.labels.dtype} {self.labels.shape} do not fit the grid {self.grid.shape}")
+
+
+@dataclass(frozen=True)
+class Study:
+    """Modality → Volume plus an id. Raw (each volume on its own grid) or aligned (one grid).
+
+    ``segmentation`` is a mask found beside the images, ``coding`` the coding its naming implies ("" when it tells none).
+    """
+
+    id: str
+    volumes: Mapping[Modality, Volume]
+    segmentation: Segmentation | None = None
+    coding: str = ""
+    folder: Path | None = None
+
+    def __post_init__(self) -> None:
+        if not self.volumes:
+            raise InputError(f"The study '{self.id}' has no image.")
+
+    @property
+    def reference(self) -> Volume:
+        """The series on whose grid every result leaves: T1ce, else the first present in the order T1, T2, FLAIR."""
+        for m in (Modality.T1CE, *Modality):
+            if m in self.volumes:
+                return self.volumes[m]
+        raise InputError(f"The study '{self.id}' has no image.")
+
+    @property
+    def aligned(self) -> bool:
+        """True when all volumes share one grid."""
+        return all(v.grid.same_as(self.reference.grid) for v in self.volumes.values())
+
+    def require(self, modalities: tuple[Modality, ...]) -> None:
+        """Raise unless the modalities are present and aligned; the sentence names what is missing or differs."""
+        missing = [m for m in modalities if m not in self.volumes]
+        if missing:
+            raise InputError(
+                f"The study '{self.id}' lacks {', '.join(m.title for m in missing)}"
+                f"{f' (in {self.folder})' if self.folder else ''}; the model needs "
+                f"{', '.join(m.title for m in modalities)}. Add the series, or assign the right file to it."
+            )
+        reference = self.reference
+        for m in modalities:
+            v = self.volumes[m]
+            if not v.grid.same_as(reference.grid):
+                raise GeometryError(
+                    f"{m.title} ({_where(v)}) has shape {_times(v.grid.shape)}, spacing {_mm(v.grid.spacing)}, "
+                    f"orientation {v.grid.orientation}; {reference.modality.title} ({_where(reference)}) has "
+                    f"{_times(reference.grid.shape)}, {_mm(reference.grid.spacing)}, {reference.grid.orientation}. "
+                    "Align the series first: all four must be co-registered and resampled onto one grid."
+                )
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """A model's answer: the segmentation, and what is worth keeping of how it came about.
+
+    ``probabilities``: region → float16 (X, Y, Z) on the segmentation's grid, or None when not asked for.
+    ``seconds``: stage → seconds.
+    """
+
+    study_id: str
+    segmentation: Segmentation
+    model: str
+    model_version: str
+    device: str
+    seconds: Mapping[str, float] = field(default_factory=dict)
+    probabilities: Mapping[Region, NDArray[np.float16]] | None = None
+
+
+def _where(v: Volume) -> str:
+    return v.path.name if v.path else "in memory"
+
+
+def _times(shape: tuple[int, ...]) -> str:
+    return "×".join(str(s) for s in shape)
+
+
+def _mm(spacing: tuple[float, ...]) -> str:
+    return "×".join(f"{s:.3g}" for s in spacing) + " mm"

@@ -1,0 +1,108 @@
+"""Score a folder of predictions against a folder of truths, and compare two such folders.
+
+From Python, ``evaluate(truth=Path("data"), predictions=Path("results"))`` gives an :class:`Evaluation`, and
+``compare(one, other)`` a :class:`Comparison` of two.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterable
+from pathlib import Path
+
+from brainseg_engine import io
+from brainseg_engine.core.errors import BrainsegError, Cancelled, CodingError, GeometryError
+from brainseg_engine.core.events import CancelCheck, Progress, ProgressCallback, never, silent
+from brainseg_engine.core.labels import Region
+from brainseg_engine.core.study import Segmentation
+from brainseg_engine.evaluation.comparison import COMPARED, Comparison, Paired, compare
+from brainseg_engine.evaluation.result import Evaluation
+from brainseg_engine.evaluation.training import Training
+from brainseg_engine.evaluation.truths import Predictions, Truth, chosen, find_truths
+from brainseg_engine.scores.scorer import CaseScore, RegionScore, mean_score, score_case
+
+__all__ = ["COMPARED", "Comparison", "Evaluation", "Paired", "Truth", "compare", "evaluate", "find_truths"]
+
+_log = logging.getLogger(__name__)
+
+
+def evaluate(
+    truth: Path,
+    predictions: Path,
+    *,
+    cases: Iterable[str] | None = None,
+    model: str | Path | None = None,
+    coding: str | None = None,
+    truth_coding: str | None = None,
+    progress: ProgressCallback = silent,
+    cancelled: CancelCheck = never,
+) -> Evaluation:
+    """Scores of every case in ``truth`` that has, or should have, a mask in ``predictions``.
+
+    ``truth`` holds study folders in a BraTS layout, or masks named ``<id>_seg.nii.gz``; ``predictions`` holds
+    ``<id>_seg.nii.gz`` or ``<id>.nii.gz`` (also .nii and .mha), in itself or in a folder of the case's name.
+
+    ``cases`` limits it to those ids. ``model``, a name or a file, is asked which cases it was trained on; without it
+    the sidecars of the predictions, and the models they name. ``coding`` is the label coding of the predictions (default: what
+    their sidecar or naming tells), and of the truth where nothing else tells; ``truth_coding`` is that of the truth.
+    Regions that a model does not measure are None.
+
+    A case that fails is one entry of ``failed``; the others go on. Raises InputError when there is nothing to score.
+    """
+    truths = chosen(find_truths(truth), cases, truth)
+    files = Predictions(predictions)
+    trained_on = Training(model)
+    scores: dict[str, CaseScore] = {}
+    seen, missing, failed = [], [], {}
+    for i, case in enumerate(truths):
+        if cancelled():
+            raise Cancelled
+        progress(Progress(f"scoring {case.id}", i / len(truths)))
+        if case.problem:
+            failed[case.id] = case.problem
+            continue
+        path = files.of(case.id)
+        if path is None:
+            missing.append(case.id)
+            continue
+        _log.debug("%s: %s against %s", case.id, path, case.path)
+        try:
+            scores[case.id] = _score(case, path, coding, truth_coding)
+            if trained_on.has(case, path):
+                seen.append(case.id)
+        except BrainsegError as e:
+            _log.debug("the case %s failed", case.id, exc_info=True)
+            failed[case.id] = str(e)
+    progress(Progress("scored", 1.0))
+    return Evaluation(scores, mean_score(scores.values()), tuple(seen), tuple(missing), failed)
+
+
+def _score(case: Truth, prediction: Path, coding: str | None, truth_coding: str | None) -> CaseScore:
+    truth = _load_truth(case, truth_coding, coding)
+    predicted = io.load_segmentation(prediction, coding=coding)
+    if not predicted.grid.same_as(truth.grid):
+        raise GeometryError(
+            f"The prediction {prediction} is on another grid than the truth {case.path.name}: {_grid(predicted)} "
+            f"against {_grid(truth)}. Predict from the images the truth was drawn on, or resample the mask to them."
+        )
+    regions = [r for r in Region if r in predicted.regions and r in truth.regions]
+    scores = score_case(predicted.labels, truth.labels, truth.grid, regions)
+    return {r: scores.get(r, RegionScore()) for r in Region}
+
+
+def _load_truth(case: Truth, flag: str | None, last_resort: str | None) -> Segmentation:
+    """The truth; its coding by the flag, else by sidecar or naming, else the one given for the predictions."""
+    implied = case.coding or None
+    try:
+        io.coding_of(case.path, flag, implied)
+    except CodingError:
+        if flag or not last_resort:
+            raise
+        flag = last_resort
+    return io.load_segmentation(case.path, coding=flag, implied=implied)
+
+
+def _grid(s: Segmentation) -> str:
+    shape, spacing = "×".join(map(str, s.grid.shape)), "×".join(f"{mm:.3g}" for mm in s.grid.spacing)
+    origin = ", ".join(f"{mm:.4g}" for mm in s.grid.affine[:3, 3])
+    return f"shape {shape}, spacing {spacing} mm, {s.grid.orientation}, origin ({origin})"

@@ -1,0 +1,272 @@
+"""Many studies, one model: results beside each other, one failure is one row, and a second call skips what is done."""
+
+from __future__ import annotations
+
+import csv
+import logging
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, field, fields
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+from brainseg_engine.core.errors import BrainsegError, Cancelled, CodingError, InputError, OutputError
+from brainseg_engine.core.events import ProgressCallback
+from brainseg_engine.core.labels import Label, Region, choices
+from brainseg_engine.core.labels import coding as coding_named
+from brainseg_engine.core.paths import atomic, check_writable
+from brainseg_engine.core.study import Prediction, Study
+from brainseg_engine.inference.predictor import Predictor
+from brainseg_engine.io import (
+    Layout,
+    decathlon,
+    find_studies,
+    load_study,
+    save_segmentation,
+    save_slices,
+    save_volume,
+    series_of,
+)
+from brainseg_engine.io.segmentation import read_sidecar
+from brainseg_engine.scores import volumes
+from brainseg_engine.studies.checks import require_usable
+
+_log = logging.getLogger(__name__)
+NEED_BYTES = 64 * 2**20
+_DIFFERENCE = {
+    "model": "another model",
+    "model_version": "another model",
+    "model_sha256": "another model",
+    "coding": "another label coding",
+    "tta": "another --tta setting",
+    "images": "other images",
+}
+"""What a result's sidecar tells → how a difference in it is named."""
+
+
+_UNITS = ("ml", "voxels")
+
+
+@dataclass(frozen=True)
+class Row:
+    """One study in the summary; ``status`` is done, skipped or failed. Seconds are for the whole study.
+
+    Volumes are in mL, or in voxels where the study does not tell the size of those.
+    """
+
+    id: str
+    status: str
+    message: str = ""
+    output: str = ""
+    volumes_ml: Mapping[str, float] = field(default_factory=dict)
+    seconds: float | None = None
+    volumes_voxels: Mapping[str, int] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What the caller chose."""
+
+    out: Path
+    coding: str | None = None
+    probabilities: bool = False
+    overwrite: bool = False
+    like_input: bool = False
+
+
+def expand(sources: Sequence[Path]) -> list[Path]:
+    """Studies as given (folders, images of four channels); a data folder stands for the studies in it, and any other file
+    among folders (``data/*``) for nothing.
+
+    Raises InputError for what is not there.
+    """
+    absent = next((s for s in sources if not s.exists()), None)
+    if absent is not None:
+        raise InputError(f"There is no folder {absent}.")
+    given = [s for s in sources if s.is_dir() or decathlon.is_case(s)]
+    if not given:
+        raise InputError(f"{sources[0]} is a file; give the folder that holds the study's four series.")
+    found = [study for source in given for study in (source.is_dir() and find_studies(source)) or [source]]
+    return list({study.resolve(): study for study in found}.values())
+
+
+def predict_many(
+    predictor: Predictor, sources: Sequence[Path], settings: Settings, progress: Callable[[Path], ProgressCallback]
+) -> Iterator[Row]:
+    """Yield one row a study as it ends. Raises OutputError before the first inference when nothing can be written, and
+    Cancelled or KeyboardInterrupt at once; what was finished stays."""
+    if settings.coding:
+        _coding(predictor, settings.coding)
+    check_writable(settings.out, NEED_BYTES)
+    taken: dict[str, Path] = {}
+    for source in sources:
+        name = source.resolve().name  # of "." too
+        try:
+            id_ = series_of(source).id
+            if id_ in taken:
+                raise InputError(
+                    f"{source} and {taken[id_]} have the same study id '{id_}'. Predict them into two --out folders."
+                )
+            taken[id_] = source
+            yield _one(predictor, source, id_, settings, progress(source))
+        except Cancelled:
+            raise
+        except BrainsegError as e:
+            yield Row(name, "failed", str(e))
+        except Exception as e:  # a bug met by one study: the others are worth going on for
+            _log.debug("%s failed", name, exc_info=True)
+            yield Row(name, "failed", f"Unexpected {type(e).__name__}: {e}. Run it again with -v for the details.")
+
+
+def _one(predictor: Predictor, source: Path, id_: str, settings: Settings, progress: ProgressCallback) -> Row:
+    began = time.perf_counter()
+    path = settings.out / f"{id_}_seg.nii.gz"
+    if settings.like_input:
+        _require_slices(source, predictor)
+    study = load_study(source, segmentation=False)  # a damaged mask beside the images is no reason to stop
+    doubts = require_usable(study, predictor.recipe.modalities)
+    read = time.perf_counter() - began
+    wanted = _identity(predictor, study, settings)
+    done = _done_before(path, predictor, wanted, settings)
+    if done is not None:
+        return Row(id_, "skipped", "done before", str(path), **done)
+    check_writable(settings.out, NEED_BYTES)  # it may have filled up since the last study
+    prediction = predictor.predict(study, progress=progress, probabilities=settings.probabilities)
+    seconds = {"read": read, **prediction.seconds}
+    seen = any(h in predictor.card.training_hashes for h in wanted["images"].values())
+    # the doubts by their codes: their sentences name files
+    sidecar = (
+        report(prediction, study, seconds) | wanted | {"seen_in_training": seen, "warnings": [d.code for d in doubts]}
+    )
+    for region, p in (prediction.probabilities or {}).items():
+        save_volume(p.astype("float32"), study.reference.grid, _probability_path(path, region))
+    if settings.like_input:
+        save_slices(prediction.segmentation, source, _slices_folder(path), overwrite=True)
+    save_segmentation(
+        prediction.segmentation, path, reference=study.reference, coding=wanted["coding"], sidecar=sidecar
+    )
+    told = " ".join(d.message for d in doubts)
+    seconds_all = round(time.perf_counter() - began, 2)
+    return Row(id_, "done", told, str(path), seconds=seconds_all, **_volumes(sidecar))
+
+
+def _done_before(
+    path: Path, predictor: Predictor, wanted: Mapping[str, Any], settings: Settings
+) -> dict[str, Any] | None:
+    """The volumes of an equal result that is there already (as a row tells them), else None. Raises OutputError when another
+    result is."""
+    if not path.exists() or settings.overwrite:
+        return None
+    told = read_sidecar(path)
+    other = [_DIFFERENCE.get(k, k) for k, v in wanted.items() if told.get(k) != v]
+    if other:
+        raise OutputError(
+            f"{path} exists and was made with {' and '.join(dict.fromkeys(other))}. Add --overwrite to replace it "
+            "or name another --out folder."
+        )
+    asked = predictor.recipe.output.regions if settings.probabilities else ()
+    if not all(_probability_path(path, region).exists() for region in asked):
+        return None  # the mask is there, what was asked for beside it is not
+    if settings.like_input and not _slices_folder(path).is_dir():
+        return None
+    return _volumes(told)
+
+
+def _volumes(sidecar: Mapping[str, Any]) -> dict[str, Any]:
+    """The volumes that a sidecar tells, as fields of a row."""
+    return {key: sidecar.get(key) or {} for key in ("volumes_ml", "volumes_voxels")}
+
+
+def _require_slices(source: Path, predictor: Predictor) -> None:
+    """Raise unless the study came as slices and their masks can hold what the model gives."""
+    if series_of(source).layout is not Layout.SLICES:
+        raise InputError(
+            f"{source} does not consist of image slices, so --like-input can write no masks like them. Leave it out."
+        )
+    _coding(predictor, "lgg")
+
+
+def _slices_folder(mask: Path) -> Path:
+    """Where the masks of slices lie, beside the one of the whole study."""
+    return mask.with_name(mask.name.removesuffix("_seg.nii.gz"))
+
+
+def _probability_path(mask: Path, region: Region) -> Path:
+    return mask.with_name(mask.name.removesuffix("_seg.nii.gz") + f"_prob-{region}.nii.gz")
+
+
+def _coding(predictor: Predictor, name: str) -> str:
+    """The coding's name. Raises CodingError before the inference when it cannot express what the model gives."""
+    coding = coding_named(name)
+    gives = {Label.TUMOUR} if _wt_only(predictor) else {Label.NCR, Label.ED, Label.ET}
+    if not gives <= set(coding.writes):
+        raise CodingError(
+            f"The coding '{coding.name}' ({coding.description}) cannot express what the model '{predictor.card.name}' gives; "
+            + choices()
+        )
+    return coding.name
+
+
+def _identity(predictor: Predictor, study: Study, settings: Settings) -> dict[str, Any]:
+    """What must be equal for a result to count as done."""
+    return {
+        "model": predictor.card.name,
+        "model_version": predictor.card.version,
+        "model_sha256": predictor.sha256,
+        "coding": _coding(
+            predictor, settings.coding or ("lgg" if _wt_only(predictor) else study.coding or "brats2023")
+        ),
+        "tta": predictor.tta,
+        "images": {m.value: study.volumes[m].sha256 for m in predictor.recipe.modalities if m in study.volumes},
+    }
+
+
+def _wt_only(predictor: Predictor) -> bool:
+    return set(predictor.recipe.output.regions) == {Region.WT}
+
+
+def report(prediction: Prediction, study: Study, seconds: Mapping[str, float]) -> dict[str, Any]:
+    """The sidecar of a prediction: volumes, model, device, seconds a stage. It holds no path and no name of a person."""
+    seg = prediction.segmentation
+    return {
+        "id": prediction.study_id,
+        "regions": [r.value for r in seg.regions],
+        **volumes.volume_fields(
+            {r.value: n for r, n in volumes.voxel_counts(seg.labels, seg.regions).items()}, seg.grid
+        ),
+        "model": prediction.model,
+        "model_version": prediction.model_version,
+        "made_by": seg.made_by,
+        "reference": study.reference.modality.value,
+        "device": prediction.device,
+        "seconds": {k: round(v, 3) for k, v in seconds.items()},
+        "software": f"napari-brainseg {metadata.version('napari-brainseg')}",
+        "note": "for research use only",
+    }
+
+
+def write_summary(rows: Sequence[Row], path: Path) -> None:
+    """All rows as CSV, a column per region's volume (in mL, or in voxels).
+
+    Rows of earlier calls stay, unless a study stands here anew.
+    """
+    table = {r["id"]: r for r in _earlier(path)}
+    for row in rows:
+        values = asdict(row)
+        volumes = {f"{r}_{unit}": v for unit in _UNITS for r, v in values.pop(f"volumes_{unit}").items()}
+        table[row.id] = values | volumes
+    plain = [f.name for f in fields(Row) if not f.name.startswith("volumes_")]
+    measured = [c for c in dict.fromkeys(c for r in table.values() for c in r) if c.endswith(_UNITS)]
+    with atomic(path) as part, part.open("w", newline="", encoding="utf-8") as f:
+        writer = csv.DictWriter(f, [*plain, *measured], extrasaction="ignore")
+        writer.writeheader()
+        writer.writerows(table.values())
+
+
+def _earlier(path: Path) -> list[dict[str, Any]]:
+    try:
+        with path.open(newline="", encoding="utf-8") as f:
+            return [row for row in csv.DictReader(f) if row.get("id")]
+    except (OSError, UnicodeDecodeError, csv.Error):
+        return []

@@ -1,0 +1,67 @@
+"""Probabilities → canonical labels."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+
+from brainseg_engine.core.geometry import Grid
+from brainseg_engine.core.labels import (
+    REGION_LABELS,
+    Label,
+    LabelArray,
+    Mask,
+    Region,
+    labels_from_regions,
+    region_masks,
+)
+from brainseg_engine.core.morphology import components
+from brainseg_engine.recipe import Output, Postprocess
+
+
+def to_labels(probabilities: torch.Tensor, output: Output, config: Postprocess, grid: Grid) -> LabelArray:
+    """(K, X, Y, Z) as ``output`` says, on ``grid`` → labels (X, Y, Z) with the nesting enforced.
+
+    A model that knows the whole tumour only gives the class "tumour, unknown". Rules in millilitres are left out where
+    the grid's voxel size is not known.
+    """
+    if output.kind == "classes":
+        masks = region_masks(probabilities.argmax(dim=0).to(torch.uint8).cpu().numpy())
+    else:
+        at = {r: config.thresholds.get(r, config.threshold) for r in output.regions}
+        masks = {r: (p > at[r]).cpu().numpy() for r, p in zip(output.regions, probabilities, strict=True)}
+    if grid.voxel_ml is not None:
+        _apply_volumes(masks, config, grid.voxel_ml)
+    empty = np.zeros(probabilities.shape[1:], dtype=bool)
+    if set(masks) == {Region.WT}:
+        return np.where(masks[Region.WT], np.uint8(Label.TUMOUR), np.uint8(0))
+    return labels_from_regions(*(masks.get(r, empty) for r in (Region.WT, Region.TC, Region.ET)))
+
+
+def _apply_volumes(masks: dict[Region, Mask], config: Postprocess, voxel_ml: float) -> None:
+    """Drop what is too small, in place."""
+    for region, least in config.min_component_ml.items():
+        masks[region] = remove_small(masks[region], round(least / voxel_ml))
+    et = masks.get(Region.ET)
+    if et is not None and np.count_nonzero(et) * voxel_ml < config.min_et_ml:
+        masks[Region.TC] = masks[Region.TC] | et if Region.TC in masks else et
+        masks[Region.ET] = np.zeros_like(et)
+
+
+def of_regions(probabilities: torch.Tensor, output: Output) -> torch.Tensor:
+    """(K, …) as ``output`` says → a probability for each of its regions: as they are, or sums of classes (WT of NCR, ED
+    and ET, TC of NCR and ET)."""
+    if output.kind == "regions":
+        return probabilities
+    classes = set(range(output.channels))
+    return torch.stack([probabilities[sorted(REGION_LABELS[r] & classes)].sum(dim=0) for r in output.regions])
+
+
+def remove_small(mask: Mask, voxels: int) -> Mask:
+    """Drop 26-connected components of fewer than ``voxels`` voxels."""
+    if voxels <= 1 or not mask.any():
+        return mask
+    labelled, _ = components(mask)
+    keep = np.bincount(labelled.ravel()) >= voxels
+    keep[0] = False
+    return keep[labelled]

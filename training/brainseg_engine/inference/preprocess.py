@@ -1,0 +1,242 @@
+"""Study → the array a network sees, and the way back onto the grid it came from.
+
+Steps: axes along the recipe's directions (a view); fixed margins cut off; resampling; crop to the brain's box or about the
+centre; normalisation; padding to sizes the network takes. With ``resize_to`` every crop comes before the resampling.
+``zscore`` and ``slice_zscore`` look at the array as the crop left it, ``minmax`` and ``percentiles`` at the whole volume.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from brainseg_engine.core import resample
+from brainseg_engine.core.errors import InputError, RecipeError
+from brainseg_engine.core.geometry import Grid, Shape3
+from brainseg_engine.core.labels import LabelArray
+from brainseg_engine.core.study import Modality, Study
+from brainseg_engine.inference import normalise
+from brainseg_engine.recipe import Preprocess, Recipe
+
+Box = tuple[slice, slice, slice]
+
+MOSTLY_PADDING = 8
+"""A patch with more than this many times the voxels of a whole study is refused: most of it would be padding."""
+
+
+@dataclass(frozen=True)
+class Inverse:
+    """The way back. ``original`` is the reference's grid, ``oriented`` the same along the recipe's directions, ``source``
+    what was resampled of it (from ``before`` on), ``working`` that resampled; the network's array is ``working`` from
+    ``start`` on, of ``shape`` (padding included)."""
+
+    original: Grid
+    oriented: Grid
+    source: Grid
+    working: Grid
+    transform: NDArray[np.float64]
+    before: Shape3
+    start: Shape3
+    shape: Shape3
+
+    def probabilities(self, array: torch.Tensor) -> torch.Tensor:
+        """(K, *shape) → (K, X, Y, Z) on the original grid, linear; 0 outside the window."""
+        array = resample.crop_or_pad(array, _negative(self.start), self.working.shape)
+        array = resample.linear(array, self.working, self.source)
+        if self.source is not self.oriented:
+            array = resample.crop_or_pad(array, _negative(self.before), self.oriented.shape)
+        undo = resample.invert_orientation(self.transform)
+        axes = [int(np.flatnonzero(undo[:, 0] == new)[0]) for new in range(3)]
+        flipped = [1 + old for old in range(3) if undo[old, 1] < 0]
+        return (
+            array.flip(flipped).permute(0, *(1 + a for a in axes)).contiguous()
+            if flipped or axes != [0, 1, 2]
+            else array
+        )
+
+    def forward_labels(self, labels: LabelArray) -> LabelArray:
+        """(X, Y, Z) labels on the original grid → (*shape); for training targets."""
+        oriented = resample.reorient(labels, self.transform)
+        if self.working is not self.source:
+            source = oriented[_at(self.before, self.source.shape)]
+            oriented = resample.majority(source, self.source, self.working)
+        tensor = torch.from_numpy(np.array(oriented, order="C"))[None]
+        return resample.crop_or_pad(tensor, self.start, self.shape)[0].numpy()
+
+
+def preprocess(study: Study, recipe: Recipe, divisor: Shape3) -> tuple[torch.Tensor, Inverse]:
+    """(C, *shape) float32 in the recipe's modality order, and its Inverse.
+
+    Every side is at least that of the recipe's window, and a multiple of its ``divisor`` (but for patches, whose sides
+    are multiples themselves and which may begin anywhere).
+
+    Raises InputError for a missing modality, an image of zeros or voxels that are no numbers, GeometryError for grids
+    that differ, RecipeError for a window far larger than the study.
+    """
+    study.require(recipe.modalities)
+    config = recipe.preprocess
+    original = study.reference.grid
+    transform, oriented = resample.to_axes(original, config.orientation)
+    cut = _box_before(study, recipe, transform, oriented.shape)
+    whole = cut == _whole(oriented.shape)
+    source = oriented if whole else oriented.crop(_start(cut), _shape(cut))
+    working = _working(source, config)
+    resampled = working is not source
+    if not resampled:  # nothing to do between the two crops: one, of views
+        source = working = oriented
+        if config.crop != "margins" and config.resize_to is None:
+            cut = _crop(config, oriented.shape, lambda: _union_box(study, recipe, transform))
+    limits = [_limits(study, m, config) for m in recipe.modalities]
+    channels = [_read(study, m, transform, cut) for m in recipe.modalities]
+    image = torch.cat([resample.linear(c, source, working) for c in channels] if resampled else channels)
+    box = cut
+    if resampled:
+        box = _whole(working.shape)
+        if config.resize_to is None:
+            box = _crop(config, working.shape, lambda: _box((image != 0).any(dim=0).numpy(), study.id))
+        image = image[(slice(None), *box)]
+    image = torch.stack([normalise.channel(c, found, config) for c, found in zip(image, limits, strict=True)])
+    start, shape = _window(box, recipe, divisor, working.shape, study.id)
+    inside = (start[0] - box[0].start, start[1] - box[1].start, start[2] - box[2].start)
+    before = _start(cut) if resampled else (0, 0, 0)
+    inverse = Inverse(original, oriented, source, working, transform, before, start, shape)
+    return resample.crop_or_pad(image, inside, shape, normalise.outside(config)), inverse
+
+
+def _working(source: Grid, config: Preprocess) -> Grid:
+    """The grid that the network works on; ``source`` itself where nothing is resampled."""
+    if config.resize_to is not None:
+        return resample.with_shape(source, config.resize_to)
+    return source if config.spacing_mm is None else resample.with_spacing(source, config.spacing_mm)
+
+
+def _limits(study: Study, modality: Modality, config: Preprocess) -> normalise.Limits | None:
+    """Of the whole volume, where the recipe's normalisation looks at that."""
+    found = normalise.limits(study.volumes[modality].data, config)
+    if found is not None:
+        _require_numbers(torch.tensor(found), modality, study)
+    return found
+
+
+def _read(study: Study, modality: Modality, transform: NDArray[np.float64], cut: Box) -> torch.Tensor:
+    """(1, *cut) float32 of one series, along the working axes."""
+    data = resample.reorient(study.volumes[modality].data, transform)[cut]
+    tensor = torch.from_numpy(np.ascontiguousarray(data, dtype=np.float32))[None]
+    _require_numbers(tensor, modality, study)
+    return tensor
+
+
+def _require_numbers(values: torch.Tensor, modality: Modality, study: Study) -> None:
+    """One NaN would make the whole channel NaN, and the answer an empty mask."""
+    if not all(torch.isfinite(extreme) for extreme in torch.aminmax(values)):
+        raise InputError(
+            f"{modality.title} of the study '{study.id}' holds voxels that are no numbers (NaN or infinite). "
+            "Set them to 0, or export the series again."
+        )
+
+
+def _box_before(study: Study, recipe: Recipe, transform: NDArray[np.float64], shape: Shape3) -> Box:
+    """What is cut out before the resampling: by fixed margins, or, before a stretch to a fixed shape, any crop."""
+    config = recipe.preprocess
+    if config.crop == "margins":
+        return _within_margins(config, shape, study.id)
+    if config.resize_to is None:
+        return _whole(shape)
+    box = _crop(config, shape, lambda: _union_box(study, recipe, transform))
+    if config.crop != "brain":
+        return box
+    grown = [(max(0, b.start - config.margin_voxels), b.stop + config.margin_voxels) for b in box]
+    return _slices([(low, min(n, high)) for (low, high), n in zip(grown, shape, strict=True)])
+
+
+def _crop(config: Preprocess, shape: Shape3, brain: Callable[[], Box]) -> Box:
+    """The part of an array of ``shape`` that the recipe's ``crop`` keeps, within it."""
+    if config.crop == "brain":
+        return brain()
+    if config.centre_size is None:
+        return _whole(shape)
+    starts = [(n - size) // 2 for n, size in zip(shape, config.centre_size, strict=True)]
+    kept = zip(starts, config.centre_size, shape, strict=True)
+    return _slices([(max(0, start), min(n, start + size)) for start, size, n in kept])
+
+
+def _within_margins(config: Preprocess, shape: Shape3, study_id: str) -> Box:
+    for axis, n, (low, high) in zip("xyz", shape, config.margins, strict=True):
+        if low + high >= n:
+            raise RecipeError(
+                f"preprocess.margins cuts {low} and {high} voxels off along {axis}, and the study '{study_id}' has only "
+                f'{n}. Make them smaller, or use preprocess.crop = "brain".'
+            )
+    return _slices([(low, n - high) for n, (low, high) in zip(shape, config.margins, strict=True)])
+
+
+def _union_box(study: Study, recipe: Recipe, transform: NDArray[np.float64]) -> Box:
+    mask = np.zeros(study.reference.grid.shape, dtype=bool)
+    for m in recipe.modalities:
+        mask |= study.volumes[m].data != 0
+    return _box(resample.reorient(mask, transform), study.id)
+
+
+def _box(mask: NDArray[np.bool_], study_id: str) -> Box:
+    bounds = []
+    for axis in range(3):
+        hit = np.flatnonzero(mask.any(axis=tuple(a for a in range(3) if a != axis)))
+        if hit.size == 0:
+            raise InputError(f"All images of the study '{study_id}' are zero everywhere; there is nothing to segment.")
+        bounds.append((int(hit[0]), int(hit[-1]) + 1))
+    return _slices(bounds)
+
+
+def _window(box: Box, recipe: Recipe, divisor: Shape3, working: Shape3, study_id: str) -> tuple[Shape3, Shape3]:
+    """Box → (start, shape): grown by the margin and then to what the network takes, evenly on both sides."""
+    config, size = recipe.preprocess, recipe.window.size
+    grown = config.crop == "brain" and config.resize_to is None
+    margin = config.margin_voxels if grown else 0
+    least = config.centre_size if config.centre_size is not None and config.resize_to is None else (1, 1, 1)
+    shape = [max(n + 2 * margin, m) for n, m in zip(_shape(box), least, strict=True)]
+    if size is not None:
+        _require_sensible(size, working, study_id)
+        shape = [max(n, side) for n, side in zip(shape, (*size, 1), strict=False)]
+    if recipe.window.policy != "patch":
+        shape = [-(-n // d) * d for n, d in zip(shape, divisor, strict=True)]
+    start = [b.start - (s - n) // 2 for b, s, n in zip(box, shape, _shape(box), strict=True)]
+    return (start[0], start[1], start[2]), (shape[0], shape[1], shape[2])
+
+
+def _require_sensible(size: tuple[int, ...], working: Shape3, study_id: str) -> None:
+    if math.prod(size) > MOSTLY_PADDING * math.prod(working[: len(size)]):
+        whole = "×".join(str(n) for n in working)
+        raise RecipeError(
+            f"window.size is {list(size)}, far larger than the study '{study_id}' ({whole} voxels at the recipe's "
+            "spacing): nearly all of a piece would be padding. Make window.size smaller."
+        )
+
+
+def _whole(shape: Shape3) -> Box:
+    return _slices([(0, n) for n in shape])
+
+
+def _slices(bounds: Sequence[tuple[int, int]]) -> Box:
+    x, y, z = (slice(low, high) for low, high in bounds)
+    return x, y, z
+
+
+def _start(box: Box) -> Shape3:
+    return box[0].start, box[1].start, box[2].start
+
+
+def _shape(box: Box) -> Shape3:
+    return box[0].stop - box[0].start, box[1].stop - box[1].start, box[2].stop - box[2].start
+
+
+def _at(start: Shape3, shape: Shape3) -> Box:
+    return _slices([(s, s + n) for s, n in zip(start, shape, strict=True)])
+
+
+def _negative(start: Shape3) -> Shape3:
+    return -start[0], -start[1], -start[2]

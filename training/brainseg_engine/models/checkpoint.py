@@ -1,0 +1,179 @@
+"""Model files: one safetensors file holds the weights, the recipe and the card. No pickle is ever written or read."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from brainseg_engine.core.errors import CheckpointError, OutputError, RecipeError
+from brainseg_engine.core.labels import Region
+from brainseg_engine.core.paths import atomic
+from brainseg_engine.core.study import Modality
+from brainseg_engine.recipe import Recipe, parse_recipe
+
+if TYPE_CHECKING:  # cards are read where torch is not to be imported: in the window, by `models`
+    import torch
+
+FORMAT = "napari-brainseg-model/1"
+
+
+class Tuned(BaseModel):
+    """What a fine-tuned model came from, and what it gained and lost."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    parent: str
+    parent_version: str = ""
+    parent_sha256: str
+    """Of the parent's file."""
+    corrections: tuple[str, ...] = ()
+    """sha256 of the corrected masks it learnt from."""
+    held_out: tuple[str, ...] = ()
+    """sha256 of the corrected masks it was scored on."""
+    anchors: str = ""
+    """On what forgetting was measured, in words: "phantoms", or how many cases. No name of a folder or case."""
+    alpha: float = 1.0
+    """Weights = parent + alpha · (trained − parent)."""
+    verdict: str = ""
+    """better, no worse, worse, no claim, or "better, at a cost" (see ``finetune.proof``)."""
+    scores: Mapping[str, Mapping[str, Mapping[str, Mapping[str, float | None]]]] = Field(default_factory=dict)
+    """"held_out" | "anchors" → "before" | "after" → region → {"dice", "hd95_mm"}: means over the cases."""
+    cases: Mapping[str, int] = Field(default_factory=dict)
+    """"held_out" | "anchors" → number of cases scored."""
+
+
+class Card(BaseModel):
+    """What a person should know of a model before using it."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    name: str
+    version: str = "1"
+    recipe: str
+    summary: str = ""
+    modalities: tuple[Modality, ...]
+    regions: tuple[Region, ...]
+    parameters: int
+    created: str = ""
+    licence: str = ""
+    data: str = ""
+    known_failures: tuple[str, ...] = ()
+    scores: Mapping[str, Mapping[str, float | None]] = Field(default_factory=dict)
+    """Region → {"dice", "hd95_mm"}: means over the validation cases of ``scores_on``."""
+    scores_on: str = ""
+    training_hashes: tuple[str, ...] = ()
+    """sha256 of every image the weights were fitted to (``Volume.sha256``)."""
+    training_cases: int = 0
+    steps: int = 0
+    made_with: Mapping[str, str] = Field(default_factory=dict)
+    """Library → version."""
+    tuned: Tuned | None = None
+    """For a fine-tuned model."""
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """A loaded model file; tensors float32 on the CPU."""
+
+    card: Card
+    recipe: Recipe
+    state: Mapping[str, torch.Tensor]
+
+    def network(self) -> torch.nn.Module:
+        """The network with these weights, in evaluation mode."""
+        from brainseg_engine import nets
+
+        net = nets.build(self.recipe)
+        net.load_state_dict(self.state)
+        return net.eval()
+
+
+def save(path: Path, state: Mapping[str, torch.Tensor], card: Card, recipe: Recipe, *, half: bool = False) -> None:
+    """Write a model file atomically; ``half`` stores float16 (half the size, and exact enough for inference).
+
+    Raises OutputError, and the old file stays.
+    """
+    tensors = {k: v.half() if half and v.is_floating_point() else v for k, v in state.items()}
+    metadata = {"format": FORMAT, "card": card.model_dump_json(), "recipe": recipe.model_dump_json()}
+    write_tensors(path, tensors, metadata)
+
+
+def write_tensors(path: Path, tensors: Mapping[str, torch.Tensor], metadata: Mapping[str, str]) -> None:
+    """Write a safetensors file, whole or not at all. Raises OutputError, for a full disk too."""
+    from safetensors import SafetensorError
+    from safetensors.torch import save_file
+
+    plain = {k: v.detach().cpu().contiguous() for k, v in tensors.items()}
+    try:
+        with atomic(path) as part:
+            save_file(plain, part, metadata=dict(metadata))
+    except SafetensorError as e:  # its own class for what is an OSError elsewhere
+        raise OutputError(f"Cannot write {path}: {e}. Free some space or choose another place.") from e
+
+
+def load(path: Path) -> Checkpoint:
+    """Read a model file. Raises CheckpointError for one that is absent, damaged, or another program's."""
+    card, recipe = read_metadata(path)
+    from safetensors.torch import load_file
+
+    try:
+        state = load_file(path)
+    except Exception as e:  # safetensors raises its own class, OSError or ValueError, by the kind of damage
+        raise CheckpointError(f"The model file {path} is damaged ({e}). Fetch or train it again.") from e
+    state = {k: v.float() if v.is_floating_point() else v for k, v in state.items()}
+    expected = {k: tuple(v.shape) for k, v in _skeleton(recipe).items()}
+    found = {k: tuple(v.shape) for k, v in state.items()}
+    if expected != found:
+        wrong = sorted(k for k in expected.keys() | found.keys() if expected.get(k) != found.get(k))
+        raise CheckpointError(
+            f"The weights in {path} do not fit the network its recipe names ({len(wrong)} differ, first: {wrong[0]}). "
+            "The file was mixed up; train or fetch it again."
+        )
+    return Checkpoint(card, recipe, state)
+
+
+def read_metadata(path: Path) -> tuple[Card, Recipe]:
+    """Card and recipe alone, without the weights; quick. Raises CheckpointError."""
+    metadata = raw_metadata(path)
+    if metadata.get("format") != FORMAT:
+        raise CheckpointError(
+            f"{path} is not a model of napari-brainseg (its format is {metadata.get('format', 'not given')}). "
+            "Only models made by 'napari-brainseg train' can be used."
+        )
+    try:
+        return Card.model_validate_json(metadata["card"]), parse_recipe(json.loads(metadata["recipe"]), str(path))
+    except (KeyError, ValidationError, json.JSONDecodeError, RecipeError) as e:
+        why = f" ({e})" if isinstance(e, RecipeError) else ""
+        raise CheckpointError(
+            f"The model file {path} has no readable card or recipe{why}; it is damaged, or from a newer version: "
+            "update napari-brainseg, or fetch the model again."
+        ) from e
+
+
+def raw_metadata(path: Path) -> dict[str, Any]:
+    """The metadata of any safetensors file. Raises CheckpointError when it is none."""
+    from safetensors import safe_open
+
+    if not path.is_file():
+        raise CheckpointError(f"There is no model file {path}.")
+    try:
+        with safe_open(path, framework="numpy") as f:
+            return dict(f.metadata() or {})
+    except Exception as e:  # safetensors raises its own class, OSError or ValueError, by the kind of damage
+        raise CheckpointError(
+            f"{path} cannot be read as a model file (safetensors): it is damaged, or from another program."
+        ) from e
+
+
+def _skeleton(recipe: Recipe) -> Mapping[str, torch.Tensor]:
+    import torch
+
+    from brainseg_engine import nets
+
+    with torch.device("meta"):
+        return nets.build(recipe).state_dict()
