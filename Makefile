@@ -29,7 +29,8 @@ test: lint test-fast
 test-all: test test-slow
 
 test-fast: $(VENV)/.dev | system
-	@scripts/with-display $(BIN)/python -m pytest -m "not slow"
+	@scripts/with-display $(BIN)/python -m pytest -m "not slow and not window" -n auto
+	scripts/with-display $(BIN)/python -m pytest -m "not slow and window"
 
 test-slow: $(VENV)/.dev | system
 	@scripts/with-display $(BIN)/python -m pytest -m slow

@@ -36,7 +36,7 @@ APART: Mapping[str, int] = {"worst": 1, "worst, apart": 10}
 TARGET_GAIN, TARGET_LOSS, TARGET_SECONDS = 0.02, 0.01, 60.0
 
 TUNED = (
-    "How the numbers in `brainseg_engine/adapt` were chosen: on 13 training cases, never on validation ones. The model knows "
+    "How the numbers in `brainseg_engine/propagate` were chosen: on 13 training cases, never on validation ones. The model knows "
     "the training cases, so their images were degraded until it erred (bias fields of ±0.25 to ±0.5, Rician noise of 2 to 6 % of "
     "the 99th percentile, in some axial slices of 5 mm, another contrast curve or a blur; mean Dice 0.81). There, with 60 "
     "steps, the settings taken gained +0.015 on average and +0.002 at worst; on four of these cases 150 steps gained +0.010 "
