@@ -40,7 +40,7 @@ def new_folder() -> Path:
 class Run:
     """``loss`` and ``dice`` (region → points) over steps, of ``steps`` planned (0: not known yet).
 
-    ``plan`` is there once the run has decided, ``report`` (see ``finetune.telling``) once it is done.
+    ``plan`` is there once the run has decided, ``report`` (see ``finetune.report_files``) once it is done.
     """
 
     folder: Path

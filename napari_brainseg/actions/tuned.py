@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from brainseg_engine.core.labels import Region
 from brainseg_engine.finetune.verdict import WORSE
-from brainseg_engine.finetune.words import change, interval, number, signed, weights
+from brainseg_engine.finetune.wording import change, interval, number, signed, weights
 
 if TYPE_CHECKING:
     from brainseg_engine.finetune.plan import Plan

@@ -258,7 +258,7 @@ def test_what_a_machine_runs_out_of_is_a_sentence(tiny_recipe, cohort, tmp_path,
         torch.empty(1 << 46)
 
     monkeypatch.setattr("brainseg_engine.train.losses.region_targets", empty)
-    with pytest.raises(DeviceError, match=r"memory does not suffice.*start it again"):
+    with pytest.raises(DeviceError, match=r"ran out of memory.*start it again"):
         run(tiny_recipe, cohort, tmp_path / "a", 2)
     monkeypatch.undo()
     run(tiny_recipe, cohort, tmp_path / "b", 2)

@@ -98,7 +98,7 @@ def _program(
 
 
 def _command(function: Callable[..., None]) -> Callable[..., None]:
-    """The function as a command: with ``-v`` added to its options, and its errors told in one sentence."""
+    """The function as a command: with ``-v`` added to its options, and its errors reported in one sentence."""
     declared = signature(function, eval_str=True)
     verbose = Parameter("verbose", Parameter.KEYWORD_ONLY, default=False, annotation=VerboseOption)
 

@@ -175,8 +175,8 @@ def _plain(c: Correction) -> dict[str, Any]:
     return c.to_dict() | {"state": c.state.value, "held_out": c.held_out, "mask": str(c.mask)}
 
 
-def _print_json(told: Mapping[str, Any]) -> None:
-    typer.echo(json.dumps(told, ensure_ascii=False, indent=2))
+def _print_json(content: Mapping[str, Any]) -> None:
+    typer.echo(json.dumps(content, ensure_ascii=False, indent=2))
 
 
 def _print_table(found: list[Correction]) -> None:

@@ -52,12 +52,12 @@ def check(
     if coding is not None:
         labels.coding(coding)
     reports = _survey(folder, coding, full, quiet=as_json)
-    told: dict[str, Any] = {"folder": str(folder), "full": full, "summary": summary(reports)}
+    overview: dict[str, Any] = {"folder": str(folder), "full": full, "summary": summary(reports)}
     if as_json:
-        told["cases"] = [r.to_dict() for r in reports]
-        typer.echo(json.dumps(told, indent=2, ensure_ascii=False))
+        overview["cases"] = [r.to_dict() for r in reports]
+        typer.echo(json.dumps(overview, indent=2, ensure_ascii=False))
     else:
-        _print(folder, told["summary"], reports)
+        _print(folder, overview["summary"], reports)
     if any(r.errors for r in reports):
         raise typer.Exit(InputError.exit_code)
 
@@ -129,45 +129,57 @@ def _survey(folder: Path, coding: str | None, full: bool, quiet: bool) -> list[C
         )
 
 
-def _print(folder: Path, told: Mapping[str, Any], reports: list[CaseReport]) -> None:
+def _print(folder: Path, overview: Mapping[str, Any], reports: list[CaseReport]) -> None:
     from rich.table import Table
     from rich.text import Text
 
     from brainseg_engine.cli.printing import console as results
 
     console = results()
-    layouts = ", ".join(told["layouts"]) or "layout not known"
-    patients = f" of {told['patients']} patients" if told["patients"] != told["cases"] else ""
-    console.print(Text(f"{folder}", style="bold"), Text(f"{told['cases']} cases{patients} ({layouts})"), soft_wrap=True)
+    layouts = ", ".join(overview["layouts"]) or "layout not known"
+    patients = f" of {overview['patients']} patients" if overview["patients"] != overview["cases"] else ""
+    console.print(
+        Text(f"{folder}", style="bold"), Text(f"{overview['cases']} cases{patients} ({layouts})"), soft_wrap=True
+    )
     table = Table(box=None, show_header=False, padding=(0, 2, 0, 0))
     table.add_column(style="dim", no_wrap=True)
     table.add_column(overflow="fold")
-    for name, value in _rows(told):
+    for name, value in _rows(overview):
         table.add_row(name, Text(value))
     console.print(table)
     for report in reports:
         for colour, kind, sentences in (("red", "error", report.errors), ("yellow", "warning", report.warnings)):
             for sentence in sentences:
                 console.print(Text.assemble(f"{report.name}: ", (f"{kind}: ", colour), sentence), soft_wrap=True)
-    usable = told["cases"] - told["unusable"]
-    console.print(f"{usable} of {told['cases']} cases can be used." if told["unusable"] else "All cases can be used.")
+    usable = overview["cases"] - overview["unusable"]
+    console.print(
+        f"{usable} of {overview['cases']} cases can be used." if overview["unusable"] else "All cases can be used."
+    )
 
 
-def _rows(told: Mapping[str, Any]) -> list[tuple[str, str]]:
+def _rows(overview: Mapping[str, Any]) -> list[tuple[str, str]]:
     """(what, in words) of the summary."""
     from brainseg_engine.core.labels import LABEL_NAMES, REGION_NAMES, Label, Region
     from brainseg_engine.core.study import Modality
 
     regions = {
-        f"{name} {REGION_NAMES[Region(name)]}": counts for name, counts in told["regions"].items() if counts["measured"]
+        f"{name} {REGION_NAMES[Region(name)]}": counts
+        for name, counts in overview["regions"].items()
+        if counts["measured"]
     }
     return [
-        ("series", ", ".join(f"{Modality(m).title} {n}" for m, n in told["modalities"].items())),
-        ("voxels", _listed(told["shapes"])),
-        ("spacing, mm", _listed(told["spacings_mm"])),
-        ("axes", _listed(told["orientations"])),
-        ("masks", f"{told['cases'] - told['without_mask']}, coding {_listed(told['codings']) or 'not known'}"),
-        ("classes", ", ".join(f"{LABEL_NAMES[Label[name]]} in {n}" for name, n in told["labels"].items()) or "none"),
+        ("series", ", ".join(f"{Modality(m).title} {n}" for m, n in overview["modalities"].items())),
+        ("voxels", _listed(overview["shapes"])),
+        ("spacing, mm", _listed(overview["spacings_mm"])),
+        ("axes", _listed(overview["orientations"])),
+        (
+            "masks",
+            f"{overview['cases'] - overview['without_mask']}, coding {_listed(overview['codings']) or 'not known'}",
+        ),
+        (
+            "classes",
+            ", ".join(f"{LABEL_NAMES[Label[name]]} in {n}" for name, n in overview["labels"].items()) or "none",
+        ),
         *(
             (f"no {name}", f"{c['empty']} of {c['measured']} ({c['empty'] / c['measured']:.0%})")
             for name, c in regions.items()
@@ -206,7 +218,7 @@ def _tell_split(out: Path, divided: Mapping[str, str], without: int) -> None:
     counts = Counter(divided.values())
     names = {n: f"fold {n}" if n.isdigit() else n for n in counts}
     order = [n for n in ("train", "validation") if n in counts] + sorted(n for n in counts if n.isdigit())
-    told = ", ".join(f"{names[n]} {counts[n]}" for n in [*order, *(["test"] if "test" in counts else [])])
-    typer.echo(f"Wrote {out}: {told} cases.")
+    overview = ", ".join(f"{names[n]} {counts[n]}" for n in [*order, *(["test"] if "test" in counts else [])])
+    typer.echo(f"Wrote {out}: {overview} cases.")
     if without:
         typer.echo(f"{without} case{'s' if without > 1 else ''} without a mask left out.", err=True)

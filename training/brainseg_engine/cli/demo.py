@@ -83,7 +83,7 @@ def demo(
 
 
 def has_display() -> bool:
-    """True when a window can be opened here, as far as can be told without trying."""
+    """True when a window can be opened here, as far as is known without trying."""
     return sys.platform in ("win32", "darwin") or bool(os.environ.get("DISPLAY") or os.environ.get("WAYLAND_DISPLAY"))
 
 

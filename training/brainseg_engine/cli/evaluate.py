@@ -93,10 +93,10 @@ def evaluate(
     if plot is not None:
         _draw(results, names, plot)
     if as_json:
-        told = results[0].to_dict()
+        printed = results[0].to_dict()
         if comparison is not None:
-            told |= {"against": results[1].to_dict(), "comparison": comparison.to_dict()}
-        typer.echo(json.dumps(told, ensure_ascii=False, allow_nan=False, indent=2))
+            printed |= {"against": results[1].to_dict(), "comparison": comparison.to_dict()}
+        typer.echo(json.dumps(printed, ensure_ascii=False, allow_nan=False, indent=2))
     else:
         _print(results, names)
     _complain(results, [folder for folder, _, _ in sets], allow_missing)

@@ -169,7 +169,7 @@ def _print(report: dict[str, Any]) -> None:
     from rich.text import Text
 
     from brainseg_engine.cli.printing import console
-    from brainseg_engine.finetune.words import weights
+    from brainseg_engine.finetune.wording import weights
 
     out = console()
     for key, title in (("held_out", "held-out corrections"), ("anchor_scores", f"anchors ({report['anchors']['of']})")):
@@ -190,7 +190,7 @@ def _table(scores: dict[str, Any], title: str) -> Any:
     from rich.table import Table
     from rich.text import Text
 
-    from brainseg_engine.finetune.words import interval, number
+    from brainseg_engine.finetune.wording import interval, number
 
     table = Table(
         title=Text(f"{title}: {scores['verdict']}"), title_justify="left", box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0)
@@ -210,6 +210,6 @@ def _table(scores: dict[str, Any], title: str) -> Any:
     for region, of_region in scores["comparison"]["regions"].items():
         if of_region["dice"]["n"]:
             paired = ((of_region[key], digits) for key, digits in (("dice", 3), ("hd95_mm", 1)))
-            told = [interval(p["difference"], p["low"], p["high"], digits) for p, digits in paired]
-            table.add_row("difference", region, "", told[0], "", told[1])
+            cells = [interval(p["difference"], p["low"], p["high"], digits) for p, digits in paired]
+            table.add_row("difference", region, "", cells[0], "", cells[1])
     return table

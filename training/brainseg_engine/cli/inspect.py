@@ -104,7 +104,7 @@ def _read(series: Series) -> tuple[dict[Modality, Volume], dict[Modality, str]]:
 def _mask(
     series: Series, coding: str | None, volumes: list[Volume], problems: list[Finding]
 ) -> tuple[Segmentation | None, str | None]:
-    """The mask beside the images and what told its coding; what is wrong with it goes into ``problems``."""
+    """The mask beside the images and where its coding comes from; what is wrong with it goes into ``problems``."""
     from brainseg_engine.io import coding_of, load_segmentation, require_on_grid
     from brainseg_engine.studies.checks import Finding
 
@@ -184,8 +184,8 @@ def _print(report: dict[str, Any]) -> None:
     table.add_column("file", overflow="fold")
     for name in ("voxels", "mm", "axes", "type"):
         table.add_column(name, no_wrap=True)
-    for name, told in report["modalities"].items():
-        table.add_row(Modality(name).title, *_cells(told, (told or {}).get("dtype", "")))
+    for name, entry in report["modalities"].items():
+        table.add_row(Modality(name).title, *_cells(entry, (entry or {}).get("dtype", "")))
     mask = report["segmentation"]
     if mask is not None:
         table.add_row("mask", *_cells(mask, mask.get("coding", "")))
@@ -194,8 +194,8 @@ def _print(report: dict[str, Any]) -> None:
         ml, voxels = mask["volumes_ml"], mask.get("volumes_voxels", {})
         listed = ", ".join(f"{k} {n:,}" for k, n in voxels.items()) or ", ".join(f"{k} {v:.1f}" for k, v in ml.items())
         unit = "voxels" if voxels else "mL"
-        told = f"Mask: coding {mask['coding']} (told by the {mask['coding_told_by']}); {unit}: {listed}"
-        console.print(Text(told), soft_wrap=True)
+        entry = f"Mask: coding {mask['coding']} (told by the {mask['coding_told_by']}); {unit}: {listed}"
+        console.print(Text(entry), soft_wrap=True)
     for p in report["problems"]:
         colour = "red" if p["severity"] == "error" else "yellow"
         console.print(Text.assemble((f"{p['severity']}: ", colour), p["message"]), soft_wrap=True)  # names stay whole
@@ -203,14 +203,14 @@ def _print(report: dict[str, Any]) -> None:
         console.print("Nothing is wrong with it.")
 
 
-def _cells(told: dict[str, Any] | None, last: str) -> list[Any]:
+def _cells(entry: dict[str, Any] | None, last: str) -> list[Any]:
     from rich.text import Text
 
-    if told is None:
+    if entry is None:
         return [Text("missing", style="red"), "", "", "", ""]
-    name = Text(Path(told["file"]).name)
-    if "error" in told:
+    name = Text(Path(entry["file"]).name)
+    if "error" in entry:
         return [name, Text("not usable", style="red"), "", "", ""]
-    tilt = f" {told['obliquity_deg']:.0f}°" if told["obliquity_deg"] >= 0.5 else ""
-    sides = "×".join(f"{s:.3g}" for s in told["spacing_mm"]) if told["spacing_mm"] else "unknown"
-    return [name, "×".join(str(n) for n in told["shape"]), sides, told["orientation"] + tilt, last]
+    tilt = f" {entry['obliquity_deg']:.0f}°" if entry["obliquity_deg"] >= 0.5 else ""
+    sides = "×".join(f"{s:.3g}" for s in entry["spacing_mm"]) if entry["spacing_mm"] else "unknown"
+    return [name, "×".join(str(n) for n in entry["shape"]), sides, entry["orientation"] + tilt, last]

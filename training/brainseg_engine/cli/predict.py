@@ -67,7 +67,7 @@ def predict(
     from brainseg_engine.core.paths import check_writable
     from brainseg_engine.inference import batch
 
-    # all that can be wrong with the call itself is told before the heavy part
+    # all that can be wrong with the call itself is reported before the heavy part
     sources = batch.expand(studies)
     chosen = models.find(model or models.default())
     devices.choose(device)
@@ -79,8 +79,8 @@ def predict(
     rows = _run(console, sources, settings, chosen, device, tta, quiet=as_json)
     summary = out / "summary.csv"
     if as_json:
-        told = {"results": [asdict(r) for r in rows], "summary": str(summary)}
-        typer.echo(json.dumps(told, ensure_ascii=False))
+        content = {"results": [asdict(r) for r in rows], "summary": str(summary)}
+        typer.echo(json.dumps(content, ensure_ascii=False))
     failed = sum(r.status == "failed" for r in rows)
     if failed:
         sentence = f"{failed} of {len(rows)} studies failed; {summary} says why."

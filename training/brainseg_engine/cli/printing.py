@@ -19,8 +19,8 @@ def console(*, soft_wrap: bool = False) -> Console:
     """The console for results, on stdout; as wide as the terminal (or ``COLUMNS``), and wide enough where there is none."""
     from rich.console import Console
 
-    told = sys.stdout.isatty() or os.environ.get("COLUMNS", "").isdigit()
-    return Console(highlight=False, soft_wrap=soft_wrap, width=None if told else PIPED_WIDTH)
+    known = sys.stdout.isatty() or os.environ.get("COLUMNS", "").isdigit()
+    return Console(highlight=False, soft_wrap=soft_wrap, width=None if known else PIPED_WIDTH)
 
 
 def progress_bars(shown_on: Console) -> Progress:

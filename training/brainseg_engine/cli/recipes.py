@@ -64,7 +64,7 @@ def show(
     from brainseg_engine.recipe import load_recipe, recipe_text
 
     if preset is None:
-        load_recipe(name)  # a file that is not valid is told instead of shown
+        load_recipe(name)  # a file that is not valid is reported instead of shown
         typer.echo(recipe_text(name), nl=False)
     else:
         typer.echo(load_recipe(name, preset=preset).model_dump_json(indent=2))

@@ -87,9 +87,9 @@ def peak_memory_gb(device: str) -> float:
         return torch.cuda.max_memory_allocated(device) / 1e9
     import psutil
 
-    told = psutil.Process().memory_info()
-    if hasattr(told, "peak_wset"):  # Windows
-        return float(told.peak_wset) / 1e9
+    memory = psutil.Process().memory_info()
+    if hasattr(memory, "peak_wset"):  # Windows
+        return float(memory.peak_wset) / 1e9
     import resource
 
     unit = 1 if sys.platform == "darwin" else 1024

@@ -46,7 +46,7 @@ class RecipeError(BrainsegError):
 
 
 class DeviceError(BrainsegError):
-    """The device asked for is not there, or its memory does not suffice."""
+    """The device asked for is not there, or it is out of memory."""
 
     exit_code = 7
 

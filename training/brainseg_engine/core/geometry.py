@@ -21,7 +21,7 @@ class Grid:
     """Shape (X, Y, Z) and the 4×4 float64 affine from voxel indices to RAS millimetres.
 
     ``calibrated`` is False where the voxel sizes are not known (slices that were saved as pictures): the affine then tells
-    the directions of the axes only, with sides of 1, and nothing in mm or mL may be told.
+    the directions of the axes only, with sides of 1, and nothing can be given in mm or mL.
     """
 
     shape: Shape3

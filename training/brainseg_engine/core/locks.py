@@ -29,7 +29,7 @@ if sys.platform == "win32":
         return True
 
     def unlock(handle: int) -> None:
-        """Let go of it."""
+        """Release it."""
         os.lseek(handle, _BYTE, os.SEEK_SET)
         msvcrt.locking(handle, msvcrt.LK_UNLCK, 1)
 
@@ -47,7 +47,7 @@ else:
         return True
 
     def unlock(handle: int) -> None:
-        """Let go of it."""
+        """Release it."""
         try:
             fcntl.flock(handle, fcntl.LOCK_UN)
         except OSError as e:

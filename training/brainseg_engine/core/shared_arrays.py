@@ -114,7 +114,7 @@ class SharedArray:
         return cls(spec, None, np.asarray(np.memmap(name, dtype=spec.dtype, mode="r+", shape=spec.shape)), owner=True)
 
     def close(self) -> None:
-        """Let go of the memory; the owner's side also removes the block. Safe to call twice."""
+        """Release the memory; the owner's side also removes the block. Safe to call twice."""
         self.array = np.empty(0, dtype=np.uint8)
         block, self._block = self._block, None
         if block is not None:

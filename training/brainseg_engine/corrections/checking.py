@@ -1,4 +1,4 @@
-"""What can be wrong with a store of corrections, told before anything is trained on it."""
+"""What can be wrong with a store of corrections, reported before anything is trained on it."""
 
 from __future__ import annotations
 

@@ -74,6 +74,6 @@ def lines(path: Path) -> Iterator[dict[str, Any]]:
         return
     for line in text.splitlines():
         with contextlib.suppress(ValueError):
-            told = json.loads(line)
-            if isinstance(told, dict):
-                yield told
+            entry = json.loads(line)
+            if isinstance(entry, dict):
+                yield entry

@@ -23,8 +23,8 @@ def image_hashes(study: Study) -> dict[Modality, str]:
 
 def key_of(images: Mapping[Modality, str]) -> str:
     """The key of a study with those image hashes: 32 hex digits."""
-    told = "|".join(f"{m.value}:{images[m]}" for m in Modality if m in images)
-    return hashlib.sha256(told.encode()).hexdigest()[:32]
+    joined = "|".join(f"{m.value}:{images[m]}" for m in Modality if m in images)
+    return hashlib.sha256(joined.encode()).hexdigest()[:32]
 
 
 def study_key(study: Study) -> str:

@@ -51,8 +51,8 @@ def prepare(folder: Path) -> None:
 def is_store(folder: Path) -> bool:
     """True where a folder's description says that it is one of ours."""
     try:
-        told = json.loads((folder / _DESCRIPTION).read_text(encoding="utf-8"))
-        return bool(told["Name"] == _NAME)
+        description = json.loads((folder / _DESCRIPTION).read_text(encoding="utf-8"))
+        return bool(description["Name"] == _NAME)
     except (OSError, ValueError, KeyError, TypeError):
         return False
 
@@ -60,13 +60,13 @@ def is_store(folder: Path) -> bool:
 def _description() -> str:
     from importlib import metadata
 
-    told = {
+    description = {
         "Name": _NAME,
         "BIDSVersion": "1.10.0",
         "DatasetType": "derivative",
         "GeneratedBy": [{"Name": "napari-brainseg", "Version": metadata.version("napari-brainseg")}],
     }
-    return json.dumps(told, indent=2) + "\n"
+    return json.dumps(description, indent=2) + "\n"
 
 
 def _table() -> str:

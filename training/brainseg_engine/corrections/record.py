@@ -38,9 +38,9 @@ class BaseModel:
         return {k: getattr(self, k) for k in ("name", "version", "sha256", "answer_sha256")}
 
     @classmethod
-    def from_dict(cls, told: Mapping[str, Any]) -> Self:
+    def from_dict(cls, record: Mapping[str, Any]) -> Self:
         """From that JSON object."""
-        return cls(*(str(told.get(k, "")) for k in ("name", "version", "sha256", "answer_sha256")))
+        return cls(*(str(record.get(k, "")) for k in ("name", "version", "sha256", "answer_sha256")))
 
 
 @dataclass(frozen=True)
@@ -120,7 +120,7 @@ class Correction:
 
     def to_dict(self) -> dict[str, Any]:
         """The sidecar's JSON object: BIDS' own keys first. What may change later (held out) is not in it."""
-        told: dict[str, Any] = {
+        record: dict[str, Any] = {
             "Type": "Lesion",
             "Manual": True,
             "SpatialReference": "orig",
@@ -145,7 +145,7 @@ class Correction:
             "made_by": self.made_by,
             "software": _software(),
         }
-        return told | {k: v for k, v in (("study_id", self.study_id), ("folder", self.folder)) if v}
+        return record | {k: v for k, v in (("study_id", self.study_id), ("folder", self.folder)) if v}
 
     @property
     def made_by(self) -> str:
@@ -155,32 +155,32 @@ class Correction:
         return f"{model} and {person}" if model else person
 
     @classmethod
-    def from_dict(cls, told: Mapping[str, Any], mask: Path) -> Self:
+    def from_dict(cls, record: Mapping[str, Any], mask: Path) -> Self:
         """From that JSON object. Raises ValueError, KeyError or TypeError when it is none of ours."""
-        if told["format"] != FORMAT:
+        if record["format"] != FORMAT:
             raise ValueError(f"not of the format {FORMAT}")
         return cls(
-            id=str(told["id"]),
-            study=str(told["study"]),
+            id=str(record["id"]),
+            study=str(record["study"]),
             mask=mask,
-            images={Modality(m): str(h) for m, h in told["images"].items()},
-            reference=Modality(told["reference"]),
-            coding=str(told["coding"]),
-            study_coding=str(told["study_coding"]),
-            base=BaseModel.from_dict(told["base_model"]),
-            when=str(told["when"]),
-            mask_sha256=str(told["mask_sha256"]),
-            by=str(told["by"]),
-            minutes=float(told["minutes"]),
-            steps=int(told["steps"]),
+            images={Modality(m): str(h) for m, h in record["images"].items()},
+            reference=Modality(record["reference"]),
+            coding=str(record["coding"]),
+            study_coding=str(record["study_coding"]),
+            base=BaseModel.from_dict(record["base_model"]),
+            when=str(record["when"]),
+            mask_sha256=str(record["mask_sha256"]),
+            by=str(record["by"]),
+            minutes=float(record["minutes"]),
+            steps=int(record["steps"]),
             changed={
                 Label[k]: Tally(int(t["voxels"]), int(t["added"]), int(t["removed"]))
-                for k, t in told["changed"].items()
+                for k, t in record["changed"].items()
             },
-            regions=tuple(Region(r) for r in told["regions"]),
-            state=State(told["state"]),
-            study_id=str(told.get("study_id", "")),
-            folder=str(told.get("folder", "")),
+            regions=tuple(Region(r) for r in record["regions"]),
+            state=State(record["state"]),
+            study_id=str(record.get("study_id", "")),
+            folder=str(record.get("folder", "")),
         )
 
 

@@ -45,11 +45,13 @@ def remember(study: Study, key: str = "") -> None:
     entry = {"id": study.id, "folder": str(study.folder.resolve()) if study.folder else None, "files": files}
     home().mkdir(parents=True, exist_ok=True)
     with held(home() / ".sources.lock"):
-        told = _read()
+        sources = _read()
         key = key or study_key(study)
-        if told.get(key) != entry:
+        if sources.get(key) != entry:
             with atomic(file()) as part:
-                part.write_text(json.dumps(told | {key: entry}, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+                part.write_text(
+                    json.dumps(sources | {key: entry}, indent=1, ensure_ascii=False) + "\n", encoding="utf-8"
+                )
 
 
 def source_of(key: str) -> Source | None:
@@ -66,7 +68,7 @@ def source_of(key: str) -> Source | None:
 
 def _read() -> dict[str, Any]:
     try:
-        told = json.loads(file().read_text(encoding="utf-8"))
+        sources = json.loads(file().read_text(encoding="utf-8"))
     except (OSError, ValueError):
         return {}
-    return told if isinstance(told, dict) else {}
+    return sources if isinstance(sources, dict) else {}

@@ -214,8 +214,8 @@ class Store:
         made = replace(record, id=f"{label}_{n:02d}", mask=mask, mask_sha256=digest)
         files.write_once(made.log, log)
         files.write_once(made.mask, content)
-        told = json.dumps(made.to_dict(), indent=2, ensure_ascii=False) + "\n"
-        files.write_once(made.sidecar, told.encode())
+        entry = json.dumps(made.to_dict(), indent=2, ensure_ascii=False) + "\n"
+        files.write_once(made.sidecar, entry.encode())
         return made
 
     def _keep_out(self, made: Correction, study_id: str) -> None:
@@ -228,18 +228,18 @@ class Store:
         ):
             self._note("held_out", study=made.study, value=True)
 
-    def _move(self, id: str, before: State, what: str, **told: Any) -> Correction:
+    def _move(self, id: str, before: State, what: str, **entry: Any) -> Correction:
         with self._writing():
             c = self.get(id)
             if c.state.value == what:
                 return c
             if what == "accepted" and c.state is not before:
                 raise InputError(f"The correction '{id}' is {c.state.value}, and only a draft can be accepted.")
-            self._note(what, id=id, **told)
+            self._note(what, id=id, **entry)
         return self.get(id)
 
-    def _note(self, what: str, **told: Any) -> None:
-        files.append(self.log, {"when": _now(), "what": what, **told})
+    def _note(self, what: str, **entry: Any) -> None:
+        files.append(self.log, {"when": _now(), "what": what, **entry})
 
     def _changes(self) -> tuple[dict[str, State], dict[str, bool]]:
         """Id → state and study → held out, as the log tells."""
@@ -256,8 +256,8 @@ class Store:
 def read_record(sidecar: Path) -> Correction:
     """The record in that file. Raises InputError when it is damaged."""
     try:
-        told = json.loads(sidecar.read_text(encoding="utf-8"))
-        return Correction.from_dict(told, sidecar.with_name(sidecar.name.removesuffix(".json") + ".nii.gz"))
+        entry = json.loads(sidecar.read_text(encoding="utf-8"))
+        return Correction.from_dict(entry, sidecar.with_name(sidecar.name.removesuffix(".json") + ".nii.gz"))
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as e:
         raise InputError(f"{sidecar} is damaged ({e}), so the correction beside it is not used. Restore it from a "
                          "copy.") from e  # fmt: skip

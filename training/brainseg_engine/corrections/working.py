@@ -98,8 +98,12 @@ class Desk:
     def _write(self, work: Work) -> None:
         try:
             self.path.parent.mkdir(parents=True, exist_ok=True)
-            told = _header(work) | {"answer": self._answer(work.base), "pid": os.getpid(), "began": _began(os.getpid())}
-            _write(self.path, told, work.segmentation.labels)
+            header = _header(work) | {
+                "answer": self._answer(work.base),
+                "pid": os.getpid(),
+                "began": _began(os.getpid()),
+            }
+            _write(self.path, header, work.segmentation.labels)
         except OSError as e:
             raise OutputError(f"Cannot write {self.path}: {e.strerror or e}. Free some space.") from e
 
@@ -110,8 +114,8 @@ class Desk:
         if self._answered[0] is not base.labels:
             name = hashlib.sha256(_flat(base.labels)).hexdigest()[:16] + ".answer"
             if not (self.path.parent / name).exists():
-                told = {"format": FORMAT, **_placed(base)}
-                _write(self.path.parent / name, told, base.labels)
+                header = {"format": FORMAT, **_placed(base)}
+                _write(self.path.parent / name, header, base.labels)
             self._answered = (base.labels, name)
         return self._answered[1]
 
@@ -139,9 +143,11 @@ def pending(key: str = "") -> list[Found]:
     found = []
     for path in folder().glob(f"{key or '*'}/{_COPIES}"):
         try:
-            told, own = _told(path), path in _held
-            if not own and (int(told["pid"]) == os.getpid() or not _alive(int(told["pid"]), float(told["began"]))):
-                found.append(_found(path, told))
+            header, own = _header_of(path), path in _held
+            if not own and (
+                int(header["pid"]) == os.getpid() or not _alive(int(header["pid"]), float(header["began"]))
+            ):
+                found.append(_found(path, header))
         except (InputError, KeyError, TypeError, ValueError):
             continue
     return sorted(found, key=lambda f: f.when, reverse=True)
@@ -149,16 +155,16 @@ def pending(key: str = "") -> list[Found]:
 
 def load(path: Path) -> Work:
     """The working copy in that file. Raises InputError when it is damaged."""
-    told, labels = _read(path)
+    header, labels = _read(path)
     try:
-        segmentation = _segmentation(told, labels)
+        segmentation = _segmentation(header, labels)
         base = None
-        if told["answer"] and (path.parent / told["answer"]).exists():
-            base = _segmentation(*_read(path.parent / told["answer"]))
-        found = _found(path, told)
+        if header["answer"] and (path.parent / header["answer"]).exists():
+            base = _segmentation(*_read(path.parent / header["answer"]))
+        found = _found(path, header)
         return Work(
-            found.key, found.study_id, segmentation, base, BaseModel.from_dict(told["model"]), found.folder,
-            tuple(told["steps"]), found.minutes, found.when,
+            found.key, found.study_id, segmentation, base, BaseModel.from_dict(header["model"]), found.folder,
+            tuple(header["steps"]), found.minutes, found.when,
         )  # fmt: skip
     except (KeyError, TypeError, ValueError) as e:
         raise _damaged(path) from e
@@ -201,11 +207,11 @@ def _placed(s: Segmentation) -> dict[str, Any]:
     }
 
 
-def _segmentation(told: Mapping[str, Any], labels: LabelArray) -> Segmentation:
-    x, y, z = told["shape"]
-    grid = Grid((x, y, z), np.array(told["affine"]), bool(told.get("calibrated", True)))
-    regions = tuple(Region(r) for r in told["regions"])
-    return Segmentation(labels, grid, str(told["coding"]), str(told["made_by"]), regions)
+def _segmentation(header: Mapping[str, Any], labels: LabelArray) -> Segmentation:
+    x, y, z = header["shape"]
+    grid = Grid((x, y, z), np.array(header["affine"]), bool(header.get("calibrated", True)))
+    regions = tuple(Region(r) for r in header["regions"])
+    return Segmentation(labels, grid, str(header["coding"]), str(header["made_by"]), regions)
 
 
 def _flat(labels: LabelArray) -> memoryview:
@@ -214,45 +220,45 @@ def _flat(labels: LabelArray) -> memoryview:
     return labels.ravel(order="F").data
 
 
-def _write(path: Path, told: Mapping[str, Any], labels: LabelArray) -> None:
+def _write(path: Path, header: Mapping[str, Any], labels: LabelArray) -> None:
     body = igzip.compress(_flat(labels), compresslevel=_LEVEL, mtime=0)
     with atomic(path, private=True) as part:
-        part.write_bytes(json.dumps({**told, "bytes": len(body)}, ensure_ascii=False).encode() + b"\n" + body)
+        part.write_bytes(json.dumps({**header, "bytes": len(body)}, ensure_ascii=False).encode() + b"\n" + body)
 
 
 def _read(path: Path) -> tuple[dict[str, Any], LabelArray]:
     try:
         head, _, body = path.read_bytes().partition(b"\n")
-        told = json.loads(head)
-        if told["format"] != FORMAT or len(body) != told["bytes"]:
+        header = json.loads(head)
+        if header["format"] != FORMAT or len(body) != header["bytes"]:
             raise ValueError
-        labels = np.frombuffer(igzip.decompress(body), dtype=np.uint8).reshape(told["shape"], order="F")
+        labels = np.frombuffer(igzip.decompress(body), dtype=np.uint8).reshape(header["shape"], order="F")
     except (OSError, ValueError, KeyError, TypeError, EOFError, igzip.BadGzipFile) as e:
         raise _damaged(path) from e
-    return told, labels.copy(order="K")
+    return header, labels.copy(order="K")
 
 
-def _told(path: Path) -> dict[str, Any]:
+def _header_of(path: Path) -> dict[str, Any]:
     try:
         with path.open("rb") as f:
-            told = json.loads(f.readline())
+            header = json.loads(f.readline())
     except (OSError, ValueError) as e:
         raise _damaged(path) from e
-    if not isinstance(told, dict) or told.get("format") != FORMAT:
+    if not isinstance(header, dict) or header.get("format") != FORMAT:
         raise _damaged(path)
-    return told
+    return header
 
 
-def _found(path: Path, told: Mapping[str, Any]) -> Found:
-    where = Path(told["folder"]) if told["folder"] else None
+def _found(path: Path, header: Mapping[str, Any]) -> Found:
+    where = Path(header["folder"]) if header["folder"] else None
     return Found(
         path,
-        str(told["key"]),
-        str(told["study_id"]),
+        str(header["key"]),
+        str(header["study_id"]),
         where,
-        str(told["when"]),
-        float(told["minutes"]),
-        len(told["steps"]),
+        str(header["when"]),
+        float(header["minutes"]),
+        len(header["steps"]),
     )
 
 

@@ -33,7 +33,7 @@ def augmented(
     image: torch.Tensor, labels: torch.Tensor, recipe: Recipe, seed: int, key: Key
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """One sample (without a batch's axis) as the recipe changes it, on whatever device it is on: what the workers do
-    unless :class:`Samples` is told to leave it out."""
+    unless :class:`Samples` is asked to leave it out."""
     return augment.augment(
         image, labels, recipe.augmentation, augment.generator(seed, *key), recipe.modalities,
         background=normalise.outside(recipe.preprocess), spacing_mm=recipe.preprocess.spacing_mm or 1.0,

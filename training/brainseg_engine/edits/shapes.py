@@ -124,7 +124,7 @@ def grow(
     spacing: Sequence[float],
     guard: Guard = FREE,
 ) -> LabelArray:
-    """Paint what hangs together with the voxel ``index`` (by faces), has an intensity of ``image`` within ``limits`` and
+    """Paint what is connected with the voxel ``index`` (by faces), has an intensity of ``image`` within ``limits`` and
     lies within ``reach_mm`` of it. Nothing where the voxel itself is out of the limits.
     """
     import cc3d

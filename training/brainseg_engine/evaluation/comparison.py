@@ -28,7 +28,7 @@ _SAME = 1e-9
 
 @dataclass(frozen=True)
 class Paired:
-    """One metric of one region over the ``n`` cases that have it in both sets; None where it cannot be told.
+    """One metric of one region over the ``n`` cases that have it in both sets; None where it is not known.
 
     ``difference`` is the mean of first − second, ``low`` … ``high`` its 95 % interval (None below 3 cases). ``better``
     and ``worse``: cases in which the first is better, and worse, than the second. ``p``: paired Wilcoxon signed-rank,
@@ -98,16 +98,16 @@ class Comparison:
 
     def to_csv(self) -> str:
         """A long table: a row for each region, metric and case, and one with the means (case ``mean``) after each."""
-        told = ("low", "high", "n", "better", "worse", "equal", "p", "p_holm", "note")
+        columns = ("low", "high", "n", "better", "worse", "equal", "p", "p_holm", "note")
         out = text.StringIO()
         writer = csv.writer(out, lineterminator="\n")
-        writer.writerow(["region", "metric", "case", "first", "second", "difference", *told])
+        writer.writerow(["region", "metric", "case", "first", "second", "difference", *columns])
         for region, of_region in self.regions.items():
             for metric, paired in of_region.items():
                 for case, (a, b) in self.pairs(region, metric).items():
-                    writer.writerow([region, metric, case, *map(_cell, (a, b, a - b)), *[""] * len(told)])
+                    writer.writerow([region, metric, case, *map(_cell, (a, b, a - b)), *[""] * len(columns)])
                 means = (paired.first, paired.second, paired.difference)
-                row = [region, metric, "mean", *map(_cell, (*means, *(getattr(paired, name) for name in told)))]
+                row = [region, metric, "mean", *map(_cell, (*means, *(getattr(paired, name) for name in columns)))]
                 writer.writerow(row)
         return out.getvalue()
 

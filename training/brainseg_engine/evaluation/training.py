@@ -29,21 +29,21 @@ class Training:
         The images are those that the sidecar of the prediction lists, and those beside the truth.
         """
         try:
-            told = read_sidecar(prediction)
+            sidecar = read_sidecar(prediction)
         except BrainsegError as e:
             _log.warning("%s", e)
-            told = {}
-        if self._given is None and isinstance(told.get("seen_in_training"), bool):
-            return bool(told["seen_in_training"])
-        hashes = self._given if self._given is not None else self._named_by(told)
-        images = told.get("images")
+            sidecar = {}
+        if self._given is None and isinstance(sidecar.get("seen_in_training"), bool):
+            return bool(sidecar["seen_in_training"])
+        hashes = self._given if self._given is not None else self._named_by(sidecar)
+        images = sidecar.get("images")
         if isinstance(images, dict) and hashes.intersection(map(str, images.values())):
             return True
         return bool(hashes) and case.folder is not None and not hashes.isdisjoint(_image_hashes(case.folder))
 
-    def _named_by(self, told: Mapping[str, Any]) -> frozenset[str]:
+    def _named_by(self, sidecar: Mapping[str, Any]) -> frozenset[str]:
         """The training images of the model that a sidecar names, if that very file is installed."""
-        name, digest = str(told.get("model") or ""), str(told.get("model_sha256") or "")
+        name, digest = str(sidecar.get("model") or ""), str(sidecar.get("model_sha256") or "")
         if name and (name, digest) not in self._known:
             self._known[name, digest] = _installed_hashes(name, digest)
         return self._known.get((name, digest), frozenset())
@@ -59,7 +59,7 @@ def _training_hashes(model: str | Path) -> frozenset[str]:
 
 
 def _installed_hashes(name: str, digest: str) -> frozenset[str]:
-    """The training images of the installed model of that name and, where a sha256 is told, that very file."""
+    """The training images of the installed model of that name and, where a sha256 is given, that very file."""
     from brainseg_engine.models import installed
 
     for model in installed():
@@ -74,6 +74,6 @@ def _image_hashes(folder: Path) -> set[str]:
     try:
         study = io.load_study(folder, segmentation=False)
     except BrainsegError as e:
-        _log.warning("whether %s was seen in training cannot be told: %s", folder.name, e)
+        _log.warning("whether %s was seen in training is not known: %s", folder.name, e)
         return set()
     return {v.sha256 for v in study.volumes.values()}

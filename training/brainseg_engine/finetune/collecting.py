@@ -22,7 +22,7 @@ from brainseg_engine.studies import cohort
 from brainseg_engine.studies.checks import require_usable
 
 _log = logging.getLogger(__name__)
-_TOLD = ("record_damaged", "two_people", "empty")
+_REPORTED = ("record_damaged", "two_people", "empty")
 
 
 @dataclass(frozen=True)
@@ -58,7 +58,7 @@ def collect(store: Store, recipe: Recipe, data: Path, report: ProgressCallback, 
     if not latest:
         raise InputError(f"There is no accepted correction in {store.path}. Accept one first.")
     patients = {c.id: patient for patient, group in store.patients().items() for c in group}
-    found = Collected([], notes=[f.message for f in store.check(images=False) if f.code in _TOLD])
+    found = Collected([], notes=[f.message for f in store.check(images=False) if f.code in _REPORTED])
     for n, c in enumerate(latest):
         stop()
         report(Progress(f"collecting {c.id}", n / len(latest)))
@@ -169,7 +169,7 @@ def _remember(store: Store, cases: Sequence[Case]) -> str:
         for case in cases:
             store.set_held_out(case.name)
     except BrainsegError as e:
-        return f"Held out for testing: {named}; the store could not be told so ({e})"
+        return f"Held out for testing: {named}; that could not be recorded in the store ({e})"
     return f"Held out for testing from now on, by patient: {named} (napari-brainseg corrections hold-out changes it)."
 
 

@@ -1,4 +1,4 @@
-"""A fine-tuning from beginning to end; each part can be taken up again after a kill."""
+"""A fine-tuning from beginning to end; each part can be resumed after a kill."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from brainseg_engine.core.errors import BrainsegError, Cancelled, CheckpointErro
 from brainseg_engine.core.events import CancelCheck, Event, Failed, Finished, Progress, never
 from brainseg_engine.core.paths import atomic, check_writable
 from brainseg_engine.corrections import Store
-from brainseg_engine.finetune import anchors, collecting, guard, memory, plan, proof, status, telling
+from brainseg_engine.finetune import anchors, collecting, guard, memory, plan, proof, report_files, status
 from brainseg_engine.finetune.options import PARTS, PHANTOM_MIX, REAL_MIX, Options
 from brainseg_engine.finetune.outcome import Outcome
 from brainseg_engine.finetune.scoring import Scorer, mean_dice
@@ -44,7 +44,7 @@ def run(options: Options, report: REPORT = lambda _: None, cancelled: CancelChec
     """
     check_writable(options.out)
     folder = RunFolder(options.out)
-    with folder.lock(), folder.log(), _told(options.out, report) as teller:
+    with folder.lock(), folder.log(), _reporting(options.out, report) as teller:
         job = _Job(options, teller, lambda: cancelled() or teller.asked_to_stop())
         result = job.run()
         summary = {k: result[k] for k in ("verdict", "words", "model")}
@@ -53,8 +53,8 @@ def run(options: Options, report: REPORT = lambda _: None, cancelled: CancelChec
 
 
 @contextmanager
-def _told(out: Path, report: REPORT) -> Iterator[status.Teller]:
-    """How it ends is told in the files too."""
+def _reporting(out: Path, report: REPORT) -> Iterator[status.Teller]:
+    """How it ends is recorded in the files too."""
     teller = status.Teller(out, report)
     try:
         yield teller
@@ -144,7 +144,7 @@ class _Job:
         )  # fmt: skip
         self._write_split(made)
         with atomic(self.out / "README.txt") as part:
-            part.write_text(telling.README, encoding="utf-8")
+            part.write_text(report_files.README, encoding="utf-8")
         made.save(self.out)
         return made
 
@@ -170,13 +170,13 @@ class _Job:
 
     def _recipe(self) -> Recipe:
         """The base model's, with what fine-tuning does otherwise."""
-        told = self.plan.settings
+        chosen = self.plan.settings
         tree = self.base.recipe.model_dump(mode="json")
-        pull = PULL if told["pull"] is None else told["pull"]
-        tree["training"] |= {"parts": PARTS[told["parts"] or "everything"], "pull": pull}
-        if told["epochs"] is not None:
-            tree["training"]["epochs"] = told["epochs"]
-        tree["optimiser"]["learning_rate"] *= RATE if told["rate"] is None else told["rate"]
+        pull = PULL if chosen["pull"] is None else chosen["pull"]
+        tree["training"] |= {"parts": PARTS[chosen["parts"] or "everything"], "pull": pull}
+        if chosen["epochs"] is not None:
+            tree["training"]["epochs"] = chosen["epochs"]
+        tree["optimiser"]["learning_rate"] *= RATE if chosen["rate"] is None else chosen["rate"]
         if pull:
             tree["optimiser"]["weight_decay"] = 0.0  # the pull is what holds the weights
         tree["augmentation"]["transplant"] = 0.0  # no phantom's lesion in a brain, none of another scanner
@@ -184,18 +184,18 @@ class _Job:
         return parse_recipe(tree)
 
     def _attempt(self, level: memory.Level) -> None:
-        told, made = self.plan.settings, self.plan
-        mix = (REAL_MIX if made.real else PHANTOM_MIX) if told["mix"] is None else told["mix"]
+        chosen, made = self.plan.settings, self.plan
+        mix = (REAL_MIX if made.real else PHANTOM_MIX) if chosen["mix"] is None else chosen["mix"]
         times = collecting.visits(len(made.training), len(made.replayed), mix)
         visits = {c.name: times["corrections"] for c in made.training}
         visits |= dict.fromkeys(made.replayed, times["anchors"])
         options = train.Options(
-            self.data, self.split, self.folder, seed=told["seed"] or 0, device=level.device, name=made.name,
+            self.data, self.split, self.folder, seed=chosen["seed"] or 0, device=level.device, name=made.name,
             init=str(self.path), workers=self.options.workers, cache=self.options.cache,
         )  # fmt: skip
         options.resume = any((self.folder / f).exists() for f in ("last.safetensors", "model.safetensors"))
         options.fold = None if made.held_out else "all"
-        options.minutes, options.visits = told["minutes"], visits
+        options.minutes, options.visits = chosen["minutes"], visits
         options.elsewhere = {name: Path(source) for name, source in made.replayed.items()}
         options.validations, options.rows = VALIDATIONS if made.held_out else 1, ROWS
         train.train(level.recipe, options, self._training, self.cancelled)
@@ -268,7 +268,7 @@ class _Job:
         report = outcome.report(
             model, self.trained.card.steps, self._recipe().optimiser.learning_rate, self.options.device
         )
-        telling.write(self.out, report, sets)
+        report_files.write(self.out, report, sets)
         return report
 
     def _written(self, path: Path, state: guard.State) -> bool:

@@ -63,7 +63,7 @@ def with_less(
         except DeviceError as e:
             if not ran_out(e) or n + 1 == len(tried):
                 raise
-        tell(n + 1, f"The memory of the device did not suffice; training began again with {tried[n + 1].words}.")
+        tell(n + 1, f"The device was out of memory; training began again with {tried[n + 1].words}.")
     return None
 
 

@@ -1,4 +1,4 @@
-"""What a fine-tuning is told."""
+"""The options of a fine-tuning."""
 
 from __future__ import annotations
 
@@ -47,8 +47,8 @@ class Options:
     def settings(self) -> dict[str, Any]:
         """What decides the result, as a JSON object."""
         free = {"out", "resume", "device", "workers", "cache"}
-        told = {f.name: getattr(self, f.name) for f in fields(self) if f.name not in free}
-        return {k: str(v.resolve()) if isinstance(v, Path) else v for k, v in told.items()}
+        values = {f.name: getattr(self, f.name) for f in fields(self) if f.name not in free}
+        return {k: str(v.resolve()) if isinstance(v, Path) else v for k, v in values.items()}
 
 
 def command(options: Options) -> list[str]:

@@ -43,7 +43,7 @@ class Plan:
     level: int = 0
     """How far the demand for memory was lowered: see ``memory``."""
     on_cpu: bool = False
-    """Since the memory of the device did not suffice for any piece."""
+    """Since the device was out of memory for a piece of any size."""
     trained: bool = False
 
     @property
@@ -59,8 +59,8 @@ class Plan:
     def save(self, out: Path) -> None:
         """Into the run folder, whole or not at all. Raises OutputError."""
         with atomic(out / FILE) as part:
-            told = {"format": FORMAT, **asdict(self)}
-            part.write_text(json.dumps(told, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+            content = {"format": FORMAT, **asdict(self)}
+            part.write_text(json.dumps(content, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
 
     def note(self, out: Path, sentence: str) -> None:
         """Add a sentence, once."""
@@ -75,11 +75,11 @@ def load(out: Path) -> Plan | None:
     if not file.exists():
         return None
     try:
-        told = json.loads(file.read_text(encoding="utf-8"))
-        if told.pop("format") != FORMAT:
+        content = json.loads(file.read_text(encoding="utf-8"))
+        if content.pop("format") != FORMAT:
             raise ValueError("of another version")
-        told["corrections"] = [Learnt(**c) for c in told["corrections"]]
-        return Plan(**told)
+        content["corrections"] = [Learnt(**c) for c in content["corrections"]]
+        return Plan(**content)
     except (OSError, ValueError, KeyError, TypeError) as e:
         raise TrainingError(f"{file} cannot be read ({e}). Start anew into another --out folder.") from e
 

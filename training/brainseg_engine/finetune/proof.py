@@ -10,7 +10,7 @@ from typing import Any
 from brainseg_engine.core.labels import Region
 from brainseg_engine.core.stats import Estimate, estimate
 from brainseg_engine.evaluation import Comparison, Evaluation, compare
-from brainseg_engine.finetune import words
+from brainseg_engine.finetune import wording
 from brainseg_engine.finetune.guard import LIMIT
 from brainseg_engine.finetune.scoring import case_means
 from brainseg_engine.finetune.verdict import AT_A_COST, BETTER, NO_CLAIM, NO_WORSE, WORSE
@@ -92,20 +92,20 @@ def overall(sets: Mapping[str, BeforeAfter]) -> str:
 
 def in_words(sets: Mapping[str, BeforeAfter], real_anchors: bool) -> str:
     """The verdict with its reasons, two or three sentences."""
-    told = []
+    sentences = []
     for key, one in sets.items():
         d = one.difference
         if d.mean is None:
             continue
-        told.append(words.change(SETS[key], d.n, d.mean, d.low, d.high))
+        sentences.append(wording.change(SETS[key], d.n, d.mean, d.low, d.high))
     verdict = overall(sets)
     if verdict == NO_CLAIM:
-        told.append("Nothing was held out, so no claim is made for studies like the corrected ones.")
+        sentences.append("Nothing was held out, so no claim is made for studies like the corrected ones.")
     if not real_anchors:
-        told.append(
+        sentences.append(
             "The anchors are phantoms: nothing is claimed about patients' cases of the kind it was first trained on."
         )
-    return f"{verdict[0].upper()}{verdict[1:]}. {' '.join(told)}"
+    return f"{verdict[0].upper()}{verdict[1:]}. {' '.join(sentences)}"
 
 
 def rows(one: BeforeAfter) -> list[tuple[str, str, float | None, float | None, float | None, float | None]]:

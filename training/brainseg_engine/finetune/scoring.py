@@ -23,7 +23,7 @@ _log = logging.getLogger(__name__)
 
 
 class Scorer:
-    """Scores states of one network. ``device`` becomes the CPU when the device's memory does not suffice."""
+    """Scores states of one network. ``device`` becomes the CPU when the device is out of memory."""
 
     def __init__(self, net: torch.nn.Module, recipe: Recipe, device: str) -> None:
         self.net, self.recipe, self.device = net, recipe, device
@@ -58,10 +58,8 @@ class Scorer:
             if not devices.out_of_memory(e):
                 raise
             if self.device == "cpu":
-                raise DeviceError(
-                    f"The memory does not suffice for '{study.id}'. Close other programs and resume."
-                ) from e
-        _log.warning("the memory of %s does not suffice for scoring; the CPU does it", self.device)
+                raise DeviceError(f"Out of memory at '{study.id}'. Close other programs and resume.") from e
+        _log.warning("%s is out of memory for scoring; the CPU does it", self.device)
         self.device = "cpu"
         self.net.to("cpu")
         return infer(self.net, study, self.recipe, "cpu")[0]

@@ -1,4 +1,4 @@
-"""How a run goes, in files: ``status.json`` (who runs it, and how far it is), ``events.jsonl`` (all that was told), and
+"""How a run goes, in files: ``status.json`` (who runs it, and how far it is), ``events.jsonl`` (all events), and
 ``stop``, which anyone may make to end it. A window can so find a run that another started, follow it and stop it."""
 
 from __future__ import annotations
@@ -52,8 +52,8 @@ def runs() -> list[Path]:
 def status_of(out: Path) -> Status | None:
     """How the run in that folder goes; None where there is none."""
     try:
-        told = json.loads(_read(out / FILE))
-        found = Status(**told)
+        content = json.loads(_read(out / FILE))
+        found = Status(**content)
     except (OSError, ValueError, TypeError):
         return None
     if found.state == "running" and not _alive(found.pid, found.began):
@@ -97,8 +97,8 @@ class Teller:
 
         self.out, self.report = out, report
         self.status = Status(os.getpid(), psutil.Process().create_time())
-        self._told = 0.0
-        self._training: tuple[float, float] | None = None  # when its first step was told, and how far it was
+        self._written = 0.0
+        self._training: tuple[float, float] | None = None  # when its first step was reported, and how far it was
         (out / STOP).unlink(missing_ok=True)
         self._write()
 
@@ -111,7 +111,7 @@ class Teller:
         try:
             self._take(event)
         except OutputError as e:
-            _log.warning("how the run goes cannot be told: %s", e)
+            _log.warning("the state of the run could not be recorded: %s", e)
         self.report(event)
 
     def _take(self, event: Event) -> None:
@@ -120,8 +120,8 @@ class Teller:
             new = event.stage.split()[:1] != self.status.stage.split()[:1]
             left = self._left(event, now)
             self.status = replace(self.status, stage=event.stage, fraction=event.fraction, seconds_left=left)
-            if new or now - self._told > EVERY_S:
-                self._told = now
+            if new or now - self._written > EVERY_S:
+                self._written = now
                 self._write()
                 self._append(event)
         else:

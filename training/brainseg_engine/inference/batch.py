@@ -146,9 +146,9 @@ def _one(predictor: Predictor, source: Path, id_: str, settings: Settings, progr
     save_segmentation(
         prediction.segmentation, path, reference=study.reference, coding=wanted["coding"], sidecar=sidecar
     )
-    told = " ".join(d.message for d in doubts)
+    earlier = " ".join(d.message for d in doubts)
     seconds_all = round(time.perf_counter() - began, 2)
-    return Row(id_, "done", told, str(path), seconds=seconds_all, **_volumes(sidecar))
+    return Row(id_, "done", earlier, str(path), seconds=seconds_all, **_volumes(sidecar))
 
 
 def _done_before(
@@ -158,8 +158,8 @@ def _done_before(
     result is."""
     if not path.exists() or settings.overwrite:
         return None
-    told = read_sidecar(path)
-    other = [_DIFFERENCE.get(k, k) for k, v in wanted.items() if told.get(k) != v]
+    earlier = read_sidecar(path)
+    other = [_DIFFERENCE.get(k, k) for k, v in wanted.items() if earlier.get(k) != v]
     if other:
         raise OutputError(
             f"{path} exists and was made with {' and '.join(dict.fromkeys(other))}. Add --overwrite to replace it "
@@ -170,7 +170,7 @@ def _done_before(
         return None  # the mask is there, what was asked for beside it is not
     if settings.like_input and not _slices_folder(path).is_dir():
         return None
-    return _volumes(told)
+    return _volumes(earlier)
 
 
 def _volumes(sidecar: Mapping[str, Any]) -> dict[str, Any]:

@@ -71,7 +71,7 @@ class Predictor:
                 raise
             remedy = "" if self.device == "cpu" else " or use the device 'cpu'"
             raise DeviceError(
-                f"The memory of {devices.describe(self.device)} does not suffice for '{study.id}'. Close other programs"
+                f"{devices.describe(self.device)} is out of memory for '{study.id}'. Close other programs"
                 f"{remedy}, then try again."
             ) from e
         began = time.perf_counter()

@@ -61,9 +61,9 @@ class Score:
         return asdict(self)
 
     @classmethod
-    def from_dict(cls, told: Mapping[str, Any]) -> Self:
+    def from_dict(cls, record: Mapping[str, Any]) -> Self:
         """From that JSON object."""
-        return cls(float(told["score"]), float(told["doubted_ml"]), float(told["tumour_ml"]))
+        return cls(float(record["score"]), float(record["doubted_ml"]), float(record["tumour_ml"]))
 
 
 @dataclass(frozen=True, eq=False)
@@ -185,9 +185,9 @@ class Scores:
 
     def get(self, key: str) -> Score | None:
         """The score of the study with that key, where it was computed."""
-        told = _json(_home() / f"{key}-{self._suffix}.json")
+        record = _json(_home() / f"{key}-{self._suffix}.json")
         try:
-            return Score.from_dict(told)
+            return Score.from_dict(record)
         except (KeyError, TypeError, ValueError):
             return None
 
@@ -233,16 +233,16 @@ def _home() -> Path:
 
 def _json(path: Path) -> dict[str, Any]:
     try:
-        told = json.loads(path.read_text(encoding="utf-8"))
+        record = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError):
         return {}
-    return told if isinstance(told, dict) else {}
+    return record if isinstance(record, dict) else {}
 
 
-def _keep(path: Path, told: Mapping[str, Any]) -> None:
+def _keep(path: Path, record: Mapping[str, Any]) -> None:
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
     except OSError as e:
         raise OutputError(f"Cannot write into {path.parent}: {e.strerror or e}. Free some space.") from e
     with atomic(path) as part:
-        part.write_text(json.dumps(told) + "\n", encoding="utf-8")
+        part.write_text(json.dumps(record) + "\n", encoding="utf-8")

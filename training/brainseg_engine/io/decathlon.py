@@ -1,4 +1,4 @@
-"""The Medical Segmentation Decathlon's brain tumours (Task01): one 4-D NIfTI image a case, channels told by ``dataset.json``.
+"""The Medical Segmentation Decathlon's brain tumours (Task01): one 4-D NIfTI image a case, channels named by ``dataset.json``.
 
 Antonelli et al. 2022, doi:10.1038/s41467-022-30695-9. The folder has ``imagesTr/<case>.nii.gz``, ``labelsTr/<case>.nii.gz``
 and ``imagesTs``. A case is named by its image's path. Neither the channels' order nor the labels' meaning is taken for
@@ -76,8 +76,8 @@ def read(path: Path) -> dict[Modality, Volume]:
 def channels(path: Path) -> list[Modality]:
     """What each channel of the image is, as ``dataset.json`` tells. Raises InputError."""
     where = _root(path) / DESCRIPTION
-    told = _description(where)
-    named = told.get("modality", told.get("channel_names"))
+    description = _description(where)
+    named = description.get("modality", description.get("channel_names"))
     if not isinstance(named, dict) or not all(str(k).isdigit() for k in named):
         raise InputError(
             f"{where} does not tell the channels under 'modality'. Take the file that came with the data set."
@@ -94,8 +94,8 @@ def channels(path: Path) -> list[Modality]:
 def coding(root: Path) -> str:
     """The label coding that ``dataset.json`` describes. Raises CodingError where no table fits."""
     where = root / DESCRIPTION
-    told = _description(where).get("labels")
-    pairs = told.items() if isinstance(told, dict) else ()
+    description = _description(where).get("labels")
+    pairs = description.items() if isinstance(description, dict) else ()
     table = {}
     for a, b in pairs:
         value, name = (a, b) if str(a).isdigit() else (b, a)  # the Decathlon's form, and nnU-Net's
@@ -131,14 +131,14 @@ def _root(path: Path) -> Path:
 
 def _description(where: Path) -> Mapping[str, Any]:
     try:
-        told = json.loads(where.read_text(encoding="utf-8"))
+        description = json.loads(where.read_text(encoding="utf-8"))
     except OSError as e:
         raise unreadable(where, e) from e
     except ValueError as e:
         raise InputError(f"{where} is damaged: it is no JSON text. Download it again.") from e
-    if not isinstance(told, dict):
+    if not isinstance(description, dict):
         raise InputError(f"{where} is no JSON object. Download it again.")
-    return told
+    return description
 
 
 def _modality(name: str) -> Modality | None:
@@ -147,11 +147,11 @@ def _modality(name: str) -> Modality | None:
 
 
 def _label(name: str) -> Label | None:
-    told = set(words(name))
-    if "background" in told:
+    description = set(words(name))
+    if "background" in description:
         return Label.BACKGROUND
-    if told & {"edema", "oedema"}:
+    if description & {"edema", "oedema"}:
         return Label.ED
-    if told & {"non", "nonenhancing", "necrotic", "necrosis", "ncr", "net"}:
+    if description & {"non", "nonenhancing", "necrotic", "necrosis", "ncr", "net"}:
         return Label.NCR
-    return Label.ET if "enhancing" in told else None
+    return Label.ET if "enhancing" in description else None

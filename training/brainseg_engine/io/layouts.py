@@ -1,4 +1,4 @@
-"""Which files of a folder are which series, told from their names; no pixel is read.
+"""Which files of a folder are which series, from their names; no pixel is read.
 
 Known are the BraTS layouts of 2013 to 2024 (``<id>_t1ce.nii.gz``, ``<id>-t1c.nii.gz``, ``VSD.Brain.XX.O.MR_T1c.N.mha``,
 also with each series in a folder of its own) and the usual clinical words; see :mod:`brainseg_engine.io.naming`. The
@@ -53,14 +53,14 @@ def sort_series(paths: Sequence[Path], *, names: Sequence[str] | None = None, fo
         str(k): tuple(paths[i] for i in group) for k, group in groups.items() if k is not None and len(group) > 1
     }
     unknown = tuple(paths[i] for i in groups.get(None, ()))
-    told = [names[i] for kind, group in groups.items() if kind is not None for i in group]
+    recognised = [names[i] for kind, group in groups.items() if kind is not None for i in group]
     images = [names[groups[m][0]] for m in files]
     home = folder if folder is not None else _common_folder(paths)
     return Series(
         id=(study_id(images) if images else "") or (home.resolve().name if home is not None else "") or "study",
         files=files,
         segmentation=paths[masks[0]] if len(masks) == 1 else None,
-        coding=implied_coding(told),
+        coding=implied_coding(recognised),
         problems=[*_missing(files, several, unknown), *(ambiguity(k, several[k]) for k in several)],
         ambiguous=several,
         unknown=unknown,

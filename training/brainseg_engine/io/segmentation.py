@@ -30,7 +30,7 @@ def load_segmentation(
 ) -> Segmentation:
     """The mask in that file, or in that folder of slices, as canonical labels.
 
-    Its coding is told by ``coding``, else by our own sidecar, else by its data set's description or the file naming
+    Its coding is given by ``coding``, else by our own sidecar, else by its data set's description or the file naming
     (``implied`` when the caller knows it, otherwise that of the files beside the mask); else CodingError names the
     choices. With ``grid``, a mask on another grid is refused (GeometryError). InputError when the file cannot be used.
     """
@@ -49,26 +49,27 @@ def load_segmentation(
     if name == "brats2023" and not coding and values.max() == 4:
         name = "brats2024"  # the same naming with one class more, the resection cavity
     table = codings.coding(name)
-    told = _json_object(sidecar_path(path)) if coding else read_sidecar(path)  # a coding by hand needs no sound sidecar
+    # a coding by hand needs no sound sidecar
+    written = _json_object(sidecar_path(path)) if coding else read_sidecar(path)
     return Segmentation(
         labels=_canonical(values, table, path),
         grid=found,
         coding=table.name,
-        made_by=_made_by(told),
-        regions=_measured(told, table.name),
+        made_by=_made_by(written),
+        regions=_measured(written, table.name),
         path=path,
     )
 
 
 def coding_of(path: Path, coding: str | None = None, implied: str | None = None) -> tuple[str, str]:
-    """The mask's coding and what told it: "option", "sidecar", "dataset.json" or "file naming". CodingError when nothing does."""
+    """The mask's coding and its origin: "option", "sidecar", "dataset.json" or "file naming". CodingError when there is none."""
     if coding:
         return codings.coding(coding).name, "option"
     if path.is_dir():
         return "lgg", "file naming"
-    told = read_sidecar(path).get("coding")
-    if told is not None:
-        return codings.coding(str(told)).name, "sidecar"
+    written = read_sidecar(path).get("coding")
+    if written is not None:
+        return codings.coding(str(written)).name, "sidecar"
     described = decathlon.implied_coding(path)
     if described:
         return described, decathlon.DESCRIPTION
@@ -127,7 +128,7 @@ def read_sidecar(path: Path) -> Mapping[str, Any]:
     """The JSON object beside a mask, {} when there is none. Raises InputError when it is damaged."""
     beside = sidecar_path(path)
     try:
-        told = json.loads(beside.read_text(encoding="utf-8"))
+        written = json.loads(beside.read_text(encoding="utf-8"))
     except FileNotFoundError:
         return {}
     except OSError as e:
@@ -135,7 +136,7 @@ def read_sidecar(path: Path) -> Mapping[str, Any]:
     except ValueError as e:
         raise InputError(f"{beside} is damaged, so the coding of {path.name} is not known. Delete it, and name the "
                          f"coding (--coding).") from e  # fmt: skip
-    return told if isinstance(told, dict) else {}
+    return written if isinstance(written, dict) else {}
 
 
 def require_on_grid(mask: Segmentation, volumes: Iterable[Volume]) -> None:
@@ -213,17 +214,17 @@ def _names_beside(path: Path) -> list[str]:
         return []
 
 
-def _made_by(told: Mapping[str, Any]) -> str:
-    if "made_by" in told:
-        return str(told["made_by"])
-    return " ".join(str(told[k]) for k in ("model", "model_version") if told.get(k))
+def _made_by(written: Mapping[str, Any]) -> str:
+    if "made_by" in written:
+        return str(written["made_by"])
+    return " ".join(str(written[k]) for k in ("model", "model_version") if written.get(k))
 
 
-def _measured(told: Mapping[str, Any], coding: str) -> tuple[Region, ...]:
+def _measured(written: Mapping[str, Any], coding: str) -> tuple[Region, ...]:
     """The regions a mask tells of: all of them, unless its sidecar (``regions``) or its coding says otherwise."""
     if coding == "lgg":
         return (Region.WT,)
-    regions = told.get("regions")
+    regions = written.get("regions")
     if isinstance(regions, dict):
         regions = [name for name, value in regions.items() if value is not None]
     known = tuple(r for r in Region if isinstance(regions, list) and r.value in regions)
@@ -232,7 +233,7 @@ def _measured(told: Mapping[str, Any], coding: str) -> tuple[Region, ...]:
 
 def _json_object(path: Path) -> Mapping[str, Any]:
     try:
-        told = json.loads(path.read_text(encoding="utf-8"))
+        written = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError):
         return {}
-    return told if isinstance(told, dict) else {}
+    return written if isinstance(written, dict) else {}

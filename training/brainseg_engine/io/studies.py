@@ -29,7 +29,7 @@ def load_study(
     id: str | None = None,
     segmentation: bool = True,
 ) -> Study:
-    """A study from a folder, from files picked by hand (told apart by name), or from files as assigned to modalities.
+    """A study from a folder, from files picked by hand (distinguished by name), or from files as assigned to modalities.
 
     A folder may also hold image slices (:mod:`brainseg_engine.io.slices`), a file four channels
     (:mod:`brainseg_engine.io.decathlon`).
@@ -128,7 +128,7 @@ def _refuse_twice(files: Mapping[str, Path]) -> None:
         key = (status.st_dev, status.st_ino)
         if key in seen and status.st_ino:
             other, first = seen[key]
-            told = f" for {other} and for {what}" if not what.isdigit() else ""
+            uses = f" for {other} and for {what}" if not what.isdigit() else ""
             same = "" if path == first else f" ({first} is the same file)"
-            raise InputError(f"{path} was given twice{told}{same}. Give each series its own file.")
+            raise InputError(f"{path} was given twice{uses}{same}. Give each series its own file.")
         seen[key] = (what, path)

@@ -21,15 +21,15 @@ Entry = dict[str, str]
 
 def current() -> str:
     """The model chosen, "" where none was."""
-    told = history()
-    return told[-1]["name"] if told else ""
+    entries = history()
+    return entries[-1]["name"] if entries else ""
 
 
 def history() -> list[Entry]:
     """The choices, oldest first; the last is the present one. [] for a file that is absent or damaged."""
     try:
-        told = json.loads((home() / _FILE).read_text(encoding="utf-8"))["default"]
-        return [{"name": str(e["name"]), "when": str(e["when"])} for e in told]
+        entries = json.loads((home() / _FILE).read_text(encoding="utf-8"))["default"]
+        return [{"name": str(e["name"]), "when": str(e["when"])} for e in entries]
     except FileNotFoundError:
         return []
     except (OSError, ValueError, KeyError, TypeError) as e:
@@ -40,9 +40,9 @@ def history() -> list[Entry]:
 def choose(name: str, before: str) -> None:
     """Make it the default. ``before``: what was used until now, which a roll back of the first choice returns to."""
 
-    def chosen(told: list[Entry]) -> list[Entry]:
-        told = told or [_entry(before)]
-        return told if told[-1]["name"] == name else [*told, _entry(name)]
+    def chosen(entries: list[Entry]) -> list[Entry]:
+        entries = entries or [_entry(before)]
+        return entries if entries[-1]["name"] == name else [*entries, _entry(name)]
 
     _rewrite(chosen)
 
@@ -56,8 +56,8 @@ def before(usable: Collection[str]) -> str:
 def back(usable: Collection[str]) -> str:
     """Undo the last choice; returns the default there is now. Raises CheckpointError when there is nothing to return to."""
 
-    def undone(told: list[Entry]) -> list[Entry]:
-        rest = _undone(told, usable)
+    def undone(entries: list[Entry]) -> list[Entry]:
+        rest = _undone(entries, usable)
         if not rest:
             raise CheckpointError("There is no default model before this one to return to.")
         return rest
@@ -65,9 +65,9 @@ def back(usable: Collection[str]) -> str:
     return _rewrite(undone)[-1]["name"]
 
 
-def _undone(told: list[Entry], usable: Collection[str]) -> list[Entry]:
+def _undone(entries: list[Entry], usable: Collection[str]) -> list[Entry]:
     """Without the last choice, and without those before it that are gone or the same."""
-    present, rest = told[-1]["name"] if told else "", told[:-1]
+    present, rest = entries[-1]["name"] if entries else "", entries[:-1]
     while rest and (rest[-1]["name"] not in usable or rest[-1]["name"] == present):
         rest.pop()
     return rest
@@ -76,10 +76,10 @@ def _undone(told: list[Entry], usable: Collection[str]) -> list[Entry]:
 def _rewrite(change: Callable[[list[Entry]], list[Entry]]) -> list[Entry]:
     check_writable(home())
     with held(home() / ".models.lock"):
-        told = change(history())[-_KEPT:]
+        entries = change(history())[-_KEPT:]
         with atomic(home() / _FILE) as part:
-            part.write_text(json.dumps({"default": told}, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
-    return told
+            part.write_text(json.dumps({"default": entries}, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+    return entries
 
 
 def _entry(name: str) -> Entry:

@@ -67,7 +67,7 @@ def fit(given: Mapping[str, torch.Tensor], recipe: Recipe, file: Path) -> dict[s
     """The given tensors under the names that the recipe's network has. Raises CheckpointError naming the first misfit."""
     wanted = _skeleton(recipe).state_dict()
     known = set(wanted) | set(_skeleton(recipe, training=True).state_dict())
-    # the naming that explains most of the file; what is then amiss is told in its words
+    # the naming that explains most of the file; what is then wrong is reported in its words
     rename = max(_namings(recipe), key=lambda naming: sum(naming(k) in given for k in known))
     advice = f"Is it a checkpoint of another system than '{recipe.name}', or of other settings of its network?"
     missing = [rename(k) for k in wanted if rename(k) not in given and not _counts(k)]

@@ -36,7 +36,7 @@ REACH_MM = 40.0
 MARGIN = 12
 """Voxels around what is or might be tumour that are looked at."""
 SPECK_ML = 0.1
-"""Proposed parts that hang together with nothing that was there before are left out below that volume."""
+"""Proposed parts that are connected with nothing that was there before are left out below that volume."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -89,7 +89,7 @@ def propose(
         if not devices.out_of_memory(e):
             raise
         raise DeviceError(
-            f"The memory of {devices.describe(predictor.device)} does not suffice to adapt the model to '{study.id}'. Close "
+            f"{devices.describe(predictor.device)} is out of memory for adapting the model to '{study.id}'. Close "
             "other programs, then try again; your corrections are untouched."
         ) from e
 
@@ -213,8 +213,8 @@ def _decided(
     """(R, X, Y, Z) on the study's grid: which voxels the model puts into each region, before and after."""
     limits = limits.to(before.device)
     at = torch.sigmoid(limits)
-    told = [(seen.inverse.probabilities(torch.sigmoid(z + limits)) > at).cpu().numpy() for z in (before, after)]
-    return told[0], told[1]
+    answers = [(seen.inverse.probabilities(torch.sigmoid(z + limits)) > at).cpu().numpy() for z in (before, after)]
+    return answers[0], answers[1]
 
 
 def _composed(
@@ -233,7 +233,7 @@ def _composed(
 
 
 def _drop_specks(labels: LabelArray, answer: LabelArray, known: Mask, voxel_ml: float | None) -> None:
-    """Take out, in place, small new parts that hang together with nothing of the answer and nothing that was corrected."""
+    """Take out, in place, small new parts that are connected with nothing of the answer and nothing that was corrected."""
     if voxel_ml is None:
         return
     parts, n = components(labels != 0)

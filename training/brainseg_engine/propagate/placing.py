@@ -27,13 +27,13 @@ def placed(mask: Mask, inverse: Inverse) -> Mask:
 def placed_labels(labels: LabelArray, known: Mask, inverse: Inverse) -> tuple[Mask, LabelArray]:
     """``known`` on the network's grid, and there the label that most of the known voxels have that are met; 0 elsewhere."""
     most = _met(known & (labels == 0), inverse)
-    told, where = np.zeros(most.shape, dtype=np.uint8), most > 0
+    values, where = np.zeros(most.shape, dtype=np.uint8), most > 0
     for value in np.unique(labels[known & (labels != 0)]):
         met = _met(known & (labels == value), inverse)
-        told[met > most] = value
+        values[met > most] = value
         most = np.maximum(most, met)
         where |= met > 0
-    return np.asarray(_windowed(where.astype(np.uint8), inverse) != 0), _windowed(told, inverse)
+    return np.asarray(_windowed(where.astype(np.uint8), inverse) != 0), _windowed(values, inverse)
 
 
 def _met(mask: Mask, inverse: Inverse) -> NDArray[np.float32]:

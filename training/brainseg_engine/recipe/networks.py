@@ -1,4 +1,4 @@
-"""The networks' own settings: one class each, told apart by ``name``.
+"""The networks' own settings: one class each, distinguished by ``name``.
 
 Each knows, without building anything, how many ``dimensions`` it has and which sizes it takes: every side of the input a
 multiple of ``divisor`` (x, y, z; z is 1 for networks of slices) and at least ``smallest``.

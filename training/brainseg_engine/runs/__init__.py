@@ -34,7 +34,7 @@ last.safetensors   the last state; napari-brainseg train ... --resume goes on fr
 recipe.json        every setting, as it was used
 run.json           cases, seed, device, versions, and fingerprints of the data
 metrics.csv        loss, learning rate and validation Dice over the steps; curves.png is its picture
-events.jsonl       the same, as it came, one JSON object a line (steps may be told twice after a crash)
+events.jsonl       the same, as it came, one JSON object a line (steps may stand twice after a crash)
 train.log          warnings and notes
 examples/          the model's answers to the first validation cases, with the outline of the truth (patients' images)
 """
@@ -91,8 +91,8 @@ class RunFolder:
             return {}
         file = self.path / "run.json"
         try:
-            told = json.loads(file.read_text(encoding="utf-8"))
-            same = {subset: told[subset] == list(names) for subset, names in cases.items()}
+            earlier_facts = json.loads(file.read_text(encoding="utf-8"))
+            same = {subset: earlier_facts[subset] == list(names) for subset, names in cases.items()}
         except (OSError, ValueError, KeyError, TypeError) as e:
             raise TrainingError(
                 f"{file} cannot be read, so the run's cases are not known. Start anew into another --out folder."
@@ -103,7 +103,7 @@ class RunFolder:
                 f"The run in {self.path} was started with other {changed} cases than --data and --split give now. Resume "
                 "with the same, or name another --out folder."
             )
-        return told if isinstance(told, dict) else {}
+        return earlier_facts if isinstance(earlier_facts, dict) else {}
 
     def describe(self, recipe: Recipe, facts: Mapping[str, Any]) -> None:
         """Write ``recipe.json``, ``run.json`` and ``README.txt``; rows of a run that left no state to resume from are dropped."""
@@ -163,7 +163,7 @@ class RunFolder:
     def log(self) -> Iterator[None]:
         """Write what the engine logs meanwhile into ``train.log`` too. Raises OutputError."""
         file = self.path / "train.log"
-        with _told(file):
+        with _writing(file):
             handler = logging.FileHandler(file, encoding="utf-8")
         handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
         engine = logging.getLogger("brainseg_engine")
@@ -185,7 +185,7 @@ class RunFolder:
             "seconds": event.seconds,
         }
         new = not self.metrics.exists()
-        with _told(self.metrics), self.metrics.open("a", newline="", encoding="utf-8") as f:
+        with _writing(self.metrics), self.metrics.open("a", newline="", encoding="utf-8") as f:
             writer = csv.DictWriter(f, COLUMNS)
             if new:
                 writer.writeheader()
@@ -204,7 +204,7 @@ class RunFolder:
     def emit(self, event: Event) -> None:
         """Append one event to ``events.jsonl``. Raises OutputError."""
         file = self.path / "events.jsonl"
-        with _told(file), file.open("a", encoding="utf-8") as f:
+        with _writing(file), file.open("a", encoding="utf-8") as f:
             f.write(event.to_json() + "\n")
 
     def _rows(self) -> list[dict[str, str]]:
@@ -225,7 +225,7 @@ def _alive(pid: int) -> bool:
 
 
 @contextmanager
-def _told(path: Path) -> Iterator[None]:
+def _writing(path: Path) -> Iterator[None]:
     try:
         yield
     except OSError as e:

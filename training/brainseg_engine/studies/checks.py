@@ -124,8 +124,8 @@ def _spacing(study: Study) -> list[Finding]:
     far = [v for v in study.volumes.values() if min(v.grid.spacing) < low or max(v.grid.spacing) > high]
     if not far:
         return []
-    told = "; ".join(f"{v.modality.title} {'×'.join(f'{s:.3g}' for s in v.grid.spacing)} mm" for v in far)
-    return [Finding("spacing", "warning", f"The voxels are far from 1 mm cubes ({told}), which the models were trained on. "
+    listed = "; ".join(f"{v.modality.title} {'×'.join(f'{s:.3g}' for s in v.grid.spacing)} mm" for v in far)
+    return [Finding("spacing", "warning", f"The voxels are far from 1 mm cubes ({listed}), which the models were trained on. "
                     "The result will be coarse or wrong; resample to 1 mm, better from a 3D acquisition.")]  # fmt: skip
 
 

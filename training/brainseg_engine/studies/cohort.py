@@ -126,8 +126,8 @@ def read_split(path: Path, fold: Fold | None = None) -> dict[str, str]:
                 f"{path}, line {number}: '{case}' stands there {again}; each case belongs to one subset."
             )
         split[case] = subset
-        told = (row.get("patient") or "").strip() if key == "case" else ""
-        patients[case] = told or patient_of(case)
+        stated = (row.get("patient") or "").strip() if key == "case" else ""
+        patients[case] = stated or patient_of(case)
     _require_whole_patients(path, split, patients)
     return split
 

@@ -1,7 +1,7 @@
 """What the voxels of a series look like, whatever its file says: with or without skull, T1 or T2.
 
 The rules are simple contrasts whose thresholds and weights were set by hand on 40 public BraTS studies (2013–2023,
-pre-operative glioma, skull-stripped) and one raw clinical study. The rates told at each rule are of these same studies,
+pre-operative glioma, skull-stripped) and one raw clinical study. The rates given at each rule are of these same studies,
 so they are an upper bound: expect less on other scanners, after surgery, or in children. Phantoms, which no rule was made
 on, gave no false alarm either.
 """
@@ -24,7 +24,7 @@ SCALP = 1.8
 BLANK = 0.5
 """Least part of the border that has one value when the air is masked out (0.99 and more; unmasked at most 0.17)."""
 ALARM = 0.25
-"""How much better another order of the series must explain them before it is told."""
+"""How much better another order of the series must explain them before it is reported."""
 
 
 def skull_on(volume: Volume, role: Modality | None = None) -> bool:
@@ -56,7 +56,7 @@ def likely_order(volumes: Mapping[Modality, Volume]) -> dict[Modality, Modality]
 
     Needs all four, skull-stripped and on one grid; otherwise the identity. All 24 orders are scored by five contrasts:
     T1 and T1ce are alike, T1 and T2 are opposed, so are T1ce and T2; where both T1 are darkest (fluid), T2 is bright
-    and FLAIR is not; T1ce minus T1 has a bright tail (vessels, tumour). Another order is told only when it wins by
+    and FLAIR is not; T1ce minus T1 has a bright tail (vessels, tumour). Another order is reported only when it wins by
     :data:`ALARM`. On the 40 studies the right order wins by 0.49 at least, so: no false alarm, and of the 40 × 23
     artificial permutations (240 of them plain swaps of two) all are caught and named right. The score only follows the
     names, so both rates come from that one margin; on five phantoms it was 0.64 at least.

@@ -203,13 +203,13 @@ def _with_images(report: CaseReport, series: Series) -> CaseReport:
     except BrainsegError as e:
         return replace(report, errors=tuple(dict.fromkeys((*report.errors, str(e)))))
     found = check_study(Study(series.id, volumes, folder=series.folder), tuple(volumes))
-    told = {kind: [f.message for f in found if f.severity == kind] for kind in ("error", "warning")}
-    grid_told = any(f.code == "grid" for f in found)  # the check says it with the files' names
-    errors = [e for e in report.errors if not (grid_told and "lies on another grid than" in e)]
+    messages = {kind: [f.message for f in found if f.severity == kind] for kind in ("error", "warning")}
+    grid_reported = any(f.code == "grid" for f in found)  # the check says it with the files' names
+    errors = [e for e in report.errors if not (grid_reported and "lies on another grid than" in e)]
     return replace(
         report,
-        errors=(*errors, *told["error"]),
-        warnings=(*report.warnings, *told["warning"]),
+        errors=(*errors, *messages["error"]),
+        warnings=(*report.warnings, *messages["warning"]),
         hashes={**report.hashes, **{v.sha256: m.title for m, v in volumes.items()}},
     )
 
@@ -225,8 +225,8 @@ def _with_duplicates(reports: Sequence[CaseReport]) -> list[CaseReport]:
         if twin is not None:
             what = " and ".join(t for h, t in report.hashes.items() if h in twin.hashes)
             which = "are those" if " and " in what else "is that"
-            told = f"Its {what} {which} of {twin.name}: it is the same case twice. Take one away."
-            report = replace(report, errors=(*report.errors, told))
+            messages = f"Its {what} {which} of {twin.name}: it is the same case twice. Take one away."
+            report = replace(report, errors=(*report.errors, messages))
         out.append(report)
     return out
 

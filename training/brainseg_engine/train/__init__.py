@@ -78,7 +78,7 @@ def _in_words(run: RunFolder, recipe: Recipe) -> Iterator[None]:
     except (RuntimeError, MemoryError) as e:
         if device.out_of_memory(e):
             raise DeviceError(
-                f"The memory does not suffice for this training. {memory.advice(recipe)} Or close other programs. {run.advice}"
+                f"This training ran out of memory. {memory.advice(recipe)} Or close other programs. {run.advice}"
             ) from e
         if "DataLoader worker" in str(e):
             raise TrainingError(

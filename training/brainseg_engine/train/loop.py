@@ -1,4 +1,4 @@
-"""The loop of a training: steps, validation, the best model, and the state that a resume takes up."""
+"""The loop of a training: steps, validation, the best model, and the state to resume from."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ class Loop:
         self.others: Mapping[str, Any] = {}
 
     def begin(self, known: Mapping[str, Any]) -> None:
-        """Take up the saved state, if a resume is wanted and there is one; ``known``: what ``run.json`` told of the run.
+        """Resume from the saved state, if a resume is wanted and there is one; ``known``: what ``run.json`` says of the run.
 
         Raises TrainingError when the state is of another recipe or seed.
         """

@@ -1,4 +1,4 @@
-"""What a training is told besides its recipe."""
+"""The options of a training besides its recipe."""
 
 from __future__ import annotations
 

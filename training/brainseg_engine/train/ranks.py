@@ -1,4 +1,4 @@
-"""One process or many: what Lightning Fabric is told, and what the processes say to each other."""
+"""One process or many: how Lightning Fabric is set up, and what the processes say to each other."""
 
 from __future__ import annotations
 

@@ -51,7 +51,7 @@ class Rate:
         return float(self._plateau["factor"]) if isinstance(s, Plateau) else 1.0
 
     def observe(self, step: int, loss: float) -> None:
-        """Tell the loss of ``step``; must be told in order."""
+        """Report the loss of ``step``; in order."""
         if not isinstance(self.schedule, Plateau):
             return
         p = self._plateau

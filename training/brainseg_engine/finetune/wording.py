@@ -1,4 +1,4 @@
-"""How numbers of a report are told, on the terminal, on its page and in the window alike. Light: no torch."""
+"""The wording of a report's numbers, on the terminal, on its page and in the window alike. Light: no torch."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ def signed(value: float | None, digits: int = 3) -> str:
 
 def interval(difference: float | None, low: float | None, high: float | None, digits: int = 3) -> str:
     """Like "+0.031 (+0.010 to +0.052)"; the difference alone where there is no interval."""
-    told = signed(difference, digits)
-    return told if difference is None or low is None else f"{told} ({signed(low, digits)} to {signed(high, digits)})"
+    text = signed(difference, digits)
+    return text if difference is None or low is None else f"{text} ({signed(low, digits)} to {signed(high, digits)})"
 
 
 def change(title: str, cases: int, difference: float, low: float | None, high: float | None) -> str:

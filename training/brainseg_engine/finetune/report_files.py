@@ -10,7 +10,7 @@ from typing import Any
 from brainseg_engine.core.labels import Region
 from brainseg_engine.core.paths import atomic
 from brainseg_engine.finetune.proof import SETS, BeforeAfter, rows
-from brainseg_engine.finetune.words import interval, number, weights
+from brainseg_engine.finetune.wording import interval, number, weights
 from brainseg_engine.scores.scorer import METRICS
 
 JSON, PAGE = "report.json", "report.md"
@@ -75,8 +75,8 @@ def _section(title: str, one: BeforeAfter) -> list[str]:
     for region in Region:
         paired = one.comparison.regions[region]
         if paired["dice"].n:
-            told = ((paired[key], METRICS[key].digits) for key in ("dice", "hd95_mm"))
-            cells = (interval(p.difference, p.low, p.high, digits) for p, digits in told)
+            intervals = ((paired[key], METRICS[key].digits) for key in ("dice", "hd95_mm"))
+            cells = (interval(p.difference, p.low, p.high, digits) for p, digits in intervals)
             lines.append(f"| {region} | {' | '.join(cells)} |")
     if one.before.seen_in_training:
         seen = ", ".join(one.before.seen_in_training)
