@@ -101,13 +101,13 @@ def patch_classes(clock: Clock) -> None:
     """Before anything is made: napari's painting is napari's, our slots are ours."""
     from napari.layers import Labels
 
-    from napari_brainseg.actions import Actions
-    from napari_brainseg.app.correct_section import CorrectSection
-    from napari_brainseg.app.corrections_section import CorrectionsSection
     from napari_brainseg.app.overlay import Overlay
-    from napari_brainseg.app.regions_section import RegionsSection
-    from napari_brainseg.display.labels_layer import Brush
+    from napari_brainseg.display.brush import Brush
     from napari_brainseg.display.undo import History
+    from napari_brainseg.features.actions import Actions
+    from napari_brainseg.features.corrections.section import CorrectionsSection
+    from napari_brainseg.features.paint.section import CorrectSection
+    from napari_brainseg.features.regions.section import RegionsSection
 
     clock.patch(
         "napari", Labels, "_paint_region_with_mask", "_apply_mask_to_data", "_append_to_undo_history", "refresh"
@@ -128,7 +128,7 @@ def measure(viewer: Any, clock: Clock, points: int, strokes: int) -> tuple[list[
     from brainseg_engine.phantom import phantom_study
     from napari_brainseg.app.panel import App
     from napari_brainseg.display import layers
-    from napari_brainseg.display.painting import Tool
+    from napari_brainseg.display.tools import Tool
     from napari_brainseg.session import OpenStudy
 
     viewer.window.resize(1600, 1000)

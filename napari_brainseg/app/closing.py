@@ -10,7 +10,7 @@ from typing import Any
 from qtpy.QtWidgets import QMessageBox, QWidget
 
 from brainseg_engine.core.errors import BrainsegError
-from napari_brainseg.actions.keeping import Keeping
+from napari_brainseg.features.corrections.verbs import Keeping
 
 _Role = QMessageBox.ButtonRole
 

@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING, Any
 from qtpy.QtCore import QObject
 
 from brainseg_engine.core.study import Modality
-from napari_brainseg.actions import Actions
-from napari_brainseg.app.gui import Timer
-from napari_brainseg.display import history, layers, overlay
+from napari_brainseg.display import history, layers, region_layer
 from napari_brainseg.display.surfaces import SurfaceManager
+from napari_brainseg.features.actions import Actions
+from napari_brainseg.qt.threads import Timer
 
 if TYPE_CHECKING:
     from napari.layers import Image, Labels
@@ -90,7 +90,7 @@ class Overlay(QObject):
 
     def _on_view(self, event: Any = None) -> None:
         if self._layer is not None:
-            self._actions.view = overlay.region_view(self._layer)
+            self._actions.view = region_layer.region_view(self._layer)
 
     def _on_layers(self, event: Any) -> None:
         if not self._actions.changing_layers and layers.layer_info(event.value) is not None:

@@ -10,41 +10,41 @@ from qtpy.QtCore import QEvent, QObject, QTimer
 from qtpy.QtWidgets import QWidget
 
 from brainseg_engine.core.errors import BrainsegError
-from napari_brainseg._qt.correct import CorrectView
-from napari_brainseg._qt.corrections import CorrectionsView
-from napari_brainseg._qt.finetune import FinetuneView
-from napari_brainseg._qt.panel import PanelView
-from napari_brainseg._qt.queue import QueueView
-from napari_brainseg._qt.regions import RegionsView
-from napari_brainseg._qt.save import SaveView
-from napari_brainseg._qt.segment import SegmentView
-from napari_brainseg._qt.study import StudyView
-from napari_brainseg._qt.view import ViewView
-from napari_brainseg.actions import Actions
-from napari_brainseg.actions.finetuning import FineTuning
-from napari_brainseg.actions.keeping import Keeping
-from napari_brainseg.actions.looking import Looking
-from napari_brainseg.actions.proposing import Proposing
-from napari_brainseg.actions.queueing import Queue
 from napari_brainseg.app.closing import ask_before, let_go, may_close
-from napari_brainseg.app.correct_section import CorrectSection
-from napari_brainseg.app.corrections_section import CorrectionsSection
-from napari_brainseg.app.finetune_section import FinetuneSection
-from napari_brainseg.app.gui import GuiThread, Threads
+from napari_brainseg.app.frame import PanelView
 from napari_brainseg.app.overlay import Overlay
-from napari_brainseg.app.propose_section import ProposeSection
-from napari_brainseg.app.queue_section import QueueSection
-from napari_brainseg.app.regions_section import SCHEMES, RegionsSection
-from napari_brainseg.app.save_section import CODING_CHOICES, SaveSection
-from napari_brainseg.app.segment_section import SegmentSection
-from napari_brainseg.app.study_section import StudySection
-from napari_brainseg.app.view_section import PLANES, ViewSection
-from napari_brainseg.display import canvas
-from napari_brainseg.display.canvas import WINDOW_PRESETS, Marks
+from napari_brainseg.display import planes
+from napari_brainseg.display.planes import WINDOW_PRESETS, Marks
 from napari_brainseg.display.surfaces import SurfaceManager
+from napari_brainseg.features.actions import Actions
+from napari_brainseg.features.corrections.section import CorrectionsSection
+from napari_brainseg.features.corrections.verbs import Keeping
+from napari_brainseg.features.corrections.view import CorrectionsView
+from napari_brainseg.features.doubt.verbs import Looking
+from napari_brainseg.features.finetune.section import FinetuneSection
+from napari_brainseg.features.finetune.verbs import FineTuning
+from napari_brainseg.features.finetune.view import FinetuneView
+from napari_brainseg.features.paint.section import CorrectSection
+from napari_brainseg.features.paint.view import CorrectView
+from napari_brainseg.features.propagate.section import ProposeSection
+from napari_brainseg.features.propagate.verbs import Proposing
+from napari_brainseg.features.queue.section import QueueSection
+from napari_brainseg.features.queue.verbs import Queue
+from napari_brainseg.features.queue.view import QueueView
+from napari_brainseg.features.regions.section import SCHEMES, RegionsSection
+from napari_brainseg.features.regions.view import RegionsView
+from napari_brainseg.features.save.section import CODING_CHOICES, SaveSection
+from napari_brainseg.features.save.view import SaveView
+from napari_brainseg.features.segment.section import SegmentSection
+from napari_brainseg.features.segment.view import SegmentView
+from napari_brainseg.features.study.section import StudySection
+from napari_brainseg.features.study.view import StudyView
+from napari_brainseg.features.view.section import PLANES, ViewSection
+from napari_brainseg.features.view.view import ViewView
 from napari_brainseg.jobs import Runner, WorkerClient
+from napari_brainseg.keys import KEYS, MOUSE, NAPARI_KEYS, Tools
+from napari_brainseg.qt.threads import GuiThread, Threads
 from napari_brainseg.session import DEVICES, Session
-from napari_brainseg.tools import KEYS, MOUSE, NAPARI_KEYS, Tools
 
 if TYPE_CHECKING:
     from napari.components import ViewerModel
@@ -193,7 +193,7 @@ class App(QObject):
                 self.proposing.drop,
                 self.actions.pointer.drop,
                 self.actions.brush.close,
-                lambda: canvas.set_3d(self.viewer, False),  # without our surfaces napari draws volumes: seconds a frame
+                lambda: planes.set_3d(self.viewer, False),  # without our surfaces napari draws volumes: seconds a frame
                 self.surfaces.close,
                 self.marks.close,
             ]

@@ -26,8 +26,8 @@ from napari_brainseg.display.axes import (
     world_to_voxel,
 )
 from napari_brainseg.display.history import announce_edits, apply_edit, in_stroke
-from napari_brainseg.display.overlay import PARKED, VIEW, apply_region_view, colormap_of, region_view
-from napari_brainseg.display.regions import ItemView, RegionView, Scheme
+from napari_brainseg.display.region_layer import PARKED, VIEW, apply_region_view, colormap_of, region_view
+from napari_brainseg.display.region_style import ItemView, RegionView, Scheme
 from napari_brainseg.display.windows import brain_window, full_range
 
 if TYPE_CHECKING:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from napari_brainseg.display.canvas import cursor_point
+from napari_brainseg.display.planes import cursor_point
 
 if TYPE_CHECKING:
     from napari.components import ViewerModel

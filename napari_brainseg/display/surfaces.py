@@ -16,17 +16,11 @@ import numpy as np
 
 from brainseg_engine.core.labels import LabelArray
 from brainseg_engine.core.morphology import Mesh
-from napari_brainseg.display.canvas import face_the_patient
 from napari_brainseg.display.history import announce_edits
-from napari_brainseg.display.layers import (
-    INFO,
-    PARKED,
-    apply_region_view,
-    layer_info,
-    region_view,
-)
+from napari_brainseg.display.layers import INFO, PARKED, apply_region_view, layer_info, region_view
 from napari_brainseg.display.meshes import Built, Key, brain_mesh, build
-from napari_brainseg.display.regions import ITEMS, MAIN_ITEMS, RegionView, Scheme, item_labels, item_name
+from napari_brainseg.display.planes import face_the_patient
+from napari_brainseg.display.region_style import ITEMS, MAIN_ITEMS, RegionView, Scheme, item_labels, item_name
 
 if TYPE_CHECKING:
     from napari.components import ViewerModel

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import sys
 from collections.abc import Iterator
 
@@ -28,3 +29,25 @@ def _threads_end() -> Iterator[None]:
         for worker in list(WorkerBase._worker_set):
             worker.quit()
         WorkerBase.await_workers(5000)
+
+
+@pytest.fixture
+def model(own_home, request) -> str:
+    """The bundled model; until there is one, a small network with random weights in the user's folder."""
+    from brainseg_engine.models import installed
+
+    usable = [m for m in installed() if m.card is not None]
+    if usable:
+        return usable[0].name
+    (own_home / "models").mkdir(parents=True, exist_ok=True)
+    shutil.copy(request.getfixturevalue("tiny_model"), own_home / "models" / "tiny.safetensors")
+    return "tiny"
+
+
+@pytest.fixture
+def window(qtbot, make_napari_viewer, model) -> Iterator[object]:
+    from helpers.window import Window
+
+    made = Window(qtbot, make_napari_viewer(show=True))
+    yield made
+    made.app.close()

@@ -3,7 +3,7 @@ from __future__ import annotations
 import nibabel as nib
 import numpy as np
 import pytest
-from marker_studies import CODES, marker_study, write_files
+from helpers.marker_studies import CODES, marker_study, write_files
 
 from brainseg_engine.core.errors import BrainsegError
 from brainseg_engine.core.labels import Label

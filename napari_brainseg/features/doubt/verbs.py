@@ -1,0 +1,216 @@
+"""Where to look next: the model's doubt, the next doubtful slice, and what was changed since its answer."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from psygnal import Signal
+
+from brainseg_engine.core.events import Failed, Progress
+from napari_brainseg.display import layers, outlines, planes
+from napari_brainseg.display.axes import voxel_to_world
+from napari_brainseg.features.corrections.verbs import Keeping
+from napari_brainseg.features.segment.verbs import Segmenting
+from napari_brainseg.jobs import DoubtJob, DoubtMap
+from napari_brainseg.session import JobState, Kind
+
+if TYPE_CHECKING:
+    from napari.layers import Labels
+    from numpy.typing import NDArray
+
+
+class Looking:
+    """The verbs of the doubt row. ``changed`` says that there is something else to show now."""
+
+    changed = Signal()
+
+    def __init__(self, actions: Segmenting, keeping: Keeping) -> None:
+        self._actions = actions
+        self._keeping = keeping
+        self._session = actions.session
+        self._viewer = actions.viewer
+        self._map: DoubtMap | None = None
+        self._token = ""
+        self._comparing = self._again = False
+        self._session.study_changed.connect(self._forget)
+        self._session.segmentation_changed.connect(self.compare)
+        self._viewer.dims.events.ndisplay.connect(self._on_ndisplay, position="first")
+
+    def close(self) -> None:
+        """Follow nothing more. The layers stay."""
+        self._session.study_changed.disconnect(self._forget)
+        self._session.segmentation_changed.disconnect(self.compare)
+        self._viewer.dims.events.ndisplay.disconnect(self._on_ndisplay)
+
+    # --- the doubt
+
+    @property
+    def known(self) -> bool:
+        """True when the doubt about the open study has been computed."""
+        return self._map is not None
+
+    @property
+    def doubt_shown(self) -> bool:
+        """True while the map lies over the images."""
+        layer = outlines.beside(self._viewer, outlines.DOUBT)
+        return layer is not None and (layer.visible or layers.PARKED in layer.metadata)
+
+    def toggle_doubt(self) -> None:
+        """Show or hide the map; compute it where it is not there yet."""
+        layer = outlines.beside(self._viewer, outlines.DOUBT)
+        if layer is not None:
+            layer.visible = not layer.visible
+            self.changed.emit()
+        elif self._map is not None:
+            self._show()
+        else:
+            self.compute()
+
+    def compute(self) -> None:
+        """Have the worker find out where the model doubts the open study."""
+        model, current = self._session.model, self._session.study
+        if current is None or model is None or self._actions.blocker:
+            self._session.say(self._actions.blocker or "Open a study first.", Kind.WARNING)
+            return
+        if self._session.job is not None:
+            self._session.say("The doubt can be computed when the running job is done.", Kind.WARNING)
+            return
+        job = DoubtJob(current.study, current.token, model.path, self._session.device)
+        self._session.say("")
+        self._session.job = JobState(job.id, job.token, current.study.id, "looking for doubt")
+        self._actions._runner.doubt(job, self)
+
+    def progress(self, job: DoubtJob, event: Progress) -> None:
+        """See ``jobs.Asker``."""
+        state = self._session.job
+        if state is not None and state.id == job.id:
+            stage = "looking for doubt" if event.stage == "segmenting" else event.stage
+            self._session.job = replace(state, stage=stage, fraction=event.fraction)
+
+    def finished(self, job: DoubtJob, outcome: DoubtMap) -> None:
+        """See ``jobs.Asker``."""
+        self._end(job)
+        current = self._session.study
+        if current is None or current.token != job.token:
+            return
+        self._map, self._token = outcome, job.token
+        self._show()
+        score = outcome.score
+        self._session.say(
+            f"The model doubts {score['doubted_ml']:.1f} mL of {job.study.id} (score {score['score']:.2f}). "
+            "J goes to the next doubtful slice.",
+            Kind.GOOD,
+        )
+
+    def failed(self, job: DoubtJob, event: Failed) -> None:
+        """See ``jobs.Asker``."""
+        self._end(job)
+        self._session.say(event.message, Kind.INFO if event.cancelled else Kind.ERROR)
+
+    def _end(self, job: DoubtJob) -> None:
+        if self._session.job is not None and self._session.job.id == job.id:
+            self._session.job = None
+
+    def _show(self) -> None:
+        current = self._session.study
+        if current is not None and self._map is not None:
+            with self._actions._changing_layers():
+                outlines.show_doubt(self._viewer, self._map.map, current.study.reference.grid, current.study.id)
+            self.changed.emit()
+
+    def next_slice(self, step: int = 1) -> None:
+        """Go to the next doubtful slice of the plane shown, the most doubtful first (-1: back)."""
+        from brainseg_engine.inference.uncertainty import doubtful_slices, profile
+
+        current = self._session.study
+        if current is None or self._map is None:
+            self.compute()
+            return
+        grid, map = current.study.reference.grid, self._map.map
+        axis, here = outlines.slice_shown(self._viewer, grid)
+
+        def work() -> tuple[NDArray[np.float64], int, int] | None:
+            order = doubtful_slices(profile(map, axis))
+            if not order:
+                return None
+            place = (order.index(here) + step) % len(order) if here in order else 0
+            return voxel_to_world(grid, outlines.middle_of(map, axis, order[place])), place, len(order)
+
+        def done(found: tuple[NDArray[np.float64], int, int] | None) -> None:
+            if found is None:
+                self._session.say("The model doubts no slice of this study.")
+            elif self._session.study is current:
+                planes.go_to_world(self._viewer, found[0])
+                self._session.say(f"Doubtful slice {found[1] + 1} of {found[2]}.")
+
+        self._actions._background(work, done, self._actions._failed)
+
+    def _forget(self) -> None:
+        current = self._session.study
+        if current is None or current.token != self._token:
+            self._map, self._token = None, ""
+            with self._actions._changing_layers():
+                for kind in (outlines.DOUBT, outlines.CHANGES):
+                    outlines.remove(self._viewer, kind)
+        self.changed.emit()
+
+    # --- the changes
+
+    @property
+    def changes_shown(self) -> bool:
+        """True while the outlines of the changes are shown."""
+        return outlines.beside(self._viewer, outlines.CHANGES) is not None
+
+    def toggle_changes(self) -> None:
+        """Show or hide what was changed since the answer, as outlines that follow the brush."""
+        if self.changes_shown:
+            with self._actions._changing_layers():
+                outlines.remove(self._viewer, outlines.CHANGES)
+            self.changed.emit()
+        elif self._actions.labels is None or self._keeping.answer is None:
+            self._session.say("There is no answer to compare with yet: segment the study.", Kind.WARNING)
+        else:
+            self._compare(first=True)
+
+    def compare(self) -> None:
+        """The labels changed: draw the outlines anew, where they are shown."""
+        if self.changes_shown:
+            self._compare()
+
+    def _compare(self, first: bool = False) -> None:
+        layer, answer = self._actions.labels, self._keeping.answer
+        if layer is None or answer is None:
+            return
+        if self._comparing:
+            self._again = True
+            return
+        self._comparing = True
+        work = partial(outlines.compare, layer.data, answer.labels, answer.grid)
+        done = partial(self._compared, layer, first)
+        self._actions._background(work, done, self._lost)
+
+    def _compared(self, layer: Labels, first: bool, changes: Any) -> None:
+        self._comparing = False
+        answer, old = self._keeping.answer, outlines.beside(self._viewer, outlines.CHANGES)
+        if self._actions.labels is not layer or answer is None:
+            return
+        if old is not None and old.data.shape == changes.shape:
+            outlines.refresh_changes(old, changes)
+        elif first:
+            with self._actions._changing_layers():
+                outlines.show_changes(self._viewer, changes, answer.grid)
+            outlines.arrange_outlines(self._viewer)
+            self.changed.emit()
+        if self._again:
+            self._again = False
+            self._compare()
+
+    def _on_ndisplay(self, event: object = None) -> None:
+        outlines.arrange_outlines(self._viewer)
+
+    def _lost(self, error: Exception) -> None:
+        self._comparing = False
+        self._actions._failed(error)

@@ -1,0 +1,289 @@
+"""Fine-tuning: what to learn from, starting a process of its own, following it, and using what came of it."""
+
+from __future__ import annotations
+
+import subprocess
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from psygnal import Signal
+
+from brainseg_engine import models
+from brainseg_engine.core.errors import BrainsegError, CheckpointError
+from brainseg_engine.core.locks import held
+from brainseg_engine.core.paths import check_writable
+from brainseg_engine.finetune import Options, ask_to_stop, command, runs, runs_home, status_of
+from brainseg_engine.finetune.status import STOP
+from brainseg_engine.finetune.verdict import MARKED
+from napari_brainseg.features.corrections.verbs import Keeping
+from napari_brainseg.features.finetune import table
+from napari_brainseg.features.finetune.run import Run, new_folder
+from napari_brainseg.features.finetune.settings import Gathering, Settings
+from napari_brainseg.features.segment.verbs import Segmenting
+from napari_brainseg.jobs.detached import launch
+from napari_brainseg.session import Kind
+
+__all__ = ["FineTuning", "Settings"]
+
+ROOM = 6
+"""Free space wanted for a run, in sizes of its base model: weights, states to resume from, the new model twice."""
+Launcher = Callable[[Sequence[str], Path], "subprocess.Popen[bytes]"]
+
+
+class FineTuning(Gathering):
+    """The verbs of the fine-tune section."""
+
+    found = Signal()
+    """A run of an earlier window is there, which runs or has ended since."""
+
+    def __init__(self, actions: Segmenting, keeping: Keeping, launcher: Launcher = launch) -> None:
+        super().__init__(actions, keeping)
+        self._launch = launcher
+        self._processes: list[subprocess.Popen[bytes]] = []  # ours; asked now and then, lest they stay as zombies
+        self._starting = False
+        self._stop_wanted = False
+        self.run: Run | None = None
+        self.lineage = ""
+
+    # --- a run
+
+    @property
+    def running(self) -> bool:
+        """True while a run is followed that works, or one is being started."""
+        return self._starting or (self.run is not None and self.run.running)
+
+    @property
+    def stopping(self) -> bool:
+        """True once the run was asked to stop."""
+        return self.run is not None and self.run.running and (self._stop_wanted or self.run.stopping)
+
+    def start(self) -> None:
+        """Start a run in a process of its own."""
+        if self.running:
+            return
+        if self.blocker:
+            self._session.say(self.blocker, Kind.WARNING)
+            return
+        told, store = self.settings, self._keeping.store
+        path = next(m.path for m in reversed(self._session.models) if m.name == self.base)
+
+        def options() -> Options:
+            check_writable(runs_home(), ROOM * _size(path))
+            return Options(
+                new_folder(), str(path), store.path, told.anchors, parts=told.parts, device=told.device,
+                minutes=told.amount if told.unit == "minutes" else None,
+                epochs=max(1, round(told.amount)) if told.unit == "epochs" else None,
+            )  # fmt: skip
+
+        self._begin(options)
+
+    def resume(self) -> None:
+        """Go on with a run that ended before its end."""
+        if self.run is not None and self.run.resumable and not self.running:
+            options = Options(self.run.folder, resume=True, device=self.settings.device)
+            self._begin(lambda: options)
+
+    def stop(self) -> None:
+        """The run ends by itself after its present step, and can be resumed."""
+        if self.run is not None and self.run.running:
+            self._stop_wanted = True
+            self._ask_to_stop(self.run)
+            self.changed.emit()
+
+    def find(self) -> None:
+        """Look for a run of an earlier window, and which model is the default."""
+
+        def work() -> tuple[Run | None, str, str]:
+            found = (Run.of(folder) for folder in runs())
+            return next((run for run in found if run is not None), None), *_defaults()
+
+        def done(told: tuple[Run | None, str, str]) -> None:
+            run, self.default, self.previous = told
+            if self.run is None and run is not None:
+                self._attach(run)
+            self.changed.emit()
+
+        self._actions._background(work, done, self._actions._failed)
+
+    def poll(self) -> bool:
+        """Take in what the run tells; returns whether anything is new. Quick: a few small files."""
+        self._processes = [p for p in self._processes if p.poll() is None]
+        run = self.run
+        if run is None or not run.running:
+            return False
+        planned = run.plan is not None
+        new = run.read()
+        if not planned and run.plan is not None:
+            self.refresh()  # what it held out is told in the store
+        if run.status.state != "running":
+            self._ended(run)
+        elif self._stop_wanted and not run.stopping:
+            self._ask_to_stop(run)  # a process that was only starting has cleared it away
+        if new:
+            self.changed.emit()
+        return new
+
+    def _begin(self, made: Callable[[], Options]) -> None:
+        """Start a process for the options that ``made`` gives (not in the GUI thread), unless one runs already."""
+        self._starting, self._stop_wanted = True, False
+        begin = self._launch
+
+        def work() -> tuple[subprocess.Popen[bytes] | None, Run | None]:
+            check_writable(runs_home())
+            with held(runs_home() / ".lock"):  # of two windows the second finds what the first one started
+                other = next((f for f in runs() if (s := status_of(f)) is not None and s.state == "running"), None)
+                if other is not None:
+                    return None, Run.of(other)
+                options = made()
+                (options.out / STOP).unlink(missing_ok=True)
+                process = begin(command(options), options.out)
+                return process, Run.of(options.out)
+
+        def done(told: tuple[subprocess.Popen[bytes] | None, Run | None]) -> None:
+            process, run = told
+            self._starting, self.run = False, run
+            if process is not None:
+                self._processes.append(process)
+                self._session.say("")
+            else:
+                self._session.say("A fine-tuning runs already: here it is.", Kind.WARNING)
+            self.changed.emit()
+
+        def failed(error: Exception) -> None:
+            self._starting = False
+            self._actions._failed(error)
+            self.changed.emit()
+
+        self._actions._background(work, done, failed)
+        self.changed.emit()
+
+    def _ask_to_stop(self, run: Run) -> None:
+        try:
+            ask_to_stop(run.folder)
+        except BrainsegError as e:
+            self._session.say(str(e), Kind.ERROR)
+
+    def _attach(self, run: Run) -> None:
+        """Take up the newest run of an earlier window."""
+        self.run = run
+        anchors = run.plan.settings.get("anchors") if run.plan is not None else None
+        if anchors:
+            self._propose_anchors(Path(anchors))
+        if run.running or not run.seen:
+            self.found.emit()
+        if run.running:
+            self._session.say(f"The fine-tuning of {run.began:%H:%M} is still running: see Fine-tune, below.")
+        elif not run.seen:
+            self._tell(run)
+
+    def _propose_anchors(self, folder: Path) -> None:
+        """Those of the last run are those of the next, where they are still there; a network folder may be long in telling."""
+
+        def done(there: bool) -> None:
+            if there and self.settings.anchors is None:
+                self.choose(anchors=folder)
+
+        self._actions._background(folder.is_dir, done, self._actions._failed)
+
+    def _ended(self, run: Run) -> None:
+        self._stop_wanted = False
+        self._actions.find_models()
+        self.refresh()
+        self._tell(run)
+
+    def _tell(self, run: Run) -> None:
+        """Say how it ended, once."""
+        when = f"The fine-tuning of {run.began:%H:%M}"
+        state, report = run.status.state, run.report
+        if report is not None:
+            kind = Kind.WARNING if report["verdict"] in MARKED else Kind.GOOD
+            self._session.say(f"{when} is done. {report['words']}", kind)
+        elif state == "done":
+            self._session.say(f"{when} is done, but its report in {run.folder} cannot be read.", Kind.ERROR)
+        else:
+            kind = Kind.INFO if state == "stopped" else Kind.ERROR
+            self._session.say(f"{when} has not come to its end. {run.why_it_ended()}", kind)
+        try:
+            run.mark_seen()
+        except BrainsegError as e:
+            self._session.say(str(e), Kind.WARNING)
+
+    # --- what came of it
+
+    @property
+    def made(self) -> str:
+        """The name of the run's new model, "" while there is none."""
+        return str(self.run.report["model"]["name"]) if self.run is not None and self.run.report is not None else ""
+
+    @property
+    def marked(self) -> str:
+        """The verdict when the new model is worse on some cases than the one it was made from, else ""; asked before ``use``."""
+        verdict = str(self.run.report["verdict"]) if self.run is not None and self.run.report is not None else ""
+        return verdict if verdict in MARKED else ""
+
+    @property
+    def cost(self) -> str:
+        """What a marked model loses, in sentences; "" for one that is not marked."""
+        return table.cost_in_words(self.run.report) if self.marked and self.run is not None and self.run.report else ""
+
+    @property
+    def in_use(self) -> bool:
+        """True when the new model is the default, and chosen in this window."""
+        chosen = self._session.model
+        return bool(self.made) and self.default == self.made and chosen is not None and chosen.name == self.made
+
+    def use(self) -> None:
+        """Use the new model where none is named, and in this window."""
+        name = self.made
+        if name:
+            self._switch(lambda: models.choose_default(name), f"{name} is used from now on.")
+
+    def roll_back(self) -> None:
+        """Use the model again that was the default before."""
+        self._switch(models.roll_back, f"Back to {self.previous}.")
+
+    def _switch(self, change: Callable[[], object], words: str) -> None:
+        def work() -> tuple[tuple[models.ModelInfo, ...], str, str]:
+            change()
+            return tuple(models.installed()), *_defaults()
+
+        def done(told: tuple[tuple[models.ModelInfo, ...], str, str]) -> None:
+            found, self.default, self.previous = told
+            self.lineage = ""
+            self._session.set_models(found)
+            self._actions.choose_model(self.default)
+            self._session.say(words, Kind.GOOD)
+            self.changed.emit()
+
+        self._actions._background(work, done, self._actions._failed)
+
+    def show_lineage(self, shown: bool = True) -> None:
+        """Look up where the new model (else the default one) comes from."""
+
+        def done(line: list[models.Ancestor]) -> None:
+            self.lineage = table.lineage_in_words(line)
+            self.changed.emit()
+
+        if not shown:
+            self.lineage = ""
+            self.changed.emit()
+        elif name := self.made or self.default:
+            self._actions._background(lambda: models.lineage(name), done, self._actions._failed)
+
+
+def _size(model: Path) -> int:
+    """Of the file, in bytes. Raises CheckpointError where it is gone."""
+    try:
+        return model.stat().st_size
+    except OSError as e:
+        raise CheckpointError(
+            f"The model file {model} cannot be read: {e.strerror or e}. Choose another, or put it back."
+        ) from e
+
+
+def _defaults() -> tuple[str, str]:
+    """(the default model, what a roll back would return to), "" for none."""
+    try:
+        return models.default(), models.before_default()
+    except BrainsegError:
+        return "", ""

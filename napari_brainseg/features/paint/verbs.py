@@ -1,0 +1,369 @@
+"""Correcting the labels by hand and by 3D tools."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from brainseg_engine import edits
+from brainseg_engine.core.labels import LABEL_NAMES, REGION_NAMES, Label, LabelArray, Region
+from brainseg_engine.core.study import Modality, Segmentation
+from brainseg_engine.edits import Guard, Target
+from napari_brainseg.display import axes, history, layers, planes
+from napari_brainseg.display.brush import Brush
+from napari_brainseg.display.pointing import Index, Pointer, index_at, index_at_cursor
+from napari_brainseg.display.tools import Settings, Tool
+from napari_brainseg.display.undo import history_of
+from napari_brainseg.display.windows import brain_window
+from napari_brainseg.features.context import Base
+from napari_brainseg.features.regions.measuring import BY_HAND, bounding_box
+from napari_brainseg.session import Kind
+
+if TYPE_CHECKING:
+    from napari.layers import Labels
+
+Work = Callable[[LabelArray], LabelArray]
+
+_POLL_S = 0.05
+_TARGETS: tuple[Target, ...] = (Region.WT, Region.TC, Region.ET)
+_CLASSES: tuple[Target, ...] = (Label.NCR, Label.ED, Label.ET)
+_BRIGHT = {Region.ET: Modality.T1CE, Label.ET: Modality.T1CE, Region.TC: Modality.T1CE, Label.NCR: Modality.T1CE}
+"""Target → the series one sees it in; the oedema in FLAIR."""
+
+
+@dataclass(frozen=True)
+class Source:
+    """Another segmentation of the open study that a region can be taken from."""
+
+    name: str
+    labels: Callable[[], LabelArray]
+    """Its labels, in the layer's axis order."""
+
+
+class Correcting(Base):
+    """The verbs of the correct section."""
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.brush = Brush(self.viewer)
+        self.pointer = Pointer(self.viewer)
+        self._working = False
+        self.brush.edited.connect(self.session.edited.emit)
+
+    # --- what to correct
+
+    def follow_labels(self) -> None:
+        """Hold the tools of the open study's labels layer to the settings."""
+        current = self.session.study
+        study = current.study if current is not None else None
+        self.brush.follow(self.labels, study)
+        if self.labels is None:
+            self.pointer.drop()
+        elif self.brush.settings.inside:
+            self._background(self.brush.brain, lambda _: None, self._failed)  # the first dab need not wait for it
+
+    def new_mask(self) -> None:
+        """Begin a segmentation of the open study from nothing."""
+        current = self.session.study
+        if current is None:
+            self.session.say("Open a study first.", Kind.WARNING)
+            return
+        if self.session.segmentation is not None:
+            self.session.say("There is a segmentation already; erase the whole tumour to begin anew.", Kind.WARNING)
+            return
+        grid = current.study.reference.grid
+        coding = current.study.coding or "brats2023"
+        self.session.deliver(Segmentation(np.zeros(grid.shape, dtype=np.uint8), grid, coding, BY_HAND))
+        self.session.say("An empty mask: choose a region and paint. Ctrl+Z takes back.")
+
+    # --- how to paint
+
+    def choose_tool(self, tool: Tool) -> None:
+        """Take a tool; in 3D, where nothing can be painted, the plane that one came from is shown."""
+        if self.viewer.dims.ndisplay == 3 and tool is not Tool.MOVE:
+            planes.set_3d(self.viewer, False)
+        self.brush.choose(tool)
+
+    def change_brush(self, **what: Any) -> None:
+        """Change some of the :class:`Settings`."""
+        self.brush.settings = replace(self.brush.settings, **what)
+
+    def set_brush_size(self, size: int) -> None:
+        """The brush's diameter in voxels."""
+        if self.brush.layer is not None:
+            self.brush.layer.brush_size = size
+
+    def next_target(self, step: int = 1) -> None:
+        """The next target of the scheme in use, from the outside in."""
+        targets = _TARGETS if isinstance(self.brush.settings.target, Region) else _CLASSES
+        here = targets.index(self.brush.settings.target) if self.brush.settings.target in targets else 0
+        self.change_brush(target=targets[(here + step) % len(targets)])
+
+    def switch_threshold(self, on: bool) -> None:
+        """The threshold brush, on the series that shows the target best unless one was chosen; its upper half at first."""
+        settings = self.brush.settings
+        if on and settings.modality is None:
+            wanted = _BRIGHT.get(settings.target, Modality.FLAIR)
+            modality = wanted if wanted in self.brush.images else next(iter(self.brush.images), None)
+            if modality is None:
+                self.session.say(
+                    "No series lies on the grid of these labels: there is nothing to threshold.", Kind.WARNING
+                )
+                return
+            self.change_brush(threshold=True, modality=modality, limits=self._first_limits(modality))
+            return
+        self.change_brush(threshold=on)
+
+    def choose_threshold_series(self, modality: Modality) -> None:
+        """Threshold another series."""
+        if modality in self.brush.images:
+            self.change_brush(modality=modality, limits=self._first_limits(modality))
+
+    def _first_limits(self, modality: Modality) -> tuple[float, float]:
+        image = self.brush.images[modality]
+        black, white = brain_window(image, modality=modality)
+        return (black + white) / 2, max(float(image.max()), white)
+
+    # --- undo
+
+    def undo(self) -> None:
+        """Take the last step back."""
+        self._step("undo")
+
+    def redo(self) -> None:
+        """Take the last undone step again."""
+        self._step("redo")
+
+    def _step(self, what: str) -> None:
+        layer = self.brush.layer
+        if layer is not None and not history.in_stroke(layer):
+            getattr(layer, what)()
+
+    # --- 3D tools
+
+    def interpolate(self, most_apart: int = 20) -> None:
+        """Fill in between the slices of the plane shown that were painted, else between those that hold the target."""
+        layer = self.brush.layer
+        if layer is None:
+            return
+        plane = planes.plane_of(self.viewer) or planes.Plane.AXIAL
+        axis = planes.ORDERS[plane][0]
+        marked = self.brush.painted_slices(axis)
+        slices = marked if len(marked) > 1 else None
+        where = f"between {len(marked)} painted {plane.value} slices" if slices else f"between {plane.value} slices"
+        target, guard = self._target_and_guard()
+        self._run(
+            "interpolate",
+            f"interpolated {where}",
+            lambda x: edits.interpolate(
+                x, target, axis, layer.scale, slices=slices, most_apart=most_apart, guard=guard
+            ),
+            f"no two {plane.value} slices with {_named(target)} and a gap of at most {most_apart} slices between them; "
+            "paint two, then interpolate",
+        )
+
+    def smooth(self, sigma_mm: float = 1.0) -> None:
+        """Smooth the target's surface; its volume stays."""
+        layer = self.brush.layer
+        if layer is not None:
+            target, guard = self._target_and_guard()
+            spacing = tuple(layer.scale)
+            self._run("smooth", "smoothed", lambda x: edits.smooth(x, target, sigma_mm, spacing, guard))
+
+    def fill_holes(self, flat: bool = False) -> None:
+        """Fill what the target encloses: in 3D, or in every slice of the plane shown."""
+        target, guard = self._target_and_guard()
+        plane = planes.plane_of(self.viewer) or planes.Plane.AXIAL
+        axis = planes.ORDERS[plane][0] if flat else None
+        self._run("fill holes", "holes filled", lambda x: edits.fill_holes(x, target, guard, axis))
+
+    def remove_islands(self, below_ml: float = 0.1) -> None:
+        """Erase the target's components below that volume."""
+        info = layers.layer_info(self.brush.layer) if self.brush.layer is not None else None
+        if info is not None:
+            target, guard = self._target_and_guard()
+            ml = info.grid.voxel_ml or 1e-3  # not known: a thousand voxels to the millilitre
+            words = f"freed of islands below {below_ml:g} mL"
+            self._run("remove islands", words, lambda x: edits.remove_islands(x, target, below_ml, ml, guard))
+
+    def take(self, source: Source) -> None:
+        """The target becomes what it is in another segmentation."""
+        target, guard = self._target_and_guard()
+        self._run("take", f"taken from {source.name}",
+                  lambda x: edits.take_region(x, source.labels(), target, guard))  # fmt: skip
+
+    @property
+    def sources(self) -> list[Source]:
+        """The segmentations that a region can be taken from."""
+        current, layer = self.session.study, self.brush.layer
+        info = layers.layer_info(layer) if layer is not None else None
+        if current is None or layer is None or info is None:
+            return []
+        found: list[Source] = []
+        delivered = self.session.segmentation
+        for segmentation, name in ((delivered, _origin(delivered)), (current.truth, "the study's own mask")):
+            if segmentation is not None and segmentation.grid.same_as(info.grid):
+                found.append(Source(name, partial(_shown, segmentation)))
+        for other in layers.labels_layers(self.viewer, current.study.id):
+            other_info = layers.layer_info(other)
+            if other is not layer and other_info is not None and other_info.grid.same_as(info.grid):
+                found.append(Source(f"layer '{other.name}'", partial(_copy, other)))
+        return found
+
+    # --- tools at a point
+
+    def grow(self, reach_mm: float = 20.0, here: bool = False) -> None:
+        """Grow the target from a click (``here``: from under the mouse) through what is as bright: within the threshold
+        while that is on, else like the voxel's surroundings.
+        """
+        self._at("grow from", partial(self._grow, reach_mm), here)
+
+    def _grow(self, reach_mm: float, index: Index) -> None:
+        layer, settings = self.brush.layer, self.brush.settings
+        modality = settings.modality if settings.threshold else self._shown_series()
+        if layer is None or modality is None:
+            self.session.say("No series is shown that lies on the grid of these labels.", Kind.WARNING)
+            return
+        image = self.brush.images[modality]
+        by_eye = settings.limits if settings.threshold else None
+        limits = by_eye or edits.limits_like(image, index, self._usual(image))
+        target, guard = self._target_and_guard()
+        spacing = tuple(layer.scale)
+        words = f"grown through {modality.title} {_between(limits)}"
+        self._run("grow", words,
+                  lambda x: edits.grow(x, target, image, index, limits, reach_mm, spacing, guard))  # fmt: skip
+
+    def _usual(self, image: NDArray[Any]) -> float:
+        """The median intensity of the brain, from every fourth voxel along each axis."""
+        few = (slice(None, None, 4),) * 3
+        brain = self.brush.brain()
+        values = image[few][brain[few]] if brain is not None else image[few]
+        return float(np.median(values)) if values.size else 0.0
+
+    def relabel(self, here: bool = False) -> None:
+        """Give the component clicked on (``here``: under the mouse) the class of the target."""
+        target, guard = self._target_and_guard()
+        to = edits.stroke(edits.Action.PAINT, target).label
+        words = f"component is {LABEL_NAMES[to]} now"
+        self._at("relabel", lambda i: self._run("relabel", words,
+                                               lambda x: edits.relabel_component(x, i, to, guard)), here)  # fmt: skip
+
+    def erase_component(self, here: bool = False) -> None:
+        """Erase the target's component clicked on (``here``: under the mouse)."""
+        target, guard = self._target_and_guard()
+        self._at("erase", lambda i: self._run("erase component", "component erased",
+                                             lambda x: edits.erase_component(x, i, target, guard)), here)  # fmt: skip
+
+    def _at(self, verb: str, then: Callable[[Index], None], here: bool) -> None:
+        layer = self.brush.layer
+        if layer is None:
+            return
+        if here:
+            index = index_at_cursor(self.viewer, layer)
+            if index is not None:
+                then(index)
+            return
+
+        def clicked(world: Any) -> None:
+            index = index_at(layer, world) if self.brush.layer is layer else None
+            self.session.say("")
+            if index is not None:
+                then(index)
+            self.brush.changed.emit()
+
+        if self.viewer.dims.ndisplay == 3:
+            planes.set_3d(self.viewer, False)
+        self.pointer.ask(clicked)
+        self.session.say(f"Click on the image what to {verb}.")
+
+    def _shown_series(self) -> Modality | None:
+        """The topmost visible series on the labels' grid."""
+        images = layers.image_layers(self.viewer, self.session.study.study.id if self.session.study else None)
+        shown = [m for m, layer in images.items() if layer.visible and m in self.brush.images]
+        return max(shown, key=lambda m: self.viewer.layers.index(images[m]), default=None)
+
+    # --- doing it
+
+    def _target_and_guard(self) -> tuple[Target, Guard]:
+        return self.brush.settings.target, self.brush.guard()
+
+    def _run(self, tool: str, words: str, work: Work, nothing: str = "") -> None:
+        """Do that to the labels in the background, as one step that can be undone.
+
+        What is painted meanwhile is not lost: the work is then done anew on the labels as they are.
+        """
+        layer = self.brush.layer
+        if layer is None or self._working:
+            return
+        steps, target = history_of(layer), self.brush.settings.target
+        self._working = True
+
+        def look() -> tuple[int, LabelArray, tuple[slice, ...] | None, LabelArray]:
+            while history.in_stroke(layer):
+                time.sleep(_POLL_S)
+            version, before = steps.version, np.array(layer.data, dtype=np.uint8)
+            after = work(before)
+            return version, before, bounding_box(before != after), after
+
+        def done(result: tuple[int, LabelArray, tuple[slice, ...] | None, LabelArray]) -> None:
+            version, before, box, after = result
+            if self.brush.layer is not layer:
+                self._working = False
+            elif version != steps.version or history.in_stroke(layer):
+                self._background(look, done, failed)
+            else:
+                self._working = False
+                self._write(layer, tool, before, box, after)
+                n = int(np.count_nonzero(before != after)) if box is not None else 0
+                what = _named(target)
+                said = f"{what[0].upper()}{what[1:]} {words}: {n:,} voxels changed."
+                empty = f"Nothing changed: {nothing}." if nothing else f"Nothing to change in {what}."
+                self.session.say(said if n else empty)
+
+        def failed(error: Exception) -> None:
+            self._working = False
+            self._failed(error)
+
+        self._background(look, done, failed)
+
+    def _write(
+        self, layer: Labels, tool: str, before: LabelArray, box: tuple[slice, ...] | None, after: LabelArray
+    ) -> None:
+        if box is not None:
+            with self.brush.naming(tool):
+                history.apply_edit(layer, box, before[box] != after[box], after[box])
+
+
+def _named(target: Target) -> str:
+    return f"the {REGION_NAMES[target] if isinstance(target, Region) else LABEL_NAMES[target]}"
+
+
+def _between(limits: tuple[float, float]) -> str:
+    low, high = limits
+    if math.isinf(high):
+        return f"above {low:.0f}"
+    return f"below {high:.0f}" if math.isinf(low) else f"{low:.0f}–{high:.0f}"
+
+
+def _origin(segmentation: Segmentation | None) -> str:
+    if segmentation is None or segmentation.path is not None or not segmentation.made_by:
+        return "the mask as it was opened"
+    return f"{segmentation.made_by}'s answer" if segmentation.made_by != BY_HAND else "the empty mask"
+
+
+def _shown(segmentation: Segmentation) -> LabelArray:
+    return axes.to_display(segmentation.labels, segmentation.grid.affine)[0]
+
+
+def _copy(layer: Labels) -> LabelArray:
+    return np.array(layer.data, dtype=np.uint8)
+
+
+__all__ = ["Correcting", "Settings", "Source", "Tool"]

@@ -1,0 +1,389 @@
+"""The fourth section: what to paint, with which tool, where it may be; tools that work in 3D; undo."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from qtpy.QtCore import QSignalBlocker, Qt, Signal
+from qtpy.QtWidgets import QCheckBox, QDoubleSpinBox, QGridLayout, QHBoxLayout, QSizePolicy, QSlider, QWidget
+from superqt import QDoubleRangeSlider
+
+from brainseg_engine.core.labels import LABEL_NAMES, REGION_NAMES, Label, Region
+from brainseg_engine.core.palette import LABEL_COLOURS, REGION_COLOURS
+from brainseg_engine.core.study import Modality
+from brainseg_engine.edits import Target
+from napari_brainseg.display.tools import Tool
+from napari_brainseg.features.propagate.view import ProposeShown, ProposeView
+from napari_brainseg.qt.widgets import Combo, Section, Segmented, button, colour_icon, label, plain
+
+TOOLS = (
+    ("Move", Tool.MOVE, "Move and zoom the image; nothing is painted (key Z, or hold Space)"),
+    ("Brush", Tool.BRUSH, "Paint (key P); the right button paints round a shape and fills it"),
+    ("Eraser", Tool.ERASER, "Take away from the region or class chosen above (key E)"),
+    ("Fill", Tool.FILL, "Fill the patch that is clicked on (key F)"),
+    ("Polygon", Tool.POLYGON, "Click corners, double click (or Enter) to fill, Esc to drop (key 3)"),
+)
+LARGEST_BRUSH = 80
+CLASSES = (Label.NCR, Label.ED, Label.ET)
+
+_REGION_TIPS = {
+    Region.WT: "Painting adds oedema where there is no tumour; erasing takes everything away",
+    Region.TC: "Painting makes oedema and background core and leaves the enhancing part; erasing leaves oedema",
+    Region.ET: "Painting makes anything enhancing; erasing leaves necrotic core",
+}
+
+
+@dataclass(frozen=True)
+class CorrectShown:
+    """The state of the section. ``possible``: there are labels to correct; ``begin``: a mask can be begun from nothing.
+
+    ``bounds`` are the lowest and highest intensity of the threshold's series, ``sources`` the names of segmentations to take a
+    region from, ``waiting`` the tool that waits for a click ("" for none).
+    """
+
+    possible: bool = False
+    begin: bool = False
+    target: Target = Region.WT
+    tool: Tool | None = Tool.MOVE
+    size: int = 10
+    through: bool = False
+    protect: frozenset[Label] = frozenset()
+    cavity: bool = False
+    inside: bool = True
+    threshold: bool = False
+    series: Sequence[Modality] = ()
+    modality: Modality | None = None
+    limits: tuple[float, float] | None = None
+    bounds: tuple[float, float] = (0.0, 1.0)
+    preview: bool = True
+    undo: str = ""
+    redo: str = ""
+    sources: Sequence[str] = ()
+    waiting: str = ""
+
+
+class CorrectView(Section):
+    """Shows how one paints, and asks for another way, for a 3D tool, for undo."""
+
+    target_chosen = Signal(object)
+    tool_chosen = Signal(object)
+    size_chosen = Signal(int)
+    changed = Signal(dict)
+    threshold_switched = Signal(bool)
+    series_chosen = Signal(object)
+    limits_chosen = Signal(tuple)
+    work_requested = Signal(str, object)
+    take_requested = Signal(int)
+    undo_requested = Signal()
+    redo_requested = Signal()
+    new_requested = Signal()
+
+    def __init__(self) -> None:
+        super().__init__("Correct", "correct")
+        self._make_head()
+        self.begin = button(
+            "New empty mask", "new_mask", "Begin a segmentation of this study from nothing", self.new_requested.emit
+        )
+        self.why = label("", role="dim", wrap=True)
+        row = QHBoxLayout()
+        self._begin_row = plain(row)
+        row.addWidget(self.why, 1)
+        row.addWidget(self.begin)
+        self.body.addWidget(self._begin_row)
+        self.tools = QWidget()
+        self.tools.setProperty("role", "plain")
+        self._column = QGridLayout(self.tools)
+        self._column.setContentsMargins(0, 0, 0, 0)
+        self._column.setVerticalSpacing(6)
+        self._column.setColumnStretch(1, 1)
+        self._make_targets()
+        self._make_tools()
+        self._make_bounds()
+        self._make_threshold()
+        self._make_works()
+        self.body.addWidget(self.tools)
+        self.propose = ProposeView()
+        self.body.addWidget(self.propose)
+        for group in (self.regions, self.classes, self.tool):
+            for b in group.buttons.values():
+                _narrow(b)
+        self.fold.toggled.connect(self._folded)
+        self._shown = CorrectShown()
+        self.show_state(self._shown)
+
+    # --- making it
+
+    def _make_head(self) -> None:
+        self.undo = button("↶ Undo", "undo", "Take the last step back (Ctrl+Z)", self.undo_requested.emit)
+        self.redo = button("↷ Redo", "redo", "Take it again (Ctrl+Shift+Z)", self.redo_requested.emit)
+        self.fold = button("Tools ▸", "correct_fold", "Show or hide the tools for correcting the segmentation")
+        self.fold.setCheckable(True)
+        for b in (self.undo, self.redo, self.fold):
+            b.setProperty("role", "link")
+            self.head.addWidget(b)
+
+    def _add(self, text: str, what: QWidget, tip: str = "") -> None:
+        row = self._column.rowCount()
+        head = label(text)
+        head.setToolTip(tip)
+        self._column.addWidget(head, row, 0)
+        self._column.addWidget(what, row, 1)
+
+    def _make_targets(self) -> None:
+        self.regions = Segmented(
+            [(r.value, r, f"paint_{r.value}", f"Paint the {REGION_NAMES[r]} (key Q: the next). {_REGION_TIPS[r]}.")
+             for r in (Region.WT, Region.TC, Region.ET)]
+        )  # fmt: skip
+        self.classes = Segmented(
+            [(c.name, c, f"paint_class_{c.name}", f"Paint the class {LABEL_NAMES[c]} over anything; erasing leaves nothing")
+             for c in CLASSES]
+        )  # fmt: skip
+        for r, b in self.regions.buttons.items():
+            b.setIcon(colour_icon(REGION_COLOURS[r]))
+        for c, b in self.classes.buttons.items():
+            b.setIcon(colour_icon(LABEL_COLOURS[c]))
+        self.regions.chosen.connect(self.target_chosen)
+        self.classes.chosen.connect(self.target_chosen)
+        self._add("Region", self.regions, "Nested: what lies inside is left alone, what lies around follows")
+        self._add("or class", self.classes, "Disjoint: what is painted replaces what was there")
+
+    def _make_tools(self) -> None:
+        self.tool = Segmented([(text, value, f"tool_{value.value}", tip) for text, value, tip in TOOLS])
+        self.tool.chosen.connect(self.tool_chosen)
+        self._column.addWidget(self.tool, self._column.rowCount(), 0, 1, 2)
+        row = QHBoxLayout()
+        self.size = QSlider(Qt.Orientation.Horizontal)
+        self.size.setObjectName("brush_size")
+        self.size.setRange(1, LARGEST_BRUSH)
+        self.size.setToolTip("Diameter of brush and eraser in voxels (keys [ and ], or Alt and move the mouse)")
+        self.size.setAccessibleName("Brush size")
+        self.size.valueChanged.connect(self.size_chosen)
+        self.size_number = label("10", role="number", name="brush_size_number")
+        self.size_number.setFixedWidth(24)
+        self.through = _check("3D", "through", "Paint a ball through the slices instead of a disc in one")
+        self.through.toggled.connect(lambda on: self.changed.emit({"through": on}))
+        row.addWidget(self.size, 1)
+        row.addWidget(self.size_number)
+        row.addWidget(self.through)
+        self.inside = _check("brain only", "inside", "Change nothing outside the brain")
+        self.inside.toggled.connect(lambda on: self.changed.emit({"inside": on}))
+        row.addWidget(self.inside)
+        self._add("Size", plain(row))
+
+    def _make_bounds(self) -> None:
+        row = QHBoxLayout()
+        self.protect: dict[Label, QCheckBox] = {}
+        for c in (*CLASSES, Label.RC):
+            check = _check(
+                c.name, f"protect_{c.name}", f"Leave voxels of the {LABEL_NAMES[c]} as they are, whatever the tool"
+            )
+            check.toggled.connect(self._protect_changed)
+            self.protect[c] = check
+            row.addWidget(check)
+        row.addStretch(1)
+        self._add("Protect", plain(row), "Classes that no tool may change")
+
+    def _make_threshold(self) -> None:
+        row = QHBoxLayout()
+        self.threshold = _check("Paint only where", "threshold", "Threshold brush: paint only within a range of one series' "
+                                "intensities, T1ce for ET, FLAIR for WT (key R)")  # fmt: skip
+        self.threshold.toggled.connect(self.threshold_switched)
+        self.series = Combo("threshold_series", "The series whose intensities bound the brush")
+        self.series.activated.connect(lambda i: self.series_chosen.emit(self.series.itemData(i)))
+        self.preview = _check("preview", "threshold_preview", "Show in magenta where the brush may paint")
+        self.preview.toggled.connect(lambda on: self.changed.emit({"preview": on}))
+        row.addWidget(self.threshold)
+        row.addWidget(self.series, 1)
+        row.addWidget(self.preview)
+        self._column.addWidget(plain(row), self._column.rowCount(), 0, 1, 2)
+        line = QHBoxLayout()
+        self._range_row = plain(line)
+        self.low, self.high = (label("", role="number", name=f"threshold_{n}") for n in ("low", "high"))
+        self.range = QDoubleRangeSlider(Qt.Orientation.Horizontal)
+        self.range.setObjectName("threshold_range")
+        self.range.setToolTip("From which to which intensity is painted")
+        self.range.setAccessibleName("Range of intensities")
+        self.range.valueChanged.connect(self._limits_moved)
+        for w, stretch in ((self.low, 0), (self.range, 1), (self.high, 0)):
+            line.addWidget(w, stretch)
+        self._column.addWidget(self._range_row, self._column.rowCount(), 0, 1, 2)
+
+    def _make_works(self) -> None:
+        grid = QGridLayout()
+        grid.setSpacing(4)
+        grid.setColumnStretch(0, 3)
+        grid.setColumnStretch(2, 3)
+        self.works: dict[str, Any] = {}
+        self.numbers: dict[str, Number] = {}
+        for i, (name, text, tip, number) in enumerate(_WORKS):
+            at = (i // 2, 2 * (i % 2))
+            made = _narrow(button(text, f"work_{name}", tip))
+            made.clicked.connect(lambda _=False, name=name: self._work(name))
+            self.works[name] = made
+            if number is None:
+                grid.addWidget(made, *at, 1, 2)
+                continue
+            self.numbers[name] = Number(f"number_{name}", *number)
+            grid.addWidget(made, *at)
+            grid.addWidget(self.numbers[name], at[0], at[1] + 1)
+        self.sources = Combo("take_from", "The segmentation to take the region or class from")
+        self.take = button("Take from", "take", "The region or class chosen above becomes what it is there",
+                           lambda: self.take_requested.emit(self.sources.currentIndex()))  # fmt: skip
+        row = QHBoxLayout()
+        row.addWidget(self.take)
+        row.addWidget(self.sources, 1)
+        grid.addWidget(plain(row), (len(_WORKS) + 1) // 2, 0, 1, 4)
+        self._column.addWidget(plain(grid), self._column.rowCount(), 0, 1, 2)
+
+    # --- asking
+
+    def _work(self, name: str) -> None:
+        number = self.numbers.get(name)
+        self.work_requested.emit(name, number.value() if number is not None else None)
+
+    def _protect_changed(self) -> None:
+        self.changed.emit({"protect": frozenset(c for c, check in self.protect.items() if check.isChecked())})
+
+    def _limits_moved(self, limits: Any) -> None:
+        low, high = (float(v) for v in limits)
+        self._show_limits(low, high)
+        self.limits_chosen.emit((low, high))
+
+    # --- showing
+
+    def _folded(self, open_: bool) -> None:
+        self.fold.setText("Tools ▾" if open_ else "Tools ▸")
+        self.tools.setVisible(open_)
+        self.propose.setVisible(open_ or self.propose.wanted)
+        self._show_begin()
+
+    def show_propose(self, shown: ProposeShown) -> None:
+        """Show how it stands with a proposal; it is to be seen though the tools are folded away."""
+        self.propose.show_state(shown)
+        self.propose.setVisible(self.fold.isChecked() or self.propose.wanted)
+
+    def show_open(self, open_: bool) -> None:
+        """Show the tools, or hide them."""
+        self.fold.setChecked(open_)
+
+    def _show_begin(self) -> None:
+        s = self._shown
+        self.begin.setVisible(s.begin)
+        self.why.setText("Segment the study, open a mask, or begin from nothing." if s.begin else "Open a study first.")
+        self._begin_row.setVisible(not s.possible)
+
+    def show_state(self, s: CorrectShown) -> None:
+        """Bring the section in line. Says nothing."""
+        self._shown = s
+        self.tools.setEnabled(s.possible)
+        self.tools.setVisible(self.fold.isChecked())
+        self.propose.setVisible(self.fold.isChecked() or self.propose.wanted)
+        self._show_begin()
+        for b, what, key in ((self.undo, s.undo, "Ctrl+Z"), (self.redo, s.redo, "Ctrl+Shift+Z")):
+            b.setEnabled(s.possible and bool(what))
+            verb = "Undo" if b is self.undo else "Redo"
+            b.setToolTip(f"{verb}: {what} ({key})" if what else f"Nothing to {verb.lower()} ({key})")
+        self.regions.show_value(s.target if isinstance(s.target, Region) else None)
+        self.classes.show_value(s.target if isinstance(s.target, Label) else None)
+        self.tool.show_value(s.tool)
+        self.size_number.setText(str(s.size))
+        self.protect[Label.RC].setVisible(s.cavity)
+        _set(self.size, s.size)
+        _set(self.through, s.through)
+        _set(self.inside, s.inside)
+        _set(self.threshold, s.threshold)
+        _set(self.preview, s.preview)
+        for c, check in self.protect.items():
+            _set(check, c in s.protect)
+        self._show_threshold(s)
+        for name, made in self.works.items():
+            made.setText(_WORDS[name] if name != s.waiting else "Click on the image…")
+        if [self.sources.itemText(i) for i in range(self.sources.count())] != list(s.sources):
+            self.sources.show_choices([(n, n, n) for n in s.sources], s.sources[0] if s.sources else None)
+        self.take.setEnabled(bool(s.sources))
+
+    def _show_threshold(self, s: CorrectShown) -> None:
+        self.series.show_choices([(m.title, m, "") for m in s.series] or [("–", None, "")], s.modality)
+        self.series.setEnabled(s.threshold)
+        self.preview.setEnabled(s.threshold)
+        self._range_row.setVisible(s.threshold)
+        if s.limits is not None and not self.range.isSliderDown():
+            blocker = QSignalBlocker(self.range)
+            self.range.setRange(*s.bounds)
+            self.range.setValue(s.limits)
+            blocker.unblock()
+            self._show_limits(*s.limits)
+
+    def _show_limits(self, low: float, high: float) -> None:
+        self.low.setText(_short(low))
+        self.high.setText(_short(high))
+
+
+class Number(QDoubleSpinBox):
+    """A number that does not change when the panel is scrolled over it."""
+
+    def __init__(self, name: str, value: float, low: float, high: float, step: float, unit: str) -> None:
+        super().__init__()
+        self.setObjectName(name)
+        self.setDecimals(0 if step >= 1 else 2 if step < 0.1 else 1)
+        self.setRange(low, high)
+        self.setSingleStep(step)
+        self.setValue(value)
+        self.setSuffix(f" {unit}")
+        self.setFocusPolicy(Qt.FocusPolicy.StrongFocus)
+        self.setButtonSymbols(QDoubleSpinBox.ButtonSymbols.NoButtons)  # the arrow keys step; there is no room for more
+        self.setAlignment(Qt.AlignmentFlag.AlignRight)
+        self.setAccessibleName(name.replace("_", " "))
+
+    def wheelEvent(self, event: Any) -> None:
+        """Leave the wheel to the scroll area."""
+        event.ignore()
+
+
+_WORKS: tuple[tuple[str, str, str, tuple[float, float, float, float, str] | None], ...] = (
+    ("interpolate", "Interpolate", "Fill in between the slices you painted in this plane, at most that many slices apart; "
+     "without any, between those that hold the region (key I)", (20, 2, 99, 1, "sl.")),
+    ("grow", "Grow", "Click a point: paint what hangs together with it and stands out like it (lies within the threshold while "
+     "that is on), at most that far away (key G: from under the mouse)", (20, 2, 100, 1, "mm")),
+    ("smooth", "Smooth", "Smooth the surface in 3D by that much; the volume stays", (1.0, 0.3, 5.0, 0.1, "mm")),
+    ("islands", "Islands below", "Erase separate parts that are smaller than that", (0.1, 0.01, 50.0, 0.05, "mL")),
+    ("holes", "Fill holes", "Fill what the region encloses on all sides", None),
+    ("holes_flat", "Fill holes in slices", "Fill what the region encloses in each slice of this plane", None),
+    ("relabel", "Relabel part", "Click a part: all that hangs together with it and is of its class becomes the class chosen "
+     "above (key K: the part under the mouse)", None),
+    ("erase_part", "Erase part", "Click a part: the region's part that hangs together there is erased "
+     "(key Shift+K: the part under the mouse)", None),
+)  # fmt: skip
+"""Name, text, tooltip, and its number: (value, lowest, highest, step, unit)."""
+
+_WORDS = {name: text for name, text, *_ in _WORKS}
+
+
+def _narrow(made: Any) -> Any:
+    """The button takes the room there is, not the room it would like."""
+    made.setSizePolicy(QSizePolicy.Policy.Ignored, QSizePolicy.Policy.Fixed)
+    return made
+
+
+def _check(text: str, name: str, tip: str) -> QCheckBox:
+    made = QCheckBox(text)
+    made.setObjectName(name)
+    made.setToolTip(tip)
+    made.setAccessibleName(tip)
+    return made
+
+
+def _set(widget: Any, value: Any) -> None:
+    """Show a value without saying that it changed."""
+    blocker = QSignalBlocker(widget)
+    if isinstance(widget, QCheckBox):
+        widget.setChecked(bool(value))
+    elif not widget.isSliderDown():
+        widget.setValue(value)
+    blocker.unblock()
+
+
+def _short(value: float) -> str:
+    return f"{value:.0f}" if abs(value) >= 10 else f"{value:.3g}"

@@ -1,0 +1,42 @@
+"""The last section: the mask, into a file."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from qtpy.QtCore import Signal
+from qtpy.QtWidgets import QHBoxLayout
+
+from napari_brainseg.qt.widgets import Combo, Section, button, label
+
+
+class SaveView(Section):
+    """Shows whether there is something to save, and asks to."""
+
+    save_requested = Signal(object)
+
+    def __init__(self, codings: Sequence[tuple[str, str]]) -> None:
+        """``codings``: (name, description) each."""
+        super().__init__("Save", "save")
+        self.state = label(role="dim", name="save_state")
+        self.head.addWidget(self.state)
+        row = QHBoxLayout()
+        row.setSpacing(8)
+        row.addWidget(label("Coding"))
+        self.coding = Combo("save_coding", "The label values in the file")
+        self.coding.show_choices([(name, name, what) for name, what in codings], "brats2023")
+        self.save = button("Save mask…", "save", "Write the labels as NIfTI, on the study's own grid",
+                           lambda: self.save_requested.emit(self.coding.currentData()))  # fmt: skip
+        row.addWidget(self.coding, 1)
+        row.addWidget(self.save, 1)
+        self.body.addLayout(row)
+        self.show_state(possible=False, dirty=False)
+
+    def show_coding(self, name: str) -> None:
+        """Choose that coding."""
+        self.coding.setCurrentIndex(self.coding.findData(name))
+
+    def show_state(self, *, possible: bool, dirty: bool) -> None:
+        """Whether there is a segmentation, and whether it differs from what is in a file."""
+        self.save.setEnabled(possible)
+        self.state.setText("" if not possible else "not saved yet" if dirty else "saved")

@@ -1,0 +1,91 @@
+"""The second section: model, device, one big button, and how far the work is."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+from qtpy.QtCore import Signal
+from qtpy.QtWidgets import QHBoxLayout, QProgressBar
+
+from napari_brainseg.qt.widgets import Combo, Section, Words, button, label, plain, restyle
+
+
+class SegmentView(Section):
+    """Shows model, device and progress; asks to segment and to cancel."""
+
+    segment_requested = Signal()
+    cancel_requested = Signal()
+    model_chosen = Signal(str)
+    device_chosen = Signal(str)
+
+    def __init__(self, devices: Mapping[str, str]) -> None:
+        super().__init__("Segment", "segment")
+        row = QHBoxLayout()
+        row.setSpacing(8)
+        self.model = Combo("model", "The model to segment with")
+        self.device = Combo("device", "Where to compute")
+        self.device.show_choices([(text, value, "") for value, text in devices.items()], "auto")
+        self.model.activated.connect(lambda i: self.model_chosen.emit(self.model.itemData(i)))
+        self.device.activated.connect(lambda i: self.device_chosen.emit(self.device.itemData(i)))
+        row.addWidget(label("Model"))
+        row.addWidget(self.model, 3)
+        row.addWidget(label("on"))
+        row.addWidget(self.device, 2)
+        self.body.addLayout(row)
+        self.start = button("Segment", "segment", "Segment the open study", self.segment_requested.emit)
+        self.start.setProperty("role", "primary")
+        self.body.addWidget(self.start)
+        row = QHBoxLayout()
+        self._running = plain(row)
+        self.bar = QProgressBar()
+        self.bar.setObjectName("progress")
+        self.bar.setRange(0, 1000)
+        self.cancel = button("Cancel", "cancel", "Stop now; nothing is changed", self.cancel_requested.emit)
+        row.addWidget(self.bar, 1)
+        self.cancel.setMinimumHeight(36)
+        row.addWidget(self.cancel)
+        self.body.addWidget(self._running)
+        self.why = Words("segment_why", "dim")
+        self.body.addWidget(self.why)
+        self.show_progress(None)
+        self.show_blocker("Open a study first.", 0)
+
+    def show_models(self, models: Sequence[tuple[str, str, str]], current: str) -> None:
+        """(text, name, tooltip) each."""
+        self.model.show_choices(models or [("no model is installed", "", "")], current)
+        tip = next((t for _, name, t in models if name == current), "")
+        self.model.setToolTip(tip or "The model to segment with")
+
+    def show_device(self, device: str) -> None:
+        """Show that device as chosen."""
+        self.device.setCurrentIndex(self.device.findData(device))
+
+    def show_blocker(self, why: str, findings: int) -> None:
+        """Why the button cannot be pressed ("" when it can), and how many findings one would press it in spite of."""
+        self._possible = not why
+        self.why.show_text(why)
+        self.why.setVisible(bool(why))
+        self.start.setText("Segment anyway" if findings and not why else "Segment")
+        tip = (
+            f"In spite of the {findings} warning{'s' if findings != 1 else ''} above"
+            if findings
+            else "Segment the open study"
+        )
+        self.start.setToolTip(why or tip)
+        restyle(self.start, caution="true" if findings else "false")
+        self._enable()
+
+    def show_progress(self, progress: tuple[str, float] | None) -> None:
+        """(stage in words, fraction); None when nothing runs."""
+        self._busy = progress is not None
+        self._running.setVisible(self._busy)
+        self.start.setVisible(not self._busy)  # the progress takes its place: nothing below it moves
+        if progress is not None:
+            stage, fraction = progress
+            self.bar.setValue(round(1000 * fraction))
+            self.bar.setFormat(f"{stage} — %p %")
+            self.bar.setAccessibleDescription(stage)
+        self._enable()
+
+    def _enable(self) -> None:
+        self.start.setEnabled(getattr(self, "_possible", False) and not self._busy)

@@ -1,0 +1,100 @@
+"""Wires the study section."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from qtpy.QtCore import QObject
+from qtpy.QtWidgets import QFileDialog
+
+from brainseg_engine.core.study import Modality
+from napari_brainseg.features.actions import Actions
+from napari_brainseg.features.study.view import StudyShown, StudyView
+from napari_brainseg.session import OpenStudy
+
+FILTER = "Images (*.nii *.nii.gz *.mha);;All files (*)"
+
+
+class StudySection(QObject):
+    """Between the study view and the actions."""
+
+    def __init__(self, view: StudyView, actions: Actions) -> None:
+        super().__init__()
+        self._view = view
+        self._actions = actions
+        self._session = actions.session
+        view.folder_requested.connect(self._ask_folder)
+        view.files_requested.connect(self._ask_files)
+        view.sample_requested.connect(lambda: actions.open_sample(_sample))
+        view.mask_requested.connect(self._ask_mask)
+        view.reassign_requested.connect(actions.reassign)
+        view.other_file_requested.connect(self._ask_other)
+        self._session.study_changed.connect(self._show)
+        self._session.segmentation_changed.connect(self._show)
+        self._show()
+
+    def _show(self) -> None:
+        current = self._session.study
+        self._view.show_study(shown(current, self._mask()) if current is not None else None)
+
+    def _mask(self) -> str:
+        segmentation = self._session.segmentation
+        if segmentation is None:
+            return ""
+        if segmentation.path is not None:
+            return segmentation.path.name
+        return f"by {segmentation.made_by}" if segmentation.made_by else "of unknown origin"
+
+    def _folder(self) -> str:
+        current = self._session.study
+        return str(current.study.folder.parent) if current is not None and current.study.folder else ""
+
+    def _ask_folder(self) -> None:
+        name = QFileDialog.getExistingDirectory(self._view, "Open a study folder", self._folder())
+        if name:
+            self._actions.open(Path(name))
+
+    def _ask_files(self) -> None:
+        names, _ = QFileDialog.getOpenFileNames(self._view, "Open the series of one study", self._folder(), FILTER)
+        if names:
+            self._actions.open([Path(n) for n in names])
+
+    def _ask_mask(self, coding: str | None) -> None:
+        name, _ = QFileDialog.getOpenFileName(self._view, "Open a mask of this study", self._folder(), FILTER)
+        if name:
+            self._actions.load_mask(Path(name), coding)
+
+    def _ask_other(self, modality: Modality) -> None:
+        title = f"Choose the file that is {modality.title}"
+        name, _ = QFileDialog.getOpenFileName(self._view, title, self._folder(), FILTER)
+        if name:
+            self._actions.reassign(modality, Path(name))
+
+
+def shown(current: OpenStudy, mask: str) -> StudyShown:
+    """What the view shows of a study."""
+    study, grid = current.study, current.study.reference.grid
+    size = "×".join(str(n) for n in grid.shape)
+    sides = [f"{s:.3g}" for s in grid.spacing]
+    spacing = (sides[0] if len(set(sides)) == 1 else "×".join(sides)) + " mm"
+    if not grid.calibrated:
+        spacing = "voxel size unknown"
+    told = f" of {spacing}" if grid.calibrated else " of unknown size"
+    missing = [f for f in current.findings if f.code == "missing"]
+    findings = [f.message for f in current.findings if not (f.code == "missing" and current.problems)]
+    return StudyShown(
+        id=study.id,
+        facts=f"{size} · {spacing}",
+        facts_tip=f"{size} voxels{told}, axes {grid.orientation}, of {study.reference.modality.title}",
+        assigned={m: v.path for m, v in study.volumes.items()},
+        files=current.files,
+        warnings=[*(current.problems if missing or len(current.problems) else ()), *findings],
+        mask=mask,
+        without_file=f"in {study.folder.name}" if study.folder is not None else "in memory",
+    )
+
+
+def _sample() -> Path:
+    from brainseg_engine.phantom import demo_folder
+
+    return Path(demo_folder())

@@ -1,0 +1,148 @@
+"""The first section: which study is open, which file is which series, and what is wrong with it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from qtpy.QtCore import Signal
+from qtpy.QtWidgets import QGridLayout, QHBoxLayout, QMenu, QVBoxLayout
+
+from brainseg_engine.core.labels import CODINGS
+from brainseg_engine.core.study import Modality
+from napari_brainseg.qt.widgets import Combo, Elided, Section, Words, button, label, plain
+
+OTHER = "other"
+"""Value of the choice "Other file …"."""
+
+_MEMORY = "memory"
+
+
+@dataclass(frozen=True)
+class StudyShown:
+    """What there is to show: ``assigned`` series → file (None: it has none of its own, and ``without_file`` says where it is),
+    ``files`` to choose from, and words."""
+
+    id: str
+    facts: str
+    facts_tip: str
+    assigned: Mapping[Modality, Path | None]
+    files: Sequence[Path]
+    warnings: Sequence[str] = ()
+    mask: str = ""
+    without_file: str = "in memory"
+
+
+class StudyView(Section):
+    """Shows the study and asks to open another, or to take another file as a series."""
+
+    folder_requested = Signal()
+    files_requested = Signal()
+    sample_requested = Signal()
+    mask_requested = Signal(object)
+    """The name of a label coding, or None: as the file's name tells."""
+    reassign_requested = Signal(object, object)
+    other_file_requested = Signal(object)
+
+    def __init__(self) -> None:
+        super().__init__("Study", "study")
+        row = QHBoxLayout()
+        row.setSpacing(6)
+        for text, name, tip, signal in (
+            ("Open folder…", "open_folder", "Open a study: a folder with its four series", self.folder_requested),
+            ("Open files…", "open_files", "Open four files picked by hand", self.files_requested),
+            ("Sample", "open_sample", "Open the synthetic study that comes with the program", self.sample_requested),
+        ):
+            row.addWidget(button(text, name, tip, signal.emit), 1)
+        self.body.addLayout(row)
+        self.empty = label(
+            "No study is open. A study folder can also be dropped onto the canvas.", role="dim", wrap=True
+        )
+        self.body.addWidget(self.empty)
+        column = QVBoxLayout()
+        column.setSpacing(3)
+        self._details = plain(column)
+        self.title = Elided("study_title", "strong")
+        self.facts = label(role="head", name="study_facts")
+        self.warnings = Words("study_warnings", "warning")
+        heading = QHBoxLayout()
+        heading.setSpacing(8)
+        heading.addWidget(self.title, 1)
+        heading.addWidget(self.facts)
+        column.addLayout(heading)
+        column.addLayout(self._series())
+        column.addWidget(self.warnings)
+        self.body.addWidget(self._details)
+        self._shown: StudyShown | None = None
+        self.show_study(None)
+
+    def _series(self) -> QGridLayout:
+        grid = QGridLayout()
+        grid.setHorizontalSpacing(8)
+        grid.setVerticalSpacing(3)
+        grid.setColumnStretch(1, 1)
+        self.combos: dict[Modality, Combo] = {}
+        for i, m in enumerate(Modality):
+            combo = Combo(f"assign_{m.value}", f"The file that is taken as {m.title}")
+            combo.activated.connect(lambda index, m=m: self._picked(m, index))
+            grid.addWidget(label(m.title), i, 0)
+            grid.addWidget(combo, i, 1, 1, 2)
+            self.combos[m] = combo
+        self.mask = Elided("mask_name", "dim")
+        self.open_mask = button("Open…", "open_mask", "Open a mask of this study as its labels")
+        menu = QMenu(self.open_mask)
+        menu.setToolTipsVisible(True)
+        told = menu.addAction("Labels as the file's name tells")
+        told.triggered.connect(lambda _=False: self.mask_requested.emit(None))
+        menu.addSeparator()
+        for coding in CODINGS.values():
+            action = menu.addAction(f"Labels as in {coding.name}: {coding.description}")
+            action.triggered.connect(lambda _=False, name=coding.name: self.mask_requested.emit(name))
+        self.open_mask.setMenu(menu)
+        grid.addWidget(label("Mask"), len(Modality), 0)
+        grid.addWidget(self.mask, len(Modality), 1)
+        grid.addWidget(self.open_mask, len(Modality), 2)
+        return grid
+
+    def show_study(self, shown: StudyShown | None) -> None:
+        """Show that study, or that none is open."""
+        self._shown = shown
+        self.empty.setVisible(shown is None)
+        self._details.setVisible(shown is not None)
+        if shown is None:
+            return
+        self.title.show_text(shown.id)
+        self.facts.setText(shown.facts)
+        self.facts.setToolTip(shown.facts_tip)
+        names = _short(shown.files)
+        for m, combo in self.combos.items():
+            current = shown.assigned.get(m)
+            in_memory = m in shown.assigned and current is None
+            choices: list[tuple[str, object, str]] = [(names[p], p, str(p)) for p in shown.files]
+            if in_memory:
+                choices.insert(0, (shown.without_file, _MEMORY, "This series has no file of its own"))
+            choices.append(("none", None, "Take no file as this series"))
+            choices.append(("Other file…", OTHER, "Choose a file that is not listed"))
+            combo.show_choices(choices, _MEMORY if in_memory else current)
+            combo.setToolTip(f"{m.title}: {current}" if current else f"The file that is taken as {m.title}")
+        self.mask.show_text(shown.mask or "none")
+        self.warnings.show_text("\n".join(f"⚠ {w}" for w in shown.warnings))
+        self.warnings.setVisible(bool(shown.warnings))
+
+    def _picked(self, modality: Modality, index: int) -> None:
+        value = self.combos[modality].itemData(index)
+        shown = self._shown
+        self.show_study(shown)  # what is shown is what is so: the choice shows when it has been carried out
+        if shown is None or value == _MEMORY or (value is None and modality not in shown.assigned):
+            return
+        if value == OTHER:
+            self.other_file_requested.emit(modality)
+        elif value is None or value != shown.assigned.get(modality):
+            self.reassign_requested.emit(modality, value)
+
+
+def _short(files: Sequence[Path]) -> dict[Path, str]:
+    """File names; with the folder where two are the same."""
+    names = [p.name for p in files]
+    return {p: p.name if names.count(p.name) == 1 else f"{p.parent.name}/{p.name}" for p in files}
