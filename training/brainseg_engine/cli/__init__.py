@@ -37,6 +37,7 @@ COMMANDS = {
     "models": _SEGMENT,
     "inspect": _LOOK,
     "evaluate": _LOOK,
+    "report": _LOOK,
     "corrections": _TRAIN,
     "data": _TRAIN,
     "finetune": _TRAIN,

@@ -80,7 +80,7 @@ def overlay_figure(
                 f"The mask and the images of '{study.id}' lie on different grids, so no picture can be drawn. "
                 "Resample the mask onto the grid of the images."
             )
-    view = _View(study.reference)
+    view = View(study.reference)
     view.crop_to(study.reference.data != 0)
     labels = view(segmentation.labels)
     expected = None if truth is None else view(truth.labels)
@@ -102,7 +102,7 @@ def overlay_figure(
     save(figure, path)
 
 
-class _View:
+class View:
     """Turns arrays on one grid so that their axes run along R, A, S (the nearest axes), and crops them."""
 
     def __init__(self, reference: Volume) -> None:
@@ -115,7 +115,17 @@ class _View:
         self.spacing = tuple(reference.grid.spacing[axis] for axis in self._order)
 
     def __call__(self, array: NDArray[Any]) -> NDArray[Any]:
+        """The array (file order) turned and cropped; a view."""
         return array.transpose(self._order)[self._flips][self._crop]
+
+    def index_of(self, grid: Grid, world: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Places (..., 3) in RAS mm → fractional indices (..., 3) of the turned and cropped array; ``grid`` is the files'."""
+        index = grid.to_index(world)[..., self._order]
+        for axis, (flip, crop) in enumerate(zip(self._flips, self._crop, strict=True)):
+            if flip.step == -1:
+                index[..., axis] = grid.shape[self._order[axis]] - 1 - index[..., axis]
+            index[..., axis] -= crop.start or 0
+        return index
 
     def crop_to(self, mask: NDArray[np.bool_]) -> None:
         """Show the box of ``mask`` (file order) and a margin from here on; an empty mask changes nothing."""
@@ -167,8 +177,8 @@ def _layout(sizes: list[tuple[float, float]]) -> tuple[Any, list[Any], list[Any]
     return figure, cells, strip, cell(left, bottom, total_w - left - gap, thumb)
 
 
-def _draw_image(ax: Any, plane: Plane, view: _View, volume: Volume, index: int, *, marks: bool) -> None:
-    low, high = _window(volume.data)
+def _draw_image(ax: Any, plane: Plane, view: View, volume: Volume, index: int, *, marks: bool) -> None:
+    low, high = grey_window(volume.data)
     flat = plane.cut(view(volume.data), index)
     ax.imshow(
         flat,
@@ -187,7 +197,7 @@ def _draw_image(ax: Any, plane: Plane, view: _View, volume: Volume, index: int, 
             ax.text(x, y, letter, **_lettering(ax, 11), ha="center", va="center", fontweight="bold")
 
 
-def _draw_labels(ax: Any, plane: Plane, view: _View, labels: NDArray[np.uint8], index: int) -> None:
+def _draw_labels(ax: Any, plane: Plane, view: View, labels: NDArray[np.uint8], index: int) -> None:
     flat = plane.cut(labels, index)
     rgba = np.zeros((*flat.shape, 4))
     for label, colour in LABEL_COLOURS.items():
@@ -195,7 +205,7 @@ def _draw_labels(ax: Any, plane: Plane, view: _View, labels: NDArray[np.uint8], 
     ax.imshow(rgba, extent=_extent(plane, view, flat), interpolation="nearest", aspect="auto")
 
 
-def _draw_outlines(ax: Any, plane: Plane, view: _View, truth: NDArray[np.uint8], index: int) -> None:
+def _draw_outlines(ax: Any, plane: Plane, view: View, truth: NDArray[np.uint8], index: int) -> None:
     flat = plane.cut(truth, index)
     width, height = _extent(plane, view, flat)[1:3]
     y, x = ((np.arange(n) + 0.5) * mm / n for n, mm in zip(flat.shape, (height, width), strict=True))
@@ -250,7 +260,7 @@ def _draw_caption(figure: Any, study: Study, segmentation: Segmentation, with_tr
     figure.text(0.988, 0.16 / height, NOTE, color=FAINT, fontsize=8.5, va="center", ha="right")
 
 
-def _extent(plane: Plane, view: _View, flat: NDArray[Any]) -> tuple[float, float, float, float]:
+def _extent(plane: Plane, view: View, flat: NDArray[Any]) -> tuple[float, float, float, float]:
     """matplotlib's extent (left, right, bottom, top) in mm, the origin at the top left."""
     return 0.0, flat.shape[1] * view.spacing[plane.right[0]], flat.shape[0] * view.spacing[plane.down[0]], 0.0
 
@@ -262,7 +272,7 @@ def _lettering(ax: Any, size: float) -> dict[str, Any]:
     return {"transform": ax.transAxes, "color": TEXT, "fontsize": size, "path_effects": effect}
 
 
-def _window(data: NDArray[Any]) -> tuple[float, float]:
+def grey_window(data: NDArray[Any]) -> tuple[float, float]:
     """Grey values for black and white: from the brain (what is not 0 and finite)."""
     sample = data[::2, ::2, ::2]
     brain = sample[(sample != 0) & np.isfinite(sample)]

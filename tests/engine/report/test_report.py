@@ -1,0 +1,267 @@
+"""The report: the same numbers everywhere, text as text, nothing from outside, and no half of a file."""
+
+from __future__ import annotations
+
+import csv
+import json
+import re
+from dataclasses import replace
+from html.parser import HTMLParser
+
+import numpy as np
+import pytest
+from helpers.small_study import make_study, write_cohort
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from typer.testing import CliRunner
+
+from brainseg_engine.cli import app
+from brainseg_engine.core.errors import InputError, OutputError
+from brainseg_engine.core.labels import Region
+from brainseg_engine.report import record as records
+from brainseg_engine.report.html import Entry, index_page, report_page
+from brainseg_engine.report.pictures import key_images, view_3d
+from brainseg_engine.report.sources import Result, find_results
+from brainseg_engine.report.writing import write_report
+from brainseg_engine.scores.diameters import diameters
+from brainseg_engine.scores.volumes import volumes_ml
+
+VOID = {"meta", "img", "br", "input"}
+
+
+class Page(HTMLParser):
+    """What a page holds: its tags with their attributes, and its text."""
+
+    def __init__(self, page: str) -> None:
+        super().__init__()
+        self.tags: list[tuple[str, dict[str, str | None]]] = []
+        self.words: list[str] = []
+        self.open: list[str] = []
+        self.feed(page)
+        self.close()
+        assert self.open == []
+
+    def handle_starttag(self, tag, attrs):
+        self.tags.append((tag, dict(attrs)))
+        if tag not in VOID:
+            self.open.append(tag)
+
+    def handle_endtag(self, tag):
+        assert self.open.pop() == tag
+
+    def handle_data(self, data):
+        self.words.append(data)
+
+    @property
+    def text(self) -> str:
+        return " ".join("".join(self.words).split())
+
+
+def assert_self_contained(page: str) -> Page:
+    parsed = Page(page)
+    assert not {tag for tag, _ in parsed.tags} & {"script", "link", "iframe", "object", "embed", "base", "form"}
+    for tag, attributes in parsed.tags:
+        for name, value in attributes.items():
+            assert not name.startswith("on"), tag
+            if name in ("src", "href"):
+                inside = (
+                    value.startswith("data:image/png;base64,")
+                    if name == "src"
+                    else ":" not in value and "//" not in value
+                )
+                assert inside, value[:80]
+    assert not re.search(r"url\(|@import|https?:", page)
+    return parsed
+
+
+def result_of(study, **told) -> Result:
+    return Result(study.id, replace(study.segmentation, made_by=told.pop("made_by", "")), study, told)
+
+
+@pytest.fixture(scope="module")
+def small():
+    return make_study(shape=(40, 44, 36), affine=np.diag([-2.0, -2.0, 2.5, 1.0]))
+
+
+@pytest.fixture(scope="module")
+def built(small):
+    return records.build(small.segmentation, small)
+
+
+def test_a_record_holds_what_the_scores_say(small, built):
+    seg = small.segmentation
+    ml, lengths = volumes_ml(seg.labels, seg.grid), diameters(seg.labels, seg.grid)
+    for region in Region:
+        told = built["regions"][region.value]
+        assert told["volume_ml"] == pytest.approx(ml[region], abs=5e-4)
+        assert told["diameters"]["lesions"][0]["longest"]["mm"] == round(lengths[region].lesions[0].longest.mm, 2)
+    assert built["series"][1]["modality"] == "t1ce" == built["reference"]
+    assert built["series"][0]["slice_distance_mm"] == 2.5
+    assert built["identity"] is None
+    assert json.loads(json.dumps(built)) == built
+
+
+def test_page_json_and_csv_tell_the_same_numbers(tmp_path, small):
+    write_report(result_of(small, model="m", model_version="3", edited=True, made_by="m 3 and a person"), tmp_path)
+    told = records.read(tmp_path / "Case_1_report.json")
+    with (tmp_path / "Case_1_report.csv").open(encoding="utf-8") as f:
+        rows = {(r["region"], r["lesion"], r["quantity"]): r["value"] for r in csv.DictReader(f)}
+    text = assert_self_contained((tmp_path / "Case_1_report.html").read_text(encoding="utf-8")).text
+    for name, region in told["regions"].items():
+        lesion = region["diameters"]["lesions"][0]
+        assert float(rows[name, "", "volume"]) == region["volume_ml"]
+        assert float(rows[name, "1", "longest diameter"]) == lesion["longest"]["mm"]
+        assert float(rows[name, "", "sum of products RANO"]) == region["diameters"]["sum_of_products_rano_mm2"]
+        assert f"{region['volume_ml']:.1f}" in text
+        assert f"{lesion['longest']['mm']:.1f}" in text
+    assert "Corrected by hand" in text
+    assert "model m 3" in text
+    assert text.count("For research use only") == 2
+
+
+def test_a_prior_gives_the_change(small, built):
+    smaller = replace(small.segmentation, labels=np.where(small.segmentation.labels == 3, 0, small.segmentation.labels))
+    now = records.build(smaller, small, prior=built)
+    et = now["change"]["ET"]
+    assert et["volume_ml"]["percent"] == -100
+    assert (
+        et["sum_of_products_rano_mm2"]["difference"] == -built["regions"]["ET"]["diameters"]["sum_of_products_rano_mm2"]
+    )
+    text = Page(report_page(now, [])).text
+    assert "−100 %" in text
+    assert records.build(small.segmentation, small, prior=built)["change"]["WT"]["volume_ml"]["difference"] == 0
+
+
+def test_what_a_model_does_not_measure_is_no_zero(small):
+    seg = replace(small.segmentation, regions=(Region.WT,))
+    told = records.build(seg, small)
+    assert told["regions"]["ET"] is None
+    assert told["classes"] == {}
+    assert "not measured by this model" in Page(report_page(told, [])).text
+    assert {r["value"] for r in records.quantities(told) if r["region"] == "ET"} == {None}
+
+
+def test_no_identity_unless_asked(small, built):
+    with_it = records.build(
+        small.segmentation, small, identity={"name": "Müller^Jörg", "id": "77", "birth_date": "1960-02-03"}
+    )
+    assert "Müller^Jörg" in Page(report_page(with_it, [])).text
+    assert "born" not in Page(report_page(built, [])).text
+
+
+def test_unknown_voxel_sizes_give_voxels_and_no_diameters(small):
+    grid = replace(small.segmentation.grid, calibrated=False)
+    told = records.build(replace(small.segmentation, grid=grid))
+    assert told["regions"]["WT"]["volume_ml"] is None
+    assert told["regions"]["WT"]["diameters"] is None
+    text = Page(report_page(told, [])).text
+    assert "voxels" in text
+    assert "mm²" not in text
+
+
+hostile = st.text(max_size=40) | st.sampled_from(
+    ["<script>alert(1)</script>", '"><img src=x onerror=y>', "a\x00\x1b[31m", "\u202egnp", "名前 İşğ", "{{ 7*7 }}", "\ud800"]
+)  # fmt: skip
+
+
+@given(name=hostile, other=hostile)
+@settings(max_examples=60)
+def test_names_are_shown_as_text_whatever_they_hold(built, name, other):
+    told = built | {
+        "id": name, "made_by": other, "corrected_by_hand": True, "warnings": [other], "model": {"name": name, "version": other},
+        "identity": {"name": other, "id": name, "birth_date": other}, "preparation": {"quality": {
+            other: {"peak": 1.0, "cover": 1.0, "dice": 1.0, "good": True}}},
+        "prior": {"id": other, "created": name, "model": {"name": other, "version": name}},
+    }  # fmt: skip
+    plain = Page(report_page(built | {"corrected_by_hand": True}, []))
+    for page in (report_page(told, []), index_page([Entry(name, told, None)] * 2)):
+        page.encode("utf-8")
+        assert not re.search("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069\ud800-\udfff]", page)
+        assert_no_more_than(assert_self_contained(page), plain)
+    shown = " ".join(
+        re.sub(
+            "[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\u200e\u200f\u202a-\u202e\u2066-\u2069\ud800-\udfff]", "\ufffd", name
+        ).split()
+    )
+    assert " ".join(shown.split()) in Page(report_page(told, [])).text
+
+
+def assert_no_more_than(page: Page, plain: Page) -> None:
+    """The page has no kind of tag or attribute that harmless names do not give."""
+    known = {(tag, a) for tag, attributes in plain.tags for a in attributes}
+    known |= {
+        (t, a)
+        for t in ("input", "label", "div", "a", "span")
+        for a in ("type", "name", "id", "checked", "for", "style", "href", "class")
+    }
+    assert {(tag, a) for tag, attributes in page.tags for a in attributes} <= known
+
+
+def test_pictures_show_the_tumour_and_its_diameters(small, built):
+    pictures = key_images(small, small.segmentation, built)
+    captions = [p.caption for p in pictures]
+    lesion = built["regions"]["ET"]["diameters"]["lesions"][0]
+    assert (
+        captions[0]
+        == f"T1ce, axial: ET lesion 1, {lesion['longest']['mm']:.1f} × {lesion['perpendicular']['mm']:.1f} mm"
+    )
+    assert {"T1ce, coronal", "T1ce, sagittal"} <= set(captions)
+    assert captions[-1].startswith("FLAIR, axial: WT lesion 1")
+    assert all(p.png.startswith(b"\x89PNG") for p in [*pictures, view_3d(small.segmentation, small)])
+    empty = replace(small.segmentation, labels=np.zeros_like(small.segmentation.labels))
+    assert view_3d(empty) is None
+    assert len(key_images(small, empty, records.build(empty, small))) == 3
+
+
+def test_the_command_reports_on_a_cohort(tmp_path):
+    data, _ = write_cohort(tmp_path / "data", cases=2)
+    done = CliRunner().invoke(app, ["report", str(data), "--out", str(tmp_path / "out"), "--json"])
+    assert done.exit_code == 0, done.output
+    assert [r["status"] for r in json.loads(done.stdout)["results"]] == ["done", "done"]
+    index = assert_self_contained((tmp_path / "out/index.html").read_text(encoding="utf-8"))
+    assert [a["href"] for t, a in index.tags if t == "a"] == ["Case_0_report.html", "Case_1_report.html"]
+    again = ["report", str(data / "Case_0"), "--out", str(tmp_path / "two"), "--prior"]
+    assert CliRunner().invoke(app, [*again, str(tmp_path / "out/Case_0_report.json")]).exit_code == 0
+    assert records.read(tmp_path / "two/Case_0_report.json")["change"]["WT"]["volume_ml"]["difference"] == 0
+    assert CliRunner().invoke(app, [*again, str(tmp_path / "out/measurements.csv")]).exit_code == 3
+
+
+def test_masks_find_their_images(tmp_path):
+    data, _ = write_cohort(tmp_path / "data", cases=2)
+    masks = tmp_path / "masks"
+    masks.mkdir()
+    for folder in ("Case_0", "Case_1"):
+        for path in (data / folder).glob("*seg*"):
+            path.rename(masks / path.name)
+    found = find_results([masks], data)
+    assert [(s.id, s.study) for s in found] == [(n, data / n) for n in ("Case_0", "Case_1")]
+    assert [s.study for s in find_results([masks])] == [None, None]
+    with pytest.raises(InputError, match="There is no file"):
+        find_results([tmp_path / "absent"])
+    with pytest.raises(InputError, match="holds no study and no mask"):
+        find_results([tmp_path / "data" / ".." / "none"]) if (tmp_path / "none").mkdir() is None else None
+    with pytest.raises(InputError, match="Two results"):
+        find_results([masks, masks])
+
+
+def test_no_room_is_said_and_leaves_nothing(tmp_path, small, monkeypatch):
+    import shutil
+
+    usage = shutil.disk_usage(tmp_path)
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: usage._replace(free=1 << 20))
+    with pytest.raises(OutputError, match="MiB free"):
+        write_report(result_of(small), tmp_path / "out")
+    assert not list((tmp_path / "out").iterdir())
+
+
+def test_a_disk_that_fills_up_leaves_no_half_of_a_page(tmp_path, small, monkeypatch):
+    import errno
+    import os
+
+    def full(_):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(os, "fsync", full)
+    with pytest.raises(OutputError, match="No space left"):
+        write_report(result_of(small), tmp_path)
+    assert not list(tmp_path.iterdir())

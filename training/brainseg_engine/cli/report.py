@@ -1,0 +1,90 @@
+"""`napari-brainseg report`."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+
+def report(
+    results: Annotated[
+        list[Path],
+        typer.Argument(
+            metavar="RESULT", help="Masks, folders of masks, or studies with a mask in them.", show_default=False
+        ),
+    ],
+    out: Annotated[Path, typer.Option("--out", help="Folder for the reports; made when it is not there.")],
+    images: Annotated[
+        Path | None,
+        typer.Option("--images", help="The study of a mask, or a folder of studies with the masks' ids."),
+    ] = None,
+    prior: Annotated[
+        Path | None,
+        typer.Option("--prior", help="An earlier report (.json) of the patient, or a folder of them, to compare with."),
+    ] = None,
+    coding: Annotated[
+        str | None, typer.Option("--coding", help="Label coding of the masks, where nothing tells it.")
+    ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print the results as one JSON object.")] = False,
+) -> None:
+    """Report on results: a page to read or print, with key images, volumes and RANO diameters, and its numbers as JSON and
+    CSV. For several results index.html lists them.
+
+    The page needs nothing but itself: no network, no script.
+
+    Examples:
+
+      napari-brainseg report masks --images data --out reports
+      napari-brainseg report patient1 --out reports --prior last_year/patient1_report.json
+    """
+    from rich.console import Console
+
+    from brainseg_engine.cli.printing import progress_bars
+    from brainseg_engine.cli.stopping import terminate_as_interrupt
+    from brainseg_engine.core import labels
+    from brainseg_engine.report.sources import find_results
+    from brainseg_engine.report.writing import write_reports
+
+    if coding is not None:
+        labels.coding(coding)
+    console = Console(stderr=True)
+    sources = find_results(results, images)
+    rows = []
+    with terminate_as_interrupt(), progress_bars(console) as bars:
+        task = bars.add_task("reporting", total=len(sources))
+        for row in write_reports(sources, out, coding=coding, prior=_prior(prior, len(sources))):
+            rows.append(row)
+            bars.update(task, completed=len(rows))
+            if not as_json:
+                typer.echo(f"{row.status:8} {row.id}: {row.page or row.message}")
+    if as_json:
+        typer.echo(json.dumps({"results": [asdict(r) for r in rows]}, ensure_ascii=False))
+    failed = sum(r.status == "failed" for r in rows)
+    if failed:
+        console.print(f"{failed} of {len(rows)} reports failed.", highlight=False)
+        raise typer.Exit(3)
+
+
+def _prior(path: Path | None, results: int) -> Callable[[str], Mapping[str, Any] | None]:
+    """Study id → the record of its earlier report, None where there is none. InputError for what is no report."""
+    from brainseg_engine.core.errors import InputError
+    from brainseg_engine.report import record
+
+    if path is None:
+        return lambda _: None
+    if path.is_dir():
+        found = {told["id"]: told for told in map(record.read, sorted(path.glob("*_report.json")))}
+        if not found:
+            raise InputError(f"{path} holds no report (*_report.json). Name an earlier report.")
+        return found.get
+    if results > 1:
+        raise InputError(f"{path} is one report, and {results} results are given. Name the folder of the earlier ones.")
+    one = record.read(path)
+    return lambda _: one

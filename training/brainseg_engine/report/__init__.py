@@ -1,0 +1,1 @@
+"""What leaves the program for people: the report of a result, with the numbers as JSON and CSV."""

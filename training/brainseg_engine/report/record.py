@@ -1,0 +1,179 @@
+"""The record of one result: every number that a report, its JSON, its CSV or an SR tells, computed once.
+
+The schema is :data:`SCHEMA`; ``docs/reference.md`` lists its fields. A reader refuses a schema it does not know.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping
+from datetime import UTC, datetime
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+from brainseg_engine.core.errors import InputError
+from brainseg_engine.core.labels import LABEL_NAMES, REGION_NAMES, Label, Region
+from brainseg_engine.core.study import Segmentation, Study
+from brainseg_engine.scores import diameters, volumes
+
+SCHEMA = "napari-brainseg-report/1"
+NOTE = "For research use only, not for diagnosis."
+
+Record = dict[str, Any]
+
+
+def build(
+    segmentation: Segmentation,
+    study: Study | None = None,
+    *,
+    id: str = "",
+    sidecar: Mapping[str, Any] | None = None,
+    prior: Mapping[str, Any] | None = None,
+    identity: Mapping[str, str] | None = None,
+    now: datetime | None = None,
+) -> Record:
+    """The record of a segmentation, JSON-ready.
+
+    ``study`` are its images, ``sidecar`` what was written beside its mask, ``prior`` the record of an earlier result,
+    ``identity`` name, id and birth date where the user wants them told. Regions that the model does not measure are None.
+    """
+    told = sidecar or {}
+    grid, labels = segmentation.grid, segmentation.labels
+    lengths = diameters.to_json(diameters.diameters(labels, grid, segmentation.regions)) if grid.calibrated else {}
+    counts = volumes.voxel_counts(labels, segmentation.regions)
+    classes = [c for c in Label if c and (c in volumes.CLASSES or (labels == c).any())]
+    if set(segmentation.regions) != set(Region):
+        classes = []  # a model that gives fewer regions tells nothing of the classes they are made of
+    record: Record = {
+        "schema": SCHEMA,
+        "id": id or (study.id if study else "") or str(told.get("id") or told.get("study") or "unnamed"),
+        "created": (now or datetime.now(UTC)).isoformat(timespec="seconds"),
+        "identity": dict(identity) if identity else None,
+        "model": _model(told, segmentation),
+        "made_by": segmentation.made_by or None,
+        "corrected_by_hand": _corrected(told, segmentation),
+        "reference": study.reference.modality.value if study else told.get("reference"),
+        "grid": _grid(grid),
+        "series": [_series(study, m) for m in study.volumes] if study else [],
+        "preparation": told.get("preparation"),
+        "warnings": [str(w) for w in told.get("warnings") or []],
+        "regions": {
+            r.value: {**_amount(counts[r], grid.voxel_ml), "diameters": lengths.get(r.value)} if r in counts else None
+            for r in Region
+        },
+        "classes": {
+            c.name: _amount(n, grid.voxel_ml) for c, n in volumes.class_voxel_counts(labels, classes).items()
+        },
+        "software": f"napari-brainseg {metadata.version('napari-brainseg')}",
+        "note": NOTE,
+    }  # fmt: skip
+    record["prior"] = None if prior is None else {k: prior.get(k) for k in ("id", "created", "model", "made_by")}
+    record["change"] = None if prior is None else _changes(record, prior)
+    return record
+
+
+def read(path: Path) -> Record:
+    """The record in that JSON file. Raises InputError when it is none."""
+    try:
+        told = json.loads(path.read_text(encoding="utf-8"))
+    except OSError as e:
+        raise InputError(f"{path} cannot be read: {e.strerror or e}. Check the path.") from e
+    except ValueError as e:
+        raise InputError(f"{path} is damaged: it is no JSON. Write the report again.") from e
+    schema = told.get("schema") if isinstance(told, dict) else None
+    if schema != SCHEMA:
+        raise InputError(f"{path} is no report of this program (its schema is {schema!r}, and {SCHEMA!r} is expected).")
+    return dict(told)
+
+
+def quantities(record: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
+    """The record's numbers one by one, as rows of the CSV: region, lesion ("" for the region), quantity, unit, value.
+
+    What is not measured has the value None.
+    """
+    for name, told in (*record["regions"].items(), *record["classes"].items()):
+        unit = "mL" if record["grid"]["calibrated"] else "voxels"
+        value = None if told is None else told["volume_ml" if unit == "mL" else "volume_voxels"]
+        yield {"region": name, "lesion": "", "quantity": "volume", "unit": unit, "value": value}
+        lengths = (told or {}).get("diameters")
+        if lengths is not None:
+            yield from _lengths(name, lengths)
+
+
+def _lengths(region: str, told: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
+    row = {"region": region, "lesion": ""}
+    largest = told["largest_3d"]
+    yield {**row, "quantity": "largest diameter 3D", "unit": "mm", "value": largest["mm"] if largest else None}
+    yield {**row, "quantity": "lesions", "unit": "", "value": told["lesion_count"]}
+    yield {**row, "quantity": "measurable lesions", "unit": "", "value": told["measurable_count"]}
+    for key, name in (("rano", "RANO"), ("rano2", "RANO 2.0")):
+        value = told[f"sum_of_products_{key}_mm2"]
+        yield {**row, "quantity": f"sum of products {name}", "unit": "mm²", "value": value}
+    for number, lesion in enumerate(told["lesions"], 1):
+        row["lesion"] = str(number)
+        for key in ("longest", "perpendicular"):
+            yield {**row, "quantity": f"{key} diameter", "unit": "mm", "value": lesion[key]["mm"]}
+        yield {**row, "quantity": "product", "unit": "mm²", "value": lesion["product_mm2"]}
+        yield {**row, "quantity": "volume", "unit": "mL", "value": lesion["volume_ml"]}
+
+
+def name_of(item: str) -> str:
+    """A region or class in words."""
+    return REGION_NAMES[Region(item)] if item in Region.__members__ else LABEL_NAMES[Label[item]]
+
+
+def _amount(voxels: int, voxel_ml: float | None) -> dict[str, float | int | None]:
+    return {"volume_ml": None if voxel_ml is None else round(voxels * voxel_ml, 3), "volume_voxels": voxels}
+
+
+def _model(told: Mapping[str, Any], segmentation: Segmentation) -> dict[str, str] | None:
+    if not told.get("model"):
+        return None
+    return {"name": str(told["model"]), "version": str(told.get("model_version") or "")}
+
+
+def _corrected(told: Mapping[str, Any], segmentation: Segmentation) -> bool | None:
+    """Whether a person changed it; None where nobody recorded that."""
+    if "edited" in told:
+        return bool(told["edited"])
+    return False if told.get("model") else None
+
+
+def _grid(grid: Any) -> dict[str, Any]:
+    return {
+        "shape": list(grid.shape),
+        "spacing_mm": [round(s, 4) for s in grid.spacing] if grid.calibrated else None,
+        "orientation": grid.orientation,
+        "obliquity_deg": round(grid.obliquity_deg, 1),
+        "calibrated": grid.calibrated,
+    }
+
+
+def _series(study: Study, modality: Any) -> dict[str, Any]:
+    grid = study.volumes[modality].grid
+    apart = round(grid.spacing[diameters.slice_axis(grid)], 3) if grid.calibrated else None
+    plane = {"R": "sagittal", "L": "sagittal", "A": "coronal", "P": "coronal"}
+    across = grid.orientation[diameters.slice_axis(grid)]
+    return {"modality": modality.value, "plane": plane.get(across, "axial"), "slice_distance_mm": apart, **_grid(grid)}
+
+
+def _changes(record: Record, prior: Mapping[str, Any]) -> dict[str, Any]:
+    """Region → quantity → prior value, difference and percent; what either lacks is left out."""
+    out: dict[str, Any] = {}
+    for name, now in record["regions"].items():
+        before = (prior.get("regions") or {}).get(name)
+        if now is None or not before:
+            continue
+        pairs = {"volume_ml": (now["volume_ml"], before["volume_ml"])}
+        a, b = now["diameters"] or {}, before.get("diameters") or {}
+        for key in ("sum_of_products_rano_mm2", "sum_of_products_rano2_mm2", "lesion_count"):
+            pairs[key] = (a.get(key), b.get(key))
+        pairs["largest_3d_mm"] = tuple((d.get("largest_3d") or {}).get("mm") for d in (a, b))  # type: ignore[assignment]
+        out[name] = {k: _change(x, y) for k, (x, y) in pairs.items() if x is not None and y is not None}
+    return out
+
+
+def _change(now: float, before: float) -> dict[str, float | None]:
+    percent = round(100 * (now - before) / before, 1) if before else None
+    return {"prior": before, "difference": round(now - before, 3), "percent": percent}

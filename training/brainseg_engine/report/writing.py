@@ -1,0 +1,124 @@
+"""Reports on the disk: a page, its numbers as JSON and CSV, and for several results a page that lists them."""
+
+from __future__ import annotations
+
+import csv
+import json
+import logging
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from brainseg_engine.core.errors import BrainsegError, Cancelled
+from brainseg_engine.core.events import CancelCheck, Progress, ProgressCallback, never, silent
+from brainseg_engine.core.paths import atomic, check_writable
+from brainseg_engine.report import record as records
+from brainseg_engine.report.html import Entry, index_page, report_page
+from brainseg_engine.report.pictures import Picture, key_images, view_3d
+from brainseg_engine.report.sources import Result, Source, load_result
+
+NEED_BYTES = 8 << 20
+"""Room for one report."""
+
+CSV_COLUMNS = ("id", "region", "lesion", "quantity", "unit", "value")
+
+_log = logging.getLogger(__name__)
+Identify = Callable[[Result], Mapping[str, str] | None]
+
+
+@dataclass(frozen=True)
+class Row:
+    """One result: "done" with the page, or "failed" with the reason."""
+
+    id: str
+    status: str
+    message: str = ""
+    page: str = ""
+
+
+def write_report(result: Result, out: Path, *, prior: Mapping[str, Any] | None = None,
+                 identity: Mapping[str, str] | None = None) -> Entry:  # fmt: skip
+    """Write ``<id>_report.html``, ``.json`` and ``.csv`` into the folder ``out``, which is made: each whole or not at all.
+
+    ``prior`` is the record of an earlier result of the patient. Raises OutputError.
+    """
+    check_writable(out, NEED_BYTES)
+    record = records.build(
+        result.segmentation, result.study, id=result.id, sidecar=result.sidecar, prior=prior, identity=identity
+    )
+    pictures = pictures_of(result, record)
+    name = f"{_file_stem(result.id)}_report"
+    _write(out / f"{name}.html", report_page(record, pictures))
+    _write(out / f"{name}.json", json.dumps(record, indent=2, ensure_ascii=True) + "\n")
+    write_csv([record], out / f"{name}.csv")
+    return Entry(f"{name}.html", record, pictures[0] if pictures else None)
+
+
+def pictures_of(result: Result, record: Mapping[str, Any]) -> list[Picture]:
+    """The key images and the 3D view; only the latter where the images were not given."""
+    slices = key_images(result.study, result.segmentation, record) if result.study is not None else []
+    solid = view_3d(result.segmentation, result.study)
+    return [*slices, *([solid] if solid else [])]
+
+
+def write_reports(
+    sources: Sequence[Source],
+    out: Path,
+    *,
+    coding: str | None = None,
+    prior: Callable[[str], Mapping[str, Any] | None] = lambda _: None,
+    identity: Identify = lambda _: None,
+    progress: ProgressCallback = silent,
+    cancelled: CancelCheck = never,
+) -> Iterator[Row]:
+    """Yield a row per result as it is written; several get ``index.html`` and ``measurements.csv`` at the end.
+
+    One that fails does not stop the others. Raises OutputError before the first when nothing can be written, Cancelled
+    between two; what was written stays.
+    """
+    check_writable(out, NEED_BYTES)
+    entries: list[Entry] = []
+    for n, source in enumerate(sources):
+        if cancelled():
+            raise Cancelled("Cancelled; the reports written so far are kept.")
+        progress(Progress(source.id, n / len(sources)))
+        try:
+            result = load_result(source, coding)
+            entry = write_report(result, out, prior=prior(result.id), identity=identity(result))
+        except BrainsegError as e:
+            yield Row(source.id, "failed", str(e))
+        except Exception as e:  # a bug met by one result: the others are worth going on for
+            _log.debug("%s failed", source.id, exc_info=True)
+            yield Row(source.id, "failed", f"Unexpected {type(e).__name__}: {e}. Run it again with -v for the details.")
+        else:
+            entries.append(entry)
+            yield Row(source.id, "done", page=str(out / entry.file))
+    if len(entries) > 1:
+        _write(out / "index.html", index_page(entries))
+        write_csv([e.record for e in entries], out / "measurements.csv")
+
+
+def write_csv(all_records: Sequence[Mapping[str, Any]], path: Path) -> None:
+    """The numbers of the records, one a line (:func:`record.quantities`); what is not measured is an empty field."""
+    with atomic(path) as part, part.open("w", newline="", encoding="utf-8", errors="backslashreplace") as f:
+        writer = csv.DictWriter(f, CSV_COLUMNS)
+        writer.writeheader()
+        for record in all_records:
+            writer.writerows({"id": _cell(record["id"]), **row} for row in records.quantities(record))
+
+
+def _cell(text: str) -> str:
+    """A text that no spreadsheet takes for a formula."""
+    return f"'{text}" if text[:1] in ("=", "+", "-", "@", "\t", "\r") else text
+
+
+def _file_stem(id_: str) -> str:
+    """The id as a file's name: what a file system or a link may not take becomes a line."""
+    kept = "".join(c if c.isprintable() and c not in '<>:"/\\|?*#%' else "_" for c in id_).strip(". ")
+    return kept[:120] or "report"
+
+
+def _write(path: Path, text: str) -> None:
+    with atomic(path) as part:
+        part.write_text(text, encoding="utf-8", errors="backslashreplace")
