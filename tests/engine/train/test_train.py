@@ -24,7 +24,7 @@ from brainseg_engine.io import load_study
 from brainseg_engine.models import checkpoint
 from brainseg_engine.phantom import write_study
 from brainseg_engine.recipe import load_recipe
-from brainseg_engine.runs import RunFolder, load_state
+from brainseg_engine.runs import COLUMNS, RunFolder, load_state
 from brainseg_engine.scores.scorer import score_case
 from brainseg_engine.train import Options, train
 
@@ -163,7 +163,9 @@ def test_a_stop_before_the_first_step_resumes(tiny_recipe, cohort, tmp_path):
 
 
 def test_resume_where_nothing_is_begins_anew(tiny_recipe, cohort, tmp_path):
-    (tmp_path / "metrics.csv").write_text("step,loss\n3,0.5\n")  # of a run that was killed before it saved a state
+    (tmp_path / "metrics.csv").write_text(
+        ",".join(COLUMNS) + "\n1,3,0.5,,,,,\n"
+    )  # of a run that was killed before it saved a state
     run(tiny_recipe, cohort, tmp_path, 2, resume=True)
     assert [r["step"] for r in table(tmp_path)] == ["2"]
 

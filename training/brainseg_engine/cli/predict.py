@@ -63,7 +63,7 @@ def predict(
 
     from brainseg_engine import models
     from brainseg_engine.core import device as devices
-    from brainseg_engine.core import labels
+    from brainseg_engine.core import labels, outputs
     from brainseg_engine.core.paths import check_writable
     from brainseg_engine.inference import batch
 
@@ -73,6 +73,7 @@ def predict(
     devices.choose(device)
     if coding is not None:
         labels.coding(coding)
+    outputs.require(out, outputs.Use.MASKS, made_before=batch.made_before)
     check_writable(out, batch.NEED_BYTES)
     console = Console(stderr=True)
     settings = batch.Settings(out, coding, save_probabilities, overwrite, like_input)

@@ -6,10 +6,11 @@ fields of a newer writer are refused with ValueError, so that a reader never gue
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any, ClassVar
+
+from brainseg_engine.core.records import count_of, dumps, number_of, parse_json, text_of
 
 
 @dataclass(frozen=True)
@@ -20,7 +21,7 @@ class Event:
 
     def to_json(self) -> str:
         """One line of JSON, without the line's end."""
-        return json.dumps({"event": self.kind, **asdict(self)}, ensure_ascii=False)
+        return dumps({"event": self.kind, **asdict(self)})
 
 
 @dataclass(frozen=True)
@@ -74,10 +75,29 @@ CancelCheck = Callable[[], bool]
 def from_json(line: str) -> Event:
     """The record in that line. Raises ValueError when it is none of ours."""
     try:
-        fields = json.loads(line)
-        return _KINDS[fields.pop("event")](**fields)
-    except (json.JSONDecodeError, KeyError, TypeError, AttributeError) as e:
+        fields = parse_json(line)
+        return _checked(_KINDS[fields.pop("event")](**fields))
+    except (ValueError, KeyError, TypeError, AttributeError) as e:
         raise ValueError(f"not an event: {line[:120]!r}") from e
+
+
+def _checked(event: Event) -> Event:
+    """The record, whose fields somebody else may have written. Raises ValueError, AttributeError."""
+    if isinstance(event, Progress):
+        text_of(event.stage)
+        number_of(event.fraction)
+    elif isinstance(event, EpochDone):
+        count_of(event.epoch)
+        count_of(event.step)
+        for value in (event.loss, event.learning_rate, event.seconds, *event.dice.values()):
+            number_of(value)
+    elif isinstance(event, Finished):
+        text_of(event.job)
+        event.result.keys()
+    elif isinstance(event, Failed):
+        for text in (event.job, event.message, event.detail):
+            text_of(text, 10**6)
+    return event
 
 
 def silent(_: Progress) -> None:

@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
+import functools
+import hashlib
 import os
+import shutil
+import socket
 import tempfile
 import time
 from collections.abc import Iterator
@@ -15,13 +20,29 @@ PATIENCE_S = 1.0
 """How long a file that another program has open may hold up its replacement (on Windows)."""
 
 
-def home() -> Path:
-    """The user's folder, absolute: ``BRAINSEG_HOME``, else the platform's data folder. Not created here."""
-    if os.environ.get("BRAINSEG_HOME"):
-        return Path(os.environ["BRAINSEG_HOME"]).expanduser().absolute()
-    from platformdirs import user_data_path
+PART = ".part-"
+"""What the names of half-written files and folders begin with; which process writes it follows."""
+OTHERS_STALE_S = 24 * 3600
+"""From then on what a process wrote on another machine counts as left behind."""
 
-    return user_data_path("napari-brainseg", appauthor=False)
+
+def home() -> Path:
+    """The user's folder, absolute: ``BRAINSEG_HOME``, else the platform's data folder. Not created here.
+
+    Raises OutputError for a user without any folder.
+    """
+    given = os.environ.get("BRAINSEG_HOME", "")
+    try:
+        if given:
+            return Path(given).expanduser().absolute()
+        from platformdirs import user_data_path
+
+        found = user_data_path("napari-brainseg", appauthor=False)
+    except (RuntimeError, KeyError, OSError):
+        found = Path("~")
+    if not found.is_absolute() or "~" in found.parts:
+        raise OutputError("This user has no home folder. Set BRAINSEG_HOME to a folder of your own.")
+    return found
 
 
 def models_home() -> Path:
@@ -33,15 +54,15 @@ def models_home() -> Path:
 def atomic(path: Path, *, private: bool = False) -> Iterator[Path]:
     """Yield a temporary path beside ``path`` with the same suffixes; on success it replaces ``path``, else it is removed.
 
-    ``private``: for its owner alone. Also on Ctrl-C: a reader sees the old file or the whole new one.
+    ``private``: for its owner alone. Also on Ctrl-C: a reader sees the old file or the whole new one. A link at ``path`` is
+    replaced, never followed.
     """
     suffix = "".join(path.suffixes[-2:]) if path.name.endswith(".gz") else path.suffix
     try:
-        handle, name = tempfile.mkstemp(prefix=".part-", suffix=suffix, dir=path.parent)
+        handle, part = part_file(path.parent, suffix[-30:])
         os.close(handle)
-    except OSError as e:
-        raise OutputError(f"Cannot write {path}: {e.strerror or e}. Choose another place.") from e
-    part = Path(name)
+    except (OSError, ValueError) as e:
+        raise OutputError(f"Cannot write {path}: {_why(e)}. Choose another place.") from e
     try:
         yield part
         _sync(part)
@@ -51,9 +72,57 @@ def atomic(path: Path, *, private: bool = False) -> Iterator[Path]:
             part.chmod(0o666 & ~umask)  # mkstemp makes files private; results are ordinary files
         _replace(part, path)
     except OSError as e:
-        raise OutputError(f"Cannot write {path}: {e.strerror or e}. Free some space or choose another place.") from e
+        raise OutputError(f"Cannot write {path}: {_why(e)}. Free some space or choose another place.") from e
     finally:
         part.unlink(missing_ok=True)
+
+
+def part_file(folder: Path, suffix: str = "") -> tuple[int, Path]:
+    """A handle and the path of a new temporary file in ``folder``; what a kill leaves of it, :func:`sweep` removes."""
+    handle, name = tempfile.mkstemp(prefix=_mine(), suffix=suffix, dir=folder)
+    return handle, Path(name)
+
+
+@contextmanager
+def part_folder(folder: Path) -> Iterator[Path]:
+    """A temporary folder in ``folder``, removed at the end; what a kill leaves of it, :func:`sweep` removes. Raises OSError."""
+    part = Path(tempfile.mkdtemp(prefix=_mine(), dir=folder))
+    try:
+        yield part
+    finally:
+        shutil.rmtree(part, ignore_errors=True)
+
+
+def sweep(folder: Path) -> int:
+    """Remove what killed processes left half-written in the folder; how many files and folders.
+
+    What a living process writes stays, and what one on another machine may be writing.
+    """
+    removed = 0
+    with contextlib.suppress(OSError):
+        for part in list(folder.iterdir()):
+            if part.name.startswith(PART) and _left_behind(part):
+                with contextlib.suppress(OSError):
+                    if part.is_dir() and not part.is_symlink():
+                        shutil.rmtree(part)
+                    else:
+                        part.unlink()
+                    removed += 1
+    return removed
+
+
+def private_folder(folder: Path) -> Path:
+    """Make the folder, for its owner alone: what lies in it may tell who a patient is. Raises OutputError."""
+    try:
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        folder.mkdir(mode=0o700, exist_ok=True)
+        if hasattr(os, "getuid") and (found := folder.stat()).st_uid == os.getuid() and found.st_mode & 0o077:
+            folder.chmod(0o700)
+    except FileExistsError as e:
+        raise OutputError(f"Cannot write into {folder}: it is a file. Move it away.") from e
+    except OSError as e:
+        raise OutputError(f"Cannot write into {folder}: {_why(e)}. Choose another folder.") from e
+    return folder
 
 
 def check_writable(folder: Path, need_bytes: int = 0) -> None:
@@ -64,10 +133,8 @@ def check_writable(folder: Path, need_bytes: int = 0) -> None:
             probe.write(b"0")
     except FileExistsError as e:
         raise OutputError(f"Cannot write into {folder}: it is a file. Choose another output folder.") from e
-    except OSError as e:
-        raise OutputError(f"Cannot write into {folder}: {e.strerror or e}. Choose another output folder.") from e
-    import shutil
-
+    except (OSError, ValueError) as e:
+        raise OutputError(f"Cannot write into {folder}: {_why(e)}. Choose another output folder.") from e
     free = shutil.disk_usage(folder).free
     if free < need_bytes:
         raise OutputError(
@@ -92,3 +159,37 @@ def _replace(part: Path, path: Path) -> None:
 def _sync(path: Path) -> None:
     with path.open("rb+") as f:
         os.fsync(f.fileno())
+
+
+def _why(error: OSError | ValueError) -> str:
+    return (error.strerror if isinstance(error, OSError) else None) or str(error)
+
+
+@functools.cache
+def _machine() -> str:
+    """Which processes this one can see: those of this host, and of this container where there is one."""
+    space = ""
+    with contextlib.suppress(OSError):
+        space = str(Path("/proc/self/ns/pid").stat().st_ino)
+    return hashlib.sha256(f"{socket.gethostname()}|{space}".encode()).hexdigest()[:8]
+
+
+def _mine() -> str:
+    return f"{PART}{_machine()}-{os.getpid()}-"
+
+
+def _left_behind(part: Path) -> bool:
+    """Whether the process has gone that wrote it."""
+    import psutil
+
+    machine, _, rest = part.name.removeprefix(PART).partition("-")
+    pid = rest.partition("-")[0]
+    written = part.lstat().st_mtime
+    if machine != _machine() or not pid.isdecimal() or len(pid) > 9:
+        return time.time() - written > OTHERS_STALE_S
+    try:
+        return bool(psutil.Process(int(pid)).create_time() > written + 60)  # its number has gone to another process
+    except psutil.NoSuchProcess:
+        return True
+    except psutil.Error:
+        return False

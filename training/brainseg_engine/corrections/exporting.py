@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-import shutil
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from brainseg_engine.core import outputs, plain, records
 from brainseg_engine.core.errors import InputError, OutputError
-from brainseg_engine.core.paths import check_writable
+from brainseg_engine.core.names import inside, require_inside
+from brainseg_engine.core.paths import atomic
 from brainseg_engine.core.study import Modality, Study
 from brainseg_engine.corrections import readme, sources
 from brainseg_engine.corrections.record import Correction
@@ -36,7 +37,7 @@ def export(
     out = Path(out)
     if out.resolve() == store.path.resolve():
         raise OutputError(f"{out} is the folder of the corrections itself. Choose another.")
-    check_writable(out)
+    outputs.claim(out, outputs.Use.CASES, made_before=_made_before)
     latest = sorted(store.latest().values(), key=lambda c: c.id)
     if layout == "bids":
         readme.prepare(out)
@@ -45,14 +46,42 @@ def export(
 
 
 def _as_it_is(c: Correction, root: Path, out: Path) -> Path:
-    target = out / c.mask.relative_to(root)
-    try:
-        target.parent.mkdir(parents=True, exist_ok=True)
-        for file in (c.mask, c.sidecar, c.log):
-            shutil.copyfile(file, target.with_name(file.name))
-    except OSError as e:
-        raise OutputError(f"Cannot write into {target.parent}: {e.strerror or e}. Choose another folder.") from e
+    target = _place(out, *c.mask.relative_to(root).parts)
+    for file in (c.mask, c.sidecar, c.log):
+        try:
+            require_inside(root, file)
+            content = plain.read(file)
+        except (OSError, ValueError) as e:
+            why = (e.strerror if isinstance(e, OSError) else None) or e
+            raise InputError(
+                f"The correction '{c.id}' cannot be exported: {file}: {why}. Put the file itself there."
+            ) from e
+        with atomic(target.with_name(file.name)) as part:
+            part.write_bytes(content)
     return target
+
+
+def _place(out: Path, *names: str) -> Path:
+    """The file below ``out``, its folder made. Raises OutputError."""
+    try:
+        target = inside(out, *names)
+        target.parent.mkdir(parents=True, exist_ok=True)
+    except (OSError, ValueError) as e:
+        why = (e.strerror if isinstance(e, OSError) else None) or e
+        raise OutputError(f"Cannot write into {out}: {why}. Choose another folder.") from e
+    return target
+
+
+def _made_before(out: Path) -> bool:
+    """Whether version 0.1 exported into that folder, which it did not mark: all that lies there is a store, or cases whose
+    records name their corrections."""
+    if readme.is_store(out):
+        return True
+    children = [p for p in out.iterdir() if not p.name.startswith(".")]
+    try:
+        return bool(children) and all("correction" in records.read_object(p / f"{p.name}-seg.json") for p in children)
+    except (OSError, ValueError):
+        return False
 
 
 def _brats(store: Store, c: Correction, out: Path, coding: str | None, images: bool) -> Path:
@@ -60,7 +89,7 @@ def _brats(store: Store, c: Correction, out: Path, coding: str | None, images: b
     study = study_of(c) if images else None
     mask = store.read(c)
     own = coding or ("lgg" if c.coding == "lgg" else "brats2024" if (mask.labels == 4).any() else "brats2023")
-    path = out / label / f"{label}-seg.nii.gz"
+    path = _place(out, label, f"{label}-seg.nii.gz")
     save_segmentation(mask, path, coding=own, sidecar={"made_by": c.made_by, "correction": c.id})
     for m, volume in (study.volumes if study is not None else {}).items():
         save_volume(volume.data, volume.grid, path.with_name(f"{label}-{_ENDINGS[m]}.nii.gz"))

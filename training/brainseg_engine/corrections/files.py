@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import contextlib
-import json
 import os
-import tempfile
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+from brainseg_engine.core import plain, records
 from brainseg_engine.core.errors import OutputError
+from brainseg_engine.core.paths import part_file
 
 
 def write_once(path: Path, content: bytes) -> None:
@@ -19,8 +19,7 @@ def write_once(path: Path, content: bytes) -> None:
     It appears under its name complete or not at all, and of two processes that make the same file one succeeds.
     """
     try:
-        handle, name = tempfile.mkstemp(prefix=".part-", dir=path.parent)
-        part = Path(name)
+        handle, part = part_file(path.parent)
         try:
             with os.fdopen(handle, "wb") as f:
                 f.write(content)
@@ -52,10 +51,10 @@ def _publish(part: Path, path: Path) -> None:
 
 def append(path: Path, record: Mapping[str, Any]) -> None:
     """Add one JSON line (under the caller's lock). A line torn by a crash before is closed first. Raises OutputError."""
-    line = json.dumps(record, ensure_ascii=False).encode() + b"\n"
+    line = records.dumps(record).encode() + b"\n"
     try:
-        with path.open("ab+") as f:
-            if f.tell():
+        with os.fdopen(plain.appending(path), "ab+") as f:
+            if f.seek(0, os.SEEK_END):
                 f.seek(-1, os.SEEK_END)
                 if f.read(1) != b"\n":
                     line = b"\n" + line
@@ -69,11 +68,11 @@ def append(path: Path, record: Mapping[str, Any]) -> None:
 def lines(path: Path) -> Iterator[dict[str, Any]]:
     """The JSON objects of the file, one a line; what a crash tore is passed over, an absent file holds none."""
     try:
-        text = path.read_text(encoding="utf-8", errors="replace")
+        content = plain.read(path)
     except OSError:
         return
-    for line in text.splitlines():
+    for line in content.split(b"\n"):
         with contextlib.suppress(ValueError):
-            entry = json.loads(line)
+            entry = records.parse_json(line.decode("utf-8", "replace"))
             if isinstance(entry, dict):
                 yield entry

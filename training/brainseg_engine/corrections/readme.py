@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 
+from brainseg_engine.core import records
 from brainseg_engine.core.labels import LABEL_NAMES, coding
 from brainseg_engine.core.paths import atomic
 
@@ -51,7 +51,7 @@ def prepare(folder: Path) -> None:
 def is_store(folder: Path) -> bool:
     """True where a folder's description says that it is one of ours."""
     try:
-        description = json.loads((folder / _DESCRIPTION).read_text(encoding="utf-8"))
+        description = records.read_object(folder / _DESCRIPTION)
         return bool(description["Name"] == _NAME)
     except (OSError, ValueError, KeyError, TypeError):
         return False
@@ -66,7 +66,7 @@ def _description() -> str:
         "DatasetType": "derivative",
         "GeneratedBy": [{"Name": "napari-brainseg", "Version": metadata.version("napari-brainseg")}],
     }
-    return json.dumps(description, indent=2) + "\n"
+    return records.dumps(description, indent=2) + "\n"
 
 
 def _table() -> str:

@@ -11,6 +11,8 @@ from typing import Any, Self
 import numpy as np
 
 from brainseg_engine.core.labels import Label, LabelArray, Region
+from brainseg_engine.core.names import SafeName
+from brainseg_engine.core.records import count_of, number_of, text_of
 from brainseg_engine.core.study import Modality
 
 FORMAT = "napari-brainseg-correction/1"
@@ -40,7 +42,7 @@ class BaseModel:
     @classmethod
     def from_dict(cls, record: Mapping[str, Any]) -> Self:
         """From that JSON object."""
-        return cls(*(str(record.get(k, "")) for k in ("name", "version", "sha256", "answer_sha256")))
+        return cls(*(text_of(record.get(k, "")) for k in ("name", "version", "sha256", "answer_sha256")))
 
 
 @dataclass(frozen=True)
@@ -160,27 +162,27 @@ class Correction:
         if record["format"] != FORMAT:
             raise ValueError(f"not of the format {FORMAT}")
         return cls(
-            id=str(record["id"]),
-            study=str(record["study"]),
+            id=SafeName.of(record["id"]),
+            study=text_of(record["study"], 200),
             mask=mask,
-            images={Modality(m): str(h) for m, h in record["images"].items()},
+            images={Modality(m): text_of(h, 200) for m, h in record["images"].items()},
             reference=Modality(record["reference"]),
-            coding=str(record["coding"]),
-            study_coding=str(record["study_coding"]),
+            coding=text_of(record["coding"], 200),
+            study_coding=text_of(record["study_coding"], 200),
             base=BaseModel.from_dict(record["base_model"]),
-            when=str(record["when"]),
-            mask_sha256=str(record["mask_sha256"]),
-            by=str(record["by"]),
-            minutes=float(record["minutes"]),
-            steps=int(record["steps"]),
+            when=text_of(record["when"], 200),
+            mask_sha256=text_of(record["mask_sha256"], 200),
+            by=text_of(record["by"]),
+            minutes=number_of(record["minutes"]),
+            steps=count_of(record["steps"]),
             changed={
-                Label[k]: Tally(int(t["voxels"]), int(t["added"]), int(t["removed"]))
+                Label[k]: Tally(count_of(t["voxels"]), count_of(t["added"]), count_of(t["removed"]))
                 for k, t in record["changed"].items()
             },
             regions=tuple(Region(r) for r in record["regions"]),
             state=State(record["state"]),
-            study_id=str(record.get("study_id", "")),
-            folder=str(record.get("folder", "")),
+            study_id=text_of(record.get("study_id", "")),
+            folder=text_of(record.get("folder", "")),
         )
 
 

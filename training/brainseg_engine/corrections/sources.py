@@ -6,14 +6,14 @@ be handed on as it is.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from brainseg_engine.core import records
 from brainseg_engine.core.locks import held
-from brainseg_engine.core.paths import atomic, home
+from brainseg_engine.core.paths import check_writable, home
 from brainseg_engine.core.study import Modality, Study
 from brainseg_engine.corrections.identity import study_key
 
@@ -43,15 +43,12 @@ def remember(study: Study, key: str = "") -> None:
     if not files:
         return
     entry = {"id": study.id, "folder": str(study.folder.resolve()) if study.folder else None, "files": files}
-    home().mkdir(parents=True, exist_ok=True)
+    check_writable(home())
     with held(home() / ".sources.lock"):
         sources = _read()
         key = key or study_key(study)
         if sources.get(key) != entry:
-            with atomic(file()) as part:
-                part.write_text(
-                    json.dumps(sources | {key: entry}, indent=1, ensure_ascii=False) + "\n", encoding="utf-8"
-                )
+            records.write_json(file(), sources | {key: entry}, private=True)
 
 
 def source_of(key: str) -> Source | None:
@@ -68,7 +65,7 @@ def source_of(key: str) -> Source | None:
 
 def _read() -> dict[str, Any]:
     try:
-        sources = json.loads(file().read_text(encoding="utf-8"))
+        sources = records.read_json(file(), most=2**30)
     except (OSError, ValueError):
         return {}
     return sources if isinstance(sources, dict) else {}

@@ -15,9 +15,8 @@ when its record is: the mask is written before it, and what a crash leaves witho
 from __future__ import annotations
 
 import hashlib
-import json
 import logging
-import tempfile
+import re
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
@@ -27,20 +26,27 @@ from typing import Any
 
 import numpy as np
 
+from brainseg_engine.core import labels as codings
+from brainseg_engine.core import plain, records
 from brainseg_engine.core.errors import GeometryError, InputError, OutputError
 from brainseg_engine.core.events import CancelCheck, never
 from brainseg_engine.core.labels import Label, LabelArray
 from brainseg_engine.core.locks import held
+from brainseg_engine.core.names import inside, require_inside
 from brainseg_engine.core.paths import check_writable, home
 from brainseg_engine.core.study import Segmentation, Study
 from brainseg_engine.corrections import checking, exporting, files, readme, sources
 from brainseg_engine.corrections.identity import image_hashes, key_of, label_of, pseudonym
 from brainseg_engine.corrections.record import BaseModel, Correction, State, tally
-from brainseg_engine.io.segmentation import load_segmentation, save_segmentation
+from brainseg_engine.io import nifti
+from brainseg_engine.io.segmentation import load_segmentation
 from brainseg_engine.studies.cohort import patient_of
 
 _log = logging.getLogger(__name__)
 _AGAIN = 100  # versions of one study that are tried before giving up
+_NAME = re.compile(
+    r"sub-(?P<label>[0-9A-Za-z]{1,100})_space-orig_desc-correction(?P<number>\d{2,6})_dseg\.json", re.ASCII
+)
 
 
 def default_store() -> Path:
@@ -100,7 +106,7 @@ class Store:
             study_id=study.id if named else "", folder=str(study.folder or "") if named else "",
         )  # fmt: skip
         content = _encoded(segmentation, coding)
-        log = b"".join(json.dumps(s, ensure_ascii=False).encode() + b"\n" for s in steps)
+        log = b"".join(records.dumps(s).encode() + b"\n" for s in steps)
         with self._writing():
             made = self._put(record, label, content, log)
             self._note("added", id=made.id, state=state.value)
@@ -167,6 +173,7 @@ class Store:
 
     def read(self, correction: Correction) -> Segmentation:
         """The mask of a version, in the study's own coding. Raises InputError when it is not what was accepted."""
+        _require_own(self.path, correction.mask)
         if file_hash(correction.mask) != correction.mask_sha256:
             raise InputError(f"{correction.mask} is not what was accepted (its SHA-256 differs). Restore it from a copy, "
                              f"or exclude the correction '{correction.id}'.")  # fmt: skip
@@ -200,9 +207,11 @@ class Store:
             yield
 
     def _put(self, record: Correction, label: str, content: bytes, log: bytes) -> Correction:
-        folder = self.path / f"sub-{label}" / "anat"
         try:
+            folder = inside(self.path, f"sub-{label}", "anat")
             folder.mkdir(parents=True, exist_ok=True)
+        except ValueError as e:
+            raise OutputError(f"Nothing is written through links: {e}. Choose another folder.") from e
         except OSError as e:
             raise OutputError(f"Cannot write into {self.path}: {e.strerror or e}. Choose another folder.") from e
         number = 1 + max((_number(p) for p in folder.glob("*_desc-correction*")), default=0)
@@ -214,7 +223,7 @@ class Store:
         made = replace(record, id=f"{label}_{n:02d}", mask=mask, mask_sha256=digest)
         files.write_once(made.log, log)
         files.write_once(made.mask, content)
-        entry = json.dumps(made.to_dict(), indent=2, ensure_ascii=False) + "\n"
+        entry = records.dumps(made.to_dict(), indent=2) + "\n"
         files.write_once(made.sidecar, entry.encode())
         return made
 
@@ -254,13 +263,30 @@ class Store:
 
 
 def read_record(sidecar: Path) -> Correction:
-    """The record in that file. Raises InputError when it is damaged."""
+    """The record in that file of a store. Raises InputError when it is damaged, or is not what the names of file and
+    folder say: its id becomes the name of a folder elsewhere."""
     try:
-        entry = json.loads(sidecar.read_text(encoding="utf-8"))
-        return Correction.from_dict(entry, sidecar.with_name(sidecar.name.removesuffix(".json") + ".nii.gz"))
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as e:
-        raise InputError(f"{sidecar} is damaged ({e}), so the correction beside it is not used. Restore it from a "
+        named = _NAME.fullmatch(sidecar.name)
+        if named is None or [p.name for p in sidecar.parents][:2] != ["anat", f"sub-{named['label']}"]:
+            raise ValueError("its name is none of a record")
+        require_inside(sidecar.parents[2], sidecar)
+        mask = sidecar.with_name(sidecar.name.removesuffix(".json") + ".nii.gz")
+        record = Correction.from_dict(records.read_object(sidecar), mask)
+        if record.id != f"{named['label']}_{named['number']}":
+            raise ValueError(f"its id is not '{named['label']}_{named['number']}'")
+        return record
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, ArithmeticError) as e:
+        why = e.strerror if isinstance(e, OSError) and e.strerror else str(e)[:200]
+        raise InputError(f"{sidecar} is damaged ({why}), so the correction beside it is not used. Restore it from a "
                          "copy.") from e  # fmt: skip
+
+
+def _require_own(root: Path, file: Path) -> None:
+    """Raise InputError for a file of the store that is a link to something outside."""
+    try:
+        require_inside(root, file)
+    except ValueError as e:
+        raise InputError(f"{e}, so it is not read. Put the file itself there.") from e
 
 
 def labels_hash(labels: LabelArray) -> str:
@@ -271,17 +297,15 @@ def labels_hash(labels: LabelArray) -> str:
 def file_hash(path: Path) -> str:
     """SHA-256 of a file's bytes, "" where it cannot be read."""
     try:
-        return hashlib.sha256(path.read_bytes()).hexdigest()
+        return hashlib.sha256(plain.read(path)).hexdigest()
     except OSError:
         return ""
 
 
 def _encoded(segmentation: Segmentation, coding: str) -> bytes:
     """The mask as a file, with a header of our own: that of the source may hold a name."""
-    with tempfile.TemporaryDirectory(prefix="brainseg-") as folder:
-        path = Path(folder) / "mask.nii.gz"
-        save_segmentation(segmentation, path, coding=coding)
-        return path.read_bytes()
+    values = codings.coding(coding).from_canonical(segmentation.labels, "The correction")
+    return nifti.encode(values, segmentation.grid, None, compress=True)
 
 
 def _unknown_class_only(labels: LabelArray) -> bool:

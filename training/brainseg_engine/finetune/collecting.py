@@ -11,8 +11,10 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from brainseg_engine import dataset
+from brainseg_engine.core import outputs
 from brainseg_engine.core.errors import BrainsegError, InputError, OutputError
 from brainseg_engine.core.events import Progress, ProgressCallback
+from brainseg_engine.core.names import inside
 from brainseg_engine.corrections import Correction, Store, image_hashes, source_of
 from brainseg_engine.finetune.usable import SHARE, share_of, unfit
 from brainseg_engine.io import load_study, save_segmentation
@@ -52,8 +54,8 @@ def collect(store: Store, recipe: Recipe, data: Path, report: ProgressCallback, 
 
     One that cannot be used is named in ``refused``. Raises InputError when none is left.
     """
-    shutil.rmtree(data, ignore_errors=True)
-    data.mkdir(parents=True)
+    outputs.remove(data.parent, data.name)
+    data = outputs.subfolder(data.parent, data.name)
     latest = sorted(store.latest().values(), key=lambda c: c.id)
     if not latest:
         raise InputError(f"There is no accepted correction in {store.path}. Accept one first.")
@@ -67,7 +69,7 @@ def collect(store: Store, recipe: Recipe, data: Path, report: ProgressCallback, 
             found.cases.append(replace(case, held_out=c.held_out))
         except BrainsegError as e:
             found.refused[c.id] = str(e)
-            shutil.rmtree(data / c.id, ignore_errors=True)
+            shutil.rmtree(inside(data, c.id), ignore_errors=True)
             _log.warning("the correction %s is left out: %s", c.id, e)
     if not found.cases:
         why = next(iter(found.refused.values()))
@@ -87,7 +89,7 @@ def _taken(store: Store, c: Correction, recipe: Recipe, data: Path, patient: str
             f"The images of the correction '{c.id}' lie together in {next(iter(source.files.values()))}; fine-tuning wants a "
             "file for each series. Write them apart and open the study once."
         )
-    folder = data / c.id
+    folder = inside(data, c.id)
     folder.mkdir()
     mask = store.read(c)
     for m, path in source.files.items():

@@ -5,7 +5,6 @@ from __future__ import annotations
 import csv
 import logging
 import re
-import shutil
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
@@ -16,9 +15,11 @@ import torch
 
 from brainseg_engine import models, nets, train
 from brainseg_engine.core import device as devices
-from brainseg_engine.core.errors import BrainsegError, Cancelled, CheckpointError, TrainingError
+from brainseg_engine.core import outputs
+from brainseg_engine.core.errors import BrainsegError, Cancelled, CheckpointError, OutputError, TrainingError
 from brainseg_engine.core.events import CancelCheck, Event, Failed, Finished, Progress, never
-from brainseg_engine.core.paths import atomic, check_writable
+from brainseg_engine.core.names import as_model_name, is_model_name
+from brainseg_engine.core.paths import atomic
 from brainseg_engine.corrections import Store
 from brainseg_engine.finetune import anchors, collecting, guard, memory, plan, proof, report_files, status
 from brainseg_engine.finetune.options import PARTS, PHANTOM_MIX, REAL_MIX, Options
@@ -26,7 +27,7 @@ from brainseg_engine.finetune.outcome import Outcome
 from brainseg_engine.finetune.scoring import Scorer, mean_dice
 from brainseg_engine.models import checkpoint
 from brainseg_engine.recipe import Recipe, parse_recipe
-from brainseg_engine.runs import RunFolder
+from brainseg_engine.runs import RunFolder, made_before
 
 _log = logging.getLogger(__name__)
 REPORT = Callable[[Event], None]
@@ -42,8 +43,11 @@ def run(options: Options, report: REPORT = lambda _: None, cancelled: CancelChec
     Raises InputError, CheckpointError, TrainingError, DeviceError, OutputError; and Cancelled once ``cancelled()`` says so
     or the file ``stop`` is there, after which ``options.resume`` goes on.
     """
-    check_writable(options.out)
-    folder = RunFolder(options.out)
+    if options.name is not None and not is_model_name(options.name):
+        raise OutputError(
+            f"'{options.name}' cannot be a model's name: use letters, digits, '-', '_' and '.' alone (--name)."
+        )
+    folder = RunFolder(options.out, outputs.Use.FINETUNING)
     with folder.lock(), folder.log(), _reporting(options.out, report) as teller:
         job = _Job(options, teller, lambda: cancelled() or teller.asked_to_stop())
         result = job.run()
@@ -116,7 +120,7 @@ class _Job:
         given, recipe = self.options, self.base.recipe
         if given.corrections is None:
             raise TrainingError("Name the folder of corrections to learn from: --corrections.")
-        shutil.rmtree(self.folder, ignore_errors=True)
+        outputs.remove(self.out, self.folder.name, made_before=made_before)
         store = Store.existing(given.corrections)
         found = collecting.collect(store, recipe, self.data, self._progress("collecting"), self._stop)
         cases, notes = collecting.hold_out(found.cases, store)
@@ -134,7 +138,7 @@ class _Job:
             notes.append(f"The base model was trained on {', '.join(seen)}, held out now: its scores there flatter it.")
         base = {"name": self.base.card.name, "version": self.base.card.version, "path": str(self.path.resolve()),
                 "sha256": models.sha256(self.path)}  # fmt: skip
-        name = given.name or models.free_name(re.sub(r"-tuned(-\d+)?$", "", self.path.stem) + "-tuned")
+        name = given.name or models.free_name(re.sub(r"-tuned(-\d+)?$", "", as_model_name(self.path.stem)) + "-tuned")
         made = plan.Plan(
             settings=given.settings(), base=base, name=name,
             corrections=[plan.Learnt(c.name, c.mask_sha256, c.patient, c.held_out, list(c.images)) for c in cases],
@@ -208,7 +212,7 @@ class _Job:
         self.tell(event)
 
     def _lower(self, level: int, sentence: str) -> None:
-        shutil.rmtree(self.folder, ignore_errors=True)
+        outputs.remove(self.out, self.folder.name, made_before=made_before)
         if torch.cuda.is_available():
             torch.cuda.empty_cache()
         self.plan.on_cpu = self.tried[level].words == memory.CPU

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
+from brainseg_engine.core import plain, records
 from brainseg_engine.core.errors import TrainingError
-from brainseg_engine.core.paths import atomic
+from brainseg_engine.core.names import SafeName, is_model_name
+from brainseg_engine.core.records import count_of, text_of
 
 FILE = "plan.json"
 FORMAT = "napari-brainseg-finetune/1"
@@ -58,9 +59,7 @@ class Plan:
 
     def save(self, out: Path) -> None:
         """Into the run folder, whole or not at all. Raises OutputError."""
-        with atomic(out / FILE) as part:
-            content = {"format": FORMAT, **asdict(self)}
-            part.write_text(json.dumps(content, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+        records.write_json(out / FILE, {"format": FORMAT, **asdict(self)})
 
     def note(self, out: Path, sentence: str) -> None:
         """Add a sentence, once."""
@@ -75,13 +74,40 @@ def load(out: Path) -> Plan | None:
     if not file.exists():
         return None
     try:
-        content = json.loads(file.read_text(encoding="utf-8"))
+        plain.require(file)
+        content = records.read_object(file)
         if content.pop("format") != FORMAT:
             raise ValueError("of another version")
-        content["corrections"] = [Learnt(**c) for c in content["corrections"]]
-        return Plan(**content)
-    except (OSError, ValueError, KeyError, TypeError) as e:
+        return _checked(content)
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as e:
         raise TrainingError(f"{file} cannot be read ({e}). Start anew into another --out folder.") from e
+
+
+def _checked(content: dict[str, Any]) -> Plan:
+    """The plan of that JSON object: its names become names of files, and its paths are read."""
+    content["corrections"] = [Learnt(**c) for c in content["corrections"]]
+    plan = Plan(**content)
+    for c in plan.corrections:
+        SafeName.of(c.name)
+        if not isinstance(c.held_out, bool):
+            raise ValueError("'held_out' is yes or no")
+        for text in (c.mask_sha256, c.patient, *c.images):
+            text_of(text)
+    if not is_model_name(text_of(plan.name)):
+        raise ValueError(f"'{plan.name[:40]}' is no name of a model")
+    for table in (plan.base, plan.replayed, plan.scored, plan.refused):
+        for key, value in table.items():
+            text_of(key), text_of(value)
+    for key in ("path", "sha256", "name", "version"):
+        text_of(plan.base[key])
+    for text in (plan.anchors, *plan.notes):
+        text_of(text)
+    if not isinstance(plan.settings, dict) or not all(
+        isinstance(f, bool) for f in (plan.real, plan.on_cpu, plan.trained)
+    ):
+        raise ValueError("settings are missing")
+    count_of(plan.level, 0, 100)
+    return plan
 
 
 def require_same(plan: Plan, settings: Mapping[str, Any], out: Path) -> None:

@@ -4,18 +4,19 @@
 from __future__ import annotations
 
 import contextlib
-import json
 import logging
 import os
 import time
 from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
+from brainseg_engine.core import plain, records
 from brainseg_engine.core.errors import OutputError
 from brainseg_engine.core.events import Event, Failed, Finished, Progress
-from brainseg_engine.core.paths import atomic, home
+from brainseg_engine.core.paths import home
+from brainseg_engine.core.records import count_of, number_of, text_of
 
 _log = logging.getLogger(__name__)
 FILE, EVENTS, STOP = "status.json", "events.jsonl", "stop"
@@ -52,8 +53,7 @@ def runs() -> list[Path]:
 def status_of(out: Path) -> Status | None:
     """How the run in that folder goes; None where there is none."""
     try:
-        content = json.loads(_read(out / FILE))
-        found = Status(**content)
+        found = _checked(Status(**records.parse_json(_read(out / FILE))))
     except (OSError, ValueError, TypeError):
         return None
     if found.state == "running" and not _alive(found.pid, found.began):
@@ -61,13 +61,27 @@ def status_of(out: Path) -> Status | None:
     return found
 
 
-def _read(file: Path) -> str:
-    """The text; on Windows a file that is being replaced refuses its readers for a moment."""
+def _checked(found: Status) -> Status:
+    """The record, whose fields somebody else may have written. Raises ValueError."""
+    count_of(found.pid, 1, 2**31)
+    number_of(found.began)
+    number_of(found.fraction, 0, 1)
+    if found.seconds_left is not None:
+        number_of(found.seconds_left)
+    if found.state not in get_args(State):
+        raise ValueError(f"there is no state {found.state!r}")
+    for text in (found.stage, found.message, found.when):
+        text_of(text)
+    return found
+
+
+def _read(file: Path) -> bytes:
+    """Its content; on Windows a file that is being replaced refuses its readers for a moment."""
     for _ in range(5):
         with contextlib.suppress(PermissionError):
-            return file.read_text(encoding="utf-8")
+            return plain.read(file, 2**20)
         time.sleep(0.02)
-    return file.read_text(encoding="utf-8")
+    return plain.read(file, 2**20)
 
 
 def announce(out: Path, pid: int) -> None:
@@ -84,7 +98,7 @@ def announce(out: Path, pid: int) -> None:
 def ask_to_stop(out: Path) -> None:
     """The run ends after its present step, and can be resumed. Raises OutputError."""
     try:
-        (out / STOP).touch()
+        os.close(plain.appending(out / STOP))
     except OSError as e:
         raise OutputError(f"Cannot write {out / STOP}: {e.strerror or e}.") from e
 
@@ -152,7 +166,7 @@ class Teller:
     def _append(self, event: Event) -> None:
         file = self.out / EVENTS
         try:
-            with file.open("a", encoding="utf-8") as f:
+            with os.fdopen(plain.appending(file), "a", encoding="utf-8") as f:
                 f.write(event.to_json() + "\n")
         except OSError as e:
             raise OutputError(
@@ -162,8 +176,7 @@ class Teller:
 
 def _save(out: Path, status: Status) -> None:
     when = datetime.now(UTC).isoformat(timespec="seconds").replace("+00:00", "Z")
-    with atomic(out / FILE) as part:
-        part.write_text(json.dumps(asdict(replace(status, when=when))) + "\n", encoding="utf-8")
+    records.write_json(out / FILE, asdict(replace(status, when=when)), indent=None)
 
 
 def _alive(pid: int, began: float) -> bool:

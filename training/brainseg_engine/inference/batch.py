@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import csv
 import logging
 import time
@@ -11,6 +12,7 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
+from brainseg_engine.core import outputs, plain, records
 from brainseg_engine.core.errors import BrainsegError, Cancelled, CodingError, InputError, OutputError
 from brainseg_engine.core.events import ProgressCallback
 from brainseg_engine.core.labels import Label, Region, choices
@@ -98,7 +100,7 @@ def predict_many(
     Cancelled or KeyboardInterrupt at once; what was finished stays."""
     if settings.coding:
         _coding(predictor, settings.coding)
-    check_writable(settings.out, NEED_BYTES)
+    outputs.claim(settings.out, outputs.Use.MASKS, need_bytes=NEED_BYTES, made_before=made_before)
     taken: dict[str, Path] = {}
     for source in sources:
         name = source.resolve().name  # of "." too
@@ -117,6 +119,20 @@ def predict_many(
         except Exception as e:  # a bug met by one study: the others are worth going on for
             _log.debug("%s failed", name, exc_info=True)
             yield Row(name, "failed", f"Unexpected {type(e).__name__}: {e}. Run it again with -v for the details.")
+
+
+def made_before(out: Path) -> bool:
+    """Whether version 0.1 wrote its results into that folder, which it did not mark: a summary or a sidecar says so."""
+    try:
+        head = plain.read(out / "summary.csv", 2**26).partition(b"\n")[0].decode("utf-8", "replace")
+        if head.startswith("id,status,message,output,seconds"):
+            return True
+    except OSError:
+        pass
+    for sidecar in sorted(out.glob("*_seg.json"))[:1]:
+        with contextlib.suppress(OSError, ValueError):
+            return str(records.read_object(sidecar).get("software", "")).startswith("napari-brainseg ")
+    return False
 
 
 def _one(predictor: Predictor, source: Path, id_: str, settings: Settings, progress: ProgressCallback) -> Row:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
 import csv
-import json
 import logging
 import os
 import platform
@@ -14,15 +14,16 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from brainseg_engine.core import outputs, plain, records
 from brainseg_engine.core.errors import OutputError, TrainingError
 from brainseg_engine.core.events import EpochDone, Event
 from brainseg_engine.core.locks import try_lock, unlock
-from brainseg_engine.core.paths import atomic, check_writable
+from brainseg_engine.core.paths import atomic
 from brainseg_engine.core.provenance import git_revision, versions
 from brainseg_engine.recipe import Recipe
 from brainseg_engine.runs.saved import STATE_FORMAT, load_state, pack, save_state, unpack
 
-__all__ = ["STATE_FORMAT", "RunFolder", "load_state", "pack", "save_state", "unpack"]
+__all__ = ["STATE_FORMAT", "RunFolder", "load_state", "made_before", "pack", "save_state", "unpack"]
 
 _log = logging.getLogger(__name__)
 COLUMNS = ("epoch", "step", "loss", "learning_rate", "dice_WT", "dice_TC", "dice_ET", "seconds")
@@ -38,15 +39,19 @@ events.jsonl       the same, as it came, one JSON object a line (steps may stand
 train.log          warnings and notes
 examples/          the model's answers to the first validation cases, with the outline of the truth (patients' images)
 """
+_FIRST_LINES = (b"One training of napari-brainseg.", b"One fine-tuning of napari-brainseg.")
+_BEFORE_ITS_FIRST_STEP = {"lock", "train.log", "process.log", "status.json", "stop"}
+"""What lies in the folder of a run that has hardly begun."""
 ORPHANS_S = 15.0
 """How long the helpers of a killed training may hold its lock; they look for their parent every 5 s."""
 
 
 @dataclass(frozen=True)
 class RunFolder:
-    """Paths inside one run folder."""
+    """Paths inside one run folder, of a training or of another ``use``."""
 
     path: Path
+    use: outputs.Use = outputs.Use.TRAINING
 
     @property
     def model(self) -> Path:
@@ -91,7 +96,7 @@ class RunFolder:
             return {}
         file = self.path / "run.json"
         try:
-            earlier_facts = json.loads(file.read_text(encoding="utf-8"))
+            earlier_facts = records.read_object(file)
             same = {subset: earlier_facts[subset] == list(names) for subset, names in cases.items()}
         except (OSError, ValueError, KeyError, TypeError) as e:
             raise TrainingError(
@@ -103,13 +108,13 @@ class RunFolder:
                 f"The run in {self.path} was started with other {changed} cases than --data and --split give now. Resume "
                 "with the same, or name another --out folder."
             )
-        return earlier_facts if isinstance(earlier_facts, dict) else {}
+        return earlier_facts
 
     def describe(self, recipe: Recipe, facts: Mapping[str, Any]) -> None:
         """Write ``recipe.json``, ``run.json`` and ``README.txt``; rows of a run that left no state to resume from are dropped."""
         if not self.last.exists():
             self.metrics.unlink(missing_ok=True)
-        _write_json(self.path / "recipe.json", json.loads(recipe.model_dump_json()))
+        _write_json(self.path / "recipe.json", recipe.model_dump(mode="json"))
         made_with = {"versions": versions(), "git_revision": git_revision(), "platform": platform.platform()}
         _write_json(self.path / "run.json", {**facts, **made_with})
         with atomic(self.path / "README.txt") as part:
@@ -118,31 +123,32 @@ class RunFolder:
     def note(self, facts: Mapping[str, Any]) -> None:
         """Add to ``run.json``. Raises OutputError."""
         file = self.path / "run.json"
-        _write_json(file, {**json.loads(file.read_text(encoding="utf-8")), **facts})
+        try:
+            earlier = records.read_object(file)
+        except (OSError, ValueError) as e:
+            raise TrainingError(f"{file} cannot be read ({e}). Start anew into another --out folder.") from e
+        _write_json(file, {**earlier, **facts})
 
     @contextmanager
     def lock(self) -> Iterator[None]:
-        """Hold the folder. Raises TrainingError when another process holds it, OutputError when it cannot be made.
+        """Hold the folder. Raises TrainingError when another process holds it, OutputError when it cannot be made or holds
+        what is not ours.
 
         The lock is the operating system's and ends with the process however that ends; the file tells its PID.
         """
-        check_writable(self.path)
+        outputs.claim(self.path, self.use, private=True, made_before=made_before)
         file = self.path / "lock"
         try:
-            handle = os.open(file, os.O_CREAT | os.O_RDWR, 0o666)
+            handle = plain.updating(file)
         except OSError as e:
             raise OutputError(f"Cannot write {file}: {e.strerror or e}. Choose another --out folder.") from e
         try:
             self._take(handle, file)
-            os.ftruncate(handle, 0)
-            os.lseek(handle, 0, os.SEEK_SET)
-            os.write(handle, str(os.getpid()).encode())
-            for half_written in self.path.glob(".part-*"):  # by a process that was killed; nobody else writes here now
-                half_written.unlink(missing_ok=True)
+            _note(handle, str(os.getpid()))
             try:
                 yield
             finally:
-                os.ftruncate(handle, 0)
+                _note(handle, "")
                 unlock(handle)
         finally:
             os.close(handle)
@@ -164,7 +170,8 @@ class RunFolder:
         """Write what the engine logs meanwhile into ``train.log`` too. Raises OutputError."""
         file = self.path / "train.log"
         with _writing(file):
-            handler = logging.FileHandler(file, encoding="utf-8")
+            stream = os.fdopen(plain.appending(file), "a", encoding="utf-8", errors="backslashreplace")
+        handler = logging.StreamHandler(stream)
         handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
         engine = logging.getLogger("brainseg_engine")
         engine.addHandler(handler)
@@ -172,7 +179,7 @@ class RunFolder:
             yield
         finally:
             engine.removeHandler(handler)
-            handler.close()
+            stream.close()
 
     def record(self, event: EpochDone) -> None:
         """Append one row to ``metrics.csv``. Raises OutputError."""
@@ -184,8 +191,8 @@ class RunFolder:
             **{f"dice_{r}": f"{d:.4f}" for r, d in event.dice.items()},
             "seconds": event.seconds,
         }
-        new = not self.metrics.exists()
-        with _writing(self.metrics), self.metrics.open("a", newline="", encoding="utf-8") as f:
+        with _writing(self.metrics), os.fdopen(plain.appending(self.metrics), "a", newline="", encoding="utf-8") as f:
+            new = f.tell() == 0
             writer = csv.DictWriter(f, COLUMNS)
             if new:
                 writer.writeheader()
@@ -204,18 +211,40 @@ class RunFolder:
     def emit(self, event: Event) -> None:
         """Append one event to ``events.jsonl``. Raises OutputError."""
         file = self.path / "events.jsonl"
-        with _writing(file), file.open("a", encoding="utf-8") as f:
+        with _writing(file), os.fdopen(plain.appending(file), "a", encoding="utf-8") as f:
             f.write(event.to_json() + "\n")
 
     def _rows(self) -> list[dict[str, str]]:
         if not self.metrics.exists():
             return []
         try:
-            with self.metrics.open(newline="", encoding="utf-8") as f:
-                rows = list(csv.DictReader(f))
+            rows = list(csv.DictReader(plain.read(self.metrics).decode("utf-8").splitlines()))
         except (OSError, UnicodeDecodeError, csv.Error) as e:
             raise TrainingError(f"{self.metrics} cannot be read ({e}). Move it away; the training goes on.") from e
         return [r for r in rows if r.get("step")]
+
+
+def made_before(folder: Path) -> bool:
+    """Whether version 0.1 made the run folder, which it did not mark: its README, its record or its table says so."""
+    with contextlib.suppress(OSError):
+        if plain.read(folder / "README.txt", 2**16).startswith(_FIRST_LINES):
+            return True
+    with contextlib.suppress(OSError, ValueError):
+        return {"seed", "train", "versions"} <= records.read_object(folder / "run.json").keys()
+    with contextlib.suppress(OSError):
+        return plain.read(folder / "metrics.csv").startswith(",".join(COLUMNS).encode())
+    if plain.is_file(folder / "plan.json") and plain.is_file(folder / "status.json"):
+        return True
+    return {p.name for p in folder.iterdir()} <= _BEFORE_ITS_FIRST_STEP
+
+
+def _note(handle: int, holder: str) -> None:
+    """Who holds the lock, as the file's content; one that tells something else is not ours to cut."""
+    os.lseek(handle, 0, os.SEEK_SET)
+    if os.read(handle, 32).strip(b" 0123456789") == b"":
+        os.ftruncate(handle, 0)
+        os.lseek(handle, 0, os.SEEK_SET)
+        os.write(handle, holder.encode())
 
 
 def _alive(pid: int) -> bool:
@@ -233,5 +262,4 @@ def _writing(path: Path) -> Iterator[None]:
 
 
 def _write_json(path: Path, content: object) -> None:
-    with atomic(path) as part:
-        part.write_text(json.dumps(content, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+    records.write_json(path, content, indent=2)

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import torch
 
+from brainseg_engine.core import records
 from brainseg_engine.core.errors import BrainsegError, TrainingError
 from brainseg_engine.models.checkpoint import raw_metadata, write_tensors
 from brainseg_engine.recipe import Recipe, parse_recipe
@@ -47,7 +47,7 @@ def unpack(
 def save_state(path: Path, tensors: Mapping[str, torch.Tensor], facts: Mapping[str, Any], recipe: Recipe) -> None:
     """Write what a resume needs, atomically: a kill at any moment leaves the old state or the new one. Raises OutputError."""
     write_tensors(
-        path, tensors, {"format": STATE_FORMAT, "facts": json.dumps(facts), "recipe": recipe.model_dump_json()}
+        path, tensors, {"format": STATE_FORMAT, "facts": records.dumps(facts), "recipe": recipe.model_dump_json()}
     )
 
 
@@ -60,7 +60,8 @@ def load_state(path: Path) -> tuple[dict[str, torch.Tensor], dict[str, Any], Rec
     if described.get("format") != STATE_FORMAT:
         raise TrainingError(f"{path} is not the state of a training run.")
     try:
-        facts, recipe = json.loads(described["facts"]), parse_recipe(json.loads(described["recipe"]), str(path))
+        facts = records.parse_json(described["facts"], finite=False)
+        recipe = parse_recipe(records.parse_json(described["recipe"]), str(path))
         return load_file(path), facts, recipe
     except (KeyError, ValueError, OSError, SafetensorError, BrainsegError) as e:
         raise TrainingError(
