@@ -56,7 +56,7 @@ def read(source: Source, coding: str | None = None) -> Opened:
     from brainseg_engine.io import load_study, series_of
 
     series = series_of(source)
-    if series.ambiguous and series.files:
+    if (series.ambiguous or series.mixed) and series.files:
         study = replace(load_study(series.files, id=series.id), coding=series.coding, folder=series.folder)
     else:
         study = load_study(source, segmentation=False)

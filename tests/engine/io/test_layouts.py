@@ -85,7 +85,7 @@ KINDS = {
     FLAIR: ["x_flair", "x-t2f", "fla", "fl", "t2flair", "T2_FLAIR", "flair_t2", "t2_tirm_tra_dark-fluid", "FLAIR_POST"],
     MASK: ["x_seg", "x-seg", "x_Segm", "x_truth", "x_t1_seg", "tumor_segmentation", "x_GlistrBoost_ManuallyCorrected",
            "VSD.Brain_3more.XX.O.OT.1"],
-    None: ["x", "x_adc", "t2_star", "dwi_t2", "x_brain_mask", "x_brain_segmentation", "t1_to_t2", "SWI_T2", "localizer_t1"],
+    None: ["x", "x_adc", "t2_star", "dwi_t2", "x_brain_mask", "x_brain_segmentation", "x_to_t1", "SWI_T2", "localizer_t1"],
 }  # fmt: skip
 
 

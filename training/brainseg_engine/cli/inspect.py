@@ -76,7 +76,8 @@ def _naming_problems(series: Series) -> list[Finding]:
     from brainseg_engine.studies.checks import Finding
 
     several = [ambiguity(what, candidates) for what, candidates in series.ambiguous.items()]
-    return [Finding("ambiguous" if p in several else "missing", "error", p) for p in series.problems]
+    codes = dict.fromkeys(several, "ambiguous") | {series.mixed: "mixed"}
+    return [Finding(codes.get(p, "missing"), "error", p) for p in series.problems]
 
 
 def _read(series: Series) -> tuple[dict[Modality, Volume], dict[Modality, str]]:

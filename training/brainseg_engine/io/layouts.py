@@ -16,6 +16,7 @@ from brainseg_engine.core.errors import InputError
 from brainseg_engine.core.study import Modality
 from brainseg_engine.io import decathlon, slices
 from brainseg_engine.io.formats import SUFFIXES
+from brainseg_engine.io.identity import mixed_patients
 from brainseg_engine.io.image import is_folder, unreadable
 from brainseg_engine.io.naming import MASK, Kind, classify, implied_coding, is_image, study_id
 from brainseg_engine.io.segmentation import read_sidecar
@@ -55,16 +56,22 @@ def sort_series(paths: Sequence[Path], *, names: Sequence[str] | None = None, fo
     unknown = tuple(paths[i] for i in groups.get(None, ()))
     recognised = [names[i] for kind, group in groups.items() if kind is not None for i in group]
     images = [names[groups[m][0]] for m in files]
+    mixed = mixed_patients(names)
     home = folder if folder is not None else _common_folder(paths)
     return Series(
         id=(study_id(images) if images else "") or (home.resolve().name if home is not None else "") or "study",
         files=files,
         segmentation=paths[masks[0]] if len(masks) == 1 else None,
         coding=implied_coding(recognised),
-        problems=[*_missing(files, several, unknown), *(ambiguity(k, several[k]) for k in several)],
+        problems=[
+            *filter(None, [mixed]),
+            *_missing(files, several, unknown),
+            *(ambiguity(k, several[k]) for k in several),
+        ],
         ambiguous=several,
         unknown=unknown,
         folder=home,
+        mixed=mixed,
     )
 
 

@@ -1,7 +1,8 @@
 """What a file's name tells: its modality, that it is a mask, and the label coding its data set uses.
 
 Names are read as words. The data sets' own endings (``_t1ce``, ``-t2f``, ``VSD.Brain.XX.O.MR_T1c.N``) and raw clinical
-names (``MRHR_T1_AX_POST_GAD``) go through the same few rules; whatever stays unclear is left to a person.
+names (``MRHR_T1_AX_POST_GAD``) go through the same few rules; whatever stays unclear is left to a person. What a series
+was registered to (``FLAIR_to_T1``, ``space-T1w_FLAIR``, ``co__t1c__flair``) does not tell what it is.
 """
 
 from __future__ import annotations
@@ -40,6 +41,16 @@ _OTHER_SEQUENCES = {
     "adc", "dwi", "swi", "asl", "dti", "dsc", "dce", "perf", "perfusion", "cbv", "cbf", "mtt", "bold", "t2star", "star",
     "swan", "hemo", "trace", "loc", "localizer", "localiser", "scout", "survey", "tof", "mra", "ktrans",
 }  # fmt: skip
+_TO = {"to", "onto", "into"}
+_TO_BEHIND_A_SERIES = {"2", "in", "on"}  # these stand in many names; they tell a target between two series only
+_REGISTERED = {
+    "reg", "coreg", "co", "registered", "coregistered", "rigid", "affine", "aligned", "warped", "resampled", "resliced",
+    "reg2", "regto", "coreg2", "coregto",
+}  # fmt: skip
+_IN_SPACE = "inspace"
+"""The word that BIDS' entity ``space-`` becomes: Siemens has a sequence of that name."""
+_JOINTS = ("coregto", "coreg2", "coreg", "regto", "reg2", "reg", "onto", "into", "to", "in", "on", "2")
+_BIDS = re.compile(r"sub-[a-z0-9]+(?:_[a-z]+-[a-z0-9+]+)*_(?P<suffix>t1w|t2w|flair)", re.IGNORECASE)
 
 
 def stem(name: str) -> str:
@@ -54,16 +65,26 @@ def is_image(path: Path) -> bool:
 
 
 def words(name: str) -> list[str]:
-    """The stem's words in lower case: runs of letters, digits and ``+``."""
-    return re.findall(r"[a-z0-9+]+", stem(name).lower())
+    """The stem's words in lower case: runs of letters, digits and ``+``; what is joined by a "to" is taken apart."""
+    plain = re.sub(r"(^|_)space-(?=[a-z0-9+]+(_|$))", rf"\1{_IN_SPACE}_", stem(name).lower())
+    return [part for word in re.findall(r"[a-z0-9+]+", plain) for part in _apart(word)]
+
+
+def entities(name: str) -> dict[str, str]:
+    """The entities of a BIDS name: ``sub-01_ce-gd_T1w`` → ``{"sub": "01", "ce": "gd", "suffix": "T1w"}``; {} for others."""
+    *pairs, suffix = stem(name).split("_")
+    found = [re.fullmatch(r"([a-z]+)-([A-Za-z0-9+]+)", pair) for pair in pairs]
+    if not pairs or not all(found) or not pairs[0].startswith("sub-"):
+        return {}
+    return {m.group(1): m.group(2) for m in found if m} | {"suffix": suffix}
 
 
 def classify(names: Sequence[str]) -> list[Kind]:
     """What each file of one study is. Words that all names begin with (a patient's id) are set aside."""
     split = [words(n) for n in names]
-    alone = [_kind(w) for w in split]
+    alone = [_bids_kind(n) or _kind(w) for n, w in zip(names, split, strict=True)]
     shared = _common_start(split) if len(split) > 1 else 0
-    without = [_kind(w[shared:]) for w in split]
+    without = [_bids_kind(n) or _kind(w[shared:]) for n, w in zip(names, split, strict=True)]
     lost = any(a is not None and b is None for a, b in zip(alone, without, strict=True))
     return alone if lost else without
 
@@ -98,7 +119,19 @@ def implied_coding(names: Iterable[str]) -> str:
     return ""
 
 
+def _bids_kind(name: str) -> Kind:
+    """What the last word of a BIDS name says, and its contrast entity; None for other names and words."""
+    found = _BIDS.fullmatch(stem(name))
+    if found is None:
+        return None
+    if (suffix := found["suffix"].lower()) != "t1w":
+        return Modality.T2 if suffix == "t2w" else Modality.FLAIR
+    told = entities(name)
+    return Modality.T1CE if told.get("ce") or _contrast_given(_without_target(words(name))) else Modality.T1
+
+
 def _kind(tokens: list[str]) -> Kind:
+    tokens = _without_target(tokens)
     if "ot" in tokens or (_MASK_WORDS & set(tokens) and not _NOT_TUMOUR & set(tokens)):
         return MASK
     if (_MASK_WORDS | _OTHER_SEQUENCES) & set(tokens):
@@ -113,6 +146,47 @@ def _kind(tokens: list[str]) -> Kind:
     if families == {Modality.T1CE, Modality.FLAIR}:
         return Modality.T1CE
     return families.pop() if len(families) == 1 else None
+
+
+def _apart(word: str) -> list[str]:
+    """``flair2t1`` → flair, 2, t1; ``t1space`` → t1, space; other words whole."""
+    if word.endswith("space") and _family(word[:-5]) is not None:
+        return [word[:-5], "space"]
+    if _family(word) is not None:
+        return [word]
+    for joint, at in ((j, m.start()) for j in _JOINTS for m in re.finditer(j, word)):
+        what, target = word[:at], word[at + len(joint) :]
+        space = "space" if target.endswith("space") else ""
+        target = target.removesuffix(space)
+        if _family(target) is not None and (not what or _family(what) is not None):
+            return [w for w in (what, joint if "reg" in joint else "to", target, space) if w]
+    return [word]
+
+
+def _without_target(tokens: list[str]) -> list[str]:
+    """The words without the series that this one was registered to."""
+    at = [i for i, t in enumerate(tokens) if _family(t) is not None]
+    for i in at:
+        word, before = tokens[i - 1] if i else "", [k for k in at if k < i]
+        others = [k for k in at if k != i]
+        target = word in _TO or (word in _TO_BEHIND_A_SERIES and bool(before)) or (word == _IN_SPACE and bool(others))
+        target |= word in _REGISTERED and bool(others)
+        # "T1 space" is a place where the series is another one: nobody calls the sequence SPACE a "T1 SPACE FLAIR"
+        is_t1 = _family(tokens[i]) in (Modality.T1, Modality.T1CE)
+        target |= (
+            is_t1
+            and tokens[i + 1 : i + 2] == ["space"]
+            and any(_family(tokens[k]) in (Modality.T2, Modality.FLAIR) for k in others)
+        )
+        if target:
+            end = i + 1
+            pair = [_family(t) for t in tokens[i : i + 2]] == [Modality.T2, Modality.FLAIR]
+            if pair and any(k not in (i, i + 1) for k in at):
+                end += 1  # a "T2 FLAIR" is one series
+            while is_t1 and end < len(tokens) and (tokens[end] in _CONTRAST | _NO_CONTRAST or tokens[end] == "c"):
+                end += 1
+            return tokens[:i] + tokens[end:]
+    return tokens
 
 
 def _family(token: str) -> Modality | None:

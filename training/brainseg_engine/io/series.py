@@ -25,6 +25,7 @@ class Series:
     ``files``: modality → its one file (in the layouts of slices and of channels, the folder or file that holds them all).
     ``ambiguous``: what has several candidates (a modality, or "mask") → the candidates; these are not in ``files``.
     ``unknown``: images whose names tell no modality. ``coding``: the label coding that the naming implies, "" when none.
+    ``mixed``: the sentence for files of different patients or dates in one study, "" where the names tell no such thing.
     ``problems``: what stands in the way of a complete study, in words; ``notes``: what is worth knowing and does not.
     """
 
@@ -38,3 +39,4 @@ class Series:
     folder: Path | None = None
     layout: Layout = Layout.FILES
     notes: tuple[str, ...] = ()
+    mixed: str = ""

@@ -36,9 +36,11 @@ def load_study(
 
     ``coding`` names the label coding where files do not tell it, or tell it wrongly. With ``segmentation``, a mask
     found among the files comes with the study. Fewer than four series are no error here (a model says what it needs);
-    two candidates for one are. Raises InputError, GeometryError or CodingError, naming the file.
+    two candidates for one are, and files of two patients. Raises InputError, GeometryError or CodingError, naming the file.
     """
     series = series_of(source)
+    if series.mixed:
+        raise InputError(f"{series.folder or series.id}: {series.mixed}")
     for what, candidates in series.ambiguous.items():
         if what != MASK or segmentation:
             raise InputError(ambiguity(what, candidates))
@@ -115,7 +117,7 @@ def _assigned(files: Mapping[Modality, Path]) -> Series:
         raise InputError("No file was given. Assign at least one series.")
     ordered = {m: files[m] for m in Modality if m in files}
     named = sort_series(list(ordered.values()))
-    return replace(named, files=ordered, segmentation=None, ambiguous={}, unknown=(), problems=[])
+    return replace(named, files=ordered, segmentation=None, ambiguous={}, unknown=(), problems=[], mixed="")
 
 
 def _refuse_twice(files: Mapping[str, Path]) -> None:
