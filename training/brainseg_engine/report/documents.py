@@ -1,0 +1,127 @@
+"""What a PACS without SEG support shows: the report as an encapsulated PDF, and the key images as secondary captures."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Mapping, Sequence
+from datetime import datetime
+from importlib import metadata
+from typing import Any
+
+import numpy as np
+
+from brainseg_engine.io.derived.needed import pydicom
+from brainseg_engine.io.derived.source import SourceSeries
+from brainseg_engine.report.dicom_seg import MANUFACTURER, SERIES_NUMBERS, USE
+from brainseg_engine.report.identity import copy_identity, require_identity
+from brainseg_engine.report.pictures import Picture
+
+PDF_CLASS = "1.2.840.10008.5.1.4.1.1.104.1"
+SC_CLASS = "1.2.840.10008.5.1.4.1.1.7"
+
+
+def encapsulated_pdf(pdf: bytes, source: SourceSeries) -> Any:
+    """The PDF as a dataset of the source's study, to be saved."""
+    d = _document(source, PDF_CLASS, "DOC", "pdf", "Tumour report")
+    d.ConversionType, d.BurnedInAnnotation, d.DocumentTitle = "WSD", "YES", f"Tumour report ({USE})"
+    d.ContentDate, d.ContentTime, d.AcquisitionDateTime = d.InstanceCreationDate, d.InstanceCreationTime, ""
+    code = pydicom().Dataset()
+    code.CodeValue, code.CodingSchemeDesignator, code.CodeMeaning = "18748-4", "LN", "Diagnostic imaging report"
+    d.ConceptNameCodeSequence = [code]
+    d.MIMETypeOfEncapsulatedDocument = "application/pdf"
+    d.EncapsulatedDocumentLength = len(pdf)
+    d.EncapsulatedDocument = pdf + b"\0" * (len(pdf) % 2)
+    return d
+
+
+def secondary_captures(pictures: Sequence[Picture], source: SourceSeries) -> list[Any]:
+    """One dataset a picture, in one series of the source's study. The captions are their descriptions."""
+    from PIL import Image
+
+    series, out = pydicom().uid.generate_uid(), []
+    for number, picture in enumerate(pictures, 1):
+        pixels = np.asarray(Image.open(io.BytesIO(picture.png)).convert("RGB"))
+        d = _document(source, SC_CLASS, "OT", "sc", "Tumour key images")
+        d.SeriesInstanceUID, d.InstanceNumber = series, number
+        d.ConversionType, d.BurnedInAnnotation, d.ImageType = "WSD", "YES", ["DERIVED", "SECONDARY"]
+        d.ContentDate, d.ContentTime = d.InstanceCreationDate, d.InstanceCreationTime
+        d.ImageComments, d.PatientOrientation, d.Laterality = f"{picture.caption} ({USE})", "", ""
+        d.Rows, d.Columns, d.SamplesPerPixel = *pixels.shape[:2], 3
+        d.PhotometricInterpretation, d.PlanarConfiguration, d.PixelRepresentation = "RGB", 0, 0
+        d.BitsAllocated, d.BitsStored, d.HighBit = 8, 8, 7
+        raw = pixels.tobytes()
+        d.PixelData = raw + b"\0" * (len(raw) % 2)
+        out.append(d)
+    return out
+
+
+def report_pdf(record: Mapping[str, Any], pictures: Sequence[Picture]) -> bytes:
+    """The report's key images and numbers as two A4 pages of PDF, drawn with matplotlib."""
+    from matplotlib.backends.backend_pdf import PdfPages
+
+    out = io.BytesIO()
+    with PdfPages(out, metadata={"Title": "Tumour segmentation report", "Creator": "napari-brainseg"}) as pages:
+        for page in (_images_page(record, pictures), _numbers_page(record)):
+            pages.savefig(page)
+    return out.getvalue()
+
+
+def _page(record: Mapping[str, Any]) -> Any:
+    from matplotlib.figure import Figure
+
+    from brainseg_engine.report.html import plain
+
+    figure = Figure(figsize=(8.27, 11.69), facecolor="white")
+    who = record["identity"]
+    title = str(plain(record["id"])) + (f"   {who['name']}, {who['id']}, born {who['birth_date']}" if who else "")
+    model = record["model"]
+    by = f"model {model['name']} {model['version']}" if model else record["made_by"] or ""
+    lines = [(title, 13, 0.955), (f"{record['created'][:16].replace('T', ' ')} UTC   {by}   {record['software']}", 8.5, 0.937),
+             (record["note"], 9.5, 0.918)]  # fmt: skip
+    for text, size, y in lines:
+        figure.text(0.07, y, str(plain(text)), fontsize=size, parse_math=False)
+    return figure
+
+
+def _images_page(record: Mapping[str, Any], pictures: Sequence[Picture]) -> Any:
+    from PIL import Image
+
+    figure = _page(record)
+    for i, picture in enumerate(pictures[:8]):
+        row, column = divmod(i, 2)
+        ax = figure.add_axes((0.07 + 0.44 * column, 0.70 - 0.215 * row, 0.42, 0.19))
+        ax.imshow(np.asarray(Image.open(io.BytesIO(picture.png))))
+        ax.set_axis_off()
+        ax.set_title(picture.caption, fontsize=8, loc="left", parse_math=False)
+    return figure
+
+
+def _numbers_page(record: Mapping[str, Any]) -> Any:
+    from brainseg_engine.report.record import quantities
+
+    figure = _page(record)
+    rows = [r for r in quantities(record) if r["value"] is not None][:60]
+    for i, row in enumerate(rows):
+        y = 0.885 - 0.0138 * i
+        what = f"{row['region']}{' lesion ' + row['lesion'] if row['lesion'] else ''}"
+        figure.text(0.07, y, what, fontsize=8.5)
+        figure.text(0.24, y, row["quantity"], fontsize=8.5)
+        figure.text(0.62, y, f"{row['value']:,} {row['unit']}", fontsize=8.5, ha="right")
+    return figure
+
+
+def _document(source: SourceSeries, sop_class: str, modality: str, kind: str, description: str) -> Any:
+    dicom, now = pydicom(), datetime.now()
+    require_identity(source)
+    d = dicom.Dataset()
+    d.file_meta = dicom.dataset.FileMetaDataset()
+    d.file_meta.TransferSyntaxUID = dicom.uid.ExplicitVRLittleEndian
+    d.SOPClassUID, d.SOPInstanceUID = sop_class, dicom.uid.generate_uid()
+    d.file_meta.MediaStorageSOPClassUID, d.file_meta.MediaStorageSOPInstanceUID = sop_class, d.SOPInstanceUID
+    copy_identity(source, d)
+    d.Modality, d.SeriesInstanceUID, d.SeriesNumber = modality, dicom.uid.generate_uid(), SERIES_NUMBERS[kind]
+    d.SeriesDescription, d.InstanceNumber = f"{description} ({USE})", 1
+    d.Manufacturer, d.ManufacturerModelName = MANUFACTURER, "napari-brainseg"
+    d.SoftwareVersions = metadata.version("napari-brainseg")
+    d.InstanceCreationDate, d.InstanceCreationTime = now.strftime("%Y%m%d"), now.strftime("%H%M%S")
+    return d
