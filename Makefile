@@ -14,7 +14,7 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip install --quiet -c constraints.txt
 # What the goals of this call need of the system, asked for at once.
-LEVEL := $(if $(filter-out demo,$(MAKECMDGOALS)),test,app)
+LEVEL := $(if $(filter test-all test-slow,$(MAKECMDGOALS)),slow,$(if $(filter-out demo,$(MAKECMDGOALS)),test,app))
 
 .PHONY: help demo test test-all test-fast test-slow lint bench screenshots clean system
 
@@ -32,7 +32,7 @@ test-fast: $(VENV)/.dev | system
 	@scripts/with-display $(BIN)/python -m pytest -m "not slow and not window" -n auto
 	scripts/with-display $(BIN)/python -m pytest -m "not slow and window"
 
-test-slow: $(VENV)/.dev | system
+test-slow: $(VENV)/.slow | system
 	@scripts/with-display $(BIN)/python -m pytest -m slow
 
 lint: $(VENV)/.dev
@@ -71,5 +71,10 @@ $(VENV)/.app: pyproject.toml constraints.txt $(VENV)/.torch | system
 
 $(VENV)/.dev: $(VENV)/.app | system
 	@echo "Installing what tests and checks need ..."
-	$(PIP) -e '.[app,test,lint]'
+	$(PIP) -e '.[app,dicom,test,lint]'
+	touch $@
+
+# Programs of others that judge what is written.
+$(VENV)/.slow: $(VENV)/.dev | system
+	@$(PIP) -e '.[app,dicom,test,lint,slow]'
 	touch $@

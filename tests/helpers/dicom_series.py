@@ -25,7 +25,14 @@ def geometry(kind: str):
 
 
 def write_dicom_series(
-    folder: Path, kind: str = "thick", *, shape=(64, 56, 12), name="Müller^Jörg", description="T1 post", number=5, study="1"
+    folder: Path,
+    kind: str = "thick",
+    *,
+    shape=(64, 56, 12),
+    name="Müller^Jörg",
+    description="T1 post",
+    number=5,
+    study="1",
 ) -> list[Path]:
     """``shape``: columns, rows, slices. Instances are numbered from the top down, against the slices' normal."""
     import pydicom
@@ -112,8 +119,8 @@ def tumour_on(grid: Grid) -> Segmentation:
     labels = np.zeros(grid.shape, np.uint8)
     for radius, label in ((17, Label.ED), (12, Label.ET), (7, Label.NCR)):
         labels[distance < radius] = label
-    x, y, z = grid.shape
-    labels[x - 12 : x - 8, 6:11, z // 3 : z // 3 + 3] = Label.ET
+    columns, _, slices = grid.shape
+    labels[columns - 12 : columns - 8, 6:11, slices // 3 : slices // 3 + 3] = Label.ET
     hole = np.sqrt((((position - centre) / np.array([1.0, 1.25, 1.1])) ** 2).sum(-1)) < 3
     labels[hole] = 0
     return Segmentation(labels, grid, made_by="a model 1")

@@ -38,6 +38,7 @@ COMMANDS = {
     "inspect": _LOOK,
     "evaluate": _LOOK,
     "report": _LOOK,
+    "export": _LOOK,
     "corrections": _TRAIN,
     "data": _TRAIN,
     "finetune": _TRAIN,

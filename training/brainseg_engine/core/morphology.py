@@ -82,13 +82,14 @@ def _surface(inside: Mask) -> Mask:
     return padded[1:-1, 1:-1, 1:-1] & ~core
 
 
-def mesh(mask: Mask, grid: Grid | None = None, sigma: float = 0.8) -> Mesh:
+def mesh(mask: Mask, grid: Grid | None = None, sigma: float = 0.8, level: float = _ISO) -> Mesh:
     """A smooth closed surface around ``mask`` (X, Y, Z).
 
     Returns vertices (n, 3) float32 in voxel indices of the array (voxel centres at whole numbers) and faces (m, 3)
     int32, wound so that normals point outwards in the array's frame. Both are empty for an empty mask.
 
     ``sigma`` is the smoothing in voxels, or in mm where a grid is given, so that anisotropic voxels are smoothed alike.
+    ``level`` of the smoothed mask is where the surface runs: lower ones lie further out.
     A component too small to outlast the smoothing keeps its unsmoothed shape: whatever has a volume can be seen.
     """
     empty: Mesh = np.zeros((0, 3), np.float32), np.zeros((0, 3), np.int32)
@@ -102,17 +103,17 @@ def mesh(mask: Mask, grid: Grid | None = None, sigma: float = 0.8) -> Mesh:
     pad = [int(np.ceil(3 * s)) + 1 for s in sigmas]
     inside = np.pad(np.asarray(mask[box], dtype=np.bool_), [(p, p) for p in pad])
     smooth = gaussian_filter(inside.astype(np.float32), sigmas, truncate=3.0)
-    smooth[_lost(inside, smooth)] = 1.0
-    vertices, faces, _, _ = marching_cubes(smooth, _ISO)
+    smooth[_lost(inside, smooth, level)] = 1.0
+    vertices, faces, _, _ = marching_cubes(smooth, level)
     start = np.array([s.start - p for s, p in zip(box, pad, strict=True)], dtype=np.float32)
     outwards = faces[:, ::-1]  # marching_cubes winds towards the brighter side
     return (vertices + start).astype(np.float32), np.ascontiguousarray(outwards, dtype=np.int32)
 
 
-def _lost(inside: Mask, smooth: NDArray[np.float32]) -> Mask:
+def _lost(inside: Mask, smooth: NDArray[np.float32], level: float) -> Mask:
     """The components of ``inside`` that nowhere exceed the level of the surface after smoothing."""
     labelled, n = components(inside)
     kept = np.zeros(n + 1, dtype=np.bool_)
-    kept[np.unique(labelled[smooth > _ISO])] = True
+    kept[np.unique(labelled[smooth > level])] = True
     kept[0] = True
     return ~kept[labelled]

@@ -56,7 +56,9 @@ class Made:
         """From a report's record."""
         model = record.get("model") or {}
         name = model.get("name") or record.get("made_by") or "napari-brainseg"
-        return cls(str(name)[:64], str(model.get("version") or "unknown")[:64], record.get("corrected_by_hand") is False)
+        return cls(
+            str(name)[:64], str(model.get("version") or "unknown")[:64], record.get("corrected_by_hand") is False
+        )
 
 
 def segments(segmentation: Segmentation) -> list[str]:
@@ -76,9 +78,13 @@ def write_seg(segmentation: Segmentation, source: SourceSeries, made: Made, *, l
     require_identity(source)
     labels = transferred(segmentation, source.grid)
     if labels is None:
-        raise InputError(f"The mask does not lie on the voxels of the series {source.description}, so no SEG can be made.")
+        raise InputError(
+            f"The mask does not lie on the voxels of the series {source.description}, so no SEG can be made."
+        )
     if (labels == Label.RC).any():
-        logging.getLogger(__name__).warning("The resection cavity is no part of the SEG: the context group has no code for it.")
+        logging.getLogger(__name__).warning(
+            "The resection cavity is no part of the SEG: the context group has no code for it."
+        )
     names = segments(segmentation)
     if labelmap:
         if names[0] != "NCR":
@@ -88,7 +94,7 @@ def write_seg(segmentation: Segmentation, source: SourceSeries, made: Made, *, l
     masks = np.stack([_mask(frames, name) for name in names], axis=-1).astype(np.uint8)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # about empty masks and what the source's tags lack
-        seg = hd.seg.Segmentation(
+        return hd.seg.Segmentation(
             source_images=list(source.instances),
             pixel_array=masks,
             segmentation_type="LABELMAP" if labelmap else "BINARY",
@@ -106,7 +112,6 @@ def write_seg(segmentation: Segmentation, source: SourceSeries, made: Made, *, l
             series_description=f"Tumour segmentation ({USE})",
             omit_empty_frames=bool(masks.any()),
         )
-    return seg
 
 
 def _mask(frames: Any, name: str) -> Any:

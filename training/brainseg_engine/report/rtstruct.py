@@ -13,9 +13,9 @@ from brainseg_engine.core.errors import InputError
 from brainseg_engine.core.labels import Region, region_mask
 from brainseg_engine.core.palette import REGION_COLOURS
 from brainseg_engine.core.study import Segmentation
+from brainseg_engine.io.derived.contours import contours
 from brainseg_engine.io.derived.needed import pydicom
 from brainseg_engine.io.derived.source import LPS, SourceSeries, transferred
-from brainseg_engine.io.derived.contours import contours
 from brainseg_engine.report.dicom_seg import CODES, MANUFACTURER, SERIES_NUMBERS, USE, Made, name_of
 from brainseg_engine.report.identity import copy_identity, require_identity
 
@@ -91,7 +91,7 @@ def _contours(dicom: Any, source: SourceSeries, mask: NDArray[np.bool_], number:
     roi = dicom.Dataset()
     roi.ROIDisplayColor = [round(255 * c) for c in REGION_COLOURS[region]]
     roi.ReferencedROINumber = number
-    items = []
+    items: list[Any] = []
     for z in np.flatnonzero(mask.any(axis=(0, 1))).tolist():
         for polygon in contours(mask[:, :, z].T):  # rows are Y, columns X
             index = np.column_stack([polygon[:, 1], polygon[:, 0], np.full(len(polygon), z)])

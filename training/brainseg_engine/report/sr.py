@@ -37,7 +37,9 @@ def write_sr(record: Mapping[str, Any], source: SourceSeries, seg: Any, made: Ma
     device = hd.sr.DeviceObserverIdentifyingAttributes(
         uid=hd.UID.from_uuid(_DEVICE), name="napari-brainseg", manufacturer_name=MANUFACTURER, model_name=made.name
     )
-    observer = hd.sr.ObserverContext(observer_type=_code(hd, ("121007", "DCM", "Device")), observer_identifying_attributes=device)
+    observer = hd.sr.ObserverContext(
+        observer_type=_code(hd, ("121007", "DCM", "Device")), observer_identifying_attributes=device
+    )
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         content = hd.sr.MeasurementReport(
@@ -75,7 +77,9 @@ def _groups(hd: Any, record: Mapping[str, Any], source: SourceSeries, seg: Any, 
             yield _lesion(hd, name, number, lesion, source)
 
 
-def _region(hd: Any, name: str, told: Mapping[str, Any], source: SourceSeries, seg: Any, segment: int, made: Made) -> Any:
+def _region(
+    hd: Any, name: str, told: Mapping[str, Any], source: SourceSeries, seg: Any, segment: int, made: Made
+) -> Any:
     measured = [_number(hd, VOLUME, told["volume_ml"], "mL")]
     lengths = told.get("diameters")
     if lengths is not None:
@@ -115,7 +119,9 @@ def _lesion(hd: Any, name: str, number: int, lesion: Mapping[str, Any], source: 
 
 def _number(hd: Any, name: Code, value: float, unit: str, line: Any = None) -> Any:
     lines = [line] if line is not None else None
-    return hd.sr.Measurement(name=_code(hd, name), value=value, unit=_code(hd, UNITS[unit]), referenced_coordinates=lines)
+    return hd.sr.Measurement(
+        name=_code(hd, name), value=value, unit=_code(hd, UNITS[unit]), referenced_coordinates=lines
+    )
 
 
 def _line(hd: Any, chord: Mapping[str, Any], frame_of_reference: str) -> Any:

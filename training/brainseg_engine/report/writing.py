@@ -48,7 +48,7 @@ def write_report(result: Result, out: Path, *, prior: Mapping[str, Any] | None =
         result.segmentation, result.study, id=result.id, sidecar=result.sidecar, prior=prior, identity=identity
     )
     pictures = pictures_of(result, record)
-    name = f"{_file_stem(result.id)}_report"
+    name = f"{file_stem(result.id)}_report"
     _write(out / f"{name}.html", report_page(record, pictures))
     _write(out / f"{name}.json", json.dumps(record, indent=2, ensure_ascii=True) + "\n")
     write_csv([record], out / f"{name}.csv")
@@ -113,7 +113,7 @@ def _cell(text: str) -> str:
     return f"'{text}" if text[:1] in ("=", "+", "-", "@", "\t", "\r") else text
 
 
-def _file_stem(id_: str) -> str:
+def file_stem(id_: str) -> str:
     """The id as a file's name: what a file system or a link may not take becomes a line."""
     kept = "".join(c if c.isprintable() and c not in '<>:"/\\|?*#%' else "_" for c in id_).strip(". ")
     return kept[:120] or "report"

@@ -121,4 +121,5 @@ def _without_straight(loop: Polygon) -> Polygon:
     """Without the corners at which the contour goes straight on."""
     before, after = loop - np.roll(loop, 1, axis=0), np.roll(loop, -1, axis=0) - loop
     turns = (before[:, 0] * after[:, 1] - before[:, 1] * after[:, 0] != 0) | ((before * after).sum(axis=1) < 0)
-    return loop[turns]
+    corners: Polygon = loop[turns]
+    return corners

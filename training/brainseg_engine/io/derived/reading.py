@@ -18,7 +18,11 @@ from brainseg_engine.io.derived.contours import filled
 from brainseg_engine.io.derived.needed import pydicom
 from brainseg_engine.io.derived.source import LPS, SourceSeries, read_series
 
-SEG, LABELMAP, RTSTRUCT = "1.2.840.10008.5.1.4.1.1.66.4", "1.2.840.10008.5.1.4.1.1.66.7", "1.2.840.10008.5.1.4.1.1.481.3"
+SEG, LABELMAP, RTSTRUCT = (
+    "1.2.840.10008.5.1.4.1.1.66.4",
+    "1.2.840.10008.5.1.4.1.1.66.7",
+    "1.2.840.10008.5.1.4.1.1.481.3",
+)
 _NEAR = 0.25  # of a voxel: how far a frame's pixels may lie from the series'
 
 _WORDS: tuple[tuple[str, str], ...] = (
@@ -63,7 +67,9 @@ def read_derived(path: Path, grid: Grid | None = None, images: Path | None = Non
     except (OSError, dicom.errors.InvalidDicomError, AttributeError, EOFError, ValueError) as e:
         raise InputError(f"{path} cannot be read as DICOM: it is damaged, or something else. Export it again.") from e
     if kind not in (SEG, LABELMAP, RTSTRUCT):
-        raise InputError(f"{path} is neither a DICOM SEG nor an RTSTRUCT but {dicom.uid.UID(kind).name}. Choose the mask.")
+        raise InputError(
+            f"{path} is neither a DICOM SEG nor an RTSTRUCT but {dicom.uid.UID(kind).name}. Choose the mask."
+        )
     target = grid if grid is not None else _source(d, path, images).grid
     try:
         masks, other = _roi_masks(d, target) if kind == RTSTRUCT else _segment_masks(d, target)

@@ -1,0 +1,79 @@
+"""`napari-brainseg export`."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+
+def export(
+    results: Annotated[
+        list[Path],
+        typer.Argument(
+            metavar="RESULT", help="Masks, folders of masks, or studies with a mask in them.", show_default=False
+        ),
+    ],
+    to: Annotated[
+        str,
+        typer.Option("--to", help="Formats, with commas: seg, labelmap, rtstruct, sr, pdf, sc, stl, ply, obj, bids."),
+    ],
+    out: Annotated[Path, typer.Option("--out", help="Folder for the files; made when it is not there.")],
+    onto: Annotated[
+        Path | None,
+        typer.Option("--onto", help="Folder of the DICOM series that was segmented; needed by the DICOM formats."),
+    ] = None,
+    series: Annotated[
+        str, typer.Option("--series", help="Which series of --onto: its UID, number or description.")
+    ] = "",
+    images: Annotated[
+        Path | None,
+        typer.Option("--images", help="The study of a mask, or a folder of studies with the masks' ids."),
+    ] = None,
+    coding: Annotated[
+        str | None, typer.Option("--coding", help="Label coding of the masks, where nothing tells it.")
+    ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print the results as one JSON object.")] = False,
+) -> None:
+    """Write results in other programs' formats: DICOM SEG, RTSTRUCT, SR, PDF and secondary captures on the series that was
+    segmented, meshes in patient mm, a BIDS derivative.
+
+    Examples:
+
+      napari-brainseg export masks/p1_seg.nii.gz --to seg,sr --onto p1/T1_post --out dicom
+      napari-brainseg export masks --to stl --out meshes
+      napari-brainseg export masks --images data --to bids --out derivatives/brainseg
+    """
+    from brainseg_engine.cli.stopping import terminate_as_interrupt
+    from brainseg_engine.core import labels
+    from brainseg_engine.core.errors import BrainsegError, InputError
+    from brainseg_engine.report import exporting
+    from brainseg_engine.report.sources import find_results, load_result
+
+    formats = [f.strip().lower() for f in to.split(",") if f.strip()]
+    exporting.check_formats(formats)
+    if coding is not None:
+        labels.coding(coding)
+    sources = find_results(results, images)
+    if onto is not None and len(sources) > 1:
+        raise InputError(f"--onto names one study, and {len(sources)} results are given. Export them one by one.")
+    where = None if onto is None else exporting.Onto(onto, series)
+    rows: list[dict[str, Any]] = []
+    with terminate_as_interrupt():
+        for source in sources:
+            try:
+                files = exporting.export(load_result(source, coding), formats, out, where)
+                rows.append({"id": source.id, "status": "done", "message": "", "files": [str(f) for f in files]})
+            except BrainsegError as e:
+                if len(sources) == 1:
+                    raise
+                rows.append({"id": source.id, "status": "failed", "message": str(e), "files": []})
+            if not as_json:
+                row = rows[-1]
+                typer.echo(f"{row['status']:8} {row['id']}: {row['message'] or ' '.join(row['files'])}")
+    if as_json:
+        typer.echo(json.dumps({"results": rows}, ensure_ascii=False))
+    if any(r["status"] == "failed" for r in rows):
+        raise typer.Exit(3)

@@ -1,0 +1,87 @@
+"""Regions as closed meshes in patient millimetres (LPS, as DICOM has it): STL, PLY and OBJ.
+
+Smoothing shrinks what is round. The level of the surface is therefore chosen so that the mesh holds the volume of the mask.
+STL has no place for the coordinate system but its header, where Slicer looks for ``SPACE=LPS``; PLY and OBJ have comments.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+
+import numpy as np
+from numpy.typing import NDArray
+
+from brainseg_engine.core.geometry import Grid
+from brainseg_engine.core.labels import Mask
+from brainseg_engine.core.morphology import Mesh, mesh
+
+SPACE = "napari-brainseg, research use only. SPACE=LPS, mm"
+_SIGMA_VOXELS = 0.8
+_CLOSE = 0.005  # of the volume
+_STEPS = 12
+
+
+def closed_mesh(mask: Mask, grid: Grid) -> Mesh:
+    """Vertices (n, 3) in LPS mm and faces (m, 3), normals outwards, of the volume of ``mask`` (X, Y, Z); empty for none."""
+    wanted = float(np.count_nonzero(mask)) * abs(float(np.linalg.det(grid.affine[:3, :3])))
+    low, high = 0.05, 0.95
+    best, off = mesh(mask, sigma=_SIGMA_VOXELS), np.inf
+    level = 0.5
+    for _ in range(_STEPS if wanted else 0):
+        vertices, faces = mesh(mask, sigma=_SIGMA_VOXELS, level=level)
+        found = volume_mm3((grid.to_world(vertices), faces))
+        if abs(found - wanted) < off:
+            best, off = (vertices, faces), abs(found - wanted)
+        if off <= _CLOSE * wanted:
+            break
+        low, high = (low, level) if found < wanted else (level, high)
+        level = (low + high) / 2
+    vertices, faces = best
+    if np.linalg.det(grid.affine[:3, :3]) < 0:  # a mirrored array turns its faces inside out
+        faces = np.ascontiguousarray(faces[:, ::-1])
+    points = grid.to_world(vertices) * np.array([-1.0, -1.0, 1.0])
+    return points.astype(np.float32), faces
+
+
+def volume_mm3(of: tuple[NDArray[np.floating], NDArray[np.integer]]) -> float:
+    """The volume that a closed mesh encloses, whichever way its faces are wound."""
+    vertices, faces = of
+    a, b, c = (vertices[faces[:, i]].astype(np.float64) for i in range(3))
+    return abs(float(np.einsum("ij,ij->", a, np.cross(b, c)))) / 6
+
+
+def stl(shape: Mesh, name: str) -> bytes:
+    """Binary STL."""
+    vertices, faces = shape
+    corners = vertices[faces]
+    normals = np.cross(corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0])
+    normals /= np.maximum(np.linalg.norm(normals, axis=1, keepdims=True), 1e-12)
+    record = np.zeros(len(faces), dtype=[("normal", "<f4", 3), ("corners", "<f4", (3, 3)), ("extra", "<u2")])
+    record["normal"], record["corners"] = normals, corners
+    header = f"{name}. {SPACE}".encode("ascii", "replace")[:80].ljust(80)
+    return header + np.uint32(len(faces)).tobytes() + record.tobytes()
+
+
+def ply(shape: Mesh, name: str) -> bytes:
+    """Binary PLY."""
+    vertices, faces = shape
+    header = (
+        f"ply\nformat binary_little_endian 1.0\ncomment {name}\ncomment {SPACE}\nelement vertex {len(vertices)}\n"
+        "property float x\nproperty float y\nproperty float z\n"
+        f"element face {len(faces)}\nproperty list uchar int vertex_indices\nend_header\n"
+    )
+    record = np.zeros(len(faces), dtype=[("n", "u1"), ("corners", "<i4", 3)])
+    record["n"], record["corners"] = 3, faces
+    return header.encode("ascii", "replace") + vertices.astype("<f4").tobytes() + record.tobytes()
+
+
+def obj(shape: Mesh, name: str) -> bytes:
+    """OBJ, as text."""
+    vertices, faces = shape
+    lines = [f"# {SPACE}", f"o {name}"]
+    lines += [f"v {x:.4f} {y:.4f} {z:.4f}" for x, y, z in vertices.tolist()]
+    lines += [f"f {a} {b} {c}" for a, b, c in (faces + 1).tolist()]
+    return ("\n".join(lines) + "\n").encode("ascii", "replace")
+
+
+FORMATS: Mapping[str, Callable[[Mesh, str], bytes]] = {"stl": stl, "ply": ply, "obj": obj}
