@@ -110,10 +110,15 @@ def grid_facts(grid: Grid) -> dict[str, Any]:
         "shape": grid.shape,
         "spacing": spacing,
         "orientation": codes,
-        "plane": _PLANES[codes[_slice_axis(spacing)]],
+        "plane": plane_across(codes[_slice_axis(spacing)]),
         "coverage_mm": (extent["sagittal"], extent["coronal"], extent["axial"]),
         "calibrated": grid.calibrated,
     }
+
+
+def plane_across(code: str) -> Plane:
+    """The plane of slices that follow each other along that axis code: "S" → axial."""
+    return _PLANES[code]
 
 
 def _slice_axis(spacing: tuple[float, float, float] | None) -> int:

@@ -1,0 +1,95 @@
+"""All DICOM headers below a folder, in one pass."""
+
+from __future__ import annotations
+
+import os
+from collections import defaultdict
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from brainseg_engine.core.errors import Cancelled, InputError
+from brainseg_engine.core.events import CancelCheck, Progress, ProgressCallback, never, silent
+from brainseg_engine.io.dicom.headers import Frame, Unreadable, looks_like_dicom, read_frames
+from brainseg_engine.io.dicom.quiet import quiet
+from brainseg_engine.io.found import Skipped
+
+DICOMDIR = "DICOMDIR"
+
+
+@dataclass(frozen=True)
+class Scan:
+    """What the headers tell: every frame found, and the files that are none."""
+
+    frames: list[Frame]
+    skipped: tuple[Skipped, ...]
+
+
+def plain_files(path: Path) -> list[Path]:
+    """The file itself, or the plain files at or below a folder in the order of their names (no pipe, no device)."""
+    if path.is_file():
+        return [path]
+    found: list[Path] = []
+    for folder, subfolders, names in os.walk(path):
+        subfolders.sort()
+        found += [p for n in sorted(names) if (p := Path(folder, n)).is_file()]
+    return found
+
+
+def holds_dicom(path: Path, most: int = 400) -> bool:
+    """Whether there is a DICOM file among the first files at or below the path (a file counts itself)."""
+    return any(_is_dicom(p) for p, _ in zip(_walk(path), range(most), strict=False))
+
+
+def scan(files: Iterable[Path], progress: ProgressCallback = silent, cancelled: CancelCheck = never) -> Scan:
+    """Read the headers of these files. One that cannot be read is skipped with its reason. Raises Cancelled."""
+    files = list(files)
+    frames: list[Frame] = []
+    skipped: dict[str, list[Path]] = defaultdict(list)
+    with quiet():
+        for i, path in enumerate(files):
+            if i % 25 == 0:
+                if cancelled():
+                    raise Cancelled()
+                progress(Progress("reading headers", i / len(files)))
+            try:
+                frames += read_frames(path)
+            except Unreadable as e:
+                skipped[e.reason].append(path)
+            except OSError as e:
+                skipped[f"cannot be read ({(e.strerror or 'input error').lower()})"].append(path)
+            except Exception:  # pydicom meets anything in damaged files; its words may quote the header
+                skipped["is damaged: its header cannot be read"].append(path)
+    progress(Progress("reading headers", 1.0))
+    return Scan(frames, tuple(Skipped(reason, tuple(paths)) for reason, paths in skipped.items()))
+
+
+def _walk(path: Path) -> Iterator[Path]:
+    if path.is_file():
+        yield path
+        return
+    for folder, subfolders, names in os.walk(path):
+        subfolders.sort()
+        yield from (p for n in sorted(names) if (p := Path(folder, n)).is_file())
+
+
+def _is_dicom(path: Path) -> bool:
+    try:
+        with path.open("rb") as file:
+            return looks_like_dicom(file.read(132))
+    except OSError:
+        return False
+
+
+def require_some(scan: Scan, path: Path) -> None:
+    """Raise InputError where there is no DICOM image at all; the sentence says what the files are."""
+    if scan.frames:
+        return
+    if not scan.skipped:
+        raise InputError(f"{path} is empty. Give the folder that holds the images.")
+    most = max(scan.skipped, key=lambda s: s.count)
+    raise InputError(f"{path} holds no DICOM image: {most.count} of its files {_plural(most.reason)}.")
+
+
+def _plural(reason: str) -> str:
+    return f"count as: '{reason}'"
