@@ -6,13 +6,14 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from brainseg_engine.core.errors import GeometryError, InputError
+from brainseg_engine.core.errors import BrainsegError, GeometryError, InputError
 from brainseg_engine.core.geometry import Grid
 from brainseg_engine.core.labels import Label, Region
+from brainseg_engine.io import load_segmentation
 from brainseg_engine.io.derived.contours import contours, filled
 
 pytest.importorskip("pydicom")
@@ -151,3 +152,44 @@ def test_gaps_and_localisers_are_no_series_to_stand_on(tmp_path):
     paths = write_dicom_series(tmp_path, "thick")
     paths[4].unlink()
     assert read_series(tmp_path) == {}
+
+
+def test_masks_are_opened_whatever_their_format(written):
+    folder, mask, source = written
+    path = folder / "result.dcm"
+    write_rtstruct(mask, source, MADE).save_as(path, enforce_file_format=True)
+    assert np.array_equal(load_segmentation(path).labels, mask.labels)
+    assert np.array_equal(load_segmentation(path, grid=mask.grid).labels, mask.labels)
+
+
+@pytest.fixture(scope="module")
+def originals(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("originals")
+    write_dicom_series(folder, "thick")
+    mask = tumour_on(grid_of_series("thick"))
+    source = fitting(read_series(folder), mask)
+    raw = {}
+    for name, write in (("seg", write_seg), ("rtstruct", write_rtstruct)):
+        write(mask, source, MADE).save_as(folder / f"{name}.dcm", enforce_file_format=True)
+        raw[name] = (folder / f"{name}.dcm").read_bytes()
+    return folder, mask, raw
+
+
+@given(data=st.data(), kind=st.sampled_from(["seg", "rtstruct"]))
+@settings(max_examples=60, suppress_health_check=list(HealthCheck))
+def test_damaged_files_end_in_a_sentence(originals, data, kind):
+    folder, mask, raw = originals
+    spoilt = bytearray(raw[kind])
+    for _ in range(data.draw(st.integers(1, 6))):
+        spoilt[data.draw(st.integers(140, 9000))] = data.draw(st.integers(0, 255))
+    cut = data.draw(st.integers(200, len(spoilt)))
+    path = folder / "spoilt.bin"
+    path.write_bytes(bytes(spoilt[:cut]))
+    try:
+        back = load_segmentation(path, grid=mask.grid)
+    except BrainsegError as e:
+        assert str(e).endswith(".")
+    else:
+        assert back.labels.shape == mask.grid.shape
+    finally:
+        path.unlink()

@@ -18,8 +18,10 @@ from typer.testing import CliRunner
 from brainseg_engine.cli import app
 from brainseg_engine.core.errors import InputError, OutputError
 from brainseg_engine.core.labels import Region
+from brainseg_engine.io import save_segmentation
 from brainseg_engine.report import record as records
 from brainseg_engine.report.html import Entry, index_page, report_page
+from brainseg_engine.report.identity import of_study
 from brainseg_engine.report.pictures import key_images, view_3d
 from brainseg_engine.report.sources import Result, find_results
 from brainseg_engine.report.writing import write_report
@@ -265,3 +267,46 @@ def test_a_disk_that_fills_up_leaves_no_half_of_a_page(tmp_path, small, monkeypa
     with pytest.raises(OutputError, match="No space left"):
         write_report(result_of(small), tmp_path)
     assert not list(tmp_path.iterdir())
+
+
+def test_identity_comes_from_dicom_files_and_only_when_asked(tmp_path):
+    pytest.importorskip("pydicom")
+    from helpers.dicom_series import grid_of_series, tumour_on, write_dicom_series
+
+    write_dicom_series(tmp_path / "images", "thick", name="Müller^Jörg")
+    save_segmentation(tumour_on(grid_of_series("thick")), tmp_path / "p1_seg.nii.gz", sidecar={})
+    call = ["report", str(tmp_path / "p1_seg.nii.gz"), "--out"]
+    assert CliRunner().invoke(app, [*call, str(tmp_path / "a")]).exit_code == 0
+    assert "Müller" not in (tmp_path / "a/p1_report.html").read_text(encoding="utf-8")
+    result = Result("p1", tumour_on(grid_of_series("thick")), None, {})
+    write_report(result, tmp_path / "b", identity=of_study(tmp_path / "images", result.segmentation))
+    text = Page((tmp_path / "b/p1_report.html").read_text(encoding="utf-8")).text
+    assert "Müller Jörg · id P-77 · born 1960-02-03" in text
+    write_dicom_series(tmp_path / "images" / "other", "thick", name="Other", number=9)
+    with pytest.raises(InputError, match="several patients"):
+        of_study(tmp_path / "images", result.segmentation)
+    failed = CliRunner().invoke(app, [*call, str(tmp_path / "c"), "--identity"])
+    assert failed.exit_code == 3
+    assert "no DICOM images" in failed.output
+
+
+@pytest.mark.parametrize(
+    "spoil",
+    [lambda t: t.pop("regions"), lambda t: t.update(regions=[1]), lambda t: t["regions"]["WT"].update(volume_ml="x"),
+     lambda t: t.update(schema="other/9"), lambda t: t.update(model="m")],
+)  # fmt: skip
+def test_a_damaged_prior_is_refused_in_a_sentence(tmp_path, built, spoil):
+    told = json.loads(json.dumps(built))
+    spoil(told)
+    (tmp_path / "a_report.json").write_text(json.dumps(told))
+    with pytest.raises(InputError, match="report"):
+        records.read(tmp_path / "a_report.json")
+
+
+def test_odd_sidecars_do_no_harm(small):
+    for told in ({"preparation": 3, "warnings": "x"}, {"preparation": {"quality": {"t1": {"peak": "high"}}}}):
+        record = records.build(small.segmentation, small, sidecar=told)
+        assert record["preparation"] is None
+        report_page(record, [])
+    good = {"preparation": {"quality": {"t1": {"peak": 2, "cover": 0.9, "dice": 0.95, "good": True}}}}
+    assert "Alignment of" in Page(report_page(records.build(small.segmentation, small, sidecar=good), [])).text

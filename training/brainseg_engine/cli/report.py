@@ -29,6 +29,9 @@ def report(
         Path | None,
         typer.Option("--prior", help="An earlier report (.json) of the patient, or a folder of them, to compare with."),
     ] = None,
+    identity: Annotated[
+        bool, typer.Option("--identity", help="Name, id and birth date in the header, from the study's DICOM files.")
+    ] = False,
     coding: Annotated[
         str | None, typer.Option("--coding", help="Label coding of the masks, where nothing tells it.")
     ] = None,
@@ -49,17 +52,23 @@ def report(
     from brainseg_engine.cli.printing import progress_bars
     from brainseg_engine.cli.stopping import terminate_as_interrupt
     from brainseg_engine.core import labels
-    from brainseg_engine.report.sources import find_results
+    from brainseg_engine.report.identity import of_study
+    from brainseg_engine.report.sources import Result, find_results
     from brainseg_engine.report.writing import write_reports
 
     if coding is not None:
         labels.coding(coding)
+
+    def whose(result: Result) -> Mapping[str, str] | None:
+        folder = result.study.folder if result.study else images
+        return of_study(folder, result.segmentation) if identity else None
+
     console = Console(stderr=True)
     sources = find_results(results, images)
     rows = []
     with terminate_as_interrupt(), progress_bars(console) as bars:
         task = bars.add_task("reporting", total=len(sources))
-        for row in write_reports(sources, out, coding=coding, prior=_prior(prior, len(sources))):
+        for row in write_reports(sources, out, coding=coding, prior=_prior(prior, len(sources)), identity=whose):
             rows.append(row)
             bars.update(task, completed=len(rows))
             if not as_json:

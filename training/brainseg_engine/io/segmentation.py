@@ -18,6 +18,7 @@ from brainseg_engine.core.labels import Region
 from brainseg_engine.core.paths import atomic
 from brainseg_engine.core.study import Segmentation, Volume
 from brainseg_engine.io import decathlon, mha, nifti, slices
+from brainseg_engine.io.derived import reading as derived
 from brainseg_engine.io.formats import read_image
 from brainseg_engine.io.image import Image, unreadable
 from brainseg_engine.io.naming import implied_coding, is_image, stem, study_id
@@ -30,6 +31,8 @@ def load_segmentation(
 ) -> Segmentation:
     """The mask in that file, or in that folder of slices, as canonical labels.
 
+    A DICOM SEG or RTSTRUCT needs the series it refers to in its folder, or ``grid``; its segments tell what they are.
+
     Its coding is given by ``coding``, else by our own sidecar, else by its data set's description or the file naming
     (``implied`` when the caller knows it, otherwise that of the files beside the mask); else CodingError names the
     choices. With ``grid``, a mask on another grid is refused (GeometryError). InputError when the file cannot be used.
@@ -40,6 +43,8 @@ def load_segmentation(
         if grid is not None and not seg.grid.same_as(grid):
             raise off_grid(path, seg.grid, grid, "its images")
         return seg
+    if derived.is_derived(path):
+        return derived.read_derived(path, grid)
     image = read_image(path)
     found = image.grid
     if grid is not None and not found.same_as(grid):

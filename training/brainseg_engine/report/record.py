@@ -5,7 +5,6 @@ The schema is :data:`SCHEMA`; ``docs/reference.md`` lists its fields. A reader r
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime
 from importlib import metadata
@@ -14,6 +13,7 @@ from typing import Any
 
 from brainseg_engine.core.errors import InputError
 from brainseg_engine.core.labels import LABEL_NAMES, REGION_NAMES, Label, Region
+from brainseg_engine.core.records import read_object
 from brainseg_engine.core.study import Segmentation, Study
 from brainseg_engine.scores import diameters, volumes
 
@@ -56,8 +56,8 @@ def build(
         "reference": study.reference.modality.value if study else told.get("reference"),
         "grid": _grid(grid),
         "series": [_series(study, m) for m in study.volumes] if study else [],
-        "preparation": told.get("preparation"),
-        "warnings": [str(w) for w in told.get("warnings") or []],
+        "preparation": _preparation(told.get("preparation")),
+        "warnings": [str(w) for w in _list(told.get("warnings"))],
         "regions": {
             r.value: {**_amount(counts[r], grid.voxel_ml), "diameters": lengths.get(r.value)} if r in counts else None
             for r in Region
@@ -76,15 +76,20 @@ def build(
 def read(path: Path) -> Record:
     """The record in that JSON file. Raises InputError when it is none."""
     try:
-        told = json.loads(path.read_text(encoding="utf-8"))
+        told = read_object(path)
     except OSError as e:
         raise InputError(f"{path} cannot be read: {e.strerror or e}. Check the path.") from e
     except ValueError as e:
-        raise InputError(f"{path} is damaged: it is no JSON. Write the report again.") from e
-    schema = told.get("schema") if isinstance(told, dict) else None
+        raise InputError(f"{path} is no report of this program: {e}. Name the .json that 'report' wrote.") from e
+    schema = str(told.get("schema"))[:80]
     if schema != SCHEMA:
         raise InputError(f"{path} is no report of this program (its schema is {schema!r}, and {SCHEMA!r} is expected).")
-    return dict(told)
+    try:
+        _changes(told, told)
+        (told["model"] or {}).get("name"), str(told["id"]), str(told["created"])
+    except (AttributeError, KeyError, TypeError, ValueError) as e:
+        raise InputError(f"{path} is damaged: its numbers are not all there. Write the report again.") from e
+    return told
 
 
 def quantities(record: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
@@ -131,6 +136,24 @@ def _model(told: Mapping[str, Any], segmentation: Segmentation) -> dict[str, str
     if not told.get("model"):
         return None
     return {"name": str(told["model"]), "version": str(told.get("model_version") or "")}
+
+
+def _list(told: Any) -> list[Any]:
+    return told if isinstance(told, list) else []
+
+
+def _preparation(told: Any) -> dict[str, Any] | None:
+    """How well the series were aligned, series → peak, cover, dice, good; None where nothing of that kind is recorded."""
+    quality = told.get("quality") if isinstance(told, Mapping) else None
+    if not isinstance(quality, Mapping):
+        return None
+    keys = ("peak", "cover", "dice")
+    good = {
+        str(m): {**{k: float(q[k]) for k in keys}, "good": bool(q.get("good"))}
+        for m, q in quality.items()
+        if isinstance(q, Mapping) and all(isinstance(q.get(k), int | float) for k in keys)
+    }
+    return {"quality": good} if good else None
 
 
 def _corrected(told: Mapping[str, Any], segmentation: Segmentation) -> bool | None:

@@ -17,6 +17,7 @@ from brainseg_engine.core.study import Segmentation
 from brainseg_engine.io.derived.contours import filled
 from brainseg_engine.io.derived.needed import pydicom
 from brainseg_engine.io.derived.source import LPS, SourceSeries, read_series
+from brainseg_engine.io.image import unreadable
 
 SEG, LABELMAP, RTSTRUCT = (
     "1.2.840.10008.5.1.4.1.1.66.4",
@@ -42,13 +43,17 @@ _CODES: Mapping[str, str] = {
 
 
 def is_derived(path: Path) -> bool:
-    """True for a DICOM file that is a SEG or an RTSTRUCT."""
+    """True for a DICOM file that is a SEG or an RTSTRUCT. Raises InputError where pydicom is missing."""
     try:
         with path.open("rb") as f:
             if f.read(132)[128:] != b"DICM":
                 return False
-        told = pydicom().dcmread(path, specific_tags=["SOPClassUID"], stop_before_pixels=True)
-    except (OSError, InputError, ValueError, EOFError):
+    except OSError:
+        return False
+    dicom = pydicom()
+    try:
+        told = dicom.dcmread(path, specific_tags=["SOPClassUID"], stop_before_pixels=True)
+    except Exception:  # whatever pydicom raises for what is damaged
         return False
     return str(told.get("SOPClassUID", "")) in (SEG, LABELMAP, RTSTRUCT)
 
@@ -64,22 +69,27 @@ def read_derived(path: Path, grid: Grid | None = None, images: Path | None = Non
     try:
         d = dicom.dcmread(path)
         kind = str(d.SOPClassUID)
-    except (OSError, dicom.errors.InvalidDicomError, AttributeError, EOFError, ValueError) as e:
+    except OSError as e:
+        raise unreadable(path, e) from e
+    except Exception as e:  # pydicom raises anything for what is damaged
         raise InputError(f"{path} cannot be read as DICOM: it is damaged, or something else. Export it again.") from e
     if kind not in (SEG, LABELMAP, RTSTRUCT):
-        raise InputError(
-            f"{path} is neither a DICOM SEG nor an RTSTRUCT but {dicom.uid.UID(kind).name}. Choose the mask."
-        )
-    target = grid if grid is not None else _source(d, path, images).grid
+        found = dicom.uid.UID(kind).name
+        raise InputError(f"{path} is neither a DICOM SEG nor an RTSTRUCT ({found}). Choose the mask.")
     try:
+        target = grid if grid is not None else _source(d, path, images).grid
         masks, other = _roi_masks(d, target) if kind == RTSTRUCT else _segment_masks(d, target)
+        made_by = _author(d)
     except GeometryError as e:
         raise GeometryError(f"{path} was drawn on other voxels than those of the series ({e}).") from e
-    except (AttributeError, KeyError, IndexError, NotImplementedError, ValueError) as e:
-        raise InputError(f"{path} is damaged ({type(e).__name__}: {e}). Export it again.") from e
+    except InputError:
+        raise
+    except Exception as e:
+        raise InputError(f"{path} is damaged ({type(e).__name__}). Export it again.") from e
     if not masks:
-        raise InputError(f"{path} holds no part of a brain tumour; its segments are: {', '.join(other) or 'none'}.")
-    return _segmentation(masks, target, _author(d), path)
+        held = ", ".join("".join(c for c in name if c.isprintable())[:40] for name in other[:12]) or "none"
+        raise InputError(f"{path} holds no part of a brain tumour; its segments are: {held}.")
+    return _segmentation(masks, target, made_by, path)
 
 
 def _source(d: Any, path: Path, images: Path | None) -> SourceSeries:

@@ -82,7 +82,13 @@ def read_series(path: Path) -> dict[str, SourceSeries]:
     for uid, instances in groups.items():
         try:
             found[uid] = series_of(instances)
-        except GeometryError:
+        except (
+            GeometryError,
+            ValueError,
+            TypeError,
+            AttributeError,
+            OverflowError,
+        ):  # no stack, or tags that are no numbers
             continue
     return found
 
@@ -96,7 +102,7 @@ def datasets(path: Path) -> Iterable[Any]:
     for file in files:
         try:
             yield dicom.dcmread(file, stop_before_pixels=True)
-        except (dicom.errors.InvalidDicomError, OSError, EOFError, ValueError):
+        except Exception:  # no DICOM, or damaged: pydicom raises anything
             continue
 
 
