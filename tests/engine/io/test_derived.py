@@ -22,7 +22,7 @@ pytest.importorskip("highdicom")
 from helpers.dicom_series import grid_of_series, tumour_on, write_dicom_series
 
 from brainseg_engine.io.derived.reading import is_derived, part_of, read_derived
-from brainseg_engine.io.derived.source import fitting, read_series, transferred
+from brainseg_engine.io.derived.source import fitting, listed, transferred
 from brainseg_engine.report.dicom_seg import Made, write_seg
 from brainseg_engine.report.rtstruct import write_rtstruct
 
@@ -44,7 +44,7 @@ def test_contours_enclose_exactly_the_mask(mask):
 def written(request, tmp_path):
     write_dicom_series(tmp_path, request.param)
     mask = tumour_on(grid_of_series(request.param))
-    source = fitting(read_series(tmp_path), mask)
+    source = fitting(listed(tmp_path), mask)
     return tmp_path, mask, source
 
 
@@ -104,7 +104,7 @@ def test_other_organs_and_other_objects(written):
     seg.save_as(folder / "organs.dcm")
     with pytest.raises(InputError, match=r"no part of a brain tumour.*Liver, Spleen"):
         read_derived(folder / "organs.dcm")
-    image = next(p for p in sorted(folder.iterdir()) if p.name.startswith("IM"))
+    image = next(p for p in sorted(folder.iterdir()) if p.name != "organs.dcm")
     assert not is_derived(image)
     with pytest.raises(InputError, match="neither a DICOM SEG"):
         read_derived(image)
@@ -136,7 +136,7 @@ def test_a_single_tumour_segment_is_no_core(written):
 def test_the_right_series_is_found_among_several(tmp_path):
     write_dicom_series(tmp_path / "a", "thick", description="T1", number=3)
     write_dicom_series(tmp_path / "b", "thin", description="FLAIR", number=4)
-    found, mask = read_series(tmp_path), tumour_on(grid_of_series("thin"))
+    found, mask = listed(tmp_path), tumour_on(grid_of_series("thin"))
     assert fitting(found, mask).instances[0].SeriesDescription == "FLAIR"
     with pytest.raises(InputError, match="does not have the voxels"):
         fitting(found, mask, "T1")
@@ -144,14 +144,19 @@ def test_the_right_series_is_found_among_several(tmp_path):
         fitting(found, mask, "T2")
     write_dicom_series(tmp_path / "c", "thin", description="T2", number=6)
     with pytest.raises(InputError, match=r"Several series.*--series"):
-        fitting(read_series(tmp_path), mask)
-    assert fitting(read_series(tmp_path), mask, "6").instances[0].SeriesDescription == "T2"
+        fitting(listed(tmp_path), mask)
+    assert fitting(listed(tmp_path), mask, "6").instances[0].SeriesDescription == "T2"
 
 
-def test_gaps_and_localisers_are_no_series_to_stand_on(tmp_path):
-    paths = write_dicom_series(tmp_path, "thick")
-    paths[4].unlink()
-    assert read_series(tmp_path) == {}
+def test_a_missing_slice_matters_where_the_tumour_is(tmp_path):
+    mask = tumour_on(grid_of_series("thick"))
+    write_dicom_series(tmp_path, "thick")[4].unlink()
+    source = fitting(listed(tmp_path), mask)
+    with pytest.raises(InputError, match="lacks a slice on which the mask has tumour"):
+        write_seg(mask, source, MADE)
+    mask.labels[:, :, 4] = 0
+    write_seg(mask, source, MADE).save_as(tmp_path / "a.dcm")
+    assert np.array_equal(read_derived(tmp_path / "a.dcm").labels, mask.labels)
 
 
 def test_masks_are_opened_whatever_their_format(written):
@@ -167,7 +172,7 @@ def originals(tmp_path_factory):
     folder = tmp_path_factory.mktemp("originals")
     write_dicom_series(folder, "thick")
     mask = tumour_on(grid_of_series("thick"))
-    source = fitting(read_series(folder), mask)
+    source = fitting(listed(folder), mask)
     raw = {}
     for name, write in (("seg", write_seg), ("rtstruct", write_rtstruct)):
         write(mask, source, MADE).save_as(folder / f"{name}.dcm", enforce_file_format=True)

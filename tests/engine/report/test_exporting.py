@@ -165,7 +165,7 @@ def test_what_is_missing_is_said(tmp_path):
     with pytest.raises(InputError, match="no format 'dwg'"):
         export(result_on("thick"), ["dwg"], tmp_path)
     (tmp_path / "none").mkdir()
-    with pytest.raises(InputError, match="holds no DICOM series"):
+    with pytest.raises(InputError, match="is empty"):
         export(result_on("thick"), ["seg"], tmp_path, Onto(tmp_path / "none"))
     write_dicom_series(tmp_path / "s", "thin")
     with pytest.raises(InputError, match="None of the DICOM series"):

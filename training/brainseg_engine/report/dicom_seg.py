@@ -8,7 +8,6 @@ refers to every instance of it: viewers that order frames by themselves rely on 
 from __future__ import annotations
 
 import logging
-import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass
 from importlib import metadata
@@ -22,6 +21,7 @@ from brainseg_engine.core.palette import LABEL_COLOURS, REGION_COLOURS
 from brainseg_engine.core.study import Segmentation
 from brainseg_engine.io.derived.needed import highdicom
 from brainseg_engine.io.derived.source import SourceSeries, transferred
+from brainseg_engine.io.dicom.quiet import quiet
 from brainseg_engine.report.identity import require_identity
 
 MANUFACTURER = "napari-brainseg developers"
@@ -92,8 +92,7 @@ def write_seg(segmentation: Segmentation, source: SourceSeries, made: Made, *, l
         names = names[:3]
     frames = source.frames(labels)
     masks = np.stack([_mask(frames, name) for name in names], axis=-1).astype(np.uint8)
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # about empty masks and what the source's tags lack
+    with quiet():
         return hd.seg.Segmentation(
             source_images=list(source.instances),
             pixel_array=masks,

@@ -98,11 +98,9 @@ def _dicom(result: Result, record: records.Record, formats: Sequence[str], onto:
     from brainseg_engine.io.derived import source as sources
     from brainseg_engine.report import identity
 
-    found = sources.read_series(onto.folder)
+    found = sources.listed(onto.folder)
     if not found:
-        raise InputError(
-            f"{onto.folder} holds no DICOM series whose slices form an even stack. Name the series' folder."
-        )
+        raise InputError(f"{onto.folder} holds no DICOM series whose slices form a stack. Name the series' folder.")
     series = sources.fitting(found, result.segmentation, onto.series)
     made = dicom_seg.Made.of(record)
     seg = dicom_seg.write_seg(result.segmentation, series, made) if {"seg", "sr"} & set(formats) else None

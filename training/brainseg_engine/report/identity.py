@@ -7,7 +7,7 @@ from typing import Any
 
 from brainseg_engine.core.errors import InputError
 from brainseg_engine.core.study import Segmentation
-from brainseg_engine.io.derived.source import SourceSeries, read_series, transferred
+from brainseg_engine.io.derived.source import SourceSeries, listed, opened, transferred
 
 PATIENT_AND_STUDY = (
     "PatientName", "PatientID", "IssuerOfPatientID", "PatientBirthDate", "PatientSex", "PatientAge", "PatientSize",
@@ -25,14 +25,17 @@ def of_study(folder: Path | None, segmentation: Segmentation) -> dict[str, str]:
 
     Raises InputError where there is none, or where such series are of different patients.
     """
-    found = read_series(folder) if folder is not None else {}
-    fitting = [s for s in found.values() if transferred(segmentation, s.grid) is not None]
+    try:
+        found = listed(folder) if folder is not None else []
+    except InputError:
+        found = []
+    fitting = [s for s in found if s.grid is not None and transferred(segmentation, s.grid) is not None]
     if not fitting:
         raise InputError(
             f"{folder or 'The result'} holds no DICOM images of the mask's voxels, so nothing tells whose they are. "
             "Leave --identity out, or name their folder (--images)."
         )
-    told = [shown(s) for s in fitting]
+    told = [shown(opened(s)) for s in fitting]
     if any(t != told[0] for t in told):
         raise InputError(
             f"{folder} holds images of several patients, so nothing tells whose the mask is. Name one study."

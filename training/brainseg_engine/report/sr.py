@@ -6,7 +6,6 @@ diameter, the perpendicular and their product, with the lines themselves. The nu
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Iterator, Mapping
 from typing import Any
 
@@ -14,6 +13,7 @@ import numpy as np
 
 from brainseg_engine.io.derived.needed import highdicom
 from brainseg_engine.io.derived.source import LPS, SourceSeries
+from brainseg_engine.io.dicom.quiet import quiet
 from brainseg_engine.report.dicom_seg import CODES, MANUFACTURER, SERIES_NUMBERS, USE, Code, Made
 
 VOLUME: Code = ("118565006", "SCT", "Volume")
@@ -40,8 +40,7 @@ def write_sr(record: Mapping[str, Any], source: SourceSeries, seg: Any, made: Ma
     observer = hd.sr.ObserverContext(
         observer_type=_code(hd, ("121007", "DCM", "Device")), observer_identifying_attributes=device
     )
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
+    with quiet():
         content = hd.sr.MeasurementReport(
             observation_context=hd.sr.ObservationContext(observer_device_context=observer),
             procedure_reported=_code(hd, _PROCEDURE),

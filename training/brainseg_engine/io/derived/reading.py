@@ -16,7 +16,8 @@ from brainseg_engine.core.labels import Label, Mask, Region, labels_from_regions
 from brainseg_engine.core.study import Segmentation
 from brainseg_engine.io.derived.contours import filled
 from brainseg_engine.io.derived.needed import pydicom
-from brainseg_engine.io.derived.source import LPS, SourceSeries, read_series
+from brainseg_engine.io.derived.source import LPS, listed, series_uid
+from brainseg_engine.io.dicom.quiet import quiet
 from brainseg_engine.io.image import unreadable
 
 SEG, LABELMAP, RTSTRUCT = (
@@ -52,7 +53,8 @@ def is_derived(path: Path) -> bool:
         return False
     dicom = pydicom()
     try:
-        told = dicom.dcmread(path, specific_tags=["SOPClassUID"], stop_before_pixels=True)
+        with quiet():
+            told = dicom.dcmread(path, specific_tags=["SOPClassUID"], stop_before_pixels=True)
     except Exception:  # whatever pydicom raises for what is damaged
         return False
     return str(told.get("SOPClassUID", "")) in (SEG, LABELMAP, RTSTRUCT)
@@ -67,8 +69,9 @@ def read_derived(path: Path, grid: Grid | None = None, images: Path | None = Non
     """
     dicom = pydicom()
     try:
-        d = dicom.dcmread(path)
-        kind = str(d.SOPClassUID)
+        with quiet():
+            d = dicom.dcmread(path)
+            kind = str(d.SOPClassUID)
     except OSError as e:
         raise unreadable(path, e) from e
     except Exception as e:  # pydicom raises anything for what is damaged
@@ -77,9 +80,10 @@ def read_derived(path: Path, grid: Grid | None = None, images: Path | None = Non
         found = dicom.uid.UID(kind).name
         raise InputError(f"{path} is neither a DICOM SEG nor an RTSTRUCT ({found}). Choose the mask.")
     try:
-        target = grid if grid is not None else _source(d, path, images).grid
-        masks, other = _roi_masks(d, target) if kind == RTSTRUCT else _segment_masks(d, target)
-        made_by = _author(d)
+        target = grid if grid is not None else _grid_of_source(d, path, images)
+        with quiet():
+            masks, other = _roi_masks(d, target) if kind == RTSTRUCT else _segment_masks(d, target)
+            made_by = _author(d)
     except GeometryError as e:
         raise GeometryError(f"{path} was drawn on other voxels than those of the series ({e}).") from e
     except InputError:
@@ -92,17 +96,19 @@ def read_derived(path: Path, grid: Grid | None = None, images: Path | None = Non
     return _segmentation(masks, target, made_by, path)
 
 
-def _source(d: Any, path: Path, images: Path | None) -> SourceSeries:
+def _grid_of_source(d: Any, path: Path, images: Path | None) -> Grid:
     wanted = set(_series_uids(d))
     folder = images or path.parent
-    found = read_series(folder)
-    series = next((found[uid] for uid in wanted if uid in found), None)
-    if series is None:
+    try:
+        found = [s for s in listed(folder) if series_uid(s) in wanted]
+    except InputError:  # a folder without any image
+        found = []
+    if not found or found[0].grid is None:
         raise InputError(
             f"{path} refers to a series that is not in {folder} (or not an even stack of slices). Put the images beside "
             "it, or name their folder."
         )
-    return series
+    return found[0].grid
 
 
 def _series_uids(d: Any) -> Iterator[str]:
