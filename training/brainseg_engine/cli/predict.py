@@ -92,7 +92,7 @@ def predict(
 def _run(
     console: Console, sources: list[Path], settings: Settings, model: Path, device: str, tta: bool, quiet: bool
 ) -> list[Row]:
-    """Predict under a progress bar, tell each result as it comes, and write the summary even when interrupted."""
+    """Predict under a progress bar, tell each result as it comes, and write it into the summary."""
     from rich.console import Console
 
     from brainseg_engine.cli.printing import progress_bars
@@ -103,6 +103,7 @@ def _run(
     # on a terminal the bar and the results share one console, or they would overwrite each other
     shown = console if sys.stdout.isatty() else Console(file=sys.stdout)
     rows: list[Row] = []
+    summary = settings.out / "summary.csv"
     with terminate_as_interrupt(), progress_bars(console) as bars:
         task = bars.add_task("loading the model", total=len(sources))
         predictor = Predictor(model, device, tta=tta)
@@ -112,15 +113,12 @@ def _run(
             name = source.resolve().name
             return lambda e: bars.update(task, completed=n + e.fraction, description=f"{name}: {e.stage}")
 
-        try:
-            for row in batch.predict_many(predictor, sources, settings, follow):
-                rows.append(row)
-                bars.update(task, completed=len(rows))
-                if not quiet:
-                    shown.print(_line(row), highlight=False, soft_wrap=True)
-        finally:
-            if rows:
-                batch.write_summary(rows, settings.out / "summary.csv")
+        for row in batch.predict_many(predictor, sources, settings, follow):
+            rows.append(row)
+            batch.write_summary([row], summary)  # as it comes: a kill loses none, and other processes write theirs
+            bars.update(task, completed=len(rows))
+            if not quiet:
+                shown.print(_line(row), highlight=False, soft_wrap=True)
     return rows
 
 

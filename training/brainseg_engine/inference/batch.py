@@ -17,8 +17,10 @@ from brainseg_engine.core.errors import BrainsegError, Cancelled, CodingError, I
 from brainseg_engine.core.events import ProgressCallback
 from brainseg_engine.core.labels import Label, Region, choices
 from brainseg_engine.core.labels import coding as coding_named
+from brainseg_engine.core.locks import held
 from brainseg_engine.core.paths import atomic, check_writable
 from brainseg_engine.core.study import Prediction, Study
+from brainseg_engine.core.text import printable
 from brainseg_engine.inference.predictor import Predictor
 from brainseg_engine.io import (
     Layout,
@@ -30,7 +32,7 @@ from brainseg_engine.io import (
     save_volume,
     series_of,
 )
-from brainseg_engine.io.segmentation import read_sidecar
+from brainseg_engine.io.segmentation import read_sidecar, sidecar_state
 from brainseg_engine.scores import volumes
 from brainseg_engine.studies.checks import require_usable
 
@@ -83,9 +85,14 @@ def expand(sources: Sequence[Path]) -> list[Path]:
 
     Raises InputError for what is not there.
     """
-    absent = next((s for s in sources if not s.exists()), None)
-    if absent is not None:
-        raise InputError(f"There is no folder {absent}.")
+    for source in sources:
+        try:
+            source.stat()
+        except FileNotFoundError:
+            raise InputError(f"There is no folder {source}.") from None
+        except (OSError, ValueError) as e:
+            why = (e.strerror if isinstance(e, OSError) else None) or e
+            raise InputError(f"{source} cannot be looked at: {why}. Check the path.") from e
     given = [s for s in sources if s.is_dir() or decathlon.is_case(s)]
     if not given:
         raise InputError(f"{sources[0]} is a file; give the folder that holds the study's four series.")
@@ -118,7 +125,9 @@ def predict_many(
             yield Row(name, "failed", str(e))
         except Exception as e:  # a bug met by one study: the others are worth going on for
             _log.debug("%s failed", name, exc_info=True)
-            yield Row(name, "failed", f"Unexpected {type(e).__name__}: {e}. Run it again with -v for the details.")
+            yield Row(
+                name, "failed", f"Unexpected {type(e).__name__}: {str(e)[:300]}. Run it again with -v for the details."
+            )
 
 
 def made_before(out: Path) -> bool:
@@ -174,6 +183,11 @@ def _done_before(
     result is."""
     if not path.exists() or settings.overwrite:
         return None
+    if sidecar_state(path) == "torn":  # a kill came between the two names: the sidecar says what was being written
+        return None
+    if sidecar_state(path) == "changed":
+        raise OutputError(f"{path} exists and was changed since it was made. Add --overwrite to replace it or name another "
+                          "--out folder.")  # fmt: skip
     earlier = read_sidecar(path)
     other = [_DIFFERENCE.get(k, k) for k, v in wanted.items() if earlier.get(k) != v]
     if other:
@@ -265,24 +279,38 @@ def report(prediction: Prediction, study: Study, seconds: Mapping[str, float]) -
 def write_summary(rows: Sequence[Row], path: Path) -> None:
     """All rows as CSV, a column per region's volume (in mL, or in voxels).
 
-    Rows of earlier calls stay, unless a study stands here anew.
+    Rows of earlier calls and of other processes stay, unless a study stands here anew. Raises OutputError, for a table of
+    another program too.
     """
-    table = {r["id"]: r for r in _earlier(path)}
-    for row in rows:
-        values = asdict(row)
-        volumes = {f"{r}_{unit}": v for unit in _UNITS for r, v in values.pop(f"volumes_{unit}").items()}
-        table[row.id] = values | volumes
-    plain = [f.name for f in fields(Row) if not f.name.startswith("volumes_")]
-    measured = [c for c in dict.fromkeys(c for r in table.values() for c in r) if c.endswith(_UNITS)]
-    with atomic(path) as part, part.open("w", newline="", encoding="utf-8") as f:
-        writer = csv.DictWriter(f, [*plain, *measured], extrasaction="ignore")
-        writer.writeheader()
-        writer.writerows(table.values())
+    with held(path.with_name(".summary.lock")):
+        table = {r["id"]: r for r in _earlier(path)}
+        for row in rows:
+            values = asdict(row)
+            volumes = {f"{r}_{unit}": v for unit in _UNITS for r, v in values.pop(f"volumes_{unit}").items()}
+            shown = {k: printable(v) if isinstance(v, str) else v for k, v in (values | volumes).items()}
+            table[shown["id"]] = shown
+        measured = [c for c in dict.fromkeys(c for r in table.values() for c in r) if c.endswith(_UNITS)]
+        with atomic(path) as part, part.open("w", newline="", encoding="utf-8") as f:
+            writer = csv.DictWriter(f, [*_COLUMNS, *measured], extrasaction="ignore")
+            writer.writeheader()
+            writer.writerows(table.values())
+
+
+_COLUMNS = [f.name for f in fields(Row) if not f.name.startswith("volumes_")]
 
 
 def _earlier(path: Path) -> list[dict[str, Any]]:
+    """The rows that are there. Raises OutputError for a table that is none of ours."""
     try:
-        with path.open(newline="", encoding="utf-8") as f:
-            return [row for row in csv.DictReader(f) if row.get("id")]
-    except (OSError, UnicodeDecodeError, csv.Error):
+        lines = plain.read(path).decode("utf-8", "replace").splitlines(keepends=True)
+    except FileNotFoundError:
         return []
+    except OSError as e:
+        raise OutputError(f"{path} cannot be read: {e.strerror or e}. Move it away.") from e
+    reader = csv.DictReader(lines)
+    try:
+        if lines and not set(_COLUMNS) <= set(reader.fieldnames or ()):
+            raise OutputError(f"{path} is no summary of this program, and would be lost. Move it away.")
+        return [row for row in reader if row.get("id")]
+    except csv.Error as e:
+        raise OutputError(f"{path} is damaged ({e}). Move it away.") from e

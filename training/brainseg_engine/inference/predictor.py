@@ -12,7 +12,8 @@ import torch
 
 from brainseg_engine import models, nets
 from brainseg_engine.core import device as devices
-from brainseg_engine.core.errors import Cancelled, DeviceError
+from brainseg_engine.core import plain
+from brainseg_engine.core.errors import Cancelled, CheckpointError, DeviceError
 from brainseg_engine.core.events import CancelCheck, Progress, ProgressCallback, never, silent
 from brainseg_engine.core.labels import Region
 from brainseg_engine.core.study import Prediction, Segmentation, Study
@@ -42,7 +43,7 @@ class Predictor:
         self.tta = tta
         path = models.find(model or models.default())
         loaded = checkpoint.load(path)
-        self.sha256 = hashlib.sha256(path.read_bytes()).hexdigest()
+        self.sha256 = hashlib.sha256(plain.read(path)).hexdigest()
         self.card, self.recipe = loaded.card, loaded.recipe
         self._net = place(loaded.network(), self.device)
 
@@ -113,7 +114,10 @@ def infer(
     progress: ProgressCallback = silent,
     cancelled: CancelCheck = never,
 ) -> tuple[torch.Tensor, Mapping[str, float]]:
-    """Probabilities (K, X, Y, Z) of the recipe's output on the reference's grid, and stage → seconds."""
+    """Probabilities (K, X, Y, Z) of the recipe's output on the reference's grid, and stage → seconds.
+
+    Raises CheckpointError where the network gives what are no numbers.
+    """
     began = time.perf_counter()
     progress(Progress("preparing", 0.0))
     divisor = nets.divisor(recipe)
@@ -142,6 +146,10 @@ def infer(
         else:
             found += tiles.run(net, mirrored, tile, places, output, between).flip(axes)
     found /= len(flips)
+    if not bool(found.sum().isfinite()):  # no number compares as greater than a threshold: it would say "no tumour"
+        raise CheckpointError(
+            f"The model gives no numbers for '{study.id}', so nothing can be said of it. Use another model."
+        )
     if cancelled():
         raise Cancelled
     segmented = time.perf_counter()

@@ -25,6 +25,8 @@ from brainseg_engine.recipe import Preprocess, Recipe
 
 Box = tuple[slice, slice, slice]
 
+MOST_VOXELS = 2**26
+"""Of a study at the model's spacing: a cube of 406 voxels."""
 MOSTLY_PADDING = 8
 """A patch with more than this many times the voxels of a whole study is refused: most of it would be padding."""
 
@@ -87,6 +89,11 @@ def preprocess(study: Study, recipe: Recipe, divisor: Shape3) -> tuple[torch.Ten
     source = oriented if whole else oriented.crop(_start(cut), _shape(cut))
     working = _working(source, config)
     resampled = working is not source
+    if resampled and math.prod(working.shape) > MOST_VOXELS:
+        raise InputError(
+            f"The study '{study.id}' would become {'×'.join(map(str, working.shape))} voxels at the model's spacing, more than a "
+            f"head has: its own spacing is told as {'×'.join(f'{s:.3g}' for s in original.spacing)} mm. Check its header."
+        )
     if not resampled:  # nothing to do between the two crops: one, of views
         source = working = oriented
         if config.crop != "margins" and config.resize_to is None:

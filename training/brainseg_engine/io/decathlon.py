@@ -7,18 +7,18 @@ granted: both are read, and what does not fit a table of :data:`brainseg_engine.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from brainseg_engine.core import labels as codings
+from brainseg_engine.core import records
 from brainseg_engine.core.errors import CodingError, InputError
 from brainseg_engine.core.geometry import Grid
 from brainseg_engine.core.labels import Label
 from brainseg_engine.core.study import Modality, Volume
 from brainseg_engine.io import nifti
-from brainseg_engine.io.image import content_hash, unreadable
+from brainseg_engine.io.image import content_hash, in_words, unreadable
 from brainseg_engine.io.naming import MASK, classify, is_image, stem, words
 from brainseg_engine.io.series import Layout, Series
 
@@ -49,6 +49,7 @@ def is_case(path: Path) -> bool:
         return False  # the reader says what is wrong with it
 
 
+@in_words
 def find(path: Path) -> Series:
     """The channels of an image as series, with its labels where it has some. Raises InputError."""
     root = _root(path)
@@ -58,6 +59,7 @@ def find(path: Path) -> Series:
     return Series(stem(path.name), files, mask, coding(root), folder=root, layout=Layout.CHANNELS)
 
 
+@in_words
 def read(path: Path) -> dict[Modality, Volume]:
     """Modality → its channel, all on the image's grid. Raises InputError."""
     order = channels(path)
@@ -73,12 +75,13 @@ def read(path: Path) -> dict[Modality, Volume]:
     return {m: volumes[m] for m in Modality if m in volumes}
 
 
+@in_words
 def channels(path: Path) -> list[Modality]:
     """What each channel of the image is, as ``dataset.json`` tells. Raises InputError."""
     where = _root(path) / DESCRIPTION
     description = _description(where)
     named = description.get("modality", description.get("channel_names"))
-    if not isinstance(named, dict) or not all(str(k).isdigit() for k in named):
+    if not isinstance(named, dict) or not all(_is_number(str(k)) for k in named):
         raise InputError(
             f"{where} does not tell the channels under 'modality'. Take the file that came with the data set."
         )
@@ -91,6 +94,7 @@ def channels(path: Path) -> list[Modality]:
     return order
 
 
+@in_words
 def coding(root: Path) -> str:
     """The label coding that ``dataset.json`` describes. Raises CodingError where no table fits."""
     where = root / DESCRIPTION
@@ -98,9 +102,9 @@ def coding(root: Path) -> str:
     pairs = description.items() if isinstance(description, dict) else ()
     table = {}
     for a, b in pairs:
-        value, name = (a, b) if str(a).isdigit() else (b, a)  # the Decathlon's form, and nnU-Net's
+        value, name = (a, b) if _is_number(str(a)) else (b, a)  # the Decathlon's form, and nnU-Net's
         label = _label(str(name))
-        if not str(value).isdigit() or label is None:
+        if not _is_number(str(value)) or label is None:
             raise CodingError(f"{where} tells of the label {value} that it is '{name}', which is none of background, "
                               "oedema, non-enhancing and enhancing tumour. Only brain tumour data can be read.")  # fmt: skip
         table[int(value)] = label
@@ -131,7 +135,7 @@ def _root(path: Path) -> Path:
 
 def _description(where: Path) -> Mapping[str, Any]:
     try:
-        description = json.loads(where.read_text(encoding="utf-8"))
+        description = records.read_json(where)
     except OSError as e:
         raise unreadable(where, e) from e
     except ValueError as e:
@@ -139,6 +143,10 @@ def _description(where: Path) -> Mapping[str, Any]:
     if not isinstance(description, dict):
         raise InputError(f"{where} is no JSON object. Download it again.")
     return description
+
+
+def _is_number(text: str) -> bool:
+    return text.isdecimal() and text.isascii() and len(text) < 6
 
 
 def _modality(name: str) -> Modality | None:

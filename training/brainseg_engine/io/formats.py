@@ -8,7 +8,7 @@ from typing import TypeVar
 
 from brainseg_engine.core.errors import InputError
 from brainseg_engine.io import mha, nifti
-from brainseg_engine.io.image import Header, Image
+from brainseg_engine.io.image import Header, Image, in_words
 
 T = TypeVar("T")
 READERS: Mapping[str, Callable[[Path], Image]] = {".nii.gz": nifti.read, ".nii": nifti.read, ".mha": mha.read}
@@ -23,11 +23,13 @@ _HEADERS: Mapping[str, Callable[[Path], Header]] = {
 }
 
 
+@in_words
 def read_header(path: Path) -> Header:
     """What the file tells before its voxels. Raises InputError naming the file, the cause and the remedy."""
     return _reader(path, _HEADERS)(path)
 
 
+@in_words
 def read_image(path: Path) -> Image:
     """The image in that file. Raises InputError naming the file, the cause and the remedy."""
     return _reader(path, READERS)(path)

@@ -2,17 +2,73 @@
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import stat
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, ParamSpec, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
-from brainseg_engine.core.errors import InputError
+from brainseg_engine.core import plain
+from brainseg_engine.core.errors import BrainsegError, InputError
 from brainseg_engine.core.geometry import Affine, Grid
+
+MOST_VOXELS = 2**27
+"""Of one file, all channels together: 512×512×512. A head at 0.5 mm has some 80 million."""
+MOST_BYTES = 2**30
+"""Of its voxels."""
+_P = ParamSpec("_P")
+_T = TypeVar("_T")
+
+
+def in_words(read: Callable[_P, _T]) -> Callable[_P, _T]:
+    """A reader whose every failure is an InputError: files are damaged in more ways than anybody foresees, and one that
+    astonishes a library is one bad file, never the end of the other cases' work. Its first argument is what it reads."""
+
+    @functools.wraps(read)
+    def door(*args: _P.args, **kwargs: _P.kwargs) -> _T:
+        try:
+            return read(*args, **kwargs)
+        except BrainsegError:
+            raise
+        except OSError as e:
+            raise unreadable(Path(e.filename) if isinstance(e.filename, str) else _first(args), e) from e
+        except MemoryError as e:
+            raise InputError(
+                f"{_first(args)} needs more memory than there is. Close other programs, or resample it."
+            ) from e
+        except Exception as e:
+            what = f"{type(e).__name__}: {e}"[:200]
+            raise InputError(f"{_first(args)} cannot be read ({what}): it is damaged, or of a kind that is not known. Export it "
+                             "again.") from e  # fmt: skip
+
+    return door
+
+
+def _first(args: Sequence[Any]) -> Path:
+    return Path(args[0]) if args and isinstance(args[0], str | Path) else Path("What was given")
+
+
+def require_size(shape: Sequence[int], itemsize: int, path: Path) -> int:
+    """The number of voxels that a header tells. Raises InputError for one that no image of a head has: nothing may be
+    allocated on the word of a damaged header."""
+    count = 1
+    for side in shape:
+        count *= int(side)  # Python's own: no number overflows
+    if any(side < 1 for side in shape):
+        raise InputError(f"{path} has a damaged header: its size is {_times(shape)}. Copy or download it again.")
+    if count > MOST_VOXELS or count * itemsize > MOST_BYTES:
+        raise InputError(f"{path} tells a size of {_times(shape)} voxels of {8 * itemsize} bits, more than an image of a head "
+                         "has. If it is none, it is damaged; else resample it.")  # fmt: skip
+    return count
+
+
+def _times(shape: Sequence[int]) -> str:
+    return "×".join(str(n)[:12] for n in shape)
 
 
 @dataclass(frozen=True)
@@ -54,7 +110,7 @@ class Header:
 def read_bytes(path: Path) -> bytes:
     """The file's bytes. Raises InputError when it cannot be opened or is empty."""
     try:
-        raw = path.read_bytes()
+        raw = plain.read(path)
     except OSError as e:
         raise unreadable(path, e) from e
     if not raw:

@@ -17,7 +17,7 @@ from brainseg_engine.core.study import Modality
 from brainseg_engine.io import decathlon, slices
 from brainseg_engine.io.formats import SUFFIXES
 from brainseg_engine.io.identity import mixed_patients
-from brainseg_engine.io.image import is_folder, unreadable
+from brainseg_engine.io.image import in_words, is_folder, unreadable
 from brainseg_engine.io.naming import MASK, Kind, classify, implied_coding, is_image, study_id
 from brainseg_engine.io.segmentation import read_sidecar
 from brainseg_engine.io.series import Series
@@ -25,6 +25,7 @@ from brainseg_engine.io.series import Series
 NAMES_KNOWN = "<id>_t1, _t1ce, _t2, _flair, or <id>-t1n, -t1c, -t2w, -t2f (.nii, .nii.gz or .mha)"
 
 
+@in_words
 def find_series(folder: Path) -> Series:
     """The series in a study folder. Raises InputError when the folder cannot be read or holds no image at all."""
     folder = Path(folder)
@@ -75,6 +76,7 @@ def sort_series(paths: Sequence[Path], *, names: Sequence[str] | None = None, fo
     )
 
 
+@in_words
 def find_studies(folder: Path) -> list[Path]:
     """The studies at or below ``folder``, sorted: itself, its children, or theirs (HGG/LGG).
 

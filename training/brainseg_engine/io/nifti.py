@@ -12,19 +12,29 @@ from typing import Any
 
 import nibabel
 import numpy as np
-from isal import igzip
+from isal import igzip, isal_zlib
 from isal.igzip_lib import IsalError
 from nibabel.spatialimages import HeaderDataError
 from numpy.typing import NDArray
 
+from brainseg_engine.core import plain
 from brainseg_engine.core.errors import InputError
 from brainseg_engine.core.geometry import Affine, Grid
-from brainseg_engine.io.image import Header, Image, read_bytes, three_axes, unreadable
+from brainseg_engine.io.image import MOST_BYTES, Header, Image, read_bytes, require_size, three_axes, unreadable
 
 _GZIP = b"\x1f\x8b"
 _HEADERS = {348: (nibabel.Nifti1Header, b"n+1\x00", 344), 540: (nibabel.Nifti2Header, b"n+2\x00", 4)}
-_DAMAGED: Any = (OSError, IsalError)  # isal's stubs call its exception an instance
+_ISAL: Any = IsalError  # isal's stubs call its exception an instance
+_DAMAGED: Any = (OSError, IsalError)
+_PIECE = 2**20
+_FARTHEST = 1e9
+"""No number of an affine is larger, in whatever unit."""
 _AGAIN = "Copy or download it again."
+_PLACE = (
+    "dim_info", "pixdim", "slice_start", "slice_end", "slice_code", "slice_duration", "toffset", "xyzt_units",
+    "qform_code", "sform_code", "quatern_b", "quatern_c", "quatern_d", "qoffset_x", "qoffset_y", "qoffset_z",
+    "srow_x", "srow_y", "srow_z",
+)  # fmt: skip
 _UNCALIBRATED = b"voxel sizes are not known"
 """The description in a file whose grid is not calibrated. The unit "unknown" alone does not tell: many files in mm have it."""
 
@@ -49,7 +59,7 @@ def read_channels(path: Path) -> Image:
 def read_header(path: Path) -> Header:
     """The header alone, without the voxels. Raises InputError where it cannot be read."""
     try:
-        with path.open("rb") as f:
+        with plain.opened(path) as f:
             packed = f.read(len(_GZIP)) == _GZIP
             f.seek(0)
             raw = igzip.GzipFile(fileobj=f).read(max(_HEADERS)) if packed else f.read(max(_HEADERS))
@@ -62,10 +72,8 @@ def read_header(path: Path) -> Header:
             raise unreadable(path, e) from e
         raise InputError(f"{path} is damaged: its gzip stream cannot be decompressed ({e}). {_AGAIN}") from e
     header = _header(raw, path)
-    try:
-        shape = tuple(int(n) for n in header.get_data_shape())
-    except (HeaderDataError, ValueError) as e:
-        raise InputError(f"{path} has a damaged NIfTI header ({e}). {_AGAIN}") from e
+    dtype, shape, _ = _layout(header, path)
+    require_size(shape, dtype.itemsize, path)
     while len(shape) > 3 and shape[-1] == 1:
         shape = shape[:-1]
     affine, note = affine_of(header)
@@ -75,9 +83,13 @@ def read_header(path: Path) -> Header:
 
 
 def _read(path: Path) -> tuple[NDArray[Any], Any]:
-    raw = _plain(read_bytes(path), path)
-    header = _header(raw, path)
-    return _voxels(raw, header, path), header
+    raw = read_bytes(path)
+    packed = _is_packed(raw, path)
+    header = _header(_inflated(raw, max(_HEADERS), path, whole=False) if packed else raw, path)
+    dtype, shape, offset = _layout(header, path)
+    if packed:
+        raw = _inflated(raw, offset + require_size(shape, dtype.itemsize, path) * dtype.itemsize, path)
+    return _voxels(raw, dtype, shape, offset, path), header
 
 
 def _image(voxels: NDArray[Any], header: Any, path: Path) -> Image:
@@ -104,7 +116,7 @@ def affine_of(header: Any) -> tuple[Affine | None, str]:
     if qform is not None:
         return qform, "its sform is singular; the qform is used" if int(header["sform_code"]) > 0 else ""
     sizes = np.abs(np.asarray(header["pixdim"][1:4], dtype=np.float64))
-    if not np.isfinite(sizes).all() or sizes.min() <= 0:
+    if not np.isfinite(sizes).all() or sizes.min() <= 0 or sizes.max() > _FARTHEST:
         return None, ""
     clean = nibabel.Nifti1Header()
     clean.set_data_shape(shape)
@@ -115,14 +127,13 @@ def affine_of(header: Any) -> tuple[Affine | None, str]:
 def encode(data: NDArray[Any], grid: Grid, header: Any, compress: bool) -> bytes:
     """A whole NIfTI file: ``data`` (X, Y, Z), uint8 or float32, on ``grid``.
 
-    ``header``: nibabel's header whose codes, units and description are kept (its forms must tell ``grid``), or None.
+    ``header``: nibabel's header whose forms, codes and units are kept (its forms must tell ``grid``), or None. Its free
+    texts are not: scanners and converters put names into them.
     """
-    new = header.copy().as_byteswapped("<") if header is not None else _fresh(grid)
-    new.extensions.clear()
+    new = _without_texts(header, grid) if header is not None else _fresh(grid)
     new.set_data_dtype(data.dtype)
     new.set_data_shape(data.shape)
     new.set_slope_inter(1.0, 0.0)
-    new["cal_min"] = new["cal_max"] = 0
     new["vox_offset"] = int(new["sizeof_hdr"]) + 4
     voxels = np.asarray(data, dtype=data.dtype.newbyteorder("<")).tobytes(order="F")
     raw: bytes = new.binaryblock + b"\0\0\0\0" + voxels
@@ -133,21 +144,51 @@ def _no_sizes(path: Path) -> InputError:
     return InputError(f"{path} tells no voxel size (zero or not a number). Convert it anew from its source.")
 
 
-def _plain(raw: bytes, path: Path) -> bytes:
-    """The bytes without gzip. Raises InputError when they should be gzip and are not, or are damaged."""
-    if not raw.startswith(_GZIP):
-        if not path.name.lower().endswith(".gz"):
-            return raw
+def _is_packed(raw: bytes, path: Path) -> bool:
+    """Whether it is gzip. Raises InputError when it should be and is not."""
+    if raw.startswith(_GZIP):
+        return True
+    if path.name.lower().endswith(".gz"):
         if _sizeof_hdr(raw) in _HEADERS:
             raise InputError(f"{path} is not gzip-compressed though its name ends in .gz. Rename it to end in .nii.")
         raise InputError(f"{path} is not a gzip file, so it is no .nii.gz image. {_AGAIN}")
+    return False
+
+
+def _inflated(raw: bytes, need: int, path: Path, *, whole: bool = True) -> bytes:
+    """The first ``need`` bytes of what the gzip stream holds, or few more; fewer where it holds fewer.
+
+    ``whole``: go on to its end, where its checksum stands. Raises InputError for a stream that is cut short, damaged, or
+    has far more in it than the image.
+    """
+    kept: list[bytes] = []
+    held, rest = 0, raw
     try:
-        plain: bytes = igzip.decompress(raw)
+        while rest:
+            stream = isal_zlib.decompressobj(31)  # 31: with gzip's frame
+            piece = rest
+            while not stream.eof:
+                out = stream.decompress(piece, max(need - held, _PIECE))
+                if held < need:
+                    kept.append(out)
+                held += len(out)
+                piece = stream.unconsumed_tail
+                if not whole and held >= need:
+                    return b"".join(kept)
+                if held > need + MOST_BYTES:
+                    raise InputError(f"{path} holds far more than the image that its header tells. {_AGAIN}")
+                if not out and not piece and not stream.eof:
+                    raise EOFError
+            rest = stream.unused_data.lstrip(b"\0")
+            if not rest.startswith(_GZIP):  # what follows the last member is nobody's
+                break
     except EOFError as e:
+        if not whole:
+            return b"".join(kept)
         raise InputError(f"{path} is cut short: its gzip stream ends too early. {_AGAIN}") from e
-    except _DAMAGED as e:
+    except (_ISAL, ValueError) as e:
         raise InputError(f"{path} is damaged: its gzip stream cannot be decompressed ({e}). {_AGAIN}") from e
-    return plain
+    return kept[0] if len(kept) == 1 else b"".join(kept)
 
 
 def _sizeof_hdr(raw: bytes) -> int:
@@ -166,9 +207,11 @@ def _header(raw: bytes, path: Path) -> Any:
     return kind(raw[:size], check=False)
 
 
-def _voxels(raw: bytes, header: Any, path: Path) -> NDArray[Any]:
+def _layout(header: Any, path: Path) -> tuple[np.dtype[Any], tuple[int, ...], int]:
+    """Type, shape and place of the voxels, as far as they can be true. Raises InputError."""
     try:
         dtype, shape = header.get_data_dtype(), header.get_data_shape()
+        offset = float(header["vox_offset"])
     except (HeaderDataError, ValueError, KeyError) as e:
         raise InputError(f"{path} has a damaged NIfTI header ({e}). {_AGAIN}") from e
     if dtype.kind not in "iuf" or not dtype.itemsize:
@@ -177,7 +220,13 @@ def _voxels(raw: bytes, header: Any, path: Path) -> NDArray[Any]:
         raise InputError(f"{path} holds {8 * dtype.itemsize}-bit numbers. Convert it to float32.")
     if not shape or min(shape) < 1:
         raise InputError(f"{path} has a damaged NIfTI header (its shape is {shape}). {_AGAIN}")
-    offset, count = max(int(header["vox_offset"]), int(header["sizeof_hdr"])), int(np.prod(shape, dtype=object))
+    if not -MOST_BYTES <= offset <= MOST_BYTES:  # no number fails too
+        raise InputError(f"{path} has a damaged NIfTI header (its voxels begin at {offset:g}). {_AGAIN}")
+    return dtype, shape, max(int(offset), int(header["sizeof_hdr"]))
+
+
+def _voxels(raw: bytes, dtype: np.dtype[Any], shape: tuple[int, ...], offset: int, path: Path) -> NDArray[Any]:
+    count = int(np.prod(shape, dtype=object))
     if len(raw) < offset + count * dtype.itemsize:
         held = max(len(raw) - offset, 0) / (count * dtype.itemsize)
         raise InputError(f"{path} is cut short: it holds {held:.0%} of the voxels that its header tells. {_AGAIN}")
@@ -211,7 +260,18 @@ def _qform(header: Any) -> Affine | None:
 
 def _usable(affine: NDArray[Any]) -> Affine | None:
     a = np.asarray(affine, dtype=np.float64)
-    return a if np.isfinite(a).all() and abs(np.linalg.det(a[:3, :3])) > 1e-9 else None
+    bounded = np.isfinite(a).all() and np.abs(a).max() < _FARTHEST
+    return a if bounded and abs(np.linalg.det(a[:3, :3])) > 1e-9 else None
+
+
+def _without_texts(header: Any, grid: Grid) -> Any:
+    """A header with nothing but where and how large the voxels of the other are."""
+    new = type(header)()
+    for name in _PLACE:
+        new[name] = header[name]
+    if not grid.calibrated:
+        new["descrip"] = _UNCALIBRATED
+    return new.as_byteswapped("<")
 
 
 def _fresh(grid: Grid) -> Any:

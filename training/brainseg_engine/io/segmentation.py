@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-import json
+import hashlib
 from collections.abc import Iterable, Mapping
 from contextlib import ExitStack
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
 from brainseg_engine.core import labels as codings
+from brainseg_engine.core import plain, records
 from brainseg_engine.core.errors import CodingError, GeometryError, InputError, OutputError
 from brainseg_engine.core.geometry import Grid
 from brainseg_engine.core.labels import Region
@@ -20,12 +21,13 @@ from brainseg_engine.core.study import Segmentation, Volume
 from brainseg_engine.io import decathlon, mha, nifti, slices
 from brainseg_engine.io.derived import reading as derived
 from brainseg_engine.io.formats import read_image
-from brainseg_engine.io.image import Image, unreadable
+from brainseg_engine.io.image import Image, in_words, unreadable
 from brainseg_engine.io.naming import implied_coding, is_image, stem, study_id
 
 _MANY = 20  # a mask has a handful of classes; more values than this are an image
 
 
+@in_words
 def load_segmentation(
     path: Path | str, *, coding: str | None = None, grid: Grid | None = None, implied: str | None = None
 ) -> Segmentation:
@@ -55,7 +57,7 @@ def load_segmentation(
         name = "brats2024"  # the same naming with one class more, the resection cavity
     table = codings.coding(name)
     # a coding by hand needs no sound sidecar
-    written = _json_object(sidecar_path(path)) if coding else read_sidecar(path)
+    written = _own_sidecar(path) if coding else read_sidecar(path)
     return Segmentation(
         labels=_canonical(values, table, path),
         grid=found,
@@ -66,6 +68,7 @@ def load_segmentation(
     )
 
 
+@in_words
 def coding_of(path: Path, coding: str | None = None, implied: str | None = None) -> tuple[str, str]:
     """The mask's coding and its origin: "option", "sidecar", "dataset.json" or "file naming". CodingError when there is none."""
     if coding:
@@ -81,7 +84,10 @@ def coding_of(path: Path, coding: str | None = None, implied: str | None = None)
     name = implied_coding([*_names_beside(path), path.name]) if implied is None else implied
     if name:
         return name, "file naming"
-    raise CodingError(f"Nothing tells the label coding of {path}. Name it (--coding); {codings.choices()}")
+    other = (
+        "" if sidecar_state(path) in ("whole", "none") else f" ({sidecar_path(path).name} was written for another mask)"
+    )
+    raise CodingError(f"Nothing tells the label coding of {path}{other}. Name it (--coding); {codings.choices()}")
 
 
 def save_segmentation(
@@ -94,8 +100,9 @@ def save_segmentation(
 ) -> None:
     """Write the mask as ``.nii.gz``, ``.nii`` or ``.mha``: all of it or nothing, also when interrupted.
 
-    It takes the header of ``reference`` (codes, units, description), and the coding given, else the mask's own. With
-    ``sidecar``, ``<stem>.json`` beside it holds that and the coding. Missing folders are made. Raises OutputError,
+    It takes the header of ``reference`` (forms, codes, units), and the coding given, else the mask's own. With
+    ``sidecar``, ``<stem>.json`` beside it holds that, the coding and the mask's hash: a pair that a kill tore is told by it
+    (:func:`sidecar_state`). Missing folders are made. Raises OutputError,
     CodingError for a class that the coding lacks, GeometryError when the mask is not on the reference's grid.
     """
     path = Path(path)
@@ -110,8 +117,8 @@ def save_segmentation(
         part = files.enter_context(_opened(path))
         _write(values, seg.grid, part, path, reference.header if reference is not None else None)
         if sidecar is not None:
-            text = json.dumps({**sidecar, "coding": table.name}, indent=2, ensure_ascii=False, default=str)
-            files.enter_context(atomic(beside)).write_text(text + "\n", encoding="utf-8")
+            content = {**sidecar, "coding": table.name, **_fingerprints(part, path)}
+            files.enter_context(atomic(beside)).write_text(records.dumps(content, indent=2) + "\n", encoding="utf-8")
 
 
 def save_volume(data: NDArray[Any], grid: Grid, path: Path | str, *, header: Any = None) -> None:
@@ -130,10 +137,11 @@ def sidecar_path(path: Path) -> Path:
 
 
 def read_sidecar(path: Path) -> Mapping[str, Any]:
-    """The JSON object beside a mask, {} when there is none. Raises InputError when it is damaged."""
+    """The JSON object beside a mask; {} when there is none, or it was written for another mask than lies there. Raises
+    InputError when it is damaged."""
     beside = sidecar_path(path)
     try:
-        written = json.loads(beside.read_text(encoding="utf-8"))
+        written = records.read_json(beside)
     except FileNotFoundError:
         return {}
     except OSError as e:
@@ -141,7 +149,47 @@ def read_sidecar(path: Path) -> Mapping[str, Any]:
     except ValueError as e:
         raise InputError(f"{beside} is damaged, so the coding of {path.name} is not known. Delete it, and name the "
                          f"coding (--coding).") from e  # fmt: skip
-    return written if isinstance(written, dict) else {}
+    return written if isinstance(written, dict) and _state(written, path) == "whole" else {}
+
+
+State = Literal["none", "whole", "torn", "changed"]
+
+
+def sidecar_state(path: Path) -> State:
+    """Whether the sidecar is that of the mask which lies there.
+
+    "none" beside it; "torn": writing the mask anew was interrupted, and the one before lies there; "changed": somebody else
+    has changed the mask since. What tells no hash (version 0.1, other programs) counts as whole.
+    """
+    written = _json_object(sidecar_path(path))
+    return _state(written, path) if written else "none"
+
+
+def _state(written: Mapping[str, Any], path: Path) -> State:
+    wanted = written.get("mask_sha256")
+    found = _sha256(path) if wanted is not None else None
+    if found is None or found == wanted:
+        return "whole"
+    return "torn" if found == written.get("replaces_sha256") else "changed"
+
+
+def _own_sidecar(path: Path) -> Mapping[str, Any]:
+    written = _json_object(sidecar_path(path))
+    return written if _state(written, path) == "whole" else {}
+
+
+def _fingerprints(part: Path, path: Path) -> dict[str, str]:
+    """Of the mask that is written and of the one that it replaces: the sidecar gets its name first, the mask then."""
+    new, before = _sha256(part), _sha256(path)
+    found = {"mask_sha256": new or ""}
+    return found | {"replaces_sha256": before} if before is not None and before != new else found
+
+
+def _sha256(path: Path) -> str | None:
+    try:
+        return hashlib.sha256(plain.read(path)).hexdigest()
+    except OSError:
+        return None
 
 
 def require_on_grid(mask: Segmentation, volumes: Iterable[Volume]) -> None:
@@ -168,8 +216,9 @@ def _opened(path: Path) -> Any:
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         taken = path.is_dir()
-    except OSError as e:
-        raise OutputError(f"Cannot write into {path.parent}: {e.strerror or e}. Choose another place.") from e
+    except (OSError, ValueError) as e:
+        why = (e.strerror if isinstance(e, OSError) else None) or e
+        raise OutputError(f"Cannot write into {path.parent}: {why}. Choose another place.") from e
     if taken:
         raise OutputError(f"Cannot write {path}: it is a folder. Choose another name.")
     return atomic(path)
@@ -238,7 +287,7 @@ def _measured(written: Mapping[str, Any], coding: str) -> tuple[Region, ...]:
 
 def _json_object(path: Path) -> Mapping[str, Any]:
     try:
-        written = json.loads(path.read_text(encoding="utf-8"))
+        written = records.read_json(path)
     except (OSError, ValueError):
         return {}
     return written if isinstance(written, dict) else {}

@@ -7,7 +7,6 @@ doi:10.1016/j.compbiomed.2019.05.002). Pictures tell no voxel size: the grid is 
 from __future__ import annotations
 
 import re
-import tempfile
 import warnings
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -18,13 +17,14 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image as Picture
-from PIL import UnidentifiedImageError
 
 from brainseg_engine.core import labels as codings
-from brainseg_engine.core.errors import GeometryError, InputError, OutputError
+from brainseg_engine.core import plain
+from brainseg_engine.core.errors import BrainsegError, GeometryError, InputError, OutputError
 from brainseg_engine.core.geometry import SLICES_AFFINE, Grid
+from brainseg_engine.core.paths import part_folder
 from brainseg_engine.core.study import Modality, Segmentation, Volume
-from brainseg_engine.io.image import content_hash, unreadable
+from brainseg_engine.io.image import content_hash, in_words, require_size, unreadable
 from brainseg_engine.io.series import Layout, Series
 
 CHANNELS = (Modality.T1, Modality.FLAIR, Modality.T1CE)
@@ -33,7 +33,6 @@ CHANNELS = (Modality.T1, Modality.FLAIR, Modality.T1CE)
 NAMES_KNOWN = "<id>_<number>.tif and <id>_<number>_mask.tif"
 _NAME = re.compile(r"(?P<id>.+)_(?P<number>\d+)(?P<mask>_mask)?\.tiff?", re.IGNORECASE)
 _BITS = 258  # the TIFF tag BitsPerSample
-_UNREADABLE = (UnidentifiedImageError, ValueError, TypeError, SyntaxError, Picture.DecompressionBombError)
 
 
 @dataclass(frozen=True)
@@ -61,6 +60,7 @@ def is_slices(folder: Path) -> bool:
     return any(m["mask"] or m["id"] == name for m in found)
 
 
+@in_words
 def find(folder: Path) -> Series:
     """The folder's slices as series. Raises InputError as :func:`list_slices`."""
     found = list_slices(folder)
@@ -72,6 +72,7 @@ def find(folder: Path) -> Series:
     return Series(found.id, files, mask, "lgg", folder=folder, layout=Layout.SLICES, notes=notes)
 
 
+@in_words
 def list_slices(folder: Path) -> Slices:
     """What lies in the folder. Raises InputError: no slices, several patients, a number twice, masks that are missing."""
     images: dict[int, Path] = {}
@@ -101,12 +102,15 @@ def list_slices(folder: Path) -> Slices:
     return Slices(ids.pop(), folder, _in_order(images), _in_order(masks))
 
 
+@in_words
 def read(folder: Path) -> dict[Modality, Volume]:
     """T1, FLAIR and T1ce, each (X = columns, Y = rows, Z = slices by number) uint8 on one grid that is not calibrated.
 
     Raises InputError naming the picture: damaged, not 8-bit RGB, of another size than the first, or only one.
     """
     found = list_slices(folder)
+    width, height = header(next(iter(found.images.values())))
+    require_size((width, height, len(found.images), 3), 1, folder)
     stack = _stack([_picture(p, ("RGB",), "three channels (RGB)") for p in found.images.values()], found.images)
     grid = Grid(stack.shape[:3], SLICES_AFFINE, calibrated=False)
     channels = {}
@@ -117,6 +121,7 @@ def read(folder: Path) -> dict[Modality, Volume]:
     return {m: channels[m] for m in Modality if m in channels}
 
 
+@in_words
 def read_mask(folder: Path, coding: str | None = None) -> Segmentation:
     """The masks of a folder of slices, coding ``lgg`` unless another is named. Raises InputError, CodingError."""
     found = list_masks(folder)
@@ -135,6 +140,7 @@ def holds_masks(folder: Path) -> bool:
         return False
 
 
+@in_words
 def list_masks(folder: Path) -> Mapping[int, Path]:
     """Number → mask, in order. The pictures need not be there too. Raises InputError where there is no mask."""
     try:
@@ -167,13 +173,11 @@ def save_slices(segmentation: Segmentation, source: Path, out: Path, *, overwrit
         raise OutputError(f"{there} is there already. Choose another folder, or say that it may be overwritten.")
     try:
         out.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(prefix=".part-", dir=out) as parts:  # all are there before the first is moved
+        with part_folder(out) as parts:  # all are there before the first is moved
             for i, target in enumerate(targets):
-                Picture.fromarray(np.ascontiguousarray(values[:, :, i].T)).save(
-                    Path(parts) / target.name, format="TIFF"
-                )
+                Picture.fromarray(np.ascontiguousarray(values[:, :, i].T)).save(parts / target.name, format="TIFF")
             for target in targets:
-                (Path(parts) / target.name).replace(target)
+                (parts / target.name).replace(target)
     except OSError as e:
         raise OutputError(
             f"Cannot write into {out}: {e.strerror or e}. Free some space or choose another place."
@@ -181,6 +185,7 @@ def save_slices(segmentation: Segmentation, source: Path, out: Path, *, overwrit
     return targets
 
 
+@in_words
 def header(path: Path) -> tuple[int, int]:
     """Columns and rows of one slice; no pixel is read. Raises InputError unless it is 8-bit RGB."""
     with _opened(path) as picture:
@@ -214,9 +219,12 @@ def _picture(path: Path, modes: tuple[str, ...], kind: str) -> NDArray[np.uint8]
     """(rows, columns[, 3]) uint8. Raises InputError for a picture that is damaged or of another kind."""
     with _opened(path) as picture:
         _require_kind(picture, path, modes, kind)
+        require_size((*picture.size, len(picture.getbands())), 1, path)
         try:
             return np.asarray(picture if picture.mode != "1" else picture.convert("L"))
-        except (*_UNREADABLE, OSError) as e:
+        except BrainsegError:
+            raise
+        except Exception as e:  # damaged directories astonish Pillow in many ways
             raise InputError(
                 f"{path} is damaged or cut short: its pixels cannot be read. Copy or download it again."
             ) from e
@@ -233,13 +241,20 @@ def _opened(path: Path) -> Iterator[Any]:
 
 def _open(path: Path) -> Any:
     try:
+        plain.require(path)
         return Picture.open(path, formats=("TIFF",))
-    except _UNREADABLE as e:
-        empty = path.is_file() and not path.stat().st_size
-        what = "is empty (0 bytes)" if empty else "is no TIFF image, or damaged"
-        raise InputError(f"{path} {what}. Copy or download it again.") from e
     except OSError as e:
-        raise unreadable(path, e) from e
+        if e.errno is not None:
+            raise unreadable(path, e) from e
+        raise _no_tiff(path) from e
+    except Exception as e:  # damaged directories astonish Pillow in many ways
+        raise _no_tiff(path) from e
+
+
+def _no_tiff(path: Path) -> InputError:
+    empty = path.is_file() and not path.stat().st_size
+    what = "is empty (0 bytes)" if empty else "is no TIFF image, or damaged"
+    return InputError(f"{path} {what}. Copy or download it again.")
 
 
 def _require_kind(picture: Any, path: Path, modes: tuple[str, ...], kind: str) -> None:

@@ -12,7 +12,7 @@ from brainseg_engine.core.errors import BrainsegError, InputError
 from brainseg_engine.core.study import Modality, Study, Volume
 from brainseg_engine.io import decathlon, slices
 from brainseg_engine.io.formats import read_image
-from brainseg_engine.io.image import content_hash, is_folder, unreadable
+from brainseg_engine.io.image import content_hash, in_words, is_folder, unreadable
 from brainseg_engine.io.layouts import NAMES_KNOWN, ambiguity, find_series, sort_series
 from brainseg_engine.io.naming import MASK
 from brainseg_engine.io.segmentation import load_segmentation, require_on_grid
@@ -22,6 +22,7 @@ _log = logging.getLogger(__name__)
 Source = Path | str | Sequence[Path | str] | Mapping[Modality, Path]
 
 
+@in_words
 def load_study(
     source: Source,
     *,
@@ -58,6 +59,7 @@ def load_study(
     return replace(study, segmentation=mask, coding=mask.coding if newer else study.coding)
 
 
+@in_words
 def series_of(source: Source) -> Series:
     """What the source's files are; no pixel is read. Raises InputError for paths that are absent or given twice."""
     if isinstance(source, Mapping):
@@ -98,6 +100,7 @@ def read_volumes(files: Mapping[Modality, Path]) -> dict[Modality, Volume]:
     return {m: f.result() for m, f in waiting.items()}
 
 
+@in_words
 def read_volume(path: Path, modality: Modality) -> Volume:
     """One series. Raises InputError naming the file, the cause and the remedy."""
     image = read_image(path)

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field
 
+from brainseg_engine.core import plain, records
 from brainseg_engine.core.errors import CheckpointError, OutputError, RecipeError
 from brainseg_engine.core.labels import Region
 from brainseg_engine.core.paths import atomic
@@ -134,6 +134,10 @@ def load(path: Path) -> Checkpoint:
             f"The weights in {path} do not fit the network its recipe names ({len(wrong)} differ, first: {wrong[0]}). "
             "The file was mixed up; train or fetch it again."
         )
+    endless = next((k for k, v in state.items() if v.is_floating_point() and not bool(v.isfinite().all())), None)
+    if endless is not None:
+        raise CheckpointError(f"The model file {path} holds weights that are no numbers, in '{endless}': its training diverged, "
+                              "or it is damaged. Train or fetch it again.")  # fmt: skip
     return Checkpoint(card, recipe, state)
 
 
@@ -146,8 +150,10 @@ def read_metadata(path: Path) -> tuple[Card, Recipe]:
             "Only models made by 'napari-brainseg train' can be used."
         )
     try:
-        return Card.model_validate_json(metadata["card"]), parse_recipe(json.loads(metadata["recipe"]), str(path))
-    except (KeyError, ValidationError, json.JSONDecodeError, RecipeError) as e:
+        card = Card.model_validate(records.parse_json(metadata["card"]))
+        # a recipe that travels names no file: what it tells of one is of another machine
+        return card, parse_recipe(records.parse_json(metadata["recipe"]), str(path)).for_use()
+    except (KeyError, ValueError, TypeError, RecipeError) as e:
         why = f" ({e})" if isinstance(e, RecipeError) else ""
         raise CheckpointError(
             f"The model file {path} has no readable card or recipe{why}; it is damaged, or from a newer version: "
@@ -159,7 +165,7 @@ def raw_metadata(path: Path) -> dict[str, Any]:
     """The metadata of any safetensors file. Raises CheckpointError when it is none."""
     from safetensors import safe_open
 
-    if not path.is_file():
+    if not plain.is_file(path):
         raise CheckpointError(f"There is no model file {path}.")
     try:
         with safe_open(path, framework="numpy") as f:

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import json
 import logging
 from collections.abc import Callable, Collection
 from datetime import UTC, datetime
 
+from brainseg_engine.core import records
 from brainseg_engine.core.errors import CheckpointError
 from brainseg_engine.core.locks import held
-from brainseg_engine.core.paths import atomic, check_writable, home
+from brainseg_engine.core.paths import check_writable, home
 
 _log = logging.getLogger(__name__)
 _FILE = "models.json"
@@ -28,7 +28,7 @@ def current() -> str:
 def history() -> list[Entry]:
     """The choices, oldest first; the last is the present one. [] for a file that is absent or damaged."""
     try:
-        entries = json.loads((home() / _FILE).read_text(encoding="utf-8"))["default"]
+        entries = records.read_object(home() / _FILE)["default"]
         return [{"name": str(e["name"]), "when": str(e["when"])} for e in entries]
     except FileNotFoundError:
         return []
@@ -77,8 +77,7 @@ def _rewrite(change: Callable[[list[Entry]], list[Entry]]) -> list[Entry]:
     check_writable(home())
     with held(home() / ".models.lock"):
         entries = change(history())[-_KEPT:]
-        with atomic(home() / _FILE) as part:
-            part.write_text(json.dumps({"default": entries}, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+        records.write_json(home() / _FILE, {"default": entries})
     return entries
 
 

@@ -8,7 +8,6 @@ published code.
 from __future__ import annotations
 
 import hashlib
-import re
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from functools import partial
@@ -19,6 +18,7 @@ import torch
 
 from brainseg_engine import nets
 from brainseg_engine.core.errors import CheckpointError, OutputError
+from brainseg_engine.core.names import is_model_name
 from brainseg_engine.core.paths import check_writable, models_home
 from brainseg_engine.core.provenance import versions
 from brainseg_engine.models import checkpoint
@@ -127,7 +127,7 @@ def _skeleton(recipe: Recipe, training: bool = False) -> torch.nn.Module:
 
 
 def _place(name: str, force: bool) -> Path:
-    if not re.fullmatch(r"\w[\w.-]*", name):
+    if not is_model_name(name):
         raise OutputError(f"'{name}' cannot be a model's name: use letters, digits, '-', '_' and '.' alone (--name).")
     out = models_home() / f"{name}.safetensors"
     if out.exists() and not force:

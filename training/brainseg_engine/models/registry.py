@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import itertools
 import logging
-import re
 import shutil
 from dataclasses import dataclass
 from importlib import resources
 from pathlib import Path
 
+from brainseg_engine.core import plain
 from brainseg_engine.core.errors import CheckpointError, OutputError
 from brainseg_engine.core.locks import held
+from brainseg_engine.core.names import is_model_name
 from brainseg_engine.core.paths import atomic, check_writable, models_home
 from brainseg_engine.models import choice
 from brainseg_engine.models.checkpoint import Card, read_metadata
@@ -68,7 +69,7 @@ def default() -> str:
 def find(name_or_path: str | Path) -> Path:
     """The file of a model named, or the path itself. Raises CheckpointError naming the choices."""
     path = Path(name_or_path)
-    if path.suffix == ".safetensors" or path.is_file():
+    if path.suffix == ".safetensors" or plain.is_file(path):
         return path
     models = installed()
     for model in reversed(models):  # the user's own model of the same name wins
@@ -108,7 +109,7 @@ def add(file: Path, name: str) -> Path:
 
     Raises OutputError when the name is taken by another model or is no file name.
     """
-    if not re.fullmatch(r"\w[\w.-]*", name):
+    if not is_model_name(name):
         raise OutputError(f"'{name}' cannot be a model's name: use letters, digits, '-', '_' and '.' alone.")
     out = models_home() / f"{name}.safetensors"
     check_writable(out.parent)

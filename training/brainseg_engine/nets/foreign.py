@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 import warnings
+import zipfile
 from collections.abc import Mapping
 from pathlib import Path
 from pickle import UnpicklingError
@@ -15,6 +16,7 @@ from typing import Any
 
 import torch
 
+from brainseg_engine.core import plain
 from brainseg_engine.core.errors import CheckpointError
 
 STATE_KEYS = ("state_dict", "model_state_dict", "model_state", "model", "net", "weights")
@@ -23,8 +25,9 @@ WRAPPERS = ("module.", "_orig_mod.")
 
 def read_weights(path: Path) -> dict[str, torch.Tensor]:
     """Name → tensor on the CPU. Raises CheckpointError for a file that is absent, damaged, or no weights."""
-    if not path.is_file():
+    if not plain.is_file(path):
         raise CheckpointError(f"There is no weights file {path}.")
+    _refuse_packed(path)
     tree = _read_safetensors(path) if path.suffix == ".safetensors" else _read_torch(path)
     state = _state_dict(tree)
     if state is None:
@@ -35,6 +38,23 @@ def read_weights(path: Path) -> dict[str, torch.Tensor]:
     while wrapper := next((w for w in WRAPPERS if all(k.startswith(w) for k in state)), ""):
         state = {k.removeprefix(wrapper): v for k, v in state.items()}
     return state
+
+
+def _refuse_packed(path: Path) -> None:
+    """torch stores its tensors as they are; a compressed part may hold any number of gigabytes. Raises CheckpointError."""
+    if not zipfile.is_zipfile(path):
+        return
+    try:
+        with zipfile.ZipFile(path) as parts:
+            entries = parts.infolist()
+        packed = [e for e in entries if e.compress_type != zipfile.ZIP_STORED or e.file_size != e.compress_size]
+        total = sum(e.file_size for e in entries)
+    except (zipfile.BadZipFile, OSError, ValueError, NotImplementedError) as e:
+        raise _unreadable(path) from e
+    if packed or total > path.stat().st_size:
+        raise CheckpointError(
+            f"{path} is compressed, which torch's own files never are. Have it saved anew with torch.save, and give that file."
+        )
 
 
 def _read_safetensors(path: Path) -> Mapping[str, torch.Tensor]:

@@ -7,7 +7,6 @@ together with the nearest right one, and a contradiction with both of its values
 from __future__ import annotations
 
 import difflib
-import tomllib
 from collections.abc import Iterable, Mapping
 from importlib import resources
 from pathlib import Path
@@ -15,6 +14,7 @@ from typing import Any, Self, get_args
 
 from pydantic import BaseModel, Field, ValidationError, model_validator
 
+from brainseg_engine.core import plain, records
 from brainseg_engine.core.errors import RecipeError
 from brainseg_engine.core.study import Modality
 from brainseg_engine.recipe.networks import (
@@ -217,23 +217,23 @@ def _read(name_or_path: str | Path) -> tuple[str, str]:
     path = Path(name_or_path)
     if path.suffix == ".toml":
         try:
-            return path.read_text(encoding="utf-8"), str(path)
+            return plain.read(path, records.MOST_TOML).decode("utf-8-sig"), str(path)
         except OSError as e:
-            raise RecipeError(f"Cannot read the recipe {path}: {e.strerror}.") from e
+            raise RecipeError(f"Cannot read the recipe {path}: {e.strerror or e}.") from e
         except UnicodeDecodeError as e:
             raise RecipeError(f"Cannot read the recipe {path}: it is no UTF-8 text. Save it as UTF-8.") from e
-    source = resources.files("brainseg_engine") / "recipes" / f"{name_or_path}.toml"
-    if path.is_file():
+    if plain.is_file(path):
         raise RecipeError(f"The recipe file {path} must have a name that ends in .toml. Rename it.")
-    if not source.is_file():
+    if str(name_or_path) not in recipe_names():
         raise RecipeError(f"There is no recipe '{name_or_path}'{_nearest(str(name_or_path), recipe_names())}")
+    source = resources.files("brainseg_engine") / "recipes" / f"{name_or_path}.toml"
     return source.read_text(encoding="utf-8"), f"the recipe '{name_or_path}'"
 
 
 def _parse_toml(text: str, where: str) -> dict[str, Any]:
     try:
-        return tomllib.loads(text)
-    except tomllib.TOMLDecodeError as e:
+        return records.parse_toml(text)
+    except ValueError as e:
         raise RecipeError(f"{where} is not valid TOML: {e}.") from e
 
 
@@ -273,8 +273,8 @@ def _override(tree: dict[str, Any], item: str) -> None:
     if not equals:
         raise RecipeError(f"'{item}' is not of the form section.key=value.")
     try:
-        parsed = tomllib.loads(f"v = {value}")["v"]
-    except tomllib.TOMLDecodeError:
+        parsed = records.parse_toml(f"v = {value}")["v"]
+    except ValueError:
         parsed = value  # a bare word is a string
     *sections, leaf = key.strip().split(".")
     for section in sections:

@@ -16,6 +16,10 @@ from brainseg_engine.core.geometry import Shape3
 from brainseg_engine.recipe.section import Fraction, Section
 
 _C = TypeVar("_C", bound=Section)
+Blocks = Annotated[tuple[Annotated[int, Field(ge=1, le=32)], ...], Field(max_length=8)]
+"""How many at each level."""
+Filters = Annotated[int, Field(ge=1, le=2048)]
+Stride = Annotated[int, Field(ge=1, le=16)]
 
 
 class SegResNetConfig(Section):
@@ -28,9 +32,9 @@ class SegResNetConfig(Section):
     dimensions: ClassVar[int] = 3
     name: Literal["segresnet"] = "segresnet"
     fold: int = Field(default=2, ge=1, le=4)
-    init_filters: int = Field(default=16, ge=8)
-    blocks_down: tuple[int, ...] = (1, 2, 2, 4)
-    blocks_up: tuple[int, ...] = (1, 1, 1)
+    init_filters: int = Field(default=16, ge=8, le=512)
+    blocks_down: Blocks = (1, 2, 2, 4)
+    blocks_up: Blocks = (1, 1, 1)
     dropout: Fraction = Field(default=0.0, ge=0, lt=1)
 
     @model_validator(mode="after")
@@ -61,14 +65,14 @@ class MyronenkoConfig(Section):
 
     dimensions: ClassVar[int] = 3
     name: Literal["myronenko"] = "myronenko"
-    init_filters: int = Field(default=32, ge=8)
-    blocks_down: tuple[int, ...] = (1, 2, 2, 4)
+    init_filters: int = Field(default=32, ge=8, le=512)
+    blocks_down: Blocks = (1, 2, 2, 4)
     dropout: Fraction = Field(default=0.2, ge=0, lt=1)
     """Of whole channels, after the first convolution."""
     skips: Literal["add", "concat"] = "add"
     """The paper adds encoder maps to the decoder's; the repository AghdamAmir/… concatenates them."""
     autoencoder: bool = True
-    latent: int = Field(default=128, ge=1)
+    latent: int = Field(default=128, ge=1, le=8192)
 
     @model_validator(mode="after")
     def _fits(self) -> Self:
@@ -97,7 +101,7 @@ class UNet2dConfig(Section):
 
     dimensions: ClassVar[int] = 2
     name: Literal["unet2d"] = "unet2d"
-    width: int = Field(default=32, ge=1)
+    width: int = Field(default=32, ge=1, le=1024)
     depth: int = Field(default=4, ge=2, le=8)
     """Levels of resolution."""
 
@@ -119,7 +123,7 @@ class AttentionUNetConfig(Section):
 
     dimensions: ClassVar[int] = 3
     name: Literal["attention_unet"] = "attention_unet"
-    channels: tuple[int, ...] = (16, 32, 64, 128, 256)
+    channels: Annotated[tuple[Filters, ...], Field(max_length=8)] = (16, 32, 64, 128, 256)
     dropout: Fraction = Field(default=0.0, ge=0, lt=1)
 
     @model_validator(mode="after")
@@ -145,9 +149,9 @@ class GraftConfig(Section):
 
     dimensions: ClassVar[int] = 3
     name: Literal["efficientnet_graft"] = "efficientnet_graft"
-    depth_strides: tuple[int, int, int] = (3, 4, 4)
+    depth_strides: tuple[Stride, Stride, Stride] = (3, 4, 4)
     """Along z; the depth is 3 times their product: 3·4·4 for 144 slices, 3·3·4 for 108."""
-    filters: tuple[int, int, int] = (16, 32, 64)
+    filters: tuple[Filters, Filters, Filters] = (16, 32, 64)
     dropout: Fraction = Field(default=0.2, ge=0, lt=1)
     decoder_dropout: Fraction = Field(default=0.5, ge=0, lt=1)
     trunk_weights: Path | None = None
@@ -185,10 +189,10 @@ class ResidualUNet2dConfig(Section):
 
     dimensions: ClassVar[int] = 2
     name: Literal["residual_unet2d"] = "residual_unet2d"
-    width: int = Field(default=64, ge=1)
+    width: int = Field(default=64, ge=1, le=512)
     levels: int = Field(default=4, ge=2, le=6)
     """Of resolution; the width doubles at each."""
-    noise_sd: float = Field(default=0.01, ge=0)
+    noise_sd: float = Field(default=0.01, ge=0, le=100)
     """Gaussian noise on the input, in training."""
 
     @property

@@ -7,11 +7,15 @@ from typing import Annotated, Literal, Self
 
 from pydantic import Field, model_validator
 
-from brainseg_engine.core.geometry import Shape3
 from brainseg_engine.core.labels import Region
 from brainseg_engine.recipe.section import Fraction, Section
 
 Range = tuple[float, float]
+Side = Annotated[int, Field(ge=1, le=1024)]
+"""Of an array of voxels."""
+Ghosts = Annotated[int, Field(ge=0, le=1000)]
+Sides = tuple[Side, Side, Side]
+Margin = tuple[Annotated[int, Field(ge=0, le=1024)], Annotated[int, Field(ge=0, le=1024)]]
 
 
 class Preprocess(Section):
@@ -19,16 +23,16 @@ class Preprocess(Section):
 
     orientation: Literal["RAS", "LPS"] = "RAS"
     """Along which directions the axes of the network's array run. BraTS files lie in LPS."""
-    spacing_mm: float | None = Field(default=1.0, gt=0, le=10)
+    spacing_mm: float | None = Field(default=1.0, ge=0.1, le=10)
     """Isotropic voxel side the network works at; 0 in a file, None here: the study's own."""
-    resize_to: Shape3 | None = None
+    resize_to: Sides | None = None
     """Squeeze or stretch to this shape (x, y, z), whatever that does to proportions, as some published systems do."""
     crop: Literal["brain", "margins", "centre", "none"] = "brain"
     """To the box of the voxels that are not 0; by fixed ``margins``; to ``centre_size`` about the centre; or not at all."""
-    margins: tuple[tuple[int, int], tuple[int, int], tuple[int, int]] = ((0, 0), (0, 0), (0, 0))
+    margins: tuple[Margin, Margin, Margin] = ((0, 0), (0, 0), (0, 0))
     """Voxels cut off before resampling at the low and the high end of x, y, z."""
-    centre_size: Shape3 | None = None
-    margin_voxels: int = Field(default=2, ge=0)
+    centre_size: Sides | None = None
+    margin_voxels: int = Field(default=2, ge=0, le=256)
     """Kept around the brain's box."""
     normalise: Literal["zscore", "minmax", "percentiles", "slice_zscore", "none"] = "zscore"
     """``zscore``: clip to percentiles of the brain's voxels, then mean 0 and standard deviation 1 over them, 0 outside.
@@ -66,10 +70,10 @@ class Window(Section):
     """
 
     policy: Literal["brain", "patch", "slice"] = "brain"
-    size: tuple[int, int, int] | tuple[int, int] | None = None
-    largest: Shape3 = (208, 240, 208)
-    overlap: Fraction = Field(default=0.25, ge=0, lt=1)
-    samples_per_case: int = Field(default=1, ge=1)
+    size: Sides | tuple[Side, Side] | None = None
+    largest: Sides = (208, 240, 208)
+    overlap: Fraction = Field(default=0.25, ge=0, le=0.9)
+    samples_per_case: int = Field(default=1, ge=1, le=10_000)
     """Pieces drawn from a case in an epoch (``patch``, and ``slice`` with a size)."""
     foreground: Fraction = Field(default=0.0, ge=0, le=1)
     """Share of pieces, or of whole slices, that are centred on a tumour voxel."""
@@ -244,15 +248,15 @@ class Artefacts(Section):
     )  # fmt: skip
     library: Literal["tensor", "torchio"] = "tensor"
     """Tensor operations, on the training's device; or TorchIO's own transforms, slower, where fidelity counts."""
-    ghosts: tuple[int, int] = (4, 10)
+    ghosts: tuple[Ghosts, Ghosts] = (4, 10)
     ghosting_intensity: Range = (0.5, 0.5)
     spike_intensity: Range = (-1.0, 1.0)
     bias_coefficient: float = Field(default=0.5, ge=0)
     bias_order: int = Field(default=3, ge=1, le=5)
     motion_rotation_deg: float = Field(default=10.0, ge=0)
     motion_translation_mm: float = Field(default=10.0, ge=0)
-    motion_movements: int = Field(default=2, ge=1)
-    elastic_points: int = Field(default=7, ge=5)
+    motion_movements: int = Field(default=2, ge=1, le=100)
+    elastic_points: int = Field(default=7, ge=5, le=50)
     elastic_mm: float = Field(default=7.5, ge=0)
 
     @model_validator(mode="after")
@@ -303,9 +307,9 @@ class Training(Section):
     """The loop."""
 
     epochs: int = Field(default=100, ge=1)
-    batch_size: int = Field(default=1, ge=1)
+    batch_size: int = Field(default=1, ge=1, le=4096)
     """Samples an optimiser step, over all devices together."""
-    accumulate: int = Field(default=1, ge=1)
+    accumulate: int = Field(default=1, ge=1, le=4096)
     """In how many parts a device takes its share of the batch, one after the other: less memory, the same gradient (but for
     batch normalisation and losses pooled over the batch, which see a part). Whole brains always go one by one."""
     ema_decay: Fraction = Field(default=0.995, ge=0, lt=1)
