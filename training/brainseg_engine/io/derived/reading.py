@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from brainseg_engine.core import plain
 from brainseg_engine.core.errors import GeometryError, InputError
 from brainseg_engine.core.geometry import Grid
 from brainseg_engine.core.labels import Label, Mask, Region, labels_from_regions
@@ -46,7 +47,7 @@ _CODES: Mapping[str, str] = {
 def is_derived(path: Path) -> bool:
     """True for a DICOM file that is a SEG or an RTSTRUCT. Raises InputError where pydicom is missing."""
     try:
-        with path.open("rb") as f:
+        with plain.opened(path) as f:
             if f.read(132)[128:] != b"DICM":
                 return False
     except OSError:

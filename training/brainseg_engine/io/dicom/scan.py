@@ -8,6 +8,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from brainseg_engine.core import plain
 from brainseg_engine.core.errors import Cancelled, InputError
 from brainseg_engine.core.events import CancelCheck, Progress, ProgressCallback, never, silent
 from brainseg_engine.io.dicom.headers import Frame, Unreadable, looks_like_dicom, read_frames
@@ -75,7 +76,7 @@ def _walk(path: Path) -> Iterator[Path]:
 
 def _is_dicom(path: Path) -> bool:
     try:
-        with path.open("rb") as file:
+        with plain.opened(path) as file:
             return looks_like_dicom(file.read(132))
     except OSError:
         return False
