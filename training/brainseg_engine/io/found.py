@@ -7,7 +7,8 @@ that belong to the same patient. People, visits and series are otherwise told ap
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import weakref
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from datetime import date
 from pathlib import Path
@@ -61,17 +62,16 @@ class SliceSource:
     intercept: float = 0.0
 
 
-@dataclass(frozen=True)
 class Workspace:
-    """A private folder of unpacked files, removed by :meth:`close`, with its last series, or at the program's end."""
+    """A private folder of unpacked files: removed by :meth:`close`, with the last that refers to it, or at the program's end."""
 
-    folder: Path = field(repr=False)
-    finalizer: object = field(repr=False, compare=False)
+    def __init__(self, folder: Path, remove: Callable[[], object]) -> None:
+        self.folder = folder
+        self._remove = weakref.finalize(self, remove)
 
     def close(self) -> None:
         """Remove the files now; series that lie in them can no longer be read."""
-        if callable(self.finalizer):
-            self.finalizer()
+        self._remove()
 
 
 @dataclass(frozen=True)

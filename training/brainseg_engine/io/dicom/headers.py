@@ -7,12 +7,14 @@ file is one sentence about that file (:class:`Unreadable`), which quotes no valu
 from __future__ import annotations
 
 import io
+import os
 import struct
 import zlib
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO
 
+from brainseg_engine.core import plain
 from brainseg_engine.io.dicom import tags as t
 from brainseg_engine.io.dicom.values import number, numbers, text, texts
 
@@ -82,8 +84,8 @@ class Frame:
 
 def read_frames(path: Path) -> list[Frame]:
     """The frames of the file. Raises Unreadable for a file that holds no image, OSError for one that cannot be opened."""
-    with path.open("rb") as file:
-        header, truncated = _parse(file, path.stat().st_size)
+    with plain.opened(path) as file:
+        header, truncated = _parse(file, os.fstat(file.fileno()).st_size)
     if text(header, t.SOP_CLASS) == t.DIRECTORY or t.DIRECTORY_RECORDS in header:
         raise Unreadable("is the directory of a DICOM medium")
     instance = _instance(path, header, truncated)
@@ -133,8 +135,6 @@ def _parse(file: BinaryIO, size: int) -> tuple[Dataset, bool]:
         stream = file
         header = read_partial(file, at_pixels, force=True, specific_tags=list(t.KEPT))
     if not pixels:
-        if t.ROWS in header or not text(header, t.SOP_CLASS):
-            raise Unreadable("is cut short: it ends before its pixels")
         raise Unreadable(_no_image(text(header, t.SOP_CLASS)))
     return header, _cut_short(stream, size, pixels[0][1])
 
@@ -252,4 +252,10 @@ _NO_IMAGES = {
 
 
 def _no_image(sop_class: str) -> str:
-    return next((words for start, words in _NO_IMAGES.items() if sop_class.startswith(start)), "holds no image")
+    from pydicom.uid import UID
+
+    other = next((words for start, words in _NO_IMAGES.items() if sop_class.startswith(start)), "")
+    if other:
+        return other
+    image = not sop_class or "Image Storage" in UID(sop_class).name
+    return "is cut short: it ends before its pixels" if image else "holds no image"

@@ -27,15 +27,18 @@ def list_dicom(
     cancelled: CancelCheck = never,
     *,
     files: Sequence[Path] | None = None,
+    named: Path | None = None,
 ) -> Listing:
     """The DICOM series at or below ``path`` (a folder, a DICOMDIR, a file), or of ``files`` alone.
+
+    ``named`` is what messages call it, where it is not ``path``.
 
     No pixel is read. Raises InputError where there is no DICOM image at all, Cancelled.
     """
     if files is None:
         files = plain_files(path.parent if path.name.upper() == "DICOMDIR" and path.is_file() else path)
     found = scan(files, progress, cancelled)
-    require_some(found, path)
+    require_some(found, named or path)
     people = persons(found.frames)
     patients = tuple(Patient(f"patient {i + 1}", _visits(frames)) for i, frames in enumerate(people))
     return Listing(patients, found.skipped)

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from brainseg_engine.core import plain
 from brainseg_engine.core.errors import Cancelled, InputError
 from brainseg_engine.core.events import CancelCheck, Progress, ProgressCallback, never, silent
 from brainseg_engine.io.dicom.quiet import MISSING, quiet
@@ -66,7 +67,8 @@ def _frames(path: Path, indices: Sequence[int]) -> list[NDArray[Any]]:
 
     told: Any = None
     try:
-        told = dcmread(path, force=True, specific_tags=list(_PIXEL_ELEMENTS))
+        with plain.opened(path) as file:
+            told = dcmread(file, force=True, specific_tags=list(_PIXEL_ELEMENTS))
         if "TransferSyntaxUID" not in told.file_meta:
             told.file_meta.TransferSyntaxUID = _syntax(*told.original_encoding)
         decoded = list(iter_pixels(told, indices=list(indices), raw=True))

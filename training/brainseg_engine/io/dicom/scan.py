@@ -28,13 +28,7 @@ class Scan:
 
 def plain_files(path: Path) -> list[Path]:
     """The file itself, or the plain files at or below a folder in the order of their names (no pipe, no device)."""
-    if path.is_file():
-        return [path]
-    found: list[Path] = []
-    for folder, subfolders, names in os.walk(path):
-        subfolders.sort()
-        found += [p for n in sorted(names) if (p := Path(folder, n)).is_file()]
-    return found
+    return list(_walk(path))
 
 
 def holds_dicom(path: Path, most: int = 400) -> bool:
@@ -66,12 +60,13 @@ def scan(files: Iterable[Path], progress: ProgressCallback = silent, cancelled: 
 
 
 def _walk(path: Path) -> Iterator[Path]:
-    if path.is_file():
-        yield path
+    if not path.is_dir():
+        if plain.is_file(path):
+            yield path
         return
     for folder, subfolders, names in os.walk(path):
         subfolders.sort()
-        yield from (p for n in sorted(names) if (p := Path(folder, n)).is_file())
+        yield from (p for n in sorted(names) if plain.is_file(p := Path(folder, n)))
 
 
 def _is_dicom(path: Path) -> bool:
@@ -88,9 +83,9 @@ def require_some(scan: Scan, path: Path) -> None:
         return
     if not scan.skipped:
         raise InputError(f"{path} is empty. Give the folder that holds the images.")
+    of = sum(s.count for s in scan.skipped)
+    if of == 1:
+        raise InputError(f"{path} {scan.skipped[0].reason}. Give the folder that holds the images.")
     most = max(scan.skipped, key=lambda s: s.count)
-    raise InputError(f"{path} holds no DICOM image: {most.count} of its files {_plural(most.reason)}.")
-
-
-def _plural(reason: str) -> str:
-    return f"count as: '{reason}'"
+    raise InputError(f"{path} holds no DICOM image: of its {of} files, {most.count} are passed over because each "
+                     f"{most.reason}. Give the folder that holds the images.")  # fmt: skip
