@@ -119,7 +119,8 @@ def _page(results: dict) -> str:
 `python benchmarks/dicom/run.py` on {results["date"]} ({results["machine"]}; load of the machine then: {results["load"]}).
 
 Median **{results["median_seconds"]} s**, worst {results["worst_seconds"]} s (wanted: under {TARGET_SECONDS:.0f} s), of which the
-processor worked {results["cpu_seconds"]} s (the rest is other work on the machine); peak memory **{results["peak_mb"]} MB** (wanted: under {TARGET_MB} MB).
+processor worked {results["cpu_seconds"]} s: the rest is other work on the machine. Peak memory **{results["peak_mb"]} MB**
+(wanted: under {TARGET_MB} MB).
 
 | habits of | files | series | seconds | processor | peak MB |
 |---|---|---|---|---|---|
