@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from brainseg_engine.core.brain import brain
 from brainseg_engine.core.study import Modality
 
 Window = tuple[float, float]
@@ -30,18 +31,8 @@ _MODALITY_SHIFT: Mapping[Modality, tuple[float, float]] = {
 
 
 def foreground(data: NDArray[Any]) -> NDArray[np.bool_]:
-    """Boolean mask (same shape) of head or brain in ``data``.
-
-    Skull-stripped images are exactly zero outside the brain; where less than a tenth of the voxels is zero, the image
-    has air and noise around a head, and Otsu's threshold (Otsu 1979, doi:10.1109/TSMC.1979.4310076) tells them apart.
-    """
-    finite = np.nan_to_num(np.asarray(data), nan=0.0, posinf=0.0, neginf=0.0)
-    inside: NDArray[np.bool_] = finite != 0
-    if inside.mean() > 0.9 and finite.min() != finite.max():
-        from skimage.filters import threshold_otsu
-
-        inside = finite > threshold_otsu(finite)
-    return inside
+    """Boolean mask (same shape) of head or brain in ``data``, by the one definition of :mod:`brainseg_engine.core.brain`."""
+    return brain(np.nan_to_num(np.asarray(data), nan=0.0, posinf=0.0, neginf=0.0))
 
 
 def brain_window(data: NDArray[Any], preset: str = "Standard", modality: Modality | None = None) -> Window:

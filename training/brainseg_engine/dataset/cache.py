@@ -20,7 +20,7 @@ from brainseg_engine.core.paths import home
 from brainseg_engine.models.checkpoint import write_tensors
 
 _log = logging.getLogger(__name__)
-FORMAT = "napari-brainseg-case/1"
+FORMAT = "napari-brainseg-case/2"
 """To be raised whenever preprocessing gives other numbers for the same settings."""
 DEFAULT_GB = 50.0
 STILL_USED_S = 24 * 3600

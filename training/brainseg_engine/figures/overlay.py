@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from brainseg_engine.core.brain import brain
 from brainseg_engine.core.errors import GeometryError
 from brainseg_engine.core.geometry import Grid
 from brainseg_engine.core.labels import LABEL_NAMES, REGION_NAMES, Label, Region, region_mask
@@ -81,7 +82,7 @@ def overlay_figure(
                 "Resample the mask onto the grid of the images."
             )
     view = View(study.reference)
-    view.crop_to(study.reference.data != 0)
+    view.crop_to(brain(study.reference.data))
     labels = view(segmentation.labels)
     expected = None if truth is None else view(truth.labels)
     at = _largest_slices(labels, expected)
@@ -273,10 +274,10 @@ def _lettering(ax: Any, size: float) -> dict[str, Any]:
 
 
 def grey_window(data: NDArray[Any]) -> tuple[float, float]:
-    """Grey values for black and white: from the brain (what is not 0 and finite)."""
+    """Grey values for black and white: from the brain."""
     sample = data[::2, ::2, ::2]
-    brain = sample[(sample != 0) & np.isfinite(sample)]
-    if not brain.size:
+    values = sample[brain(sample) & np.isfinite(sample)]
+    if not values.size:
         return 0.0, 1.0
-    low, high = (float(v) for v in np.percentile(brain, (0.5, 99.7)))
+    low, high = (float(v) for v in np.percentile(values, (0.5, 99.7)))
     return min(low, 0.6 * low), max(high, low + 1e-6)

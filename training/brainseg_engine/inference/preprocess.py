@@ -2,6 +2,7 @@
 
 Steps: axes along the recipe's directions (a view); fixed margins cut off; resampling; crop to the brain's box or about the
 centre; normalisation; padding to sizes the network takes. With ``resize_to`` every crop comes before the resampling.
+What is brain, and that the air around it is 0, :mod:`brainseg_engine.core.brain` tells.
 ``zscore`` and ``slice_zscore`` look at the array as the crop left it, ``minmax`` and ``percentiles`` at the whole volume.
 """
 
@@ -9,13 +10,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from brainseg_engine.core import resample
+from brainseg_engine.core import brain, resample
 from brainseg_engine.core.errors import InputError, RecipeError
 from brainseg_engine.core.geometry import Grid, Shape3
 from brainseg_engine.core.labels import LabelArray
@@ -82,6 +83,7 @@ def preprocess(study: Study, recipe: Recipe, divisor: Shape3) -> tuple[torch.Ten
     """
     study.require(recipe.modalities)
     config = recipe.preprocess
+    study = _above_air(study, recipe)
     original = study.reference.grid
     transform, oriented = resample.to_axes(original, config.orientation)
     cut = _box_before(study, recipe, transform, oriented.shape)
@@ -113,6 +115,14 @@ def preprocess(study: Study, recipe: Recipe, divisor: Shape3) -> tuple[torch.Ten
     before = _start(cut) if resampled else (0, 0, 0)
     inverse = Inverse(original, oriented, source, working, transform, before, start, shape)
     return resample.crop_or_pad(image, inside, shape, normalise.outside(config)), inverse
+
+
+def _above_air(study: Study, recipe: Recipe) -> Study:
+    """The study with the air around each brain at 0, whatever value or noise the files have there."""
+    whole = recipe.preprocess.normalise in ("minmax", "percentiles", "none")  # these look at the noise outside, too
+    clear = brain.above_air if whole else brain.without_air
+    cleared = {m: clear(v.data) if m in recipe.modalities else v.data for m, v in study.volumes.items()}
+    return replace(study, volumes={m: replace(v, data=cleared[m]) for m, v in study.volumes.items()})
 
 
 def _working(source: Grid, config: Preprocess) -> Grid:

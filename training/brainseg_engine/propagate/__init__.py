@@ -17,6 +17,7 @@ import torch
 from numpy.typing import NDArray
 
 from brainseg_engine.core import device as devices
+from brainseg_engine.core.brain import brain as brain_of
 from brainseg_engine.core.errors import Cancelled, DeviceError, InputError
 from brainseg_engine.core.events import CancelCheck, Progress, ProgressCallback, never, silent
 from brainseg_engine.core.labels import Label, LabelArray, Mask, Region, labels_from_regions, region_mask, region_masks
@@ -168,7 +169,7 @@ def _adapted(
     forward = seen.inverse.forward_labels
     planes = placed(corrected.planes, seen.inverse)
     known, labels = placed_labels(corrected.labels, corrected.planes | corrected.voxels, seen.inverse)
-    brain = forward(np.any([v.data != 0 for v in study.volumes.values()], axis=0).astype(np.uint8)) != 0
+    brain = forward(np.any([brain_of(v.data) for v in study.volumes.values()], axis=0).astype(np.uint8)) != 0
     might_be = (before > MIGHT_BE).any(dim=0).cpu().numpy() & brain
     box = bounding_box(might_be | (known & (labels != 0)), MARGIN)
     if box is None or not (planes[box] & brain[box]).any():

@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from brainseg_engine.core.brain import brain as brain_of
 from brainseg_engine.core.geometry import Grid
 from brainseg_engine.core.labels import Mask, Region, region_mask
 from brainseg_engine.core.morphology import bounding_box, mesh
@@ -57,7 +58,7 @@ def key_images(study: Study, segmentation: Segmentation, record: Mapping[str, An
     The mask must be on the grid of the study's reference series. ``record`` is what :func:`record.build` gave.
     """
     view = View(study.reference)
-    brain = np.asarray(study.reference.data) != 0
+    brain = brain_of(study.reference.data)
     view.crop_to(brain if brain.mean() < 0.9 else np.ones_like(brain))
     labels = view(segmentation.labels)
     return [
@@ -172,7 +173,7 @@ def view_3d(segmentation: Segmentation, study: Study | None = None) -> Picture |
     Where the images hold a brain and nothing else, its surface is drawn around them.
     """
     shapes = []
-    if study is not None and (brain := np.asarray(study.reference.data) != 0).mean() < 0.7:
+    if study is not None and (brain := brain_of(study.reference.data)).mean() < 0.7:
         shapes.append((_surface(brain, study.reference.grid, _BRAIN_MM), (0.55, 0.55, 0.6), 0.06))
     opacity = {Region.WT: 0.18, Region.TC: 0.35, Region.ET: 0.9}
     for region in segmentation.regions:
