@@ -18,7 +18,10 @@ if TYPE_CHECKING:
 
 
 def inspect(
-    study: Annotated[list[Path], typer.Argument(help="A study folder, or its image files.", metavar="STUDY")],
+    study: Annotated[
+        list[Path],
+        typer.Argument(help="A study folder, its image files, or a DICOM folder, CD or .zip.", metavar="STUDY"),
+    ],
     coding: Annotated[
         str | None, typer.Option("--coding", help="Label coding of the mask, like brats2021 (default: by naming).")
     ] = None,
@@ -29,15 +32,23 @@ def inspect(
     Everything is read and checked, also when one file is damaged. The exit code is 0 for a study that can be used
     (warnings may remain) and 3 for one that cannot.
 
+    Of DICOM, in folders, on CDs and in .zip exports, the patients, dates and series are listed, without names or ids.
+
     Examples:
 
       napari-brainseg inspect patient1
       napari-brainseg inspect patient1 --json
+      napari-brainseg inspect export.zip
       napari-brainseg inspect T1.nii.gz T1_GD.nii.gz T2.nii.gz FLAIR.nii.gz
     """
-    report = inspect_study(study, coding)
+    from brainseg_engine.cli import inspect_listing
+
+    export = len(study) == 1 and inspect_listing.is_export(study[0])
+    report = inspect_listing.inspect_export(study[0]) if export else inspect_study(study, coding)
     if as_json:
         typer.echo(json.dumps(report, indent=2, ensure_ascii=False))
+    elif export:
+        inspect_listing.show(report)
     else:
         _print(report)
     if not report["usable"]:

@@ -118,7 +118,7 @@ def _extract(
                 reason = "is damaged in the archive"
         left.setdefault(reason, []).append(Path(member.filename))
     progress(Progress("unpacking", 1.0))
-    return tuple(Skipped(reason, tuple(names)) for reason, names in left.items())
+    return tuple(Skipped(reason, tuple(names), "damaged" in reason) for reason, names in left.items())
 
 
 def _why_not(member: zipfile.ZipInfo) -> str:

@@ -124,10 +124,11 @@ class Patient:
 
 @dataclass(frozen=True)
 class Skipped:
-    """Files that are no image series: how many, why in words, and their paths."""
+    """Files that are no image series: why in words, and their paths. ``lost``: they should have been images."""
 
     reason: str
     paths: tuple[Path, ...] = field(repr=False)
+    lost: bool = False
 
     @property
     def count(self) -> int:

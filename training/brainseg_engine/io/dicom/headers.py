@@ -30,11 +30,15 @@ _PIXELS = {0x7FE00008, 0x7FE00009, 0x7FE00010}
 
 
 class Unreadable(Exception):
-    """Why a file is no image that can be placed: ``reason`` is a clause like "is no DICOM file"."""
+    """Why a file is no image that can be placed: ``reason`` is a clause like "is no DICOM file".
 
-    def __init__(self, reason: str) -> None:
+    ``lost``: it should have been one, and is damaged.
+    """
+
+    def __init__(self, reason: str, *, lost: bool = False) -> None:
         super().__init__(reason)
         self.reason = reason
+        self.lost = lost
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,7 +120,7 @@ def _parse(file: BinaryIO, size: int) -> tuple[Dataset, bool]:
 
     head = file.read(1024)
     if size == 0:
-        raise Unreadable("is empty (0 bytes)")
+        raise Unreadable("is empty (0 bytes)", lost=True)
     if not looks_like_dicom(head):
         raise Unreadable("is no DICOM file")
     file.seek(0)
@@ -135,7 +139,7 @@ def _parse(file: BinaryIO, size: int) -> tuple[Dataset, bool]:
         stream = file
         header = read_partial(file, at_pixels, force=True, specific_tags=list(t.KEPT))
     if not pixels:
-        raise Unreadable(_no_image(text(header, t.SOP_CLASS)))
+        raise _no_image(text(header, t.SOP_CLASS))
     return header, _cut_short(stream, size, pixels[0][1])
 
 
@@ -146,10 +150,12 @@ def _inflated(file: BinaryIO, head: bytes) -> tuple[BinaryIO, int]:
     try:
         data = inflate.decompress(file.read(), _INFLATED_LIMIT)
     except zlib.error as e:
-        raise Unreadable("is damaged: its deflated data cannot be inflated") from e
+        raise Unreadable("is damaged: its deflated data cannot be inflated", lost=True) from e
     if not inflate.eof:
         grown = len(data) >= _INFLATED_LIMIT
-        raise Unreadable("inflates to more than 1 GiB" if grown else "is cut short: its deflated data end too early")
+        raise Unreadable(
+            "inflates to more than 1 GiB" if grown else "is cut short: its deflated data end too early", lost=True
+        )
     return io.BytesIO(data), len(data)
 
 
@@ -251,11 +257,11 @@ _NO_IMAGES = {
 }
 
 
-def _no_image(sop_class: str) -> str:
+def _no_image(sop_class: str) -> Unreadable:
     from pydicom.uid import UID
 
     other = next((words for start, words in _NO_IMAGES.items() if sop_class.startswith(start)), "")
     if other:
-        return other
+        return Unreadable(other)
     image = not sop_class or "Image Storage" in UID(sop_class).name
-    return "is cut short: it ends before its pixels" if image else "holds no image"
+    return Unreadable("is cut short: it ends before its pixels", lost=True) if image else Unreadable("holds no image")

@@ -40,7 +40,7 @@ def scan(files: Iterable[Path], progress: ProgressCallback = silent, cancelled: 
     """Read the headers of these files. One that cannot be read is skipped with its reason. Raises Cancelled."""
     files = list(files)
     frames: list[Frame] = []
-    skipped: dict[str, list[Path]] = defaultdict(list)
+    skipped: dict[tuple[str, bool], list[Path]] = defaultdict(list)
     with quiet():
         for i, path in enumerate(files):
             if i % 25 == 0:
@@ -50,13 +50,13 @@ def scan(files: Iterable[Path], progress: ProgressCallback = silent, cancelled: 
             try:
                 frames += read_frames(path)
             except Unreadable as e:
-                skipped[e.reason].append(path)
+                skipped[e.reason, e.lost].append(path)
             except OSError as e:
-                skipped[f"cannot be read ({(e.strerror or 'input error').lower()})"].append(path)
+                skipped[f"cannot be read ({(e.strerror or 'input error').lower()})", True].append(path)
             except Exception:  # pydicom meets anything in damaged files; its words may quote the header
-                skipped["is damaged: its header cannot be read"].append(path)
+                skipped["is damaged: its header cannot be read", True].append(path)
     progress(Progress("reading headers", 1.0))
-    return Scan(frames, tuple(Skipped(reason, tuple(paths)) for reason, paths in skipped.items()))
+    return Scan(frames, tuple(Skipped(why, tuple(paths), lost) for (why, lost), paths in skipped.items()))
 
 
 def _walk(path: Path) -> Iterator[Path]:
