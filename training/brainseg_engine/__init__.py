@@ -38,6 +38,7 @@ if TYPE_CHECKING:
     from brainseg_engine.io import load_segmentation as load_segmentation
     from brainseg_engine.io import load_study as load_study
     from brainseg_engine.io import save_segmentation as save_segmentation
+    from brainseg_engine.scores.diameters import diameters as diameters
     from brainseg_engine.scores.overlap import dice as dice
     from brainseg_engine.scores.overlap import hd95 as hd95
     from brainseg_engine.scores.volumes import volumes_ml as volumes_ml
@@ -53,6 +54,7 @@ _HOME = {
     "Segmentation": "core.study",
     "Study": "core.study",
     "Volume": "core.study",
+    "diameters": "scores.diameters",
     "dice": "scores.overlap",
     "compare": "evaluation",
     "evaluate": "evaluation",

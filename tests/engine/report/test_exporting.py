@@ -66,6 +66,22 @@ def test_every_object_has_the_identity_and_frame_of_its_source(exported):
     assert len({pydicom.dcmread(p).SOPInstanceUID for p in paths.values()}) == len(paths)
 
 
+def test_the_same_export_has_the_same_uids_and_another_mask_has_others(tmp_path):
+    """Sending a result again doubles nothing."""
+    write_dicom_series(tmp_path / "s", "thick")
+    formats, onto, result = ["seg", "rtstruct", "sr", "pdf", "sc"], Onto(tmp_path / "s"), result_on("thick")
+
+    def uids(folder, of) -> list[str]:
+        return [str(pydicom.dcmread(p).SOPInstanceUID) for p in export(of, formats, tmp_path / folder, onto)]
+
+    first = uids("a", result)
+    assert uids("b", result) == first
+    labels = result.segmentation.labels.copy()
+    labels[labels == 3] = 1
+    other = uids("c", replace(result, segmentation=replace(result.segmentation, labels=labels)))
+    assert not set(first) & set(other)
+
+
 def test_highdicom_reads_the_seg_identically_and_every_instance_is_named(exported):
     folder, result, paths = exported
     seg = highdicom.seg.segread(paths["seg"])

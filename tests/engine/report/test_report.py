@@ -25,7 +25,7 @@ from brainseg_engine.report.identity import of_study
 from brainseg_engine.report.pictures import key_images, view_3d
 from brainseg_engine.report.sources import Result, find_results
 from brainseg_engine.report.writing import write_report
-from brainseg_engine.scores.diameters import diameters
+from brainseg_engine.scores.diameters import diameters, to_json
 from brainseg_engine.scores.volumes import volumes_ml
 
 VOID = {"meta", "img", "br", "input"}
@@ -310,3 +310,20 @@ def test_odd_sidecars_do_no_harm(small):
         report_page(record, [])
     good = {"preparation": {"quality": {"t1": {"peak": 2, "cover": 0.9, "dice": 0.95, "good": True}}}}
     assert "Alignment of" in Page(report_page(records.build(small.segmentation, small, sidecar=good), [])).text
+
+
+def test_diameters_set_by_hand_count_and_say_so(small):
+    seg = small.segmentation
+    measured = diameters(seg.labels, seg.grid)
+    et = measured[Region.ET]
+    moved = replace(et.lesions[0], longest=replace(et.lesions[0].longest, end=(0.0, 0.0, 0.0)), edited=True)
+    told = to_json({Region.ET: replace(et, lesions=(moved, *et.lesions[1:]))})
+    record = records.build(seg, small, sidecar={"diameters": told})
+    assert record["regions"]["ET"]["diameters"]["lesions"][0]["longest"]["mm"] == pytest.approx(
+        moved.longest.mm, abs=0.01
+    )
+    assert record["regions"]["WT"]["diameters"] == to_json(measured)["WT"]
+    assert "set by hand" in Page(report_page(record, [])).text
+    assert (
+        records.build(seg, small, sidecar={"diameters": {"ET": 3}})["regions"] == records.build(seg, small)["regions"]
+    )

@@ -22,7 +22,7 @@ from brainseg_engine.core.study import Segmentation
 from brainseg_engine.io.derived.needed import highdicom
 from brainseg_engine.io.derived.source import SourceSeries, transferred
 from brainseg_engine.io.dicom.quiet import quiet
-from brainseg_engine.report.identity import require_identity
+from brainseg_engine.report.identity import require_identity, uid_of
 
 MANUFACTURER = "napari-brainseg developers"
 SERIES_NUMBERS: Mapping[str, int] = {"seg": 9501, "rtstruct": 9502, "sr": 9503, "pdf": 9504, "sc": 9505}
@@ -92,16 +92,20 @@ def write_seg(segmentation: Segmentation, source: SourceSeries, made: Made, *, l
         names = names[:3]
     frames = source.frames(labels)
     masks = np.stack([_mask(frames, name) for name in names], axis=-1).astype(np.uint8)
+
+    def uid(what: str) -> str:
+        return uid_of(source, "SEG", what, masks, names, made, labelmap)
+
     with quiet():
         return hd.seg.Segmentation(
             source_images=list(source.instances),
             pixel_array=masks,
             segmentation_type="LABELMAP" if labelmap else "BINARY",
-            segment_descriptions=[_description(hd, i, name, made) for i, name in enumerate(names, 1)],
+            segment_descriptions=[_description(hd, i, name, made, uid(name)) for i, name in enumerate(names, 1)],
             series_number=SERIES_NUMBERS["seg"],
             instance_number=1,
-            series_instance_uid=hd.UID(),
-            sop_instance_uid=hd.UID(),
+            series_instance_uid=uid("series"),
+            sop_instance_uid=uid("instance"),
             manufacturer=MANUFACTURER,
             manufacturer_model_name="napari-brainseg",
             software_versions=metadata.version("napari-brainseg"),
@@ -117,7 +121,7 @@ def _mask(frames: Any, name: str) -> Any:
     return region_mask(frames, Region(name)) if name in Region.__members__ else frames == int(Label[name])
 
 
-def _description(hd: Any, number: int, name: str, made: Made) -> Any:
+def _description(hd: Any, number: int, name: str, made: Made, uid: str) -> Any:
     colour = LABEL_COLOURS[Label[name]] if name in Label.__members__ else REGION_COLOURS[Region(name)]
     family = hd.sr.CodedConcept("123109", "DCM", "Artificial Intelligence")
     return hd.seg.SegmentDescription(
@@ -131,7 +135,7 @@ def _description(hd: Any, number: int, name: str, made: Made) -> Any:
         ),
         anatomic_regions=[hd.sr.CodedConcept(*BRAIN)],
         tracking_id=f"{name} {name_of(name)}"[:64],
-        tracking_uid=hd.UID(),
+        tracking_uid=uid,
         display_color=hd.color.CIELabColor.from_rgb(*(round(255 * c) for c in colour)),
     )
 

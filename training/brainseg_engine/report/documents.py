@@ -13,16 +13,16 @@ import numpy as np
 from brainseg_engine.io.derived.needed import pydicom
 from brainseg_engine.io.derived.source import SourceSeries
 from brainseg_engine.report.dicom_seg import MANUFACTURER, SERIES_NUMBERS, USE
-from brainseg_engine.report.identity import copy_identity, require_identity
+from brainseg_engine.report.identity import copy_identity, require_identity, uid_of
 from brainseg_engine.report.pictures import Picture
 
 PDF_CLASS = "1.2.840.10008.5.1.4.1.1.104.1"
 SC_CLASS = "1.2.840.10008.5.1.4.1.1.7"
 
 
-def encapsulated_pdf(pdf: bytes, source: SourceSeries) -> Any:
-    """The PDF as a dataset of the source's study, to be saved."""
-    d = _document(source, PDF_CLASS, "DOC", "pdf", "Tumour report")
+def encapsulated_pdf(pdf: bytes, source: SourceSeries, content: object = None) -> Any:
+    """The PDF as a dataset of the source's study, to be saved. ``content``: what it tells, by which it is known again."""
+    d = _document(source, PDF_CLASS, "DOC", "pdf", "Tumour report", content)
     d.ConversionType, d.BurnedInAnnotation, d.DocumentTitle = "WSD", "YES", f"Tumour report ({USE})"
     d.ContentDate, d.ContentTime, d.AcquisitionDateTime = d.InstanceCreationDate, d.InstanceCreationTime, ""
     code = pydicom().Dataset()
@@ -38,10 +38,10 @@ def secondary_captures(pictures: Sequence[Picture], source: SourceSeries) -> lis
     """One dataset a picture, in one series of the source's study. The captions are their descriptions."""
     from PIL import Image
 
-    series, out = pydicom().uid.generate_uid(), []
+    series, out = uid_of(source, "SC series", [p.png for p in pictures]), []
     for number, picture in enumerate(pictures, 1):
         pixels = np.asarray(Image.open(io.BytesIO(picture.png)).convert("RGB"))
-        d = _document(source, SC_CLASS, "OT", "sc", "Tumour key images")
+        d = _document(source, SC_CLASS, "OT", "sc", "Tumour key images", (number, picture.png))
         d.SeriesInstanceUID, d.InstanceNumber = series, number
         d.ConversionType, d.BurnedInAnnotation, d.ImageType = "WSD", "YES", ["DERIVED", "SECONDARY"]
         d.ContentDate, d.ContentTime = d.InstanceCreationDate, d.InstanceCreationTime
@@ -110,16 +110,20 @@ def _numbers_page(record: Mapping[str, Any]) -> Any:
     return figure
 
 
-def _document(source: SourceSeries, sop_class: str, modality: str, kind: str, description: str) -> Any:
+def _document(source: SourceSeries, sop_class: str, modality: str, kind: str, description: str, content: object) -> Any:
     dicom, now = pydicom(), datetime.now()
     require_identity(source)
     d = dicom.Dataset()
     d.file_meta = dicom.dataset.FileMetaDataset()
     d.file_meta.TransferSyntaxUID = dicom.uid.ExplicitVRLittleEndian
-    d.SOPClassUID, d.SOPInstanceUID = sop_class, dicom.uid.generate_uid()
+    d.SOPClassUID, d.SOPInstanceUID = sop_class, uid_of(source, kind, content)
     d.file_meta.MediaStorageSOPClassUID, d.file_meta.MediaStorageSOPInstanceUID = sop_class, d.SOPInstanceUID
     copy_identity(source, d)
-    d.Modality, d.SeriesInstanceUID, d.SeriesNumber = modality, dicom.uid.generate_uid(), SERIES_NUMBERS[kind]
+    d.Modality, d.SeriesInstanceUID, d.SeriesNumber = (
+        modality,
+        uid_of(source, kind, "series", content),
+        SERIES_NUMBERS[kind],
+    )
     d.SeriesDescription, d.InstanceNumber = f"{description} ({USE})", 1
     d.Manufacturer, d.ManufacturerModelName = MANUFACTURER, "napari-brainseg"
     d.SoftwareVersions = metadata.version("napari-brainseg")

@@ -117,7 +117,12 @@ def _dicom(result: Result, record: records.Record, formats: Sequence[str], onto:
     pictures = pictures_of(result, record)
     if "pdf" in formats:
         shown = {**record, "identity": identity.shown(series)}  # it goes where the identity is anyway
-        yield "report", documents.encapsulated_pdf(documents.report_pdf(shown, pictures), series)
+        yield (
+            "report",
+            documents.encapsulated_pdf(
+                documents.report_pdf(shown, pictures), series, {k: v for k, v in record.items() if k != "created"}
+            ),
+        )
     if "sc" in formats:
         for number, capture in enumerate(documents.secondary_captures(pictures, series), 1):
             yield f"key-{number}", capture

@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import hashlib
+from importlib import metadata
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from brainseg_engine.core.errors import InputError
 from brainseg_engine.core.study import Segmentation
+from brainseg_engine.io.derived.needed import pydicom
 from brainseg_engine.io.derived.source import SourceSeries, listed, opened, transferred
 
 PATIENT_AND_STUDY = (
@@ -53,6 +58,21 @@ def require_identity(source: SourceSeries) -> None:
                 f"The series {source.description} has no {keyword}: nothing tells its {what}, so no DICOM object can be "
                 "made on it. Export the series again from where it came."
             )
+
+
+def uid_of(source: SourceSeries, *content: object) -> str:
+    """The UID of something made on a series: the same for the same content, so that sending it again doubles nothing."""
+    parts = (source.uid, metadata.version("napari-brainseg"), *content)
+    return str(pydicom().uid.generate_uid(entropy_srcs=[_digest(part) for part in parts]))
+
+
+def _digest(part: object) -> str:
+    raw = (
+        np.ascontiguousarray(part).tobytes()
+        if isinstance(part, np.ndarray)
+        else repr(part).encode("utf-8", "surrogatepass")
+    )
+    return hashlib.sha256(raw).hexdigest()
 
 
 def copy_identity(source: SourceSeries, target: Any) -> None:

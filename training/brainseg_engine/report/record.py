@@ -36,11 +36,13 @@ def build(
     """The record of a segmentation, JSON-ready.
 
     ``study`` are its images, ``sidecar`` what was written beside its mask, ``prior`` the record of an earlier result,
-    ``identity`` name, id and birth date where the user wants them told. Regions that the model does not measure are None.
+    ``identity`` name, id and birth date where the user wants them told. Diameters that a person set (``diameters`` in the
+    sidecar, as :func:`diameters.to_json` gives them) count instead of the measured ones of their region. Regions that the
+    model does not measure are None.
     """
     told = sidecar or {}
     grid, labels = segmentation.grid, segmentation.labels
-    lengths = diameters.to_json(diameters.diameters(labels, grid, segmentation.regions)) if grid.calibrated else {}
+    lengths = diameters.to_json(_lengths_of(segmentation, told.get("diameters"))) if grid.calibrated else {}
     counts = volumes.voxel_counts(labels, segmentation.regions)
     classes = [c for c in Label if c and (c in volumes.CLASSES or (labels == c).any())]
     if set(segmentation.regions) != set(Region):
@@ -126,6 +128,17 @@ def _lengths(region: str, told: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
 def name_of(item: str) -> str:
     """A region or class in words."""
     return REGION_NAMES[Region(item)] if item in Region.__members__ else LABEL_NAMES[Label[item]]
+
+
+def _lengths_of(segmentation: Segmentation, told: Any) -> dict[Region, diameters.Diameters]:
+    """Region → diameters: those that a person set, where there are any, else as measured."""
+    try:
+        given = diameters.from_json(told) if isinstance(told, Mapping) else {}
+    except (KeyError, TypeError, ValueError):  # a sidecar of something else
+        given = {}
+    edited = {r: d for r, d in given.items() if r in segmentation.regions and any(x.edited for x in d.lesions)}
+    rest = [r for r in segmentation.regions if r not in edited]
+    return {**diameters.diameters(segmentation.labels, segmentation.grid, rest), **edited}
 
 
 def _amount(voxels: int, voxel_ml: float | None) -> dict[str, float | int | None]:

@@ -17,7 +17,7 @@ from brainseg_engine.io.derived.contours import contours
 from brainseg_engine.io.derived.needed import pydicom
 from brainseg_engine.io.derived.source import LPS, SourceSeries, transferred
 from brainseg_engine.report.dicom_seg import CODES, MANUFACTURER, SERIES_NUMBERS, USE, Made, name_of
-from brainseg_engine.report.identity import copy_identity, require_identity
+from brainseg_engine.report.identity import copy_identity, require_identity, uid_of
 
 SOP_CLASS = "1.2.840.10008.5.1.4.1.1.481.3"
 _STUDY_MANAGEMENT = "1.2.840.10008.3.1.2.3.1"
@@ -32,7 +32,7 @@ def write_rtstruct(segmentation: Segmentation, source: SourceSeries, made: Made)
         raise InputError(
             f"The mask does not lie on the voxels of the series {source.description}, so no RTSTRUCT can be made."
         )
-    d = _document(dicom, source)
+    d = _document(dicom, source, (labels, segmentation.regions, made))
     copy_identity(source, d)
     d.ReferencedFrameOfReferenceSequence = [_frame_of_reference(dicom, source)]
     d.StructureSetROISequence, d.ROIContourSequence, d.RTROIObservationsSequence = [], [], []
@@ -49,13 +49,14 @@ def write_rtstruct(segmentation: Segmentation, source: SourceSeries, made: Made)
     return d
 
 
-def _document(dicom: Any, source: SourceSeries) -> Any:
+def _document(dicom: Any, source: SourceSeries, content: tuple[Any, ...]) -> Any:
     d, now = dicom.Dataset(), datetime.now()
     d.file_meta = dicom.dataset.FileMetaDataset()
     d.file_meta.TransferSyntaxUID = dicom.uid.ExplicitVRLittleEndian
-    d.SOPClassUID, d.SOPInstanceUID = SOP_CLASS, dicom.uid.generate_uid()
+    d.SOPClassUID, d.SOPInstanceUID = SOP_CLASS, uid_of(source, "RTSTRUCT", *content)
     d.file_meta.MediaStorageSOPClassUID, d.file_meta.MediaStorageSOPInstanceUID = SOP_CLASS, d.SOPInstanceUID
-    d.Modality, d.SeriesInstanceUID, d.SeriesNumber = "RTSTRUCT", dicom.uid.generate_uid(), SERIES_NUMBERS["rtstruct"]
+    d.Modality, d.SeriesInstanceUID = "RTSTRUCT", uid_of(source, "RTSTRUCT series", *content)
+    d.SeriesNumber = SERIES_NUMBERS["rtstruct"]
     d.SeriesDescription, d.InstanceNumber, d.OperatorsName = f"Tumour contours ({USE})", 1, ""
     d.Manufacturer, d.ManufacturerModelName = MANUFACTURER, "napari-brainseg"
     d.SoftwareVersions = metadata.version("napari-brainseg")

@@ -6,7 +6,7 @@ diameter, the perpendicular and their product, with the lines themselves. The nu
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 import numpy as np
@@ -15,6 +15,7 @@ from brainseg_engine.io.derived.needed import highdicom
 from brainseg_engine.io.derived.source import LPS, SourceSeries
 from brainseg_engine.io.dicom.quiet import quiet
 from brainseg_engine.report.dicom_seg import CODES, MANUFACTURER, SERIES_NUMBERS, USE, Code, Made
+from brainseg_engine.report.identity import uid_of
 
 VOLUME: Code = ("118565006", "SCT", "Volume")
 LARGEST: Code = ("L0JK", "IBSI", "Maximum 3D Diameter of a Mesh")
@@ -33,7 +34,11 @@ _PROCEDURE: Code = ("816077007", "SCT", "MRI of brain")
 def write_sr(record: Mapping[str, Any], source: SourceSeries, seg: Any, made: Made) -> Any:
     """The report as a dataset of highdicom, to be saved. ``seg`` is the SEG of the same segmentation."""
     hd = highdicom()
-    uid = hd.UID()
+    content_of = {k: v for k, v in record.items() if k != "created"}
+
+    def uid(what: str) -> str:
+        return uid_of(source, "SR", what, content_of)
+
     device = hd.sr.DeviceObserverIdentifyingAttributes(
         uid=hd.UID.from_uuid(_DEVICE), name="napari-brainseg", manufacturer_name=MANUFACTURER, model_name=made.name
     )
@@ -44,14 +49,14 @@ def write_sr(record: Mapping[str, Any], source: SourceSeries, seg: Any, made: Ma
         content = hd.sr.MeasurementReport(
             observation_context=hd.sr.ObservationContext(observer_device_context=observer),
             procedure_reported=_code(hd, _PROCEDURE),
-            imaging_measurements=list(_groups(hd, record, source, seg, made)),
+            imaging_measurements=list(_groups(hd, record, source, seg, made, uid)),
         )
         return hd.sr.Comprehensive3DSR(
             evidence=[*source.instances, seg],
             content=content,
             series_number=SERIES_NUMBERS["sr"],
-            series_instance_uid=hd.UID(),
-            sop_instance_uid=uid,
+            series_instance_uid=uid("series"),
+            sop_instance_uid=uid("instance"),
             instance_number=1,
             manufacturer=MANUFACTURER,
             is_complete=True,
@@ -66,18 +71,22 @@ def _code(hd: Any, code: Code) -> Any:
     return hd.sr.CodedConcept(*code)
 
 
-def _groups(hd: Any, record: Mapping[str, Any], source: SourceSeries, seg: Any, made: Made) -> Iterator[Any]:
+def _groups(
+    hd: Any, record: Mapping[str, Any], source: SourceSeries, seg: Any, made: Made, uid: Callable[[str], str]
+) -> Iterator[Any]:
     numbers = {str(s.SegmentLabel): int(s.SegmentNumber) for s in seg.SegmentSequence}
     for name, told in {**record["classes"], **record["regions"]}.items():
         if told is None or name not in numbers:
             continue
-        yield _region(hd, name, told, source, seg, numbers[name], made)
+        tracked = hd.sr.TrackingIdentifier(uid=uid(name), identifier=name)
+        yield _region(hd, name, told, source, seg, numbers[name], made, tracked)
         for number, lesion in enumerate((told.get("diameters") or {}).get("lesions") or [], 1):
-            yield _lesion(hd, name, number, lesion, source)
+            label = f"{name} lesion {number}"
+            yield _lesion(hd, name, lesion, source, hd.sr.TrackingIdentifier(uid=uid(label), identifier=label))
 
 
 def _region(
-    hd: Any, name: str, told: Mapping[str, Any], source: SourceSeries, seg: Any, segment: int, made: Made
+    hd: Any, name: str, told: Mapping[str, Any], source: SourceSeries, seg: Any, segment: int, made: Made, tracked: Any
 ) -> Any:
     measured = [_number(hd, VOLUME, told["volume_ml"], "mL")]
     lengths = told.get("diameters")
@@ -88,7 +97,7 @@ def _region(
         measured.append(_number(hd, SUM_RANO, lengths["sum_of_products_rano_mm2"], "mm2"))
         measured.append(_number(hd, SUM_RANO2, lengths["sum_of_products_rano2_mm2"], "mm2"))
     return hd.sr.VolumetricROIMeasurementsAndQualitativeEvaluations(
-        tracking_identifier=hd.sr.TrackingIdentifier(uid=hd.UID(), identifier=name),
+        tracking_identifier=tracked,
         referenced_segment=hd.sr.ReferencedSegment(
             sop_class_uid=seg.SOPClassUID,
             sop_instance_uid=seg.SOPInstanceUID,
@@ -102,7 +111,7 @@ def _region(
     )
 
 
-def _lesion(hd: Any, name: str, number: int, lesion: Mapping[str, Any], source: SourceSeries) -> Any:
+def _lesion(hd: Any, name: str, lesion: Mapping[str, Any], source: SourceSeries, tracked: Any) -> Any:
     frame = str(source.instances[0].FrameOfReferenceUID)
     measured = [
         _number(hd, code, lesion[key]["mm"], "mm", _line(hd, lesion[key], frame))
@@ -110,7 +119,7 @@ def _lesion(hd: Any, name: str, number: int, lesion: Mapping[str, Any], source: 
     ]
     measured.append(_number(hd, PRODUCT, lesion["product_mm2"], "mm2"))
     return hd.sr.MeasurementsAndQualitativeEvaluations(
-        tracking_identifier=hd.sr.TrackingIdentifier(uid=hd.UID(), identifier=f"{name} lesion {number}"),
+        tracking_identifier=tracked,
         finding_type=_code(hd, CODES[name]),
         measurements=measured,
     )

@@ -30,12 +30,13 @@ from brainseg_engine.core.geometry import Grid
 from brainseg_engine.core.labels import LabelArray, Mask, Region, region_mask
 from brainseg_engine.core.morphology import bounding_box, mesh
 from brainseg_engine.scores.lesions import lesions
-from brainseg_engine.scores.planar import Outline, outline
+from brainseg_engine.scores.planar import outline
 from brainseg_engine.scores.volumes import axial_axis
 
 MEASURABLE_MM = 10.0
 RANO_TARGETS, RANO2_TARGETS = 2, 3
 
+_BLOCK = 256
 _THICK = 1.2  # slices this much further apart than pixels tell by themselves in which plane a series was acquired
 
 Point = tuple[float, float, float]
@@ -137,23 +138,21 @@ def _measured(mask: Mask, grid: Grid, axis: int) -> Lesion:
     outlines = [(i, outline(flat, sides)) for i, flat in enumerate(flats) if flat.any()]
     # no product is larger than twice the hull's area (the chords' ends span half their product): most slices can be skipped
     outlines.sort(key=lambda pair: -pair[1].hull_area)
-    best: tuple[float, int, Outline, Any] | None = None
-    for i, flat_outline in outlines:
-        if best is not None and 2 * flat_outline.hull_area <= best[0]:
+    index, best = outlines[0][0], outlines[0][1].bidirectional()
+    for i, flat_outline in outlines[1:]:
+        if 2 * flat_outline.hull_area <= best.product:
             break
         pair = flat_outline.bidirectional()
-        if best is None or pair.product > best[0]:
-            best = (pair.product, i, flat_outline, pair)
-    assert best is not None
-    _, i, flat_outline, pair = best
+        if pair.product > best.product:
+            index, best = i, pair
 
     def place(pixel: NDArray[np.float64]) -> Point:
-        x, y, z = grid.to_world(start + np.insert(pixel, axis, i))
+        x, y, z = grid.to_world(start + np.insert(pixel, axis, index))
         return float(x), float(y), float(z)
 
-    longest, across = (Chord(place(a), place(b)) for a, b in (pair.longest, pair.perpendicular))
+    longest, across = (Chord(place(a), place(b)) for a, b in (best.longest, best.perpendicular))
     volume = float(np.count_nonzero(mask)) * float(grid.voxel_ml or 0)
-    return Lesion(volume, axis, i + int(box[axis].start), longest, across)
+    return Lesion(volume, axis, index + int(box[axis].start), longest, across)
 
 
 def _plane_basis(grid: Grid, first: int, second: int) -> NDArray[np.float64]:
@@ -167,14 +166,19 @@ def _plane_basis(grid: Grid, first: int, second: int) -> NDArray[np.float64]:
 def largest_diameter(mask: Mask, grid: Grid) -> Chord | None:
     """The longest line between two points of the surface of ``mask`` (X, Y, Z), whether or not it stays inside."""
     from scipy.spatial import ConvexHull
-    from scipy.spatial.distance import pdist, squareform
+    from scipy.spatial.distance import cdist
 
     vertices, _ = mesh(mask, sigma=0.7)
     if not len(vertices):
         return None
     points = grid.to_world(vertices)
     corners = points[ConvexHull(points).vertices]
-    i, j = np.unravel_index(np.argmax(squareform(pdist(corners))), (len(corners), len(corners)))
+    longest, i, j = -1.0, 0, 0
+    for start in range(0, len(corners), _BLOCK):  # a round body's hull has thousands of corners
+        apart = cdist(corners[start : start + _BLOCK], corners)
+        if apart.max() > longest:
+            row, j = (int(v) for v in np.unravel_index(int(apart.argmax()), apart.shape))
+            longest, i = float(apart.max()), start + row
     (a, b, c), (d, e, f) = corners[i].tolist(), corners[j].tolist()
     return Chord((a, b, c), (d, e, f))
 
