@@ -225,8 +225,8 @@ def _figure(width: float, height: float, ground: str, projection: str | None = N
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
-    whole = [max(1, round(side * _DPI)) / _DPI for side in (width, height)]  # of whole pixels: no seam at the edge
-    figure = Figure(figsize=whole, dpi=_DPI, facecolor=ground)
+    wide, high = (max(1, round(side * _DPI)) / _DPI for side in (width, height))  # of whole pixels: no seam at the edge
+    figure = Figure(figsize=(wide, high), dpi=_DPI, facecolor=ground)
     FigureCanvasAgg(figure)
     ax = figure.add_axes((0, 0, 1, 1), projection=projection)
     ax.set_axis_off()
