@@ -26,11 +26,22 @@ class Event:
 
 @dataclass(frozen=True)
 class Progress(Event):
-    """``fraction`` of the whole job in 0…1; ``stage`` in words ("reading", "segmenting", …)."""
+    """``fraction`` of the whole job in 0…1; ``stage`` in words ("reading", "segmenting", …).
+
+    Where the stage goes by steps, ``step`` of ``steps`` is done; ``seconds_left`` of the stage, where that is known.
+    """
 
     kind: ClassVar[str] = "progress"
     stage: str
     fraction: float
+    step: int | None = None
+    steps: int | None = None
+    seconds_left: float | None = None
+
+    def to_json(self) -> str:
+        """One line of JSON; what is not known is left out, as versions before these numbers wrote it."""
+        known = {name: value for name, value in asdict(self).items() if value is not None}
+        return json.dumps({"event": self.kind, **known}, ensure_ascii=False)
 
 
 @dataclass(frozen=True)

@@ -207,7 +207,7 @@ class _Job:
     def _training(self, event: Event) -> None:
         """The training's own progress, as part of the whole."""
         if isinstance(event, Progress):
-            low, high = _STAGES["training" if event.stage.startswith("step ") else "reading"]
+            low, high = _STAGES["training" if event.steps is not None else "reading"]
             event = replace(event, fraction=low + (high - low) * event.fraction)
         self.tell(event)
 

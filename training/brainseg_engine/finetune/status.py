@@ -131,8 +131,9 @@ class Teller:
     def _take(self, event: Event) -> None:
         if isinstance(event, Progress):
             now = time.monotonic()
-            new = event.stage.split()[:1] != self.status.stage.split()[:1]
+            new = event.stage != self.status.stage if event.steps is None else self._training is None
             left = self._left(event, now)
+            event = replace(event, seconds_left=left)
             self.status = replace(self.status, stage=event.stage, fraction=event.fraction, seconds_left=left)
             if new or now - self._written > EVERY_S:
                 self._written = now
@@ -142,9 +143,9 @@ class Teller:
             self._append(event)
 
     def _left(self, event: Progress, now: float) -> float | None:
-        if not event.stage.startswith("step "):
+        step, total = event.step, event.steps
+        if step is None or total is None:
             return None
-        step, total = (int(word.strip(",")) for word in (event.stage.split()[1], event.stage.split()[3]))
         if self._training is None:
             self._training = (now, step)
         began, first = self._training

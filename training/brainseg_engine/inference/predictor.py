@@ -134,7 +134,7 @@ def infer(
         nonlocal done
         if cancelled():
             raise Cancelled
-        progress(Progress("segmenting", 0.1 + 0.8 * done / total))
+        progress(Progress("segmenting", 0.1 + 0.8 * done / total, done, total))
         done += 1
 
     output = recipe.output

@@ -21,7 +21,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
@@ -167,7 +167,7 @@ def doubt(
     for i, predictor in enumerate(predictors):
 
         def part(event: Progress, i: int = i) -> None:
-            progress(Progress(event.stage, (i + event.fraction) / len(predictors)))
+            progress(replace(event, fraction=(i + event.fraction) / len(predictors)))
 
         made.append(predictor.predict(study, progress=part, cancelled=cancelled, probabilities=True))
     return doubt_of(made[0], *made[1:])

@@ -125,7 +125,7 @@ def _propose(
     def between(step: int) -> None:
         if cancelled():
             raise Cancelled("Cancelled; nothing was changed.")
-        progress(Progress("adapting the model", 0.3 + 0.6 * step / STEPS))
+        progress(Progress("adapting the model", 0.3 + 0.6 * step / STEPS, step, STEPS))
 
     regions = predictor.recipe.output.regions
     limits = _limits(predictor.recipe)

@@ -112,7 +112,7 @@ class Loop:
                 self.state.step += 1
                 speed = (self.state.step - first) / (time.perf_counter() - began)
                 words = f"step {self.state.step} of {total}, loss {loss:.3f}, {speed * self._batch:.2g} samples/s"
-                self.report(Progress(words, self.state.step / total))
+                self.report(Progress(words, self.state.step / total, self.state.step, total))
             step = self.state.step
             validated = self._is_validated(step, total)
             if validated or step % self._log_every(total) == 0:
