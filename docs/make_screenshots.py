@@ -69,7 +69,7 @@ def make(viewer: napari.Viewer, out: Path) -> None:
     """Open the sample, segment it, and take the pictures. Raises Failure."""
     viewer.window.resize(*SIZE)
     _, panel = viewer.window.add_plugin_dock_widget(*PANEL)
-    session = panel.app.session
+    session = panel.owner.session
     press(panel, "open_sample")
     wait(lambda: session.study is not None and session.reading == "", 120, "the sample study")
     opened = session.segmentation
@@ -77,14 +77,14 @@ def make(viewer: napari.Viewer, out: Path) -> None:
     wait(lambda: session.segmentation is not opened and session.job is None, 300, "the segmentation", session)
     wait(lambda: session.measures is not None, 60, "the volumes")
     press(panel, "show_t1ce")
-    panel.regions.jump_requested.emit("ET")
+    panel.owner.sections.regions.jump_requested.emit("ET")
     viewer.scene.camera.zoom *= CLOSER[2]
     check_regions(viewer, panel, "2D")
     save(viewer, out / "panel-2d.png")
     correct(viewer, panel, out)
     finetune(viewer, panel, out)
     press(panel, "plane_3d")
-    surfaces = panel.app.surfaces
+    surfaces = panel.owner.features.regions.surfaces
     wait(lambda: len(surfaces.surfaces) == len(REGION_COLOURS) + 1 and not surfaces.busy, 120, "the surfaces")
     viewer.scene.camera.zoom *= CLOSER[3]
     for region in ("WT", "TC"):  # glassy, so that the enhancing part inside is seen
@@ -95,14 +95,14 @@ def make(viewer: napari.Viewer, out: Path) -> None:
 
 def correct(viewer: napari.Viewer, panel: Any, out: Path) -> None:
     """The tools for correcting, the threshold brush with its preview. Raises Failure."""
-    press(panel, "correct_fold")
+    press(panel, "paint_fold")
     for name in ("show_flair", "paint_WT", "tool_brush"):
         press(panel, name)
     press(panel, "threshold")
     pause(0.3)
-    settings = panel.app.actions.brush.settings
+    settings = panel.owner.context.brush.settings
     low, high = settings.limits
-    panel.correct.range.setValue((1.1 * low, high))
+    panel.owner.sections.paint.range.setValue((1.1 * low, high))
     pause(1.5)
     shown = canvas(viewer)
     press(panel, "threshold_preview")
@@ -113,7 +113,7 @@ def correct(viewer: napari.Viewer, panel: Any, out: Path) -> None:
     if np.count_nonzero((shown != hidden).any(axis=-1)) < LEAST_PIXELS:
         raise Failure("the preview of the threshold brush is missing.")
     save(viewer, out / "panel-correct.png")
-    for name in ("threshold", "tool_move", "correct_fold", "show_t1ce"):
+    for name in ("threshold", "tool_move", "paint_fold", "show_t1ce"):
         press(panel, name)
     pause(0.5)
 
@@ -123,17 +123,17 @@ def finetune(viewer: napari.Viewer, panel: Any, out: Path) -> None:
     from brainseg_engine import phantom
     from brainseg_engine.io import load_study
 
-    finetuning, folder = panel.app.finetuning, Path(os.environ["BRAINSEG_HOME"]) / "phantoms"
+    finetuning, folder = panel.owner.features.finetune, Path(os.environ["BRAINSEG_HOME"]) / "phantoms"
     for n in range(LEARNT + ANCHORS):
         place = folder / ("studies" if n < LEARNT else "anchors")
         place.mkdir(parents=True, exist_ok=True)
         study = load_study(phantom.write_study(phantom.phantom_study(phantom.HELD_OUT_SEED + 500 + n, SMALL), place))
         if n < LEARNT:
-            panel.app.keeping.store.add(study, study.segmentation)
+            panel.owner.session.store.add(study, study.segmentation)
     press(panel, "finetune_fold")
     finetuning.choose(anchors=folder / "anchors", amount=MINUTES)
     wait(lambda: press(panel, "finetune_start"), 60, "the button 'Fine-tune'")
-    session = panel.app.session
+    session = panel.owner.session
     wait(lambda: finetuning.run is not None and not finetuning.running, 900, "the end of the fine-tuning", session)
     if not finetuning.made:
         raise Failure(f"the fine-tuning has no result. {finetuning.run.why_it_ended()}")

@@ -1,6 +1,6 @@
 """npe2 reader: a study folder opens as one study, a single file as an image or a labels layer, right way round.
 
-What is not ours is left to other readers (None), told by names alone and before anything heavy is imported.
+What is not ours is left to other readers (None), known by names alone and before anything heavy is imported.
 """
 
 from __future__ import annotations

@@ -101,23 +101,23 @@ def patch_classes(clock: Clock) -> None:
     """Before anything is made: napari's painting is napari's, our slots are ours."""
     from napari.layers import Labels
 
-    from napari_brainseg.app.overlay import Overlay
     from napari_brainseg.display.brush import Brush
-    from napari_brainseg.display.undo import History
-    from napari_brainseg.features.actions import Actions
-    from napari_brainseg.features.corrections.section import CorrectionsSection
-    from napari_brainseg.features.paint.section import CorrectSection
+    from napari_brainseg.display.history import History
+    from napari_brainseg.features.context import Context
+    from napari_brainseg.features.corrections.autosave import Autosave
+    from napari_brainseg.features.paint.section import PaintSection
     from napari_brainseg.features.regions.section import RegionsSection
+    from napari_brainseg.features.regions.verbs import RegionVerbs
 
     clock.patch(
         "napari", Labels, "_paint_region_with_mask", "_apply_mask_to_data", "_append_to_undo_history", "refresh"
     )
     clock.patch("napari", Labels, "_partial_labels_refresh")
-    clock.patch("ours", CorrectSection, "_show", "_show_soon", "_edited")
-    clock.patch("ours", RegionsSection, "_follow", "_counted", "_show")
-    clock.patch("ours", CorrectionsSection, "_tick")  # the working copy, once a second
-    clock.patch("ours", Overlay, "_on_edit")
-    clock.patch("ours", Actions, "measure")
+    clock.patch("ours", PaintSection, "_show", "_show_soon")
+    clock.patch("ours", RegionsSection, "_show_sizes", "_show")
+    clock.patch("ours", RegionVerbs, "_on_count", "measure")
+    clock.patch("ours", Autosave, "tick")  # the working copy, once a second
+    clock.patch("ours", Context, "_on_edit")
     clock.patch("ours", Brush, "_on_step", "_count", "_allowed")
     clock.patch("ours", History, "_append")
 
@@ -129,29 +129,29 @@ def measure(viewer: Any, clock: Clock, points: int, strokes: int) -> tuple[list[
     from napari_brainseg.app.panel import App
     from napari_brainseg.display import layers
     from napari_brainseg.display.tools import Tool
-    from napari_brainseg.session import OpenStudy
+    from napari_brainseg.session import Answer, OpenStudy
 
     viewer.window.resize(1600, 1000)
     _, panel = viewer.window.add_plugin_dock_widget("napari-brainseg", "Brain tumour segmentation")
-    app: App = panel.app
+    app: App = panel.owner
     study = phantom_study(SEED)
     layers.add_study(viewer, study)
-    app.session.open(OpenStudy(study), study.segmentation)
+    app.session.open(OpenStudy(study), Answer.of(study.segmentation))
     wait(lambda: app.session.measures is not None)
-    layer = app.actions.labels
+    layer = app.context.labels
     clock.patch("ours", layer, "_paint_region_with_mask", "_apply_mask_to_data")
-    actions = app.actions
-    actions.choose_tool(Tool.BRUSH)
-    actions.change_brush(target=Region.TC, protect=frozenset({Label.ET}))
-    actions.switch_threshold(True)
-    low, high = actions.brush.settings.limits
-    actions.change_brush(limits=(low / 4, high))
-    actions.jump("ET")
-    panel.correct.show_open(True)
+    paint = app.features.paint
+    paint.choose_tool(Tool.BRUSH)
+    paint.change_brush(target=Region.TC, protect=frozenset({Label.ET}))
+    paint.switch_threshold(True)
+    low, high = paint.brush.settings.limits
+    paint.change_brush(limits=(low / 4, high))
+    app.features.regions.jump("ET")
+    app.sections.paint.show_open(True)
     settle(1.0)
     rows = []
     for name, size, through in BRUSHES:
-        actions.change_brush(through=through)
+        paint.change_brush(through=through)
         layer.brush_size = size
         settle(0.5)
         rows.append(row_of(name, viewer, clock, app, points, strokes))
@@ -163,14 +163,14 @@ def row_of(name: str, viewer: Any, clock: Clock, app: Any, points: int, strokes:
     per_point: list[dict[str, float]] = []
     ends: list[float] = []
     walls: list[float] = []
-    before = len(app.actions.brush.history.done)
+    before = len(app.context.brush.history.done)
     for n in range(strokes + 1):
         moves, end = draw(viewer, clock, points, n)
         if n:
             per_point += [m for m, _ in moves]
             walls += [w for _, w in moves]
             ends.append(end)
-    history = app.actions.brush.history
+    history = app.context.brush.history
     ours = [m.get("ours", 0.0) for m in per_point]
     napari = [m.get("napari", 0.0) for m in per_point]
     rest = [w - a - b for w, a, b in zip(walls, ours, napari, strict=True)]
@@ -189,7 +189,7 @@ def undo_memory(steps: int = 60) -> list[dict[str, Any]]:
     from brainseg_engine.core.labels import Region
     from brainseg_engine.phantom import phantom_study
     from napari_brainseg.display import history
-    from napari_brainseg.display.undo import History
+    from napari_brainseg.display.history import History
 
     truth = phantom_study(SEED).segmentation.labels
     rng = np.random.default_rng(0)

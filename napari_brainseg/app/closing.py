@@ -10,18 +10,18 @@ from typing import Any
 from qtpy.QtWidgets import QMessageBox, QWidget
 
 from brainseg_engine.core.errors import BrainsegError
-from napari_brainseg.features.corrections.verbs import Keeping
+from napari_brainseg.features.corrections.autosave import Autosave
 
 _Role = QMessageBox.ButtonRole
 
 
-def may_close(parent: QWidget, keeping: Keeping) -> bool:
+def may_close(parent: QWidget, autosave: Autosave) -> bool:
     """Ask where there is something to lose. False: the window stays open."""
-    if not keeping.at_risk:
+    if not autosave.at_risk:
         return True
     trouble = ""
     try:
-        keeping.flush()
+        autosave.flush()
     except BrainsegError as e:
         trouble = f"\n\nIt could NOT be saved: {e}"
     box = QMessageBox(parent)
@@ -39,7 +39,7 @@ def may_close(parent: QWidget, keeping: Keeping) -> bool:
     box.exec()
     pressed = box.clickedButton()
     if pressed is discard:
-        keeping.give_up()
+        autosave.give_up()
     return pressed in (keep, discard)
 
 
@@ -66,9 +66,9 @@ def ask_before(window: Any, may: Callable[[], bool]) -> Callable[[], None]:
     return undo
 
 
-def let_go(*steps: Callable[[], object]) -> None:
+def take_all(*steps: Callable[[], object]) -> None:
     """Take each step, also when one before it failed; its error is raised at the end. What Qt has deleted by then, as it
-    does when an error ends the program, needs no letting go.
+    does when an error ends the program, needs no release.
     """
     with contextlib.ExitStack() as rest:
         for step in reversed(steps):

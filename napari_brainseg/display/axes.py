@@ -10,12 +10,14 @@ oblique grid is shown straightened about its centre: napari paints into the wron
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from brainseg_engine.core.geometry import Affine, Grid
+from brainseg_engine.core.study import Segmentation
 
 AXIS_LABELS = ("inferior", "posterior", "left")
 """Names of the world axes: the direction in which each grows."""
@@ -46,6 +48,21 @@ def to_display(data: NDArray[Any], affine: Affine) -> tuple[NDArray[Any], Affine
     """
     order = axis_order(affine)
     return np.transpose(data, order), display_affine(Grid(data.shape, affine))
+
+
+def to_file(shown: NDArray[Any], affine: Affine) -> NDArray[Any]:
+    """An array in I, P, L order → a view (X, Y, Z) in the order of the file with that affine: :func:`to_display` undone."""
+    return np.transpose(shown, np.argsort(axis_order(affine)))
+
+
+def laid_out(segmentation: Segmentation) -> Segmentation:
+    """The same segmentation, its labels in memory as the canvas wants them.
+
+    Comparing and copying 9 million voxels against the grain takes 50 ms, along it one: the GUI thread gets the latter.
+    """
+    affine = segmentation.grid.affine
+    shown = np.ascontiguousarray(to_display(segmentation.labels, affine)[0])
+    return replace(segmentation, labels=to_file(shown, affine))
 
 
 def display_affine(grid: Grid) -> Affine:

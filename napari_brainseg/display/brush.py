@@ -22,11 +22,11 @@ from brainseg_engine.core.labels import Label, LabelArray, Mask, Region
 from brainseg_engine.core.study import Modality, Study
 from brainseg_engine.edits import Action, Edit, Guard, Range, Stroke, Target, enclosed, stroke, target_name
 from napari_brainseg.display.axes import to_display
+from napari_brainseg.display.history import Box, History, Moved, Step, history_of
 from napari_brainseg.display.layers import layer_info
 from napari_brainseg.display.planes import ORDERS
 from napari_brainseg.display.preview import Preview
-from napari_brainseg.display.tools import HAND_TOOLS, MODES, Settings, Tool
-from napari_brainseg.display.undo import Box, History, Moved, Step, history_of
+from napari_brainseg.display.tools import HAND_TOOLS, MODES, BrushSettings, Tool
 from napari_brainseg.display.windows import foreground
 
 if TYPE_CHECKING:
@@ -39,7 +39,7 @@ _TARGET_OF_LABEL = {Label.ED: Region.WT, Label.NCR: Region.TC, Label.ET: Region.
 
 
 class Brush:
-    """Holds the painting tools of the labels layer that it follows to the settings. ``close`` lets go of it."""
+    """Holds the painting tools of the labels layer that it follows to the settings. ``close`` releases it."""
 
     changed = Signal()
     """Settings, tool or brush size are others now."""
@@ -50,13 +50,14 @@ class Brush:
 
     def __init__(self, viewer: ViewerModel) -> None:
         self._viewer = viewer
-        self._settings = Settings()
+        self._settings = BrushSettings()
         self._layer: Labels | None = None
         self._study: Study | None = None
         self._images: dict[Modality, NDArray[Any]] = {}
         self._inside: Mask | None = None
         self._hooked: WeakSet[Labels] = WeakSet()
         self._stroke: Stroke | None = None
+        self._closed = False
         self._by_hand = False  # something was painted since the last commit
         self._settled = np.zeros(256, dtype=np.int64)
         self._open = np.zeros(256, dtype=np.int64)
@@ -80,7 +81,7 @@ class Brush:
         if layer is self._layer and study is self._study:
             return
         if layer is not self._layer:
-            self._let_go()
+            self._release()
             self._layer = layer
             if layer is not None:
                 self._take(layer)
@@ -96,14 +97,16 @@ class Brush:
 
     def close(self) -> None:
         """Follow nothing; napari's tools are plain again."""
-        self._viewer.dims.events.ndisplay.disconnect(self._show_preview)
-        self._let_go()
-        self._layer = None
-        self._preview.close()
+        if not self._closed:
+            self._closed = True
+            self._viewer.dims.events.ndisplay.disconnect(self._show_preview)
+            self._release()
+            self._layer = None
+            self._preview.close()
 
     def _take(self, layer: Labels) -> None:
         history = history_of(layer)
-        history.heard.append(self._on_step)
+        history.listeners.append(self._on_step)
         history.describe = self._describe
         layer.events.mode.connect(self._on_mode)
         layer.events.selected_label.connect(self._on_selected_label)
@@ -115,11 +118,11 @@ class Brush:
         self._apply_settings()
         self._recount()
 
-    def _let_go(self) -> None:
+    def _release(self) -> None:
         layer = self._layer
         if layer is None:
             return
-        history_of(layer).heard.remove(self._on_step)
+        history_of(layer).listeners.remove(self._on_step)
         layer.events.mode.disconnect(self._on_mode)
         layer.events.selected_label.disconnect(self._on_selected_label)
         layer.events.brush_size.disconnect(self._on_mode)
@@ -135,12 +138,12 @@ class Brush:
     # --- settings and tools
 
     @property
-    def settings(self) -> Settings:
+    def settings(self) -> BrushSettings:
         """What is painted, and where it may be."""
         return self._settings
 
     @settings.setter
-    def settings(self, value: Settings) -> None:
+    def settings(self, value: BrushSettings) -> None:
         if value != self._settings:
             self._settings = value
             self._apply_settings()

@@ -107,7 +107,7 @@ def arrange_outlines(viewer: ViewerModel) -> None:
 
 def compare(now: NDArray[np.uint8], answer: LabelArray, grid: Grid) -> NDArray[np.uint8]:
     """What differs between the canvas' labels (its own axes) and the answer (X, Y, Z): see ``ADDED``; a new array."""
-    before = np.transpose(answer, axis_order(grid.affine))
+    before, _ = to_display(answer, grid.affine)
     out = np.zeros(now.shape, dtype=np.uint8)
     differs = now != before
     out[differs] = RENAMED

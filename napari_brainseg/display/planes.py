@@ -11,7 +11,8 @@ from numpy.typing import ArrayLike, NDArray
 
 from brainseg_engine.core.geometry import Grid
 from brainseg_engine.core.study import Modality
-from napari_brainseg.display.layers import image_layers, layer_info, layer_modality, ras_to_world, voxel_to_world
+from napari_brainseg.display.axes import ras_to_world, voxel_to_world
+from napari_brainseg.display.layers import image_layers, layer_info, layer_modality
 from napari_brainseg.display.windows import PRESETS, brain_window
 
 if TYPE_CHECKING:

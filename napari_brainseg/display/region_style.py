@@ -150,3 +150,17 @@ def outline_of(labels: NDArray[np.integer], ranks: NDArray[np.uint8], thickness:
     level = ranks[np.clip(labels, 0, len(ranks) - 1)]
     cross = iterate_structure(generate_binary_structure(level.ndim, 1), thickness)
     return np.asarray(level > grey_erosion(level, footprint=cross, mode="nearest"))
+
+
+def surface_opacity(view: RegionView, item: str) -> float:
+    """The opacity of an item's surface in 3D: nearly solid for the innermost that is visible, thinner than in 2D for those
+    around it, which add up where one looks through several.
+    """
+    opacity = view.items[item].opacity
+    inside = list(view.items)[list(view.items).index(item) + 1 :]
+    covering = any(view.items[i].visible for i in inside if i in MAIN_ITEMS[view.scheme])
+    return opacity * 0.7 if covering else opacity**0.25
+
+
+DEPTHS = {"brain": -1, "WT": 0, "ED": 0, "TUMOUR": 0, "TC": 1, "ET": 2, "NCR": 3, "RC": 3}
+"""How far inside an item lies, whichever the scheme: the ring of enhancement is around the necrosis."""

@@ -17,10 +17,18 @@ import numpy as np
 from brainseg_engine.core.labels import LabelArray
 from brainseg_engine.core.morphology import Mesh
 from napari_brainseg.display.history import announce_edits
-from napari_brainseg.display.layers import INFO, PARKED, apply_region_view, layer_info, region_view
+from napari_brainseg.display.layers import INFO, layer_info
 from napari_brainseg.display.meshes import Built, Key, brain_mesh, build
 from napari_brainseg.display.planes import face_the_patient
-from napari_brainseg.display.region_style import ITEMS, MAIN_ITEMS, RegionView, Scheme, item_labels, item_name
+from napari_brainseg.display.region_layer import PARKED, apply_region_view, region_view
+from napari_brainseg.display.region_style import (
+    DEPTHS,
+    ITEMS,
+    Scheme,
+    item_labels,
+    item_name,
+    surface_opacity,
+)
 
 if TYPE_CHECKING:
     from napari.components import ViewerModel
@@ -298,7 +306,7 @@ class SurfaceManager:
     def _position(self, item: str) -> int:
         """Where in the layer list a new surface goes: below those further out, which are drawn later, over it."""
         layers = list(self._viewer.layers)
-        outer = [s for s in self._surfaces.values() if _DEPTHS[s.metadata[SURFACE].item] < _DEPTHS[item]]
+        outer = [s for s in self._surfaces.values() if DEPTHS[s.metadata[SURFACE].item] < DEPTHS[item]]
         if self._brain_surface is not None:
             outer.append(self._brain_surface)
         return min((layers.index(s) for s in outer), default=len(layers))
@@ -339,20 +347,6 @@ class SurfaceManager:
                 self._viewer.layers.remove(layer)
 
 
-def surface_opacity(view: RegionView, item: str) -> float:
-    """The opacity of an item's surface in 3D: nearly solid for the innermost that is visible, thinner than in 2D for those
-    around it, which add up where one looks through several.
-    """
-    opacity = view.items[item].opacity
-    inside = list(view.items)[list(view.items).index(item) + 1 :]
-    covering = any(view.items[i].visible for i in inside if i in MAIN_ITEMS[view.scheme])
-    return opacity * 0.7 if covering else opacity**0.25
-
-
 def _keys(scheme: Scheme) -> dict[Key, str]:
     """The labels of each item of a scheme → the item."""
     return {item_labels(scheme, item): item for item in ITEMS[scheme]}
-
-
-_DEPTHS = {"brain": -1, "WT": 0, "ED": 0, "TUMOUR": 0, "TC": 1, "ET": 2, "NCR": 3, "RC": 3}
-"""How far inside an item lies, whichever the scheme: the ring of enhancement is around the necrosis."""

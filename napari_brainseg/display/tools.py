@@ -34,7 +34,7 @@ HAND_TOOLS = frozenset({Tool.BRUSH, Tool.ERASER, Tool.FILL, Tool.POLYGON})
 
 
 @dataclass(frozen=True)
-class Settings:
+class BrushSettings:
     """What is painted, and where it may be. ``limits`` of ``modality`` bound the threshold brush while ``threshold`` is on."""
 
     target: Target = Region.WT

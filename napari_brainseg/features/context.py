@@ -1,21 +1,21 @@
-"""What all verbs share: the state, the viewer, who does the work, and how a failure is told."""
+"""What every feature is given: the state, the viewer, and how work is done, followed and reported."""
 
 from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
-from pathlib import Path
+from contextlib import ExitStack, contextmanager
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 from psygnal import Signal
 
 from brainseg_engine.core.errors import BrainsegError
-from napari_brainseg.display import layers
-from napari_brainseg.display.region_style import RegionView
-from napari_brainseg.features.replacing import Change
-from napari_brainseg.jobs import Runner
-from napari_brainseg.session import Kind, Session
+from brainseg_engine.core.events import Failed, Progress
+from napari_brainseg.display import history, layers
+from napari_brainseg.display.brush import Brush
+from napari_brainseg.jobs import Runner, StudyRequest
+from napari_brainseg.session import JobState, Kind, Session
 
 if TYPE_CHECKING:
     from napari.components import ViewerModel
@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
 _log = logging.getLogger(__name__)
 T = TypeVar("T")
+U = TypeVar("U")
 
 
 class Background(Protocol):
@@ -33,11 +34,44 @@ class Background(Protocol):
     ) -> None: ...
 
 
-class Base:
-    """The state, the viewer, and who does the work."""
+class Timer(Protocol):
+    """A call some time after ``start``."""
 
-    view_changed = Signal()
-    """How regions are shown has changed."""
+    @property
+    def active(self) -> bool:
+        """True from ``start`` to the call; of a repeated one until ``stop``."""
+
+    def start(self, seconds: float | None = None) -> None:
+        """Wait anew: that long, else as long as it was made for."""
+
+    def stop(self) -> None:
+        """Call no more."""
+
+
+MakeTimer = Callable[[float, Callable[[], object], bool], Timer]
+"""(seconds, what to call, whether again and again) → a timer that does not run yet."""
+
+
+class Newest:
+    """Of several that were asked for one after the other only the newest counts."""
+
+    def __init__(self) -> None:
+        self._generation = 0
+
+    def next(self) -> Callable[[], bool]:
+        """One more is asked for. The function returned tells whether it is the newest still, in any thread."""
+        self._generation += 1
+        mine = self._generation
+        return lambda: mine == self._generation
+
+
+class Context:
+    """One per panel. What is followed by ``follow`` and ``later`` ends with ``close``."""
+
+    labels_changed = Signal()
+    """Another labels layer than before is that of the open study, or none."""
+    labels_edited = Signal()
+    """The labels layer of the open study was edited, in any way: by hand, by code, by undo."""
 
     def __init__(
         self,
@@ -45,20 +79,27 @@ class Base:
         viewer: ViewerModel,
         runner: Runner,
         background: Background,
+        timer: MakeTimer,
         saving: Background | None = None,
     ) -> None:
-        self.session = session
-        self.viewer = viewer
-        self._runner = runner
-        self._background = background
-        self._saving = saving or background  # of its own, where nothing else may hold it up
-        self._view = RegionView()
-        self._ticket = 0
-        self._own_change = 0
-        self._ready: Change | None = None  # how to show what is delivered next
-        # what the model told about the segmentation that is open; "edited" where that was shown with edits in it
-        self._notes: Mapping[str, Any] = {}
-        self._model_file: Path | None = None  # of the model that told it
+        self.session, self.viewer, self.runner = session, viewer, runner
+        self.brush = Brush(viewer)
+        self.background = background
+        self.save = saving or background
+        """As ``run``, where nothing else may hold it up; what waits there is still done when the window closes."""
+        self._make_timer = timer
+        self._timers: list[Timer] = []
+        self._followed: dict[object, Callable[[], None]] = {}
+        self._own = 0
+        self.prepared: layers.Replacement | None = None
+        self._reading = Newest()
+        self._edits = history.Follower(self._on_edit)
+        self.follow(self.brush.edited, session.edited.emit)
+        self.follow(session.study_changed, self._find_labels)
+        self.follow(viewer.layers.events.inserted, self._find_labels)
+        self.follow(viewer.layers.events.removed, self._find_labels)
+
+    # --- the labels layer
 
     @property
     def labels(self) -> Labels | None:
@@ -67,43 +108,199 @@ class Base:
         found = layers.labels_layers(self.viewer, current.study.id) if current is not None else []
         return found[0] if found else None
 
+    def _find_labels(self, event: object = None) -> None:
+        labels = self.labels
+        if labels is not self._edits.layer:
+            self._edits.follow(labels)
+            self.labels_changed.emit()
+
+    def _on_edit(self, event: object = None) -> None:
+        self.labels_edited.emit()
+
     @property
     def changing_layers(self) -> bool:
-        """True while layers come and go by our own doing."""
-        return self._own_change > 0
+        """True while layers come and go, or are written, by our own doing."""
+        return self._own > 0
 
     @contextmanager
-    def _changing_layers(self) -> Iterator[None]:
-        """Layers that come and go in here are our own doing, not a person's."""
-        self._own_change += 1
+    def own_changes(self) -> Iterator[None]:
+        """What happens to layers in here is our own doing, not a person's."""
+        self._own += 1
         try:
             yield
         finally:
-            self._own_change -= 1
+            self._own -= 1
 
-    def _read(self, words: str, work: Callable[[], T], done: Callable[[T], None]) -> None:
-        """Do ``work`` in the background; of several only the last one asked for counts."""
-        self._ticket += 1
-        ticket = self._ticket
-        self.session.reading = words
+    @contextmanager
+    def showing(self, prepared: layers.Replacement) -> Iterator[None]:
+        """What is delivered to the session in here need not be compared with its layer once more."""
+        self.prepared = prepared
+        try:
+            with self.own_changes():
+                yield
+        finally:
+            self.prepared = None
+
+    # --- work in the background
+
+    def run(
+        self,
+        work: Callable[[], T],
+        done: Callable[[T], None],
+        failed: Callable[[Exception], None] | None = None,
+        *,
+        current: Callable[[], bool] = lambda: True,
+    ) -> None:
+        """Do ``work`` in the background, then ``done``, or ``failed`` (by default the error is shown).
+
+        Nothing comes of it when it is not ``current`` by then: see :class:`Newest`.
+        """
 
         def finish(result: T) -> None:
-            if ticket == self._ticket:
-                self.session.reading = ""
+            if current():
                 done(result)
 
         def fail(error: Exception) -> None:
-            if ticket == self._ticket:
-                self.session.reading = ""
-                self._failed(error)
+            if current():
+                (failed or self.fail)(error)
 
-        self._background(work, finish, fail)
+        self.background(work, finish, fail)
 
-    def _failed(self, error: Exception) -> None:
+    def read(self, words: str, work: Callable[[], T], done: Callable[[T], None]) -> None:
+        """As ``run``, with words for the message area meanwhile. Of several only the last one asked for counts."""
+        session = self.session
+        session.reading = words
+
+        def finish(result: T) -> None:
+            session.reading = ""
+            done(result)
+
+        def fail(error: Exception) -> None:
+            session.reading = ""
+            self.fail(error)
+
+        self.run(work, finish, fail, current=self._reading.next())
+
+    def fail(self, error: Exception) -> None:
         """Say what went wrong; everything stays as it was."""
+        self.session.say(self.sentence(error), Kind.ERROR)
+
+    @staticmethod
+    def sentence(error: Exception) -> str:
+        """What went wrong, in words; what nobody expected goes into the log."""
         if isinstance(error, BrainsegError):
-            self.session.say(str(error), Kind.ERROR)
-            return
+            return str(error)
         _log.error("unexpected", exc_info=error)
         what = f"{type(error).__name__}: {error}"
-        self.session.say(f"This did not work ({what}). Nothing was changed; the log has the details.", Kind.ERROR)
+        return f"This did not work ({what}). Nothing was changed; the log has the details."
+
+    # --- the one job that a person waits for
+
+    def submit(
+        self,
+        request: StudyRequest,
+        finished: Callable[[U], None],
+        *,
+        prepare: Callable[[Any], Callable[[], U]] | None = None,
+        failed: Callable[[Failed], None] | None = None,
+        stage: str = "starting",
+        stages: Mapping[str, str] | None = None,
+    ) -> None:
+        """Have the worker answer, and show how far it is. To be asked while no other job runs.
+
+        ``prepare(outcome)`` gives work for the background that makes what ``finished`` gets; without it that gets the outcome.
+        When ``finished`` or ``failed`` is called, the job has ended. ``stages``: other words for some of the worker's.
+        """
+        session = self.session
+        session.job = JobState(request.id, request.token, request.study.id, stage)
+        self.runner.submit(
+            request, _Slot(self, request.id, prepare, finished, failed or self._say_failed, stages or {})
+        )
+
+    def cancel(self) -> None:
+        """Stop the job that runs."""
+        if self.session.job is not None:
+            self.runner.cancel(self.session.job.id)
+
+    def end(self, request_id: str) -> None:
+        """That job has ended."""
+        if self.session.job is not None and self.session.job.id == request_id:
+            self.session.job = None
+
+    def _say_failed(self, event: Failed) -> None:
+        self.session.say(event.message, Kind.INFO if event.cancelled else Kind.ERROR)
+
+    # --- following
+
+    def follow(self, signal: Any, slot: Callable[..., object], **how: Any) -> Callable[[], None]:
+        """Call ``slot`` whenever the signal (psygnal's, or napari's) is emitted, until the panel goes, or until the
+        function returned is called.
+        """
+        signal.connect(slot, **how)
+        mine = object()
+
+        def drop() -> None:
+            if self._followed.pop(mine, None) is not None:
+                signal.disconnect(slot)
+
+        self._followed[mine] = drop
+        return drop
+
+    def later(self, seconds: float, call: Callable[[], object], again: bool = False) -> Timer:
+        """A timer: ``call`` that long after its start, ``again`` and again if asked for."""
+        timer = self._make_timer(seconds, call, again)
+        self._timers.append(timer)
+        return timer
+
+    def close(self) -> None:
+        """Follow nothing more, whatever of it is gone already."""
+        with ExitStack() as rest:
+            rest.callback(self._edits.follow, None)
+            for drop in list(self._followed.values()):
+                rest.callback(drop)
+            for timer in self._timers:
+                rest.callback(timer.stop)
+
+
+class _Slot:
+    """Follows one job from its claim to its end."""
+
+    def __init__(
+        self,
+        context: Context,
+        id: str,
+        prepare: Callable[[Any], Callable[[], Any]] | None,
+        finished: Callable[[Any], None],
+        failed: Callable[[Failed], None],
+        stages: Mapping[str, str],
+    ) -> None:
+        self._context, self._id = context, id
+        self._prepare, self._finished, self._failed, self._stages = prepare, finished, failed, stages
+
+    def progress(self, event: Progress) -> None:
+        """See ``jobs.Listener``."""
+        session = self._context.session
+        if session.job is not None and session.job.id == self._id:
+            stage = self._stages.get(event.stage, event.stage)
+            session.job = replace(session.job, stage=stage, fraction=event.fraction, seconds_left=event.seconds_left)
+
+    def finished(self, outcome: Any) -> None:
+        """See ``jobs.Listener``."""
+
+        def done(prepared: Any) -> None:
+            self._context.end(self._id)
+            self._finished(prepared)
+
+        def lost(error: Exception) -> None:
+            self._context.end(self._id)
+            self._failed(Failed(self._id, self._context.sentence(error)))
+
+        if self._prepare is None:
+            done(outcome)
+        else:
+            self._context.run(self._prepare(outcome), done, lost)
+
+    def failed(self, event: Failed) -> None:
+        """See ``jobs.Listener``."""
+        self._context.end(self._id)
+        self._failed(event)

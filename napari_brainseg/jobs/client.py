@@ -11,13 +11,13 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 from brainseg_engine.core.errors import BrainsegError
 from brainseg_engine.core.events import Event, Failed, Finished, Progress, from_json
 from brainseg_engine.core.shared_arrays import sweep
-from napari_brainseg.jobs.contract import Asker, Deliver, DoubtJob, Listener, PropagateJob, ScoreJob, SegmentJob
 from napari_brainseg.jobs.process import Task, WorkerProcess
+from napari_brainseg.jobs.requests import Request, warming
+from napari_brainseg.jobs.runner import Deliver, Listener
 
 _log = logging.getLogger(__name__)
 
@@ -53,33 +53,15 @@ class WorkerClient:
 
     def warm(self, model: Path, device: str = "auto", tta: bool = False) -> None:
         """See :class:`Runner`."""
-        self._ask(partial(self._enqueue, Task({"do": "warm", **_model_fields(model, device, tta)})))
+        self._ask(partial(self._enqueue, Task(warming(model, device, tta))))
 
-    def segment(self, job: SegmentJob, listener: Listener) -> None:
+    def submit(self, request: Request, listener: Listener) -> None:
         """See :class:`Runner`."""
-        fields = _model_fields(job.model, job.device, job.tta) | {"do": "predict", "job": job.id}
-        self._ask(partial(self._enqueue, Task(fields, job, listener)))
+        self._ask(partial(self._enqueue, Task({**request.command(), "job": request.id}, request, listener)))
 
-    def doubt(self, job: DoubtJob, listener: Asker) -> None:
+    def cancel(self, request_id: str) -> None:
         """See :class:`Runner`."""
-        fields = _model_fields(job.model, job.device, job.tta) | {"do": "doubt", "job": job.id}
-        self._ask(partial(self._enqueue, Task(fields, job, listener)))
-
-    def score(self, job: ScoreJob, listener: Asker) -> None:
-        """See :class:`Runner`."""
-        files = {m.value: str(p) for m, p in job.files.items()}
-        fields = _model_fields(job.model, job.device, job.tta) | {"do": "score", "job": job.id, "files": files}
-        self._ask(partial(self._enqueue, Task(fields, job, listener)))
-
-    def propagate(self, job: PropagateJob, listener: Asker) -> None:
-        """See :class:`Runner`."""
-        slices = {str(axis): [int(i) for i in indices] for axis, indices in job.slices.items()}
-        fields = _model_fields(job.model, job.device, False) | {"do": "propagate", "job": job.id, "slices": slices}
-        self._ask(partial(self._enqueue, Task(fields, job, listener)))
-
-    def cancel(self, job_id: str) -> None:
-        """See :class:`Runner`."""
-        self._ask(partial(self._cancel, job_id))
+        self._ask(partial(self._cancel, request_id))
 
     def close(self, timeout_s: float = 3.0) -> None:
         """See :class:`Runner`. Waits until the process has gone (milliseconds)."""
@@ -123,7 +105,7 @@ class WorkerClient:
             self._active = task = self._waiting.popleft()
             try:
                 if self._process is None:
-                    self._process = WorkerProcess(self._command, self._inbox.put, self._heard, self._ended)
+                    self._process = WorkerProcess(self._command, self._inbox.put, self._on_line, self._on_end)
                 task.share()
                 self._process.send(task.fields)
             except (OSError, BrainsegError) as e:
@@ -134,25 +116,25 @@ class WorkerClient:
         gone = Failed(job_id, "Cancelled; nothing was changed.", cancelled=True)
         for task in [t for t in self._waiting if t.id == job_id]:
             self._waiting.remove(task)
-            self._tell(task, gone)
+            self._report(task, gone)
         task_ = self._active
         if task_ is not None and task_.id == job_id and not task_.cancelled:
-            self._tell(task_, gone)
+            self._report(task_, gone)
             task_.cancelled = True
             if self._process is not None:
                 self._process.send({"do": "cancel", "job": job_id})
-            timer = threading.Timer(self._grace_s, self._inbox.put, [partial(self._lose_patience, task_)])
+            timer = threading.Timer(self._grace_s, self._inbox.put, [partial(self._kill_if_deaf, task_)])
             timer.daemon = True
             timer.start()
 
-    def _lose_patience(self, task: Task) -> None:
+    def _kill_if_deaf(self, task: Task) -> None:
         """A pass in mid-flight answers no flag: end its process. The next job starts a new one."""
         if self._active is task and self._process is not None:
             process, self._process = self._process, None
             process.kill()
             self._end(task, None)
 
-    def _heard(self, process: WorkerProcess, line: str) -> None:
+    def _on_line(self, process: WorkerProcess, line: str) -> None:
         task = self._active
         if process is not self._process or task is None:
             return
@@ -162,17 +144,17 @@ class WorkerClient:
             _log.warning("the worker said %r", line[:200])
             return
         if isinstance(event, Progress):
-            if task.listener is not None and task.job is not None and not task.cancelled:
-                self._deliver(partial(task.listener.progress, task.job, event))
+            if task.listener is not None and not task.cancelled:
+                self._deliver(partial(task.listener.progress, event))
         elif isinstance(event, Finished | Failed) and event.job == task.id:
             self._end(task, event)
 
-    def _ended(self, process: WorkerProcess, code: int) -> None:
+    def _on_end(self, process: WorkerProcess, code: int) -> None:
         if process is not self._process:
             return
         self._process = None
         if self._active is not None:
-            self._end(self._active, Failed(self._active.id, _obituary(code), process.tail()))
+            self._end(self._active, Failed(self._active.id, _why_it_stopped(code), process.tail()))
 
     def _end(self, task: Task, event: Event | None) -> None:
         """The task is over: deliver its outcome, give its memory back, go on with the next."""
@@ -181,18 +163,18 @@ class WorkerClient:
             if event is not None and not task.cancelled:
                 if isinstance(event, Failed) and event.detail:
                     _log.warning("%s\n%s", event.message, event.detail)
-                self._tell(task, event)
+                self._report(task, event)
         finally:
             task.release()
             self._next()
 
-    def _tell(self, task: Task, event: Event) -> None:
-        if task.job is None or task.listener is None or task.cancelled:
+    def _report(self, task: Task, event: Event) -> None:
+        if task.listener is None or task.cancelled:
             return
         if isinstance(event, Failed):
-            self._deliver(partial(task.listener.failed, task.job, event))
+            self._deliver(partial(task.listener.failed, event))
         elif isinstance(event, Finished):
-            self._deliver(partial(task.listener.finished, task.job, task.outcome(event)))
+            self._deliver(partial(task.listener.finished, task.outcome(event)))
 
     def _stop(self) -> None:
         for task in self._waiting:
@@ -206,11 +188,7 @@ class WorkerClient:
             self._active = None
 
 
-def _model_fields(model: Path, device: str, tta: bool) -> dict[str, Any]:
-    return {"model": str(model), "device": device, "tta": tta}
-
-
-def _obituary(code: int) -> str:
+def _why_it_stopped(code: int) -> str:
     if code == -getattr(signal, "SIGKILL", 9) or code == 137:
         why = "the system ended it, most likely because memory ran out. Close other programs, then try again."
     else:

@@ -43,7 +43,7 @@ def launch(command: Sequence[str], out: Path) -> subprocess.Popen[bytes]:
             )  # fmt: skip
     except OSError as e:
         raise OutputError(f"The fine-tuning cannot be started in {out}: {e.strerror or e}. Free some space.") from e
-    if sys.platform != "win32":  # there it was told at the start, for the interpreter behind a launcher too
+    if sys.platform != "win32":  # there it was set at the start, for the interpreter behind a launcher too
         with contextlib.suppress(psutil.Error, OSError):
             psutil.Process(process.pid).nice(NICE)
     try:
@@ -55,14 +55,14 @@ def launch(command: Sequence[str], out: Path) -> subprocess.Popen[bytes]:
     return process
 
 
-def last_words(out: Path) -> str:
+def last_line(out: Path) -> str:
     """The last line that the process of that run folder wrote, "" for none."""
     try:
         lines = (out / LOG).read_text(encoding="utf-8", errors="replace").split("\n")
     except OSError:
         return ""
-    told = next((line.strip() for line in reversed(lines) if line.strip()), "")
-    return told.removeprefix("napari-brainseg: ")
+    last = next((line.strip() for line in reversed(lines) if line.strip()), "")
+    return last.removeprefix("napari-brainseg: ")
 
 
 def _apart() -> dict[str, Any]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any, TypeVar
+from typing import TypeVar
 
 from qtpy.QtCore import QObject, Qt, QTimer, Signal, Slot
 
@@ -38,18 +38,26 @@ class GuiThread(QObject):
         self._closed = True
 
 
-class Timer(QTimer):
-    """Calls once, ``interval_ms`` after its start; or every so often with ``again``.
+class QtTimer(QTimer):
+    """A :class:`~napari_brainseg.features.context.Timer` of the GUI thread.
 
-    A section that closes stops its timers first. Where an error takes the window down Qt may have deleted them before:
-    stopping such a one is no error, so that the section goes on to let go of the viewer.
+    Where an error takes the window down Qt may have deleted it before: stopping such a one is no error.
     """
 
-    def __init__(self, parent: QObject, interval_ms: int, call: Callable[[], Any], again: bool = False) -> None:
+    def __init__(self, parent: QObject, seconds: float, call: Callable[[], object], again: bool = False) -> None:
         super().__init__(parent)
-        self.setInterval(interval_ms)
+        self._milliseconds = round(1000 * seconds)
         self.setSingleShot(not again)
-        self.timeout.connect(call)
+        self.timeout.connect(lambda: call())
+
+    @property
+    def active(self) -> bool:
+        """True while a call is to come."""
+        return bool(self.isActive())
+
+    def start(self, seconds: float | None = None) -> None:
+        """Wait anew: that long, else as long as it was made for."""
+        super().start(self._milliseconds if seconds is None else round(1000 * seconds))
 
     def stop(self) -> None:
         """Call no more."""
@@ -67,7 +75,7 @@ class Threads:
         self._closed = False
 
     def __call__(
-        self, work: Callable[[], T], done: Callable[[T], None], failed: Callable[[Exception], None] | None = None, /
+        self, work: Callable[[], T], done: Callable[[T], None], failed: Callable[[Exception], None], /
     ) -> None:
         """Run ``work`` in a thread, then ``done(result)`` or ``failed(error)`` in the GUI thread."""
         self._submit(self._pool, work, done, failed)
@@ -83,14 +91,12 @@ class Threads:
         pool: ThreadPoolExecutor,
         work: Callable[[], T],
         done: Callable[[T], None],
-        failed: Callable[[Exception], None] | None,
+        failed: Callable[[Exception], None],
     ) -> None:
         def run() -> None:
             try:
                 result = work()
-            except Exception as e:  # whatever it was: the caller tells it in words
-                if failed is None:
-                    raise
+            except Exception as e:  # whatever it was: the caller says it in words
                 error = e
                 self._gui.deliver(lambda: failed(error))
             else:
@@ -99,16 +105,8 @@ class Threads:
         if not self._closed:
             pool.submit(run)
 
-    def for_surfaces(self, work: Callable[[], Any], done: Callable[[Any], None]) -> None:
-        """The form that the surfaces want: without an answer for failures."""
-        self(work, done, _raise)
-
     def close(self) -> None:
-        """Begin nothing more; what runs is let run to its end, and its answer dropped."""
+        """Begin nothing more; what runs comes to its end, and its answer is dropped."""
         self._closed = True
         self._pool.shutdown(wait=False, cancel_futures=True)
         self._saver.shutdown(wait=False)
-
-
-def _raise(error: Exception) -> None:
-    raise error

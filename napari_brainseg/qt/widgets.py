@@ -11,6 +11,7 @@ from qtpy.QtGui import QColor, QIcon, QPainter, QPixmap, QTextOption
 from qtpy.QtWidgets import (
     QButtonGroup,
     QComboBox,
+    QDoubleSpinBox,
     QFrame,
     QHBoxLayout,
     QLabel,
@@ -57,6 +58,36 @@ class Section(QFrame):
         self.body = QVBoxLayout()
         self.body.setSpacing(6)
         outer.addLayout(self.body)
+
+
+class Row(QWidget):
+    """A row of one feature in the section of another. ``wanted``: it is to be seen though that section is folded."""
+
+    @property
+    def wanted(self) -> bool:
+        """False, unless a row says otherwise."""
+        return False
+
+
+class Number(QDoubleSpinBox):
+    """A number that does not change when the panel is scrolled over it."""
+
+    def __init__(self, name: str, value: float, low: float, high: float, step: float, unit: str) -> None:
+        super().__init__()
+        self.setObjectName(name)
+        self.setDecimals(0 if step >= 1 else 2 if step < 0.1 else 1)
+        self.setRange(low, high)
+        self.setSingleStep(step)
+        self.setValue(value)
+        self.setSuffix(f" {unit}")
+        self.setFocusPolicy(Qt.FocusPolicy.StrongFocus)
+        self.setButtonSymbols(QDoubleSpinBox.ButtonSymbols.NoButtons)  # the arrow keys step; there is no room for more
+        self.setAlignment(Qt.AlignmentFlag.AlignRight)
+        self.setAccessibleName(name.replace("_", " "))
+
+    def wheelEvent(self, event: Any) -> None:
+        """Leave the wheel to the scroll area."""
+        event.ignore()
 
 
 class Combo(QComboBox):

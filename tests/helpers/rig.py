@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from dataclasses import dataclass
 from pathlib import Path
 from types import SimpleNamespace
@@ -10,14 +11,19 @@ import numpy as np
 
 from brainseg_engine.core.labels import Label
 from brainseg_engine.core.study import Modality, Prediction, Segmentation
+from napari_brainseg.app.features import Features
 from napari_brainseg.display import layers
+from napari_brainseg.display.tools import Tool
+from napari_brainseg.features.context import Context
+from napari_brainseg.jobs import DoubtRequest, PropagateRequest, ScoreRequest, SegmentRequest
+from napari_brainseg.session import Session
 
 
 class Runner:
-    """Keeps what it is asked."""
+    """Keeps what it is asked: (request, listener) each."""
 
     def __init__(self) -> None:
-        self.jobs = []
+        self.submitted: list = []
         self.cancelled: list[str] = []
         self.warmed: list[tuple[str, str]] = []
         self.closed = False
@@ -25,14 +31,94 @@ class Runner:
     def warm(self, model, device, tta):
         self.warmed.append((model.name, device))
 
-    def segment(self, job, listener):
-        self.jobs.append((job, listener))
+    def submit(self, request, listener):
+        self.submitted.append((request, listener))
 
-    def cancel(self, job_id):
-        self.cancelled.append(job_id)
+    def cancel(self, request_id):
+        self.cancelled.append(request_id)
 
     def close(self):
         self.closed = True
+
+    def of(self, kind) -> list:
+        """Those of that kind of request."""
+        return [(request, listener) for request, listener in self.submitted if isinstance(request, kind)]
+
+    @property
+    def jobs(self) -> list:
+        return self.of(SegmentRequest)
+
+    @property
+    def doubts(self) -> list:
+        return self.of(DoubtRequest)
+
+    @property
+    def scores(self) -> list:
+        return self.of(ScoreRequest)
+
+    @property
+    def proposals(self) -> list:
+        return self.of(PropagateRequest)
+
+
+class ManualTimer:
+    """Calls when the test says so."""
+
+    def __init__(self, call, again: bool) -> None:
+        self.call, self.again, self.active = call, again, False
+
+    def start(self, seconds=None):
+        self.active = True
+
+    def stop(self):
+        self.active = False
+
+    def fire(self):
+        self.active = self.again
+        self.call()
+
+
+class Timers:
+    """Makes timers, and lets time pass."""
+
+    def __init__(self) -> None:
+        self.made: list[ManualTimer] = []
+
+    def __call__(self, seconds, call, again=False):
+        self.made.append(ManualTimer(call, again))
+        return self.made[-1]
+
+    def pass_time(self) -> None:
+        """Whatever waits to be called once is called, and what that starts."""
+        while waiting := [t for t in self.made if t.active and not t.again]:
+            for timer in waiting:
+                timer.fire()
+
+
+class House:
+    """The whole plugin below its widgets: the features as the window has them, over a runner and timers that wait."""
+
+    def __init__(self, viewer, background=None, clock=time.monotonic, launcher=None) -> None:
+        self.session, self.viewer, self.runner, self.timers = Session(), viewer, Runner(), Timers()
+        self.background = background or at_once
+        self.saving = None  # else as the background
+        self.context = Context(
+            self.session, viewer, self.runner, lambda *a: self.background(*a), self.timers,
+            lambda *a: (self.saving or self.background)(*a),
+        )  # fmt: skip
+        more = {} if launcher is None else {"launcher": launcher}
+        self.features = f = Features(self.context, clock=clock, **more)
+        self.study, self.segment, self.regions, self.paint, self.save = f.study, f.segment, f.regions, f.paint, f.save
+        self.view, self.corrections, self.doubt, self.propagate = f.view, f.corrections, f.doubt, f.propagate
+        self.queue, self.finetune = f.queue, f.finetune
+
+    @property
+    def labels(self):
+        return self.context.labels
+
+    def close(self) -> None:
+        for step in self.features.closing_steps():
+            step()
 
 
 @dataclass
@@ -79,24 +165,26 @@ def prediction(job, value=Label.ET) -> Prediction:
     return Prediction(job.study.id, seg, "model", "1", "cpu (1 threads)", {"network": 1.5})
 
 
-def shown(actions) -> np.ndarray:
-    return layers.labels_of(actions.labels)
+def shown(house) -> np.ndarray:
+    return layers.labels_of(house.labels)
 
 
-def paint(actions, value: int = 3, at=(3, 4, 5)) -> np.ndarray:
+def paint(house, value: int = 3, at=(3, 4, 5)) -> np.ndarray:
     """One stroke by napari's own brush; the labels afterwards."""
-    layer = actions.labels
+    house.paint.choose_tool(Tool.BRUSH)
+    house.paint.change_brush(inside=False)
+    layer = house.labels
     with layer.block_history():
         layer.paint(at, value)
-    actions.session.dirty = True  # as the overlay of the window has it
-    return shown(actions)
+    return shown(house)
 
 
-def segment(actions) -> np.ndarray:
-    actions.segment()
-    job, listener = actions._runner.jobs[-1]
-    listener.finished(job, prediction(job))
-    return shown(actions)
+def segment(house) -> np.ndarray:
+    """Press Segment, and let the answer come."""
+    house.segment.segment()
+    request, listener = house.runner.jobs[-1]
+    listener.finished(prediction(request))
+    return shown(house)
 
 
 def drag(viewer, path, *, button=1, modifiers=("Control",)) -> None:

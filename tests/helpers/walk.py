@@ -10,7 +10,7 @@ from scipy.ndimage import distance_transform_edt
 from brainseg_engine.core.labels import Label
 from helpers.window import Hand
 from napari_brainseg.display import planes
-from napari_brainseg.display.undo import history_of
+from napari_brainseg.display.history import history_of
 
 CONTROL, SHIFT = Qt.KeyboardModifier.ControlModifier, Qt.KeyboardModifier.ShiftModifier
 APART = 4
@@ -32,7 +32,7 @@ class Walk(Hand):
         assert self.answer.any() and not history_of(self.layer).done
         self.states = [self.answer]
         self.tools: list[str] = []
-        brain = self.app.actions.brush.brain()
+        brain = self.app.context.brush.brain()
         self.z = int(np.argmax((self.answer > 0).sum(axis=(1, 2))))
         free = brain & (self.answer == 0)
         self.y, self.x = deepest(free[self.z : self.z + APART + 1].all(axis=0))  # healthy, far from edge and tumour
@@ -53,7 +53,7 @@ class Walk(Hand):
         if tool:
             self.window.press(f"tool_{tool}")
         if size:
-            self.window.panel.correct.size.setValue(size)
+            self.window.app.sections.paint.size.setValue(size)
 
     def work(self, name: str) -> None:
         self.window.press(f"work_{name}")
@@ -98,10 +98,10 @@ class Walk(Hand):
         self.choose("ET", "brush", 9)
         self.window.press("threshold")
         self.window.wait(lambda: self.window.widget("threshold_range").isVisible())
-        brush = self.app.actions.brush
+        brush = self.app.context.brush
         image = brush.images[brush.settings.modality]
         low, high = float(np.median(image[z, y - 3 : y + 4, x - 3 : x + 4])), float(image.max())
-        self.window.panel.correct.range.setValue((low, high))
+        self.window.app.sections.paint.range.setValue((low, high))
         self.window.wait(lambda: brush.settings.limits == pytest.approx((low, high), rel=0.02))
         low, high = brush.settings.limits
         before = self.data
@@ -128,7 +128,7 @@ class Walk(Hand):
         self.changed("eraser")
         self.work("holes")
         self.changed("fill holes")
-        brain = self.app.actions.brush.brain()
+        brain = self.app.context.brush.brain()
         alone = (z, *deepest(brain[z] & (self.data[z - 1 : z + 2] == 0).all(axis=0)))
         self.go(*alone)
         self.choose("WT", "brush", 3)
@@ -141,7 +141,7 @@ class Walk(Hand):
         z, y, x = self.z, self.y, self.x
         self.go(z, y, x)
         self.choose("WT", "brush")
-        self.window.panel.correct.numbers["grow"].setValue(10)
+        self.window.app.sections.paint.numbers["grow"].setValue(10)
         self.click_after("grow")
         self.changed("grow")
         self.choose("class_NCR" if self.data[z, y, x] != Label.NCR else "class_ED")
@@ -163,9 +163,9 @@ class Walk(Hand):
     def propagate(self) -> None:
         """The model adapts to what was corrected; its proposal is taken."""
         self.window.press("propagate")
-        self.window.wait(lambda: self.app.proposing.running, 20)
-        self.window.wait(lambda: not self.app.proposing.running, 600)
-        assert self.app.proposing.proposal is not None, self.window.session.message.text
+        self.window.wait(lambda: self.app.features.propagate.running, 20)
+        self.window.wait(lambda: not self.app.features.propagate.running, 600)
+        assert self.app.features.propagate.proposal is not None, self.window.session.message.text
         np.testing.assert_array_equal(self.data, self.states[-1])
         self.window.press("propagate_accept")
         self.changed("propagate")

@@ -22,7 +22,7 @@ class Window:
         began = time.perf_counter()
         _, self.panel = viewer.window.add_plugin_dock_widget("napari-brainseg", "Brain tumour segmentation")
         self.opened_in = time.perf_counter() - began
-        self.app = self.panel.app
+        self.app = self.panel.owner
         self.session = self.app.session
         qtbot.waitExposed(window)
         qtbot.waitUntil(lambda: self.session.model is not None, timeout=30000)
@@ -68,7 +68,7 @@ class Hand:
         self.window = window
         window.open(monkeypatch, folder)
         window.wait(lambda: window.session.measures is not None or window.session.segmentation is None)
-        window.press("correct_fold")
+        window.press("paint_fold")
         self.app, self.viewer = window.app, window.viewer
 
     @property
@@ -77,7 +77,7 @@ class Hand:
 
     @property
     def layer(self):
-        return self.app.actions.labels
+        return self.app.context.labels
 
     @property
     def data(self):

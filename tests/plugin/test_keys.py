@@ -6,11 +6,12 @@ import numpy as np
 import pytest
 from app_model.types import KeyBinding
 from helpers.marker_studies import marker_study
-from helpers.rig import drag
+from helpers.rig import House, drag
 
 from brainseg_engine.core.study import Modality
-from napari_brainseg.display import layers, planes
-from napari_brainseg.keys import KEYS, MOUSE, UNDO_KEYS, Tools
+from napari_brainseg.display import axes, layers, planes, region_layer, windows
+from napari_brainseg.keys import KEYS, MOUSE, UNDO_KEYS
+from napari_brainseg.session import Answer, OpenStudy
 
 LAYERS_OF_OURS = ("viewer", "image", "labels", "surface")
 
@@ -22,13 +23,15 @@ def study():
 
 @pytest.fixture
 def bound(viewer, study):
-    """(viewer, images, labels, tools, values heard) of a small study."""
+    """(viewer, images, labels, keys, house) of a small study that is open."""
     images = layers.add_study(viewer, study)
     labels = layers.add_segmentation(viewer, study.segmentation, study_id=study.id)
-    heard: list = []
-    tools = Tools(viewer, on_values=heard.append)
-    yield viewer, images, labels, tools, heard
-    tools.close()
+    house = House(viewer)
+    house.session.open(OpenStudy(study), Answer.of(study.segmentation))
+    keys = house.features.bind_keys()
+    yield viewer, images, labels, keys, house
+    keys.close()
+    house.close()
 
 
 def press(viewer, key: str) -> None:
@@ -65,11 +68,13 @@ def test_no_key_is_one_of_napari_s():
 
 
 def test_every_key_of_the_table_is_bound_and_unbound(viewer):
-    tools = Tools(viewer)
+    house = House(viewer)
+    keys = house.features.bind_keys()
     assert len(viewer.keymap) == len(KEYS) + len(UNDO_KEYS)
     for key, _ in KEYS:
         press(viewer, key)  # nothing is open: nothing happens, and nothing fails
-    tools.close()
+    keys.close()
+    house.close()
     assert len(viewer.keymap) == 0 and not viewer.mouse_move_callbacks
     assert all(text for _, text in (*KEYS, *MOUSE))
 
@@ -78,7 +83,7 @@ def test_every_key_of_the_table_is_bound_and_unbound(viewer):
 def test_plane_keys_keep_the_point_under_the_cursor(bound, study, key, plane):
     viewer = bound[0]
     planes.set_plane(viewer, "sagittal" if key != "S" else "coronal")
-    point = layers.voxel_to_world(study.reference.grid, (10, 31, 22))
+    point = axes.voxel_to_world(study.reference.grid, (10, 31, 22))
     point_at(viewer, point)
     press(viewer, key)
     assert planes.plane_of(viewer) == plane
@@ -117,9 +122,9 @@ def test_the_overlay_hides_shows_and_becomes_outlines(bound):
     press(viewer, "H")
     assert not labels.visible
     press(viewer, "H")
-    assert labels.visible and layers.region_view(labels).visible
+    assert labels.visible and region_layer.region_view(labels).visible
     press(viewer, "U")
-    assert labels.contour == 1 and layers.region_view(labels).outline
+    assert labels.contour == 1 and region_layer.region_view(labels).outline
     press(viewer, "U")
     assert labels.contour == 0
 
@@ -131,7 +136,7 @@ def test_window_presets_in_turn(bound):
         press(viewer, "W")
         seen.append(tuple(images[Modality.T1CE].contrast_limits))
     assert len(set(seen)) >= 2
-    assert seen[-1] == pytest.approx(layers.brain_window(images[Modality.T1CE].data, modality=Modality.T1CE))
+    assert seen[-1] == pytest.approx(windows.brain_window(images[Modality.T1CE].data, modality=Modality.T1CE))
 
 
 def test_3d_and_back(bound):
@@ -163,7 +168,8 @@ def test_a_drag_changes_window_and_level_and_paints_nothing(bound, study, button
 
 
 def test_an_ordinary_drag_still_paints(bound):
-    viewer, images, labels, *_ = bound
+    viewer, images, labels, _, house = bound
+    house.paint.change_brush(inside=False)
     limits = list(images[Modality.T1CE].contrast_limits)
     viewer.layers.selection.active = labels
     labels.mode, labels.selected_label = "paint", 1
@@ -175,9 +181,12 @@ def test_an_ordinary_drag_still_paints(bound):
 
 
 def test_values_at_the_cursor_are_reported(bound, study):
-    viewer, *_, heard = bound
+    viewer, *_, house = bound
+    heard: list = []
+    house.view.values_changed.connect(lambda: heard.append(house.view.values))
     index = (20, 25, 18)
-    point_at(viewer, layers.voxel_to_world(study.reference.grid, index))
+    point_at(viewer, axes.voxel_to_world(study.reference.grid, index))
+    house.timers.pass_time()
     assert heard[-1] == {m: float(v.data[index]) for m, v in study.volumes.items()}
 
 
@@ -190,7 +199,9 @@ def test_real_keys_and_a_real_drag_on_the_canvas(make_napari_viewer, qtbot, stud
     viewer = make_napari_viewer(show=True)
     images = layers.add_study(viewer, study)
     labels = layers.add_segmentation(viewer, study.segmentation, study_id=study.id)
-    tools = Tools(viewer)
+    house = House(viewer)
+    house.session.open(OpenStudy(study), Answer.of(study.segmentation))
+    keys = house.features.bind_keys()
     native = viewer.window._qt_viewer.canvas.native
     image = images[Modality.T1CE]
 
@@ -225,16 +236,14 @@ def test_real_keys_and_a_real_drag_on_the_canvas(make_napari_viewer, qtbot, stud
     assert np.diff(image.contrast_limits)[0] > np.diff(limits)[0]
     assert labels.mode == "paint" and viewer.scene.camera.center == centre
     np.testing.assert_array_equal(layers.labels_of(labels), before)
-    tools.close()
+    keys.close()
+    house.close()
 
 
 @pytest.mark.parametrize("plane", ["axial", "coronal", "sagittal"])
 def test_the_3d_key_returns_to_plane_slice_and_zoom(bound, study, plane):
-    from napari_brainseg.display.surfaces import SurfaceManager
-
-    viewer, _, labels, *_ = bound
-    manager = SurfaceManager(viewer, background=lambda work, done: done(work()), quiet_s=0)
-    manager.follow(labels)
+    viewer, *_, house = bound
+    manager = house.regions.surfaces
     planes.set_plane(viewer, plane)
     planes.go_to_voxel(viewer, study.reference.grid, (9, 30, 25))
     viewer.scene.camera.zoom, viewer.scene.camera.center = 7.0, (0.0, 25.0, 15.0)
@@ -245,4 +254,3 @@ def test_the_3d_key_returns_to_plane_slice_and_zoom(bound, study, plane):
         press(viewer, "T")
         assert planes.plane_of(viewer) == plane and viewer.dims.point == point
         assert viewer.scene.camera.zoom == 7.0 and tuple(viewer.scene.camera.center)[1:] == (25.0, 15.0)
-    manager.close()

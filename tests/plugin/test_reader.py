@@ -8,7 +8,7 @@ from helpers.marker_studies import CODES, marker_study, write_files
 from brainseg_engine.core.errors import BrainsegError
 from brainseg_engine.core.study import Modality
 from napari_brainseg._reader import get_reader, read_file, read_study
-from napari_brainseg.display import layers
+from napari_brainseg.display import axes, layers
 
 
 @pytest.fixture
@@ -63,7 +63,7 @@ def test_a_single_file_is_an_image_the_right_way_round(viewer, tmp_path, code):
         (layer,) = add(viewer, read_file(str(tmp_path / name)))
         assert layers.layer_modality(layer) is known and layer.name == name.split(".")[0]
         index = (3, 8, 5)
-        world = layers.ras_to_world(volume.grid.to_world(index))
+        world = axes.ras_to_world(volume.grid.to_world(index))
         assert layer.get_value(world, world=True) == volume.data[index]
 
 

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from brainseg_engine.core.study import Modality, Segmentation
-from napari_brainseg.session import Kept, Measures, OpenStudy, Session, token_of
+from napari_brainseg.session import Answer, Measures, OpenStudy, Session, token_of
 
 
 @pytest.fixture
@@ -16,7 +16,7 @@ def session() -> Session:
 
 def heard(session: Session) -> list[str]:
     """The names of the signals that are emitted from here on."""
-    names = [n for n in dir(Session) if n.endswith("_changed")]
+    names = [n for n in dir(Session) if n.endswith("_changed") and n != "store_changed"]
     said: list[str] = []
     for n in names:
         getattr(session, n).connect(lambda n=n: said.append(n.removesuffix("_changed")))
@@ -27,6 +27,10 @@ def seg(study, value=1) -> Segmentation:
     labels = np.zeros(study.reference.grid.shape, dtype=np.uint8)
     labels[2:5, 2:5, 2:5] = value
     return Segmentation(labels, study.reference.grid)
+
+
+def answer(study, saved=None) -> Answer:
+    return Answer.of(seg(study), saved=saved)
 
 
 def test_unknown_state_is_refused(session):
@@ -54,16 +58,16 @@ def test_the_token_is_of_the_content_and_the_assignment(study):
 
 def test_opening_tells_all_that_changed(session, study):
     said = heard(session)
-    session.open(OpenStudy(study), seg(study), saved=7)
+    session.open(OpenStudy(study), answer(study, 7))
     assert set(said) == {"study", "segmentation", "measures"} and not session.dirty
-    session.open(OpenStudy(study), seg(study))
+    session.open(OpenStudy(study), answer(study))
     assert session.dirty and said[-1] == "dirty"
     session.open(OpenStudy(study), None)
     assert not session.dirty
 
 
 def test_dirty_follows_the_checksum_so_that_undo_takes_it_back(session, study):
-    session.open(OpenStudy(study), seg(study), saved=7)
+    session.open(OpenStudy(study), answer(study, 7))
     session.dirty = True  # the brush touched it
     session.measures = Measures({}, digest=8)
     assert session.dirty
@@ -77,7 +81,7 @@ def test_dirty_follows_the_checksum_so_that_undo_takes_it_back(session, study):
 
 
 def test_what_was_saved_while_the_brush_went_on_stays_dirty(session, study):
-    session.open(OpenStudy(study), seg(study))
+    session.open(OpenStudy(study), answer(study))
     session.measures = Measures({}, digest=2)
     session.saved(1)
     assert session.dirty
@@ -85,15 +89,15 @@ def test_what_was_saved_while_the_brush_went_on_stays_dirty(session, study):
 
 def test_a_models_result_is_dirty_and_a_file_is_not(session, study):
     session.open(OpenStudy(study), None)
-    session.deliver(seg(study))
+    session.deliver(answer(study))
     assert session.dirty
-    session.deliver(seg(study), saved=3)
+    session.deliver(answer(study, 3))
     assert not session.dirty
 
 
 def test_kept_results_are_taken_once_and_the_oldest_go_first(session, study):
     for i in range(25):
-        session.keep(f"t{i}", Kept(seg(study)))
+        session.keep(f"t{i}", answer(study))
     assert list(session.kept) == [f"t{i}" for i in range(5, 25)]
     kept = session.take_kept("t9")
     assert kept is not None and session.take_kept("t9") is None and "t9" not in session.kept
@@ -101,7 +105,7 @@ def test_kept_results_are_taken_once_and_the_oldest_go_first(session, study):
 
 
 def test_closing_leaves_nothing(session, study):
-    session.open(OpenStudy(study), seg(study))
+    session.open(OpenStudy(study), answer(study))
     session.close()
     assert (session.study, session.segmentation, session.measures, session.dirty) == (None, None, None, False)
 
@@ -132,3 +136,30 @@ def test_an_empty_message_takes_the_last_one_away(session):
     assert session.message.text == "Something."
     session.say("")
     assert session.message is None
+
+
+def test_edits_that_no_file_holds_are_put_away_with_what_they_began_from(session, study):
+    session.open(OpenStudy(study), answer(study))
+    edited = seg(study, 3)
+    session.put_away(edited, "another")
+    kept = session.take_kept(session.study.token)
+    assert kept.segmentation is edited and kept.edited and kept.origin is session.segmentation
+    session.put_away(session.segmentation, "another")
+    assert not session.take_kept(session.study.token).edited
+    session.put_away(edited, session.study.token)  # it stays open
+    session.measures = Measures({}, digest=5)
+    session.saved(5)
+    session.put_away(edited, "another")  # a file holds it
+    assert not session.kept
+
+
+def test_a_new_answer_has_a_log_of_its_own(session, study):
+    session.open(OpenStudy(study), answer(study))
+    log = session.steps
+    log.append({"tool": "brush"})
+    session.reassign(OpenStudy(study))
+    assert session.steps is log and len(log) == 1
+    session.deliver(answer(study), [{"tool": "restored"}])
+    assert session.steps is log and [s["tool"] for s in log] == ["restored"]
+    session.open(OpenStudy(study), None)
+    assert session.steps == [] and len(log) == 1  # who wrote down that log may keep it

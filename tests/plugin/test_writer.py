@@ -9,7 +9,7 @@ from brainseg_engine.core.errors import BrainsegError
 from brainseg_engine.core.labels import Label
 from brainseg_engine.io import load_study
 from napari_brainseg._writer import write_labels
-from napari_brainseg.display import layers
+from napari_brainseg.display import axes, layers
 
 
 @pytest.fixture
@@ -51,7 +51,7 @@ def test_a_layer_of_napari_s_own_goes_where_it_is_shown(viewer, tmp_path, study)
     image = next(iter(images.values()))
     layer = viewer.add_labels(np.zeros(image.data.shape, np.uint8), scale=image.scale, affine=image.affine)
     index = (12, 7, 30)
-    world = layers.ras_to_world(study.reference.grid.to_world(index))
+    world = axes.ras_to_world(study.reference.grid.to_world(index))
     layer.data[tuple(np.round(layer.world_to_data(world)).astype(int))] = 3
     save(layer, tmp_path / "mine.nii.gz")
     written = nib.load(tmp_path / "mine.nii.gz")

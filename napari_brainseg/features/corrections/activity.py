@@ -10,7 +10,7 @@ IDLE_S = 30.0
 
 
 class Activity:
-    """Adds up active time. ``clock`` tells seconds that only grow."""
+    """Adds up active time. ``clock`` gives seconds that only grow."""
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         self._clock = clock

@@ -1,172 +1,132 @@
-"""Wires the corrections section."""
+"""Connects the corrections view and its verbs; asks where something could be lost."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
-from qtpy.QtCore import QObject
 from qtpy.QtWidgets import QFileDialog, QMessageBox
 
-from brainseg_engine.corrections import Correction
-from napari_brainseg.display import history
-from napari_brainseg.features.actions import Actions
-from napari_brainseg.features.corrections.verbs import EMPTY, Keeping, said
+from brainseg_engine.corrections import Correction, Found
+from napari_brainseg.features.context import Context
+from napari_brainseg.features.corrections.verbs import EMPTY, CorrectionVerbs
 from napari_brainseg.features.corrections.view import CorrectionsShown, CorrectionsView
-from napari_brainseg.features.doubt.verbs import Looking
-from napari_brainseg.qt.threads import Timer
+from napari_brainseg.features.corrections.workspace import when_in_words
+from napari_brainseg.session import Session
 
-TICK_MS = 1000
-_QUIET_MS = 300
+SECOND_S = 1.0
 REPLACES = "The edits on the canvas were not accepted. Put the draft in their place? Ctrl+Z brings them back."
 
 
-class CorrectionsSection(QObject):
-    """Between the corrections view and the actions; ``accepted`` hears of every version that was accepted."""
+class CorrectionsSection:
+    """Between the corrections view and its verbs."""
 
-    def __init__(
-        self,
-        view: CorrectionsView,
-        actions: Actions,
-        keeping: Keeping,
-        looking: Looking,
-        accepted: Callable[[Correction], None],
-    ) -> None:
-        super().__init__()
-        self._view, self._actions, self._keeping, self._looking = view, actions, keeping, looking
-        self._accepted = accepted
-        self._brush = history.Follower(self._on_edit)
+    def __init__(self, view: CorrectionsView, verbs: CorrectionVerbs, context: Context) -> None:
+        self._view, self._verbs, self._session = view, verbs, context.session
+        self._autosave = verbs.autosave
         self._shown: CorrectionsShown | None = None
-        self._clock = Timer(self, TICK_MS, self._tick, again=True)
-        self._quiet = Timer(self, _QUIET_MS, looking.compare)
+        self._clock = context.later(SECOND_S, self._show_time, again=True)
         view.accept_requested.connect(self.accept)
-        view.restore_requested.connect(keeping.restore)
+        view.restore_requested.connect(self._autosave.restore)
         view.discard_requested.connect(self._ask_discard)
         view.other_requested.connect(self._open_other)
         view.show_draft_requested.connect(self._show_draft)
         view.accept_draft_requested.connect(self._accept_draft)
-        view.doubt_requested.connect(looking.toggle_doubt)
-        view.changes_requested.connect(looking.toggle_changes)
-        view.slice_requested.connect(looking.next_slice)
         view.folder_requested.connect(self._ask_folder)
-        view.by_changed.connect(lambda text: keeping.choose(by=text))
-        view.named_changed.connect(lambda on: keeping.choose(named=on))
-        keeping.changed.connect(self._show)
-        looking.changed.connect(self._show)
-        actions.session.job_changed.connect(self._show)
-        actions.session.edited.connect(keeping.note)
-        self._signs = (actions.viewer.cursor.events.position, actions.viewer.dims.events.point)
-        for event in self._signs:
-            event.connect(keeping.sign_of_life)
+        view.by_changed.connect(lambda text: verbs.choose(by=text))
+        view.named_changed.connect(lambda on: verbs.choose(named=on))
+        context.follow(verbs.changed, self._show)
+        context.follow(context.labels_changed, self._show)
+        context.follow(context.session.job_changed, self._show)
         self._clock.start()
         self._show()
 
-    def close(self) -> None:
-        """Follow nothing more."""
-        self._clock.stop()
-        self._quiet.stop()
-        for event in self._signs:
-            event.disconnect(self._keeping.sign_of_life)
-        self._actions.session.job_changed.disconnect(self._show)
-        self._actions.session.edited.disconnect(self._keeping.note)
-        self._brush.follow(None)
-        self._keeping.changed.disconnect(self._show)
-        self._looking.changed.disconnect(self._show)
-        self._keeping.close()
-        self._looking.close()
-
     def accept(self) -> None:
         """Accept what is on the canvas, after a question where something speaks against it."""
-        if not self._keeping.possible:
+        if not self._verbs.possible:
             return
-        doubts = self._keeping.doubts
-        if doubts and not self._sure("Accept correction", doubts):
+        objection = self._verbs.objection
+        if objection and not self._sure("Accept correction", objection):
             return
-        self._keeping.accept(self._accepted)
+        self._verbs.accept()
 
     def _show_draft(self) -> None:
         """In place of edits that were not accepted only after a question."""
-        if not self._keeping.at_risk or self._sure("Show draft", REPLACES):
-            self._keeping.show_draft()
+        if not self._autosave.at_risk or self._sure("Show draft", REPLACES):
+            self._verbs.show_draft()
 
     def _accept_draft(self) -> None:
         """An empty one only after a question."""
-        draft = self._keeping.draft
+        draft = self._verbs.draft
         if draft is not None and (not draft.empty or self._sure("Accept draft", EMPTY)):
-            self._keeping.accept_draft(self._accepted)
+            self._verbs.accept_draft()
 
-    def _tick(self) -> None:
-        self._brush.follow(self._actions.labels)
-        self._keeping.tick()
-        if self._keeping.edited and self._state() != self._shown:  # restyling costs 15 ms, every second
+    def _show_time(self) -> None:
+        if self._verbs.edited and state_of(self._verbs, self._session) != self._shown:  # restyling costs 15 ms
             self._show()
 
-    def _on_edit(self, event: Any = None) -> None:
-        if self._looking.changes_shown:
-            self._quiet.start()
-
     def _show(self) -> None:
-        self._shown = self._state()
+        self._shown = state_of(self._verbs, self._session)
         self._view.show_state(self._shown)
 
-    def _state(self) -> CorrectionsShown:
-        keeping, looking = self._keeping, self._looking
-        offer, accepted = keeping.offer, keeping.accepted
-        return CorrectionsShown(
-            possible=keeping.possible,
-            state=state_in_words(keeping),
-            danger=bool(keeping.trouble),
-            offer=f"Work of {said(offer)} on this study was not accepted." if offer is not None else "",
-            other=others_in_words(keeping),
-            draft=draft_in_words(keeping.draft) if keeping.draft is not None else "",
-            accepted=accepted_in_words(accepted) if accepted is not None else "",
-            doubt_shown=looking.doubt_shown,
-            changes_shown=looking.changes_shown,
-            store=str(keeping.store.path),
-            by=keeping.by,
-            named=keeping.named,
-        )
-
     def _ask_discard(self) -> None:
-        offer = self._keeping.offer
-        if offer is not None and self._sure("Discard work", f"Give up the work of {said(offer)} for good?"):
-            self._keeping.discard()
+        offer = self._autosave.offer
+        if offer is not None and self._sure("Discard work", f"Give up the work of {when_in_words(offer)} for good?"):
+            self._autosave.discard()
 
     def _open_other(self) -> None:
-        for found in self._keeping.others:
+        for found in self._autosave.others:
             if found.folder is not None:
-                self._actions.open(found.folder)
+                self._session.open_requested.emit(found.folder)
                 return
-        self._actions.session.say("Open that study by its files; its work is offered then.")
+        self._session.say("Open that study by its files; its work is offered then.")
 
     def _ask_folder(self) -> None:
-        name = QFileDialog.getExistingDirectory(self._view, "Keep corrections in", str(self._keeping.store.path))
+        name = QFileDialog.getExistingDirectory(self._view, "Keep corrections in", str(self._session.store.path))
         if name:
-            self._keeping.choose(store=Path(name))
+            self._verbs.choose(store=Path(name))
 
     def _sure(self, title: str, question: str) -> bool:
         yes, no = QMessageBox.StandardButton.Yes, QMessageBox.StandardButton.No
         return bool(QMessageBox.question(self._view, title, question, yes | no, no) == yes)
 
 
-def state_in_words(keeping: Keeping) -> str:
+def state_of(verbs: CorrectionVerbs, session: Session) -> CorrectionsShown:
+    """What there is to show."""
+    offer, accepted, draft = verbs.autosave.offer, verbs.accepted, verbs.draft
+    return CorrectionsShown(
+        possible=verbs.possible,
+        state=state_in_words(verbs),
+        danger=bool(verbs.autosave.trouble),
+        offer=f"Work of {when_in_words(offer)} on this study was not accepted." if offer is not None else "",
+        other=others_in_words(verbs.autosave.others),
+        draft=draft_in_words(draft) if draft is not None else "",
+        accepted=accepted_in_words(accepted) if accepted is not None else "",
+        store=str(session.store.path),
+        by=verbs.by,
+        named=verbs.named,
+    )
+
+
+def state_in_words(verbs: CorrectionVerbs) -> str:
     """Like "autosaved 14:03:22 · 3.5 minutes of editing"; bad news first."""
-    if keeping.trouble:
-        return f"NOT SAVED: {keeping.trouble} Trying again …"
-    if not keeping.edited:
+    if verbs.autosave.trouble:
+        return f"NOT SAVED: {verbs.autosave.trouble} Trying again …"
+    if not verbs.edited:
         return ""
-    saved = keeping.autosaved
-    told = f"autosaved {saved:%H:%M:%S}" if saved is not None else "not autosaved yet"
-    return f"{told} · {keeping.minutes:.1f} min of editing"
+    saved = verbs.autosaved
+    when = f"autosaved {saved:%H:%M:%S}" if saved is not None else "not autosaved yet"
+    return f"{when} · {verbs.minutes:.1f} min of editing"
 
 
-def others_in_words(keeping: Keeping) -> str:
+def others_in_words(others: Sequence[Found]) -> str:
     """Work on other studies that was not accepted."""
-    if not keeping.others:
+    if not others:
         return ""
-    first, more = keeping.others[0], len(keeping.others) - 1
-    return f"Work of {said(first)} on {first.study_id} was not accepted{f' (and {more} more)' if more else ''}."
+    first, more = others[0], len(others) - 1
+    return (
+        f"Work of {when_in_words(first)} on {first.study_id} was not accepted{f' (and {more} more)' if more else ''}."
+    )
 
 
 def draft_in_words(c: Correction) -> str:

@@ -1,136 +1,121 @@
-"""Keeping corrections: accepting what is on the canvas as a version that is never rewritten."""
+"""Corrections: accepting what is on the canvas as a version that is never rewritten, and drafts."""
 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable
 from datetime import datetime
 from pathlib import Path
-from typing import Any
 
 import numpy as np
+from psygnal import Signal
 
-from brainseg_engine import corrections
 from brainseg_engine.core.errors import BrainsegError
 from brainseg_engine.core.labels import LabelArray
-from brainseg_engine.core.study import Segmentation
 from brainseg_engine.corrections import Correction, Store
 from napari_brainseg.display import history, layers
-from napari_brainseg.display.undo import history_of
-from napari_brainseg.features.context import Base
-from napari_brainseg.features.corrections.autosave import Autosaving
-from napari_brainseg.features.corrections.workspace import file_of, remember, remembered, said, versions, with_hash
-from napari_brainseg.features.propagate.corrected import DRAFT
-from napari_brainseg.features.replacing import Change, prepare
-from napari_brainseg.features.study.reading import checksum, laid_out
-from napari_brainseg.session import Kind
-
-__all__ = ["EMPTY", "Keeping", "said"]
+from napari_brainseg.display.axes import laid_out
+from napari_brainseg.display.history import DRAFT, history_of
+from napari_brainseg.display.layers import Replacement, replacement
+from napari_brainseg.features.context import Context
+from napari_brainseg.features.corrections.autosave import Autosave
+from napari_brainseg.features.corrections.choices import remember, remembered
+from napari_brainseg.features.corrections.workspace import versions, with_hash
+from napari_brainseg.session import Accepted, Answer, Kind, checksum
 
 EMPTY = "The mask is empty: no voxel is labelled. Accept that there is no tumour in this study?"
 
 
-class Keeping(Autosaving):
-    """The verbs of the corrections section.
+class CorrectionVerbs:
+    """What the buttons of the corrections section mean. ``changed``: there is something else to show.
 
     ``by`` is the name to record ("" for none), ``named`` whether the study's id and folder are recorded too.
     """
 
-    def __init__(self, actions: Base, clock: Callable[[], float] = time.monotonic) -> None:
-        told = remembered()
-        self.by, self.named = str(told.get("by", "")), bool(told.get("named", False))
-        self._folders: dict[str, Path | None] = {}
-        folder = Path(told["store"]) if told.get("store") else corrections.default_store()
-        super().__init__(actions, Store(folder), clock)
+    changed = Signal()
+
+    def __init__(self, context: Context, clock: Callable[[], float] = time.monotonic) -> None:
+        self._context, self._session = context, context.session
+        choices = remembered()
+        self.by, self.named = str(choices.get("by", "")), bool(choices.get("named", False))
+        if choices.get("store"):
+            self._session.store = Store(Path(choices["store"]))
+        self.autosave = Autosave(context, clock)
+        context.follow(self.autosave.changed, self.changed.emit)
+
+    def close(self) -> None:
+        """Release the working copy. What was not flushed is lost."""
+        self.autosave.close()
 
     @property
     def possible(self) -> bool:
         """True when there are labels to accept."""
-        return self._bench is not None and self._actions.labels is not None and not self._bench.accepting
+        here = self.autosave.workspace
+        return here is not None and self._context.labels is not None and not here.accepting
 
     @property
     def edited(self) -> bool:
         """True when there are edits since the answer, or since what was accepted last."""
-        return self._bench is not None and self._bench.edited
+        here = self.autosave.workspace
+        return here is not None and here.edited
 
     @property
     def autosaved(self) -> datetime | None:
         """When the working copy was written last, in local time."""
-        return self._bench.saved if self._bench is not None else None
+        here = self.autosave.workspace
+        return here.saved if here is not None else None
 
     @property
     def minutes(self) -> float:
         """Of active editing."""
-        return self._bench.activity.minutes if self._bench is not None else 0.0
+        here = self.autosave.workspace
+        return here.activity.minutes if here is not None else 0.0
 
     @property
     def accepted(self) -> Correction | None:
         """The newest accepted version of the open study."""
-        return self._bench.accepted if self._bench is not None else None
+        here = self.autosave.workspace
+        return here.accepted if here is not None else None
 
     @property
     def draft(self) -> Correction | None:
         """A draft of the open study that is newer than what was accepted: nobody has said yet that it is right."""
-        return self._bench.draft if self._bench is not None else None
+        here = self.autosave.workspace
+        return here.draft if here is not None else None
 
     @property
-    def answer(self) -> Segmentation | None:
-        """The answer that is being corrected."""
-        return self._bench.answer if self._bench is not None else None
-
-    @property
-    def model(self) -> str:
-        """The name of the model that gave the answer; "" where none did."""
-        return self._bench.model.name if self._bench is not None else ""
-
-    @property
-    def model_file(self) -> Path | None:
-        """The file of that model; None where it is not installed."""
-        bench = self._bench
-        return file_of(bench.model, bench.file, self._session.models) if bench is not None else None
-
-    def folder_of(self, made: Correction) -> Path | None:
-        """The folder of the study that was corrected, of what was accepted since the start."""
-        return self._folders.get(made.study)
-
-    @property
-    def steps(self) -> Sequence[Mapping[str, Any]]:
-        """The log of what was done to the answer; see :meth:`note`."""
-        return self._bench.steps if self._bench is not None else ()
-
-    @property
-    def doubts(self) -> str:
+    def objection(self) -> str:
         """Why one might not want to accept the labels as they are, as a question; "" when nothing speaks against it."""
-        layer, answer, accepted = self._actions.labels, self.answer, self.accepted
+        layer, answer, accepted = self._context.labels, self._session.answer, self.accepted
         if layer is None:
             return ""
         if not layer.data.any():
             return EMPTY
-        if answer is not None and np.array_equal(layers.snapshot(layer).labels, answer.labels):
+        if answer is not None and np.array_equal(layers.snapshot(layer).labels, answer.origin.labels):
             return "The mask equals the answer it began from: nothing was corrected. Accept it as it is?"
         if accepted is not None and accepted.by != self.by.strip():
             who = accepted.by or "Somebody without a name"
             return f"{who} has accepted a correction of this study ({accepted.id}). Accept yours as the newer one?"
         return ""
 
-    def accept(self, done: Callable[[Correction], None] = lambda _: None) -> None:
-        """Keep the labels as they are now as a new version; who asks has asked about ``doubts``."""
-        bench, layer = self._bench, self._actions.labels
-        if bench is None or layer is None or bench.accepting:
+    def accept(self) -> None:
+        """Keep the labels as they are now as a new version; who asks has asked about ``objection``."""
+        here, layer = self.autosave.workspace, self._context.labels
+        if here is None or layer is None or here.accepting:
             self._session.say("There is nothing to accept yet: segment the study, or open a mask.", Kind.WARNING)
             return
-        bench.accepting = True
-        segmentation, store, by, named = layers.snapshot(layer), self.store, self.by, self.named
-        steps, minutes = tuple(bench.steps), bench.activity.minutes
-        file = bench.file or self.model_file
-        bench.edited = bench.unsaved = False  # an edit from here on is one of the next version
+        here.accepting = True
+        segmentation, store, by, named = layers.snapshot(layer), self._session.store, self.by, self.named
+        steps, minutes, base, model = tuple(here.steps), here.activity.minutes, here.origin, here.model
+        file = here.answer.file or here.answer.file_among(self._session.models) if here.answer is not None else None
+        here.edited = here.unsaved = False  # an edit from here on is one of the next version
 
         def work() -> tuple[Correction, int]:
             made = store.add(
-                bench.study.study,
+                here.study.study,
                 segmentation,
-                base=bench.answer,
-                model=with_hash(bench.model, file),
+                base=base,
+                model=with_hash(model, file),
                 by=by,
                 minutes=minutes,
                 steps=steps,
@@ -138,26 +123,25 @@ class Keeping(Autosaving):
             )
             return made, checksum(segmentation.labels)
 
-        def finish(told: tuple[Correction, int]) -> None:
-            made, digest = told
-            bench.accepting, bench.accepted, bench.draft = False, made, None  # the draft is the older one
-            self._folders[made.study] = bench.study.study.folder
-            if not bench.edited:
-                bench.forget()
-            if self._bench is bench:
+        def finish(result: tuple[Correction, int]) -> None:
+            made, digest = result
+            here.accepting, here.accepted, here.draft = False, made, None  # the draft is the older one
+            if not here.edited:
+                here.discard_copies()
+            if self.autosave.workspace is here:
                 self._session.saved(digest)
             else:
-                self._session.accepted_meanwhile(bench.study.token, digest)
+                self._session.accepted_meanwhile(here.study.token, digest)
             self._session.say(f"Accepted as version {made.id} in {store.path}", Kind.GOOD)
             self.changed.emit()
-            done(made)
+            self._session.accepted.emit(Accepted(made, here.study.study.folder))
 
         def fail(error: Exception) -> None:
-            bench.accepting, bench.edited, bench.unsaved = False, True, True
-            self._actions._failed(error)
+            here.accepting, here.edited, here.unsaved = False, True, True
+            self._context.fail(error)
             self.changed.emit()
 
-        self._actions._saving(work, finish, fail)  # where the window closes, what waits here is still done
+        self._context.save(work, finish, fail)  # where the window closes, what waits here is still done
         self.changed.emit()
 
     def show_draft(self) -> None:
@@ -165,23 +149,22 @@ class Keeping(Autosaving):
 
         The answer stays the one that was there: the draft is a change of it. Where there is none the draft takes its place.
         """
-        bench, draft, store, layer = self._bench, self.draft, self.store, self._actions.labels
-        if bench is None or draft is None:
+        here, draft, store, layer = self.autosave.workspace, self.draft, self._session.store, self._context.labels
+        if here is None or draft is None:
             return
         version = history_of(layer).version if layer is not None else 0
 
-        def work() -> tuple[Change, int]:
-            change = prepare(layer, store.read(draft))
+        def work() -> tuple[Replacement, int]:
+            change = replacement(layer, store.read(draft))
             return change, checksum(change.segmentation.labels)
 
-        def done(told: tuple[Change, int]) -> None:
-            change, digest = told
-            if self._bench is not bench or self._actions.labels is not layer:
+        def done(result: tuple[Replacement, int]) -> None:
+            change, digest = result
+            if self.autosave.workspace is not here or self._context.labels is not layer:
                 return
             if layer is None:
-                self._actions._notes = {}
-                with self._actions._changing_layers():
-                    self._session.deliver(change.segmentation, saved=digest)
+                with self._context.own_changes():
+                    self._session.deliver(Answer.of(change.segmentation, saved=digest))
             elif history.in_stroke(layer) or history_of(layer).version != version:
                 self._session.say("You painted on meanwhile, so the draft was not put onto the canvas: press again.")
                 return
@@ -193,38 +176,42 @@ class Keeping(Autosaving):
                     history.apply_edit(layer, *change.edit)
             self._session.say(f"The draft {draft.id} is on the canvas; Ctrl+Z takes it away again.")
 
-        self._actions._background(work, done, self._actions._failed)
+        self._context.run(work, done)
 
-    def accept_draft(self, done: Callable[[Correction], None] = lambda _: None) -> None:
+    def accept_draft(self) -> None:
         """The draft counts from now on; who asks has asked about an empty one."""
-        bench, draft, store = self._bench, self.draft, self.store
-        if bench is None or draft is None:
+        here, draft, store = self.autosave.workspace, self.draft, self._session.store
+        if here is None or draft is None:
             return
 
         def work() -> tuple[LabelArray, int, Correction, tuple[Correction | None, Correction | None]]:
             labels = laid_out(store.read(draft)).labels  # it must still be what was written
             return labels, checksum(labels), store.accept(draft.id), versions(store, draft.study)
 
-        def finish(told: tuple[LabelArray, int, Correction, tuple[Correction | None, Correction | None]]) -> None:
-            labels, digest, made, (bench.accepted, bench.draft) = told
-            self._folders[made.study] = bench.study.study.folder
-            layer = self._actions.labels
-            if self._bench is bench and layer is not None and np.array_equal(layers.snapshot(layer).labels, labels):
-                self.give_up()  # what is on the canvas is in the store
+        def finish(result: tuple[LabelArray, int, Correction, tuple[Correction | None, Correction | None]]) -> None:
+            labels, digest, made, (here.accepted, here.draft) = result
+            layer = self._context.labels
+            if (
+                self.autosave.workspace is here
+                and layer is not None
+                and np.array_equal(layers.snapshot(layer).labels, labels)
+            ):
+                self.autosave.give_up()  # what is on the canvas is in the store
                 self._session.saved(digest)
             self._session.say(f"The draft {made.id} is accepted.", Kind.GOOD)
             self.changed.emit()
-            done(made)
+            self._session.accepted.emit(Accepted(made, here.study.study.folder))
 
-        self._actions._background(work, finish, self._actions._failed)
+        self._context.run(work, finish)
 
     def choose(self, *, store: Path | None = None, by: str | None = None, named: bool | None = None) -> None:
         """Where to keep corrections, whose name to record, whether to record the study's. Remembered for the next start."""
-        self.store = Store(store) if store is not None else self.store
+        if store is not None:
+            self._session.store = Store(store)
         self.by = self.by if by is None else by
         self.named = self.named if named is None else named
         try:
-            remember({"store": str(self.store.path), "by": self.by, "named": self.named})
+            remember({"store": str(self._session.store.path), "by": self.by, "named": self.named})
         except (OSError, BrainsegError) as e:
             self._session.say(f"That choice could not be remembered: {e}", Kind.WARNING)
         self.changed.emit()

@@ -1,4 +1,4 @@
-"""The section that keeps corrections: what a crash left, whether the work is safe, where to look next, accepting."""
+"""The section that keeps corrections: what a crash left, whether the work is safe, accepting."""
 
 from __future__ import annotations
 
@@ -21,15 +21,13 @@ class CorrectionsShown:
     other: str = ""
     draft: str = ""
     accepted: str = ""
-    doubt_shown: bool = False
-    changes_shown: bool = False
     store: str = ""
     by: str = ""
     named: bool = False
 
 
 class CorrectionsView(Section):
-    """Shows how safe the work is, and asks to accept, to restore, and to be shown where to look."""
+    """Shows how safe the work is, and asks to accept and to restore. ``rows``: where rows of other features go."""
 
     accept_requested = Signal()
     restore_requested = Signal()
@@ -37,9 +35,6 @@ class CorrectionsView(Section):
     other_requested = Signal()
     show_draft_requested = Signal()
     accept_draft_requested = Signal()
-    doubt_requested = Signal()
-    slice_requested = Signal(int)
-    changes_requested = Signal()
     folder_requested = Signal()
     by_changed = Signal(str)
     named_changed = Signal(bool)
@@ -47,13 +42,14 @@ class CorrectionsView(Section):
     def __init__(self) -> None:
         super().__init__("Corrections", "corrections")
         self._build_offer()
-        self._build_looking()
+        self.rows = QVBoxLayout()
+        self.body.addLayout(self.rows)
         self.accept = button(
             "Accept correction", "accept", "Keep the mask as a version that is never rewritten (Ctrl-Enter)",
             self.accept_requested.emit,
         )  # fmt: skip
         self.accept.setProperty("role", "primary")
-        self.state = Words("keeping_state", "dim")
+        self.state = Words("corrections_state", "dim")
         self.accepted = Words("accepted", "dim")
         for widget in (self.state, self.accept, self.accepted):
             self.body.addWidget(widget)
@@ -100,29 +96,13 @@ class CorrectionsView(Section):
         self.draft = plain(row)
         self.body.addWidget(self.draft)
 
-    def _build_looking(self) -> None:
-        row = QHBoxLayout()
-        row.setSpacing(6)
-        self.doubt = button("Doubt", "doubt", "Where the model doubts its answer, over the images (Shift-H)",
-                            self.doubt_requested.emit)  # fmt: skip
-        self.changes = button("Changes", "changes", "What differs from the model's answer, as outlines (Shift-U): white added, "
-                              "pink removed, green another class", self.changes_requested.emit)  # fmt: skip
-        for b in (self.doubt, self.changes):
-            b.setCheckable(True)
-        row.addWidget(self.doubt, 2)
-        row.addWidget(button("◂", "previous_doubt", "The doubtful slice before (Shift-J)",
-                             lambda: self.slice_requested.emit(-1)))  # fmt: skip
-        row.addWidget(button("Next doubtful slice ▸", "next_doubt", "The next slice that the model doubts most (J)",
-                             lambda: self.slice_requested.emit(1)), 4)  # fmt: skip
-        row.addWidget(self.changes, 2)
-        self.looking = plain(row)
-        self.body.addWidget(self.looking)
-
     def _build_choices(self) -> None:
         column = QVBoxLayout()
         column.setSpacing(4)
         choices = plain(column)
-        self.more = button("Who and where ▸", "keeping_more", "Whose name is recorded, and where corrections are kept")
+        self.more = button(
+            "Who and where ▸", "corrections_more", "Whose name is recorded, and where corrections are kept"
+        )
         self.more.setProperty("role", "link")
         self.more.setCheckable(True)
         self.more.toggled.connect(choices.setVisible)
@@ -159,7 +139,6 @@ class CorrectionsView(Section):
     def show_state(self, shown: CorrectionsShown) -> None:
         """Show that."""
         self.accept.setEnabled(shown.possible)
-        self.looking.setEnabled(shown.possible)
         for widget, text in ((self.state, shown.state), (self.accepted, shown.accepted)):
             widget.show_text(text)
             widget.setVisible(bool(text))
@@ -170,8 +149,6 @@ class CorrectionsView(Section):
         self.other.setVisible(bool(shown.other))
         self.draft_text.show_text(shown.draft)
         self.draft.setVisible(bool(shown.draft))
-        self.doubt.setChecked(shown.doubt_shown)
-        self.changes.setChecked(shown.changes_shown)
         self.store.show_text(shown.store)
         if not self.by.hasFocus():
             self.by.setText(shown.by)

@@ -3,48 +3,38 @@
 from __future__ import annotations
 
 import contextlib
-import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
 from brainseg_engine import corrections
 from brainseg_engine.core.errors import BrainsegError
-from brainseg_engine.core.paths import atomic, home
 from brainseg_engine.core.study import Segmentation
 from brainseg_engine.corrections import BaseModel, Correction, Found, State, Store, Work, working
 from brainseg_engine.inference import uncertainty
+from napari_brainseg.display.axes import laid_out
 from napari_brainseg.features.corrections.activity import Activity
-from napari_brainseg.features.study.reading import laid_out
-from napari_brainseg.session import OpenStudy
-
-if TYPE_CHECKING:
-    from brainseg_engine.models import ModelInfo
-    from brainseg_engine.models.checkpoint import Card
+from napari_brainseg.session import Answer, OpenStudy
 
 
 @dataclass(eq=False)
-class Bench:
-    """The study at hand: the ``answer`` that is being corrected, whose it was (``file``: where that model lies, if it has
-    just given it), and what was done since.
+class Workspace:
+    """The study at hand, the ``answer`` that is being corrected, and what was done since: ``steps`` is the session's log.
 
     ``edited``: since the answer, or since what was accepted last; ``unsaved``: what no working copy holds yet;
-    ``accepting``: it is being written into the store; ``old``: the copy that was taken up, to go when a new one is there.
+    ``accepting``: it is being written into the store; ``old``: the copy that was resumed, to go when a new one is there.
     """
 
     study: OpenStudy
-    delivered: Segmentation | None
-    answer: Segmentation | None
-    model: BaseModel
+    answer: Answer | None
+    steps: list[Mapping[str, Any]]
     activity: Activity
-    file: Path | None = None
     key: str = ""
     desk: working.Desk | None = None
-    steps: list[Mapping[str, Any]] = field(default_factory=list)
     edited: bool = False
     unsaved: bool = False
     accepting: bool = False
@@ -53,20 +43,27 @@ class Bench:
     draft: Correction | None = None
     old: Path | None = None
 
+    @property
+    def model(self) -> BaseModel:
+        """Whose answer it is."""
+        return self.answer.model if self.answer is not None else BaseModel("")
+
+    @property
+    def origin(self) -> Segmentation | None:
+        """The labels that the corrections began from."""
+        return self.answer.origin if self.answer is not None else None
+
     def work(self, segmentation: Segmentation) -> Work:
         """What a working copy holds."""
         study = self.study.study
         return Work(
-            self.key, study.id, segmentation, self.answer, self.model, study.folder, tuple(self.steps),
+            self.key, study.id, segmentation, self.origin, self.model, study.folder, tuple(self.steps),
             self.activity.minutes,
         )  # fmt: skip
 
-    def take_up(self, work: Work, path: Path) -> None:
+    def resume(self, work: Work, path: Path, answer: Answer) -> None:
         """Go on where that copy was left."""
-        self.answer = laid_out(work.base) if work.base is not None else self.answer
-        self.file = self.file if work.model == self.model else None
-        self.model, self.edited, self.unsaved, self.old = work.model, True, True, path
-        self.steps = [*work.steps, *self.steps]
+        self.answer, self.edited, self.unsaved, self.old = answer, True, True, path
         self.activity.add(work.minutes)
 
     def written(self, when: str) -> None:
@@ -76,13 +73,22 @@ class Bench:
             working.discard(self.old)
             self.old = None
 
-    def forget(self) -> None:
+    def discard_copies(self) -> None:
         """What was done is in the store, or given up: no copy is needed."""
         if self.desk is not None:
             self.desk.clear()
         if self.old is not None:
             working.discard(self.old)
         self.saved, self.old = None, None
+
+
+def resumed(work: Work, shown: Segmentation, answer: Answer | None) -> Answer:
+    """Whose the labels ``shown`` are that this copy holds; ``answer``: what the session took them for."""
+    base = laid_out(work.base) if work.base is not None else answer.origin if answer is not None else None
+    file = answer.file if answer is not None and answer.model == work.model else None
+    notes = answer.notes if answer is not None else {}
+    saved = answer.saved if answer is not None and answer.segmentation is shown else None
+    return Answer(shown, work.model, file, notes, edited=True, base=base, saved=saved)
 
 
 @dataclass(frozen=True, eq=False)
@@ -125,20 +131,6 @@ def versions(store: Store, key: str) -> tuple[Correction | None, Correction | No
     return accepted, None if older else draft
 
 
-def file_of(model: BaseModel, file: Path | None, installed: Sequence[ModelInfo]) -> Path | None:
-    """Where that model lies: in ``file`` if that is installed, else in the one whose card has its name and version. Of several
-    the user's own counts, as everywhere. A file may be called otherwise than the model in it.
-    """
-    for m in reversed(installed):
-        if m.card is not None and (m.path == file if file is not None else _is(m.card, model)):
-            return m.path
-    return file_of(model, None, installed) if file is not None else None
-
-
-def _is(card: Card, model: BaseModel) -> bool:
-    return card.name == model.name and model.version in ("", card.version)
-
-
 def with_hash(model: BaseModel, file: Path | None) -> BaseModel:
     """The model with the SHA-256 of its file."""
     from brainseg_engine.corrections.store import file_hash
@@ -146,8 +138,8 @@ def with_hash(model: BaseModel, file: Path | None) -> BaseModel:
     return replace(model, sha256=file_hash(file)) if file is not None else model
 
 
-def said(found: Found) -> str:
-    """When that was, as one says it: "today 13:59", "yesterday 18:02", "3 May 2026 10:00"."""
+def when_in_words(found: Found) -> str:
+    """When that was: "today 13:59", "yesterday 18:02", "3 May 2026 10:00"."""
     when, today = found.local_time, datetime.now(UTC).astimezone().date()
     days = (today - when.date()).days
     day = {0: "today", 1: "yesterday"}.get(days, f"{when.day} {when:%B %Y}")
@@ -157,23 +149,3 @@ def said(found: Found) -> str:
 def now() -> str:
     """UTC, to the millisecond."""
     return datetime.now(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
-
-
-def remembered() -> Mapping[str, Any]:
-    """What was chosen before: where to keep corrections ("store"), a name ("by"), whether to name studies ("named")."""
-    try:
-        told = json.loads(_file().read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return {}
-    return told if isinstance(told, dict) else {}
-
-
-def remember(told: Mapping[str, Any]) -> None:
-    """Keep that for the next start. Raises OSError or OutputError."""
-    home().mkdir(parents=True, exist_ok=True)
-    with atomic(_file()) as part:
-        part.write_text(json.dumps(told, ensure_ascii=False) + "\n", encoding="utf-8")
-
-
-def _file() -> Path:
-    return home() / "keeping.json"

@@ -2,48 +2,43 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from psygnal import Signal
 
-from brainseg_engine.core.events import Failed, Progress
-from napari_brainseg.display import layers, outlines, planes
+from brainseg_engine.core.study import Segmentation
+from napari_brainseg.display import outlines, planes, region_layer
 from napari_brainseg.display.axes import voxel_to_world
-from napari_brainseg.features.corrections.verbs import Keeping
-from napari_brainseg.features.segment.verbs import Segmenting
-from napari_brainseg.jobs import DoubtJob, DoubtMap
-from napari_brainseg.session import JobState, Kind
+from napari_brainseg.features.context import Context
+from napari_brainseg.jobs import DoubtMap, DoubtRequest
+from napari_brainseg.session import Kind
 
 if TYPE_CHECKING:
     from napari.layers import Labels
     from numpy.typing import NDArray
 
+LOOKING = "looking for doubt"
+QUIET_S = 0.3
+"""How long the labels must have been left alone before the outlines of the changes follow."""
 
-class Looking:
-    """The verbs of the doubt row. ``changed`` says that there is something else to show now."""
+
+class DoubtVerbs:
+    """What the buttons of the doubt row mean. ``changed``: there is something else to show."""
 
     changed = Signal()
 
-    def __init__(self, actions: Segmenting, keeping: Keeping) -> None:
-        self._actions = actions
-        self._keeping = keeping
-        self._session = actions.session
-        self._viewer = actions.viewer
+    def __init__(self, context: Context) -> None:
+        self._context, self._session, self._viewer = context, context.session, context.viewer
         self._map: DoubtMap | None = None
         self._token = ""
         self._comparing = self._again = False
-        self._session.study_changed.connect(self._forget)
-        self._session.segmentation_changed.connect(self.compare)
-        self._viewer.dims.events.ndisplay.connect(self._on_ndisplay, position="first")
-
-    def close(self) -> None:
-        """Follow nothing more. The layers stay."""
-        self._session.study_changed.disconnect(self._forget)
-        self._session.segmentation_changed.disconnect(self.compare)
-        self._viewer.dims.events.ndisplay.disconnect(self._on_ndisplay)
+        self._quiet = context.later(QUIET_S, self.compare)
+        context.follow(self._session.study_changed, self._forget)
+        context.follow(self._session.segmentation_changed, self.compare)
+        context.follow(context.labels_edited, self._on_edit)
+        context.follow(self._viewer.dims.events.ndisplay, self._on_ndisplay, position="first")
 
     # --- the doubt
 
@@ -56,7 +51,7 @@ class Looking:
     def doubt_shown(self) -> bool:
         """True while the map lies over the images."""
         layer = outlines.beside(self._viewer, outlines.DOUBT)
-        return layer is not None and (layer.visible or layers.PARKED in layer.metadata)
+        return layer is not None and (layer.visible or region_layer.PARKED in layer.metadata)
 
     def toggle_doubt(self) -> None:
         """Show or hide the map; compute it where it is not there yet."""
@@ -71,53 +66,35 @@ class Looking:
 
     def compute(self) -> None:
         """Have the worker find out where the model doubts the open study."""
-        model, current = self._session.model, self._session.study
-        if current is None or model is None or self._actions.blocker:
-            self._session.say(self._actions.blocker or "Open a study first.", Kind.WARNING)
+        model, current, session = self._session.model, self._session.study, self._session
+        if current is None or model is None or session.blocker:
+            session.say(session.blocker, Kind.WARNING)
             return
-        if self._session.job is not None:
-            self._session.say("The doubt can be computed when the running job is done.", Kind.WARNING)
+        if session.job is not None:
+            session.say("The doubt can be computed when the running job is done.", Kind.WARNING)
             return
-        job = DoubtJob(current.study, current.token, model.path, self._session.device)
-        self._session.say("")
-        self._session.job = JobState(job.id, job.token, current.study.id, "looking for doubt")
-        self._actions._runner.doubt(job, self)
+        session.say("")
+        request = DoubtRequest(current.study, current.token, model.path, session.device)
+        done = partial(self._computed, request)
+        self._context.submit(request, done, stage=LOOKING, stages={"segmenting": LOOKING})
 
-    def progress(self, job: DoubtJob, event: Progress) -> None:
-        """See ``jobs.Asker``."""
-        state = self._session.job
-        if state is not None and state.id == job.id:
-            stage = "looking for doubt" if event.stage == "segmenting" else event.stage
-            self._session.job = replace(state, stage=stage, fraction=event.fraction)
-
-    def finished(self, job: DoubtJob, outcome: DoubtMap) -> None:
-        """See ``jobs.Asker``."""
-        self._end(job)
+    def _computed(self, request: DoubtRequest, outcome: DoubtMap) -> None:
         current = self._session.study
-        if current is None or current.token != job.token:
+        if current is None or current.token != request.token:
             return
-        self._map, self._token = outcome, job.token
+        self._map, self._token = outcome, request.token
         self._show()
         score = outcome.score
         self._session.say(
-            f"The model doubts {score['doubted_ml']:.1f} mL of {job.study.id} (score {score['score']:.2f}). "
+            f"The model doubts {score['doubted_ml']:.1f} mL of {request.study.id} (score {score['score']:.2f}). "
             "J goes to the next doubtful slice.",
             Kind.GOOD,
         )
 
-    def failed(self, job: DoubtJob, event: Failed) -> None:
-        """See ``jobs.Asker``."""
-        self._end(job)
-        self._session.say(event.message, Kind.INFO if event.cancelled else Kind.ERROR)
-
-    def _end(self, job: DoubtJob) -> None:
-        if self._session.job is not None and self._session.job.id == job.id:
-            self._session.job = None
-
     def _show(self) -> None:
         current = self._session.study
         if current is not None and self._map is not None:
-            with self._actions._changing_layers():
+            with self._context.own_changes():
                 outlines.show_doubt(self._viewer, self._map.map, current.study.reference.grid, current.study.id)
             self.changed.emit()
 
@@ -146,18 +123,26 @@ class Looking:
                 planes.go_to_world(self._viewer, found[0])
                 self._session.say(f"Doubtful slice {found[1] + 1} of {found[2]}.")
 
-        self._actions._background(work, done, self._actions._failed)
+        self._context.run(work, done)
 
     def _forget(self) -> None:
         current = self._session.study
         if current is None or current.token != self._token:
             self._map, self._token = None, ""
-            with self._actions._changing_layers():
+            with self._context.own_changes():
                 for kind in (outlines.DOUBT, outlines.CHANGES):
                     outlines.remove(self._viewer, kind)
         self.changed.emit()
 
     # --- the changes
+
+    @property
+    def _origin(self) -> Segmentation | None:
+        return self._session.answer.origin if self._session.answer is not None else None
+
+    def _on_edit(self) -> None:
+        if self.changes_shown:
+            self._quiet.start()
 
     @property
     def changes_shown(self) -> bool:
@@ -167,10 +152,10 @@ class Looking:
     def toggle_changes(self) -> None:
         """Show or hide what was changed since the answer, as outlines that follow the brush."""
         if self.changes_shown:
-            with self._actions._changing_layers():
+            with self._context.own_changes():
                 outlines.remove(self._viewer, outlines.CHANGES)
             self.changed.emit()
-        elif self._actions.labels is None or self._keeping.answer is None:
+        elif self._context.labels is None or self._session.answer is None:
             self._session.say("There is no answer to compare with yet: segment the study.", Kind.WARNING)
         else:
             self._compare(first=True)
@@ -181,7 +166,7 @@ class Looking:
             self._compare()
 
     def _compare(self, first: bool = False) -> None:
-        layer, answer = self._actions.labels, self._keeping.answer
+        layer, answer = self._context.labels, self._origin
         if layer is None or answer is None:
             return
         if self._comparing:
@@ -190,17 +175,17 @@ class Looking:
         self._comparing = True
         work = partial(outlines.compare, layer.data, answer.labels, answer.grid)
         done = partial(self._compared, layer, first)
-        self._actions._background(work, done, self._lost)
+        self._context.run(work, done, self._lost)
 
     def _compared(self, layer: Labels, first: bool, changes: Any) -> None:
         self._comparing = False
-        answer, old = self._keeping.answer, outlines.beside(self._viewer, outlines.CHANGES)
-        if self._actions.labels is not layer or answer is None:
+        answer, old = self._origin, outlines.beside(self._viewer, outlines.CHANGES)
+        if self._context.labels is not layer or answer is None:
             return
         if old is not None and old.data.shape == changes.shape:
             outlines.refresh_changes(old, changes)
         elif first:
-            with self._actions._changing_layers():
+            with self._context.own_changes():
                 outlines.show_changes(self._viewer, changes, answer.grid)
             outlines.arrange_outlines(self._viewer)
             self.changed.emit()
@@ -213,4 +198,4 @@ class Looking:
 
     def _lost(self, error: Exception) -> None:
         self._comparing = False
-        self._actions._failed(error)
+        self._context.fail(error)

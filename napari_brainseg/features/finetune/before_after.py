@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
 from typing import Any
 
 from qtpy.QtCore import Qt
 from qtpy.QtGui import QBrush, QColor
 from qtpy.QtWidgets import QAbstractItemView, QHeaderView, QTreeWidget, QTreeWidgetItem
+
+from napari_brainseg.features.finetune.table import Group, Line
 
 COLUMNS = ("", "Dice", "after", "Δ", "HD95", "after", "Δ")
 _TIPS = (
@@ -25,36 +26,8 @@ GAIN, LOSS = "#2f9e6b", "#e0565f"
 """Of the Dice's difference, on light and dark; its sign says the same."""
 
 
-@dataclass(frozen=True)
-class RegionRow:
-    """A region's six numbers as text, in the order of COLUMNS; ``sign`` of the Dice's difference."""
-
-    region: str
-    cells: Sequence[str]
-    sign: int = 0
-
-
-@dataclass(frozen=True)
-class CaseRows:
-    """A case (or the mean), its regions, and sentences below them."""
-
-    title: str
-    regions: Sequence[RegionRow]
-    notes: Sequence[str] = ()
-
-
-@dataclass(frozen=True)
-class SetRows:
-    """A set of cases with the verdict on it; ``bad``: it is marked."""
-
-    title: str
-    verdict: str
-    bad: bool = False
-    cases: Sequence[CaseRows] = field(default_factory=tuple)
-
-
 class BeforeAfterTable(QTreeWidget):
-    """Set → case → region. As tall as its rows, up to some; read by the arrow keys."""
+    """Group → case → region. As tall as its rows, up to some; read by the arrow keys."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -76,22 +49,23 @@ class BeforeAfterTable(QTreeWidget):
         self.setHorizontalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
         for signal in (self.itemExpanded, self.itemCollapsed):
             signal.connect(lambda _: self._fit())
-        self._sets: Sequence[SetRows] = ()
+        self._groups: Sequence[Group] = ()
 
-    def show_sets(self, sets: Sequence[SetRows]) -> None:
+    def show_groups(self, groups: Sequence[Group]) -> None:
         """Show those; the mean of each is open, the cases are folded where there is one."""
-        if sets == self._sets:
+        if groups == self._groups:
             return
-        self._sets = sets
+        self._groups = groups
         self.clear()
-        for one in sets:
-            top = self._heading(None, f"{one.title}: {one.verdict}", bold=True, colour=LOSS if one.bad else "")
-            for i, case in enumerate(one.cases):
-                item = self._heading(top, case.title)
-                for r in case.regions:
-                    _region(item, r)
-                for note in case.notes:
-                    self._heading(item, note)
+        for group in groups:
+            heading = f"{group.title}: {group.verdict}"
+            top = self._heading(None, heading, bold=True, colour=LOSS if group.worse else "")
+            for i, block in enumerate(group.blocks):
+                item = self._heading(top, block.title)
+                for line in block.lines:
+                    _region(item, line)
+                for interval in block.intervals:
+                    self._heading(item, interval)
                 item.setExpanded(i == 0)
             top.setExpanded(True)
         self._fit()
@@ -129,9 +103,9 @@ class BeforeAfterTable(QTreeWidget):
         self.setFixedHeight(row * min(rows, MOST_ROWS) + max(self.header().sizeHint().height(), 20) + 6)
 
 
-def _region(parent: QTreeWidgetItem, row: RegionRow) -> None:
-    item = QTreeWidgetItem(parent, [row.region, *row.cells])
+def _region(parent: QTreeWidgetItem, line: Line) -> None:
+    item = QTreeWidgetItem(parent, [line.region, *line.cells])
     for i in range(1, len(COLUMNS)):
         item.setTextAlignment(i, Qt.AlignmentFlag.AlignRight | Qt.AlignmentFlag.AlignVCenter)
-    if row.sign:
-        item.setForeground(3, QBrush(QColor(GAIN if row.sign > 0 else LOSS)))
+    if line.sign:
+        item.setForeground(3, QBrush(QColor(GAIN if line.sign > 0 else LOSS)))

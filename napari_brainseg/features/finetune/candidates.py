@@ -15,12 +15,12 @@ if TYPE_CHECKING:
     from brainseg_engine.corrections import Finding
     from brainseg_engine.models.checkpoint import Card
 
-_TOLD = ("mask_absent", "mask_changed", "coding", "empty", "study_absent", "study_changed", "two_people")
+_CODES = ("mask_absent", "mask_changed", "coding", "empty", "study_absent", "study_changed", "two_people")
 
 
 @dataclass(frozen=True)
-class Row:
-    """One correction: its ``id``, what its study is called here, its patient, and what is said of it.
+class Candidate:
+    """One correction: its ``id``, what its study is called here, its patient, and ``words`` on it.
 
     ``barred``: it cannot be learnt from; ``problem`` says why, or what else should be known of it ("" for nothing).
     """
@@ -28,14 +28,34 @@ class Row:
     id: str
     name: str
     patient: str
-    told: str
+    words: str
     held_out: bool = False
     excluded: bool = False
     barred: bool = False
     problem: str = ""
 
+    @property
+    def usable(self) -> bool:
+        """True when it can be learnt from, or held out."""
+        return not (self.barred or self.excluded)
 
-def listed(store: Store) -> tuple[Row, ...]:
+    @property
+    def title(self) -> str:
+        """One line: name, whether it is held out, and the words on it."""
+        if self.excluded:
+            return f"{self.name}   excluded"
+        mark, held = "⚠ " if self.problem else "", " (held out)" if self.held_out else ""
+        return f"{mark}{self.name}{held}   {self.words}"
+
+    @property
+    def tip(self) -> str:
+        """What else should be known of it."""
+        if self.excluded:
+            return f"{self.id} was excluded: it is not used"
+        return self.problem or f"{self.id}: {self.words}"
+
+
+def listed(store: Store) -> tuple[Candidate, ...]:
     """The newest accepted version of each study, then the excluded ones. No image is read."""
     patients = {c.id: patient for patient, group in store.patients().items() for c in group}
     rows = [_row(c, patients[c.id]) for c in store.latest().values()]
@@ -48,37 +68,37 @@ def records(store: Store) -> dict[str, Correction]:
     return {c.id: c for c in store.latest().values()}
 
 
-def judged(rows: Iterable[Row], findings: Iterable[Finding]) -> tuple[Row, ...]:
+def judged(rows: Iterable[Candidate], findings: Iterable[Finding]) -> tuple[Candidate, ...]:
     """The rows with what a check of the store found."""
     worst: dict[str, Finding] = {}
     for f in findings:
-        if f.code in _TOLD and (f.correction not in worst or f.severity == "error"):
+        if f.code in _CODES and (f.correction not in worst or f.severity == "error"):
             worst[f.correction] = f
-    told = []
+    judged_rows = []
     for row in rows:
         found = worst.get(row.id)
         if found is not None and not row.excluded:
             barred = found.severity == "error" or found.code == "study_absent"
             row = replace(row, problem=found.message, barred=barred)
-        told.append(row)
-    return tuple(told)
+        judged_rows.append(row)
+    return tuple(judged_rows)
 
 
-def fitted(rows: Iterable[Row], found: dict[str, Correction], card: Card | None) -> tuple[Row, ...]:
+def fitted(rows: Iterable[Candidate], found: dict[str, Correction], card: Card | None) -> tuple[Candidate, ...]:
     """The rows with what keeps a model with that card from learning from them."""
     if card is None:
         return tuple(rows)
-    told = []
+    judged_rows = []
     for row in rows:
         why = unfit(found[row.id], card.regions, card.modalities) if row.id in found and not row.excluded else ""
-        told.append(replace(row, problem=why, barred=True) if why else row)
-    return tuple(told)
+        judged_rows.append(replace(row, problem=why, barred=True) if why else row)
+    return tuple(judged_rows)
 
 
-def blocker(rows: Sequence[Row], store: Path) -> str:
+def blocker(rows: Sequence[Candidate], store: Path) -> str:
     """Why nothing can be learnt from them, "" when something can."""
     counted = [r for r in rows if not r.excluded]
-    usable = [r for r in counted if not r.barred]
+    usable = [r for r in counted if r.usable]
     if not counted:
         return f"There is no accepted correction in {store}. Correct a study and accept it first."
     if not usable:
@@ -88,9 +108,9 @@ def blocker(rows: Sequence[Row], store: Path) -> str:
     return ""
 
 
-def in_words(rows: Sequence[Row]) -> str:
+def in_words(rows: Sequence[Candidate]) -> str:
     """How many are learnt from and how many held out, and what that means; "" for none."""
-    usable = [r for r in rows if not r.excluded and not r.barred]
+    usable = [r for r in rows if r.usable]
     if not usable:
         return ""
     held, patients = sum(r.held_out for r in usable), len({r.patient for r in usable})
@@ -108,10 +128,10 @@ def in_words(rows: Sequence[Row]) -> str:
     return f"{count} {few} held out{'' if patients == 1 else ' unless you tick one'}, so no claim of improvement will be made."
 
 
-def _row(c: Correction, patient: str) -> Row:
+def _row(c: Correction, patient: str) -> Candidate:
     source = source_of(c.study)
     name = c.study_id or (source.study_id if source is not None else "") or c.name
     changed = sum(max(t.added, t.removed) for t in c.changed.values())
     when = datetime.fromisoformat(c.when).replace(tzinfo=UTC).astimezone()
     who = f" by {c.by}" if c.by else ""
-    return Row(c.id, name, patient, f"{when.day} {when:%b %H:%M}{who}, {changed:,} voxels", held_out=c.held_out)
+    return Candidate(c.id, name, patient, f"{when.day} {when:%b %H:%M}{who}, {changed:,} voxels", held_out=c.held_out)

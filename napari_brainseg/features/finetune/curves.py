@@ -49,10 +49,10 @@ class CurvesView(QWidget):
         if shown == self.shown:
             return
         self.shown = shown
-        told = [f"loss {shown.loss[-1][1]:.3f}"] if shown.loss else []
-        told += [f"{region} {points[-1][1]:.3f}" for region, points in shown.dice.items() if points]
-        self.setAccessibleDescription(", ".join(told))
-        self.setToolTip(f"Last: {', '.join(told)}" if told else "")
+        last = [f"loss {shown.loss[-1][1]:.3f}"] if shown.loss else []
+        last += [f"{region} {points[-1][1]:.3f}" for region, points in shown.dice.items() if points]
+        self.setAccessibleDescription(", ".join(last))
+        self.setToolTip(f"Last: {', '.join(last)}" if last else "")
         self.update()
 
     def paintEvent(self, event: Any) -> None:

@@ -9,8 +9,8 @@ from qtpy.QtCore import QSignalBlocker, Qt, Signal
 from qtpy.QtGui import QBrush, QColor
 from qtpy.QtWidgets import QGridLayout, QHBoxLayout, QListWidget, QListWidgetItem, QVBoxLayout, QWidget
 
-from napari_brainseg.features.paint.view import Number
-from napari_brainseg.qt.widgets import Combo, Elided, Words, button, label, plain
+from napari_brainseg.features.finetune.candidates import Candidate
+from napari_brainseg.qt.widgets import Combo, Elided, Number, Words, button, label, plain
 
 UNITS = (("minutes", "minutes", "Of training itself; reading the cases and the proof come on top"),
          ("epochs", "epochs", "Visits of every correction"))  # fmt: skip
@@ -22,21 +22,10 @@ _OFF, _MARKED = "#8b9199", "#c08a14"  # on light and dark
 
 
 @dataclass(frozen=True)
-class CorrectionShown:
-    """One line. ``held_out`` None: it cannot be ticked, since it is not learnt from. ``marked``: ``tip`` tells a problem."""
-
-    id: str
-    text: str
-    held_out: bool | None
-    tip: str = ""
-    marked: bool = False
-
-
-@dataclass(frozen=True)
 class FormShown:
     """``models``: (text, name, tooltip) each; ``blocker``: why it cannot be started, "" when it can."""
 
-    corrections: Sequence[CorrectionShown] = ()
+    corrections: Sequence[Candidate] = ()
     counts: str = ""
     checking: bool = False
     models: Sequence[tuple[str, str, str]] = ()
@@ -52,7 +41,7 @@ class FormShown:
 
 
 class FinetuneForm(QWidget):
-    """Asks to start, to hold a correction out, to check them, and tells what settings are chosen."""
+    """Asks to start, to hold a correction out, to check them, and shows what settings are chosen."""
 
     start_requested = Signal()
     check_requested = Signal()
@@ -107,7 +96,7 @@ class FinetuneForm(QWidget):
         row.setSpacing(6)
         self.amount = Amount()
         self.amount.valueChanged.connect(lambda v: self.setting_changed.emit("amount", v))
-        self.unit = self._combo("unit", "How the length of the training is told")
+        self.unit = self._combo("unit", "The unit of the length of the training")
         self.unit.show_choices(UNITS, "minutes")
         self.device = self._combo("device", "Where to compute")
         self.device.show_choices([(text, value, "") for value, text in devices.items()], "auto")
@@ -180,21 +169,22 @@ class FinetuneForm(QWidget):
         self.start.setEnabled(not shown.blocker and not shown.starting)
         self.start.setText("Starting …" if shown.starting else "Fine-tune")
 
-    def _show_list(self, corrections: Sequence[CorrectionShown]) -> None:
+    def _show_list(self, corrections: Sequence[Candidate]) -> None:
         blocker = QSignalBlocker(self.list)
         at, current = self.list.verticalScrollBar().value(), self.list.currentRow()
         self.list.clear()
         for c in corrections:
-            item = QListWidgetItem(c.text)
+            item = QListWidgetItem(c.title)
             item.setData(Qt.ItemDataRole.UserRole, c.id)
-            item.setToolTip(c.tip or c.id)
+            item.setToolTip(c.tip)
             flags = Qt.ItemFlag.ItemIsEnabled | Qt.ItemFlag.ItemIsSelectable
-            if c.held_out is not None:
+            if c.usable:
                 flags |= Qt.ItemFlag.ItemIsUserCheckable
                 item.setCheckState(Qt.CheckState.Checked if c.held_out else Qt.CheckState.Unchecked)
             item.setFlags(flags)
-            if c.marked or c.held_out is None:
-                item.setForeground(QBrush(QColor(_MARKED if c.marked else _OFF)))
+            marked = bool(c.problem) and not c.excluded
+            if marked or not c.usable:
+                item.setForeground(QBrush(QColor(_MARKED if marked else _OFF)))
             self.list.addItem(item)
         self.list.setCurrentRow(min(current, len(corrections) - 1))
         self.list.verticalScrollBar().setValue(at)
@@ -204,7 +194,7 @@ class FinetuneForm(QWidget):
         blocker.unblock()
 
     def _ticked(self, item: QListWidgetItem) -> None:
-        self._shown = None  # until the store has answered, the list tells what was asked, not what is
+        self._shown = None  # until the store has answered, the list shows what was asked, not what is
         self.held_out_changed.emit(item.data(Qt.ItemDataRole.UserRole), item.checkState() == Qt.CheckState.Checked)
 
 

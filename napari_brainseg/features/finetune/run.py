@@ -1,4 +1,4 @@
-"""A fine-tuning as its run folder tells it, read little by little: whoever started it, and whether or not it still runs."""
+"""A fine-tuning as its run folder records it, read little by little: whoever started it, and whether or not it still runs."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from brainseg_engine.core.events import EpochDone, Event, Progress, from_json
 from brainseg_engine.finetune import Status, runs_home, status_of
 from brainseg_engine.finetune import plan as plans
 from brainseg_engine.finetune.status import EVENTS, STOP
-from napari_brainseg.jobs.detached import last_words
+from napari_brainseg.jobs.detached import last_line
 
 _AT_ONCE = 1 << 20  # bytes of events read in one go
 _SEEN = "seen"
@@ -25,7 +25,7 @@ Point = tuple[int, float]
 
 
 def new_name() -> str:
-    """What to call the folder of a run that starts now; sorts by time, and tells nothing else."""
+    """What to call the folder of a run that starts now; sorts by time, and says nothing else."""
     return datetime.now(UTC).strftime(_NAME)
 
 
@@ -74,7 +74,7 @@ class Run:
 
     @property
     def planned(self) -> bool:
-        """True when it has decided what to do, so that it can be taken up again."""
+        """True when it has decided what to do, so that it can be resumed."""
         return (self.folder / plans.FILE).exists()
 
     @property
@@ -121,13 +121,13 @@ class Run:
 
     def why_it_ended(self) -> str:
         """In a sentence, for a run that did not come to its end."""
-        state, told = self.status.state, f"at {100 * self.status.fraction:.0f}\N{NO-BREAK SPACE}%"
+        state, where = self.status.state, f"at {100 * self.status.fraction:.0f}\N{NO-BREAK SPACE}%"
         if state == "stopped":
-            return f"It was stopped {told}."
+            return f"It was stopped {where}."
         if state == "failed":
             return self.status.message
-        words = last_words(self.folder)
-        return f"Its process ended {told} without a report." + (f" Its last words: {words}" if words else "")
+        words = last_line(self.folder)
+        return f"Its process ended {where} without a report." + (f" Its last line: {words}" if words else "")
 
     def _read_events(self) -> None:
         """The lines that were added; a line of which only half is there is left for the next time."""
@@ -137,8 +137,8 @@ class Run:
                 self._at = 0
             with file.open("rb") as f:
                 f.seek(self._at)
-                while told := f.read(_AT_ONCE):
-                    whole, end, _ = told.rpartition(b"\n")
+                while part := f.read(_AT_ONCE):
+                    whole, end, _ = part.rpartition(b"\n")
                     if not end:
                         return
                     self._at += len(whole) + 1
@@ -153,29 +153,27 @@ class Run:
                 event = from_json(line)
             except ValueError:  # of a newer version, or damaged by a full disk
                 continue
-            self._hear(event)
+            self._take_event(event)
 
-    def _hear(self, event: Event) -> None:
-        if isinstance(event, Progress) and event.stage.startswith("step "):
-            words = event.stage.replace(",", "").split()
-            if len(words) > 3 and words[3].isdigit():
-                self.steps = int(words[3])
+    def _take_event(self, event: Event) -> None:
+        if isinstance(event, Progress) and event.steps is not None:
+            self.steps = event.steps
         elif isinstance(event, EpochDone):
             for region in {*self.dice, *event.dice}:
-                told = [event.dice[region]] if region in event.dice else []
-                self.dice[region] = _continued(self.dice.get(region, []), event.step, told)
+                new = [event.dice[region]] if region in event.dice else []
+                self.dice[region] = _continued(self.dice.get(region, []), event.step, new)
             self.loss = _continued(self.loss, event.step, [event.loss])
 
 
 def _continued(points: list[Point], step: int, values: Sequence[float]) -> list[Point]:
-    """With what is told of ``step``. After a crash steps are told again: the later word counts."""
+    """With the values of ``step``. After a crash steps come again: the later values count."""
     kept = points if not points or points[-1][0] < step else [p for p in points if p[0] < step]
     return [*kept, *((step, v) for v in values)]
 
 
 def _report(folder: Path) -> Mapping[str, Any] | None:
     try:
-        told = json.loads((folder / "report.json").read_text(encoding="utf-8"))
+        report = json.loads((folder / "report.json").read_text(encoding="utf-8"))
     except (OSError, ValueError):
         return None
-    return told if isinstance(told, dict) else None
+    return report if isinstance(report, dict) else None

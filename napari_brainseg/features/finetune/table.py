@@ -46,6 +46,11 @@ class Group:
     verdict: str
     blocks: tuple[Block, ...] = field(default_factory=tuple)
 
+    @property
+    def worse(self) -> bool:
+        """True when the verdict is that the new model is worse there."""
+        return self.verdict == WORSE
+
 
 def table(report: Mapping[str, Any], names: Mapping[str, str]) -> tuple[Group, ...]:
     """The scores of a report; ``names``: correction → what its study is called here. A set without cases is left out."""
@@ -63,74 +68,74 @@ def guard_in_words(report: Mapping[str, Any]) -> str:
 
 def cost_in_words(report: Mapping[str, Any]) -> str:
     """What is lost, a sentence for each set of cases that is worse off; "" for none."""
-    told = []
+    parts = []
     for key, title in SETS.items():
         if report[key]["verdict"] == WORSE:
             d, cases = report[key]["difference"], len(report[key]["before"]["cases"])
-            told.append(change(title.lower(), cases, d["dice"], d["low"], d["high"]))
-    return " ".join(told)
+            parts.append(change(title.lower(), cases, d["dice"], d["low"], d["high"]))
+    return " ".join(parts)
 
 
 def notes_in_words(report: Mapping[str, Any]) -> str:
     """What else should be known, a line each."""
-    told = [*report["notes"], *(f"Left out: {why}" for why in report["refused"].values())]
+    parts = [*report["notes"], *(f"Left out: {why}" for why in report["refused"].values())]
     for key, title in SETS.items():
         seen = report[key]["before"].get("seen_in_training")
         if seen:
-            told.append(f"{title}: the base model was trained on {', '.join(seen)}, so its scores there flatter it.")
-    return _listed(told)
+            parts.append(f"{title}: the base model was trained on {', '.join(seen)}, so its scores there flatter it.")
+    return _listed(parts)
 
 
 def plan_in_words(plan: Plan) -> str:
     """What a run has decided, while it works."""
     held = f"{len(plan.held_out)} held out" if plan.held_out else "none held out"
-    told = [f"{plan.base['name']} learns from {len(plan.training)}, {held}; anchors: {plan.anchors}.", *plan.notes]
-    return _listed([*told, *(f"Left out: {why}" for why in plan.refused.values())])
+    parts = [f"{plan.base['name']} learns from {len(plan.training)}, {held}; anchors: {plan.anchors}.", *plan.notes]
+    return _listed([*parts, *(f"Left out: {why}" for why in plan.refused.values())])
 
 
 def lineage_in_words(line: Sequence[Ancestor]) -> str:
     """A model, its parent, that one's parent, …: a paragraph each."""
-    told = []
+    parts = []
     for a in line:
         name = f"{a.name} {a.version}".strip()
         head = f"{name} ({a.sha256[:12]}…)" + ("" if a.card is not None else ", not on this machine")
         tuned = a.card.tuned if a.card is not None else None
         if tuned is None:
-            told.append(head if a is not line[-1] or a.card is None else f"{head}: trained from scratch.")
+            parts.append(head if a is not line[-1] or a.card is None else f"{head}: trained from scratch.")
             continue
         hashes = ", ".join(h[:12] for h in tuned.corrections)
         held = f", scored on {', '.join(h[:12] for h in tuned.held_out)}" if tuned.held_out else ", none held out"
-        told.append(
+        parts.append(
             f"{head}: {tuned.verdict}; α {tuned.alpha:g}; from corrections {hashes}{held}. {_scores(tuned.scores)}"
         )
-    return "\n".join(told)
+    return "\n".join(parts)
 
 
 def _scores(scores: Mapping[str, Mapping[str, Mapping[str, Mapping[str, float | None]]]]) -> str:
     """Like "Mean Dice, held-out corrections: WT 0.812 → 0.842, …"."""
-    told = []
+    parts = []
     for key, title in (("held_out", "held-out corrections"), ("anchors", "anchors")):
         one = scores.get(key)
         if one:
             pairs = (f"{r} {number(one['before'].get(r, {}).get('dice'))} → "
                      f"{number(one['after'].get(r, {}).get('dice'))}" for r in one["before"])  # fmt: skip
-            told.append(f"Mean Dice, {title}: {', '.join(pairs)}.")
-    return " ".join(told)
+            parts.append(f"Mean Dice, {title}: {', '.join(pairs)}.")
+    return " ".join(parts)
 
 
-def _group(told: Mapping[str, Any], title: str, names: Mapping[str, str]) -> Group:
-    before, after = told["before"], told["after"]
+def _group(scores: Mapping[str, Any], title: str, names: Mapping[str, str]) -> Group:
+    before, after = scores["before"], scores["after"]
     blocks = [
         Block(names.get(case, case), _lines(before["cases"][case], after["cases"][case])) for case in before["cases"]
     ]
     if len(blocks) > 1:
         blocks.insert(
-            0, Block("Mean", _lines(before["mean"], after["mean"]), _intervals(told["comparison"]["regions"]))
+            0, Block("Mean", _lines(before["mean"], after["mean"]), _intervals(scores["comparison"]["regions"]))
         )
     elif blocks:
-        blocks = [Block(blocks[0].title, blocks[0].lines, ("One case only: no interval can be told.",))]
+        blocks = [Block(blocks[0].title, blocks[0].lines, ("One case only: there is no interval.",))]
     count = len(before["cases"])
-    return Group(f"{title} ({count} case{'s' if count > 1 else ''})", str(told["verdict"]), tuple(blocks))
+    return Group(f"{title} ({count} case{'s' if count > 1 else ''})", str(scores["verdict"]), tuple(blocks))
 
 
 def _lines(before: Mapping[str, Any], after: Mapping[str, Any]) -> tuple[Line, ...]:
@@ -150,13 +155,13 @@ def _lines(before: Mapping[str, Any], after: Mapping[str, Any]) -> tuple[Line, .
 
 
 def _intervals(regions: Mapping[str, Any]) -> tuple[str, ...]:
-    told = []
+    parts = []
     for region, of_region in regions.items():
         if of_region["dice"]["n"]:
             both = ((of_region[key], digits) for key, digits in NUMBERS)
             dice, hd95 = (interval(p["difference"], p["low"], p["high"], digits) for p, digits in both)
-            told.append(f"{region}  Dice {dice}, HD95 {hd95} mm")
-    return tuple(told)
+            parts.append(f"{region}  Dice {dice}, HD95 {hd95} mm")
+    return tuple(parts)
 
 
 def _listed(sentences: Sequence[str]) -> str:

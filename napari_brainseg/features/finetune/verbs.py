@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import subprocess
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from psygnal import Signal
 
@@ -15,35 +17,83 @@ from brainseg_engine.core.paths import check_writable
 from brainseg_engine.finetune import Options, ask_to_stop, command, runs, runs_home, status_of
 from brainseg_engine.finetune.status import STOP
 from brainseg_engine.finetune.verdict import MARKED
-from napari_brainseg.features.corrections.verbs import Keeping
-from napari_brainseg.features.finetune import table
+from napari_brainseg.features.context import Context
+from napari_brainseg.features.finetune import candidates, table
+from napari_brainseg.features.finetune.candidates import Candidate
+from napari_brainseg.features.finetune.listing import CandidateList
 from napari_brainseg.features.finetune.run import Run, new_folder
-from napari_brainseg.features.finetune.settings import Gathering, Settings
-from napari_brainseg.features.segment.verbs import Segmenting
+from napari_brainseg.features.finetune.settings import RunSettings
 from napari_brainseg.jobs.detached import launch
 from napari_brainseg.session import Kind
 
-__all__ = ["FineTuning", "Settings"]
+if TYPE_CHECKING:
+    from brainseg_engine.models.checkpoint import Card
 
+POLL_S = 0.5
+"""How often a run is looked at."""
 ROOM = 6
 """Free space wanted for a run, in sizes of its base model: weights, states to resume from, the new model twice."""
 Launcher = Callable[[Sequence[str], Path], "subprocess.Popen[bytes]"]
 
 
-class FineTuning(Gathering):
-    """The verbs of the fine-tune section."""
+class FinetuneVerbs:
+    """What the buttons of the fine-tune section mean. ``changed``: there is something else to show.
 
+    ``default`` is the model that is used where none is named, ``previous`` what a roll back would return to; "" for none.
+    """
+
+    changed = Signal()
     found = Signal()
     """A run of an earlier window is there, which runs or has ended since."""
 
-    def __init__(self, actions: Segmenting, keeping: Keeping, launcher: Launcher = launch) -> None:
-        super().__init__(actions, keeping)
+    def __init__(self, context: Context, launcher: Launcher = launch) -> None:
+        self._context, self._session = context, context.session
         self._launch = launcher
         self._processes: list[subprocess.Popen[bytes]] = []  # ours; asked now and then, lest they stay as zombies
         self._starting = False
         self._stop_wanted = False
+        self._clock = context.later(POLL_S, self.poll, again=True)
+        self.candidates = CandidateList(context)
+        self.settings = RunSettings()
+        self.default = self.previous = ""
         self.run: Run | None = None
         self.lineage = ""
+        context.follow(self.candidates.changed, self.changed.emit)
+        context.follow(self.changed, self._keep_time)
+
+    def close(self) -> None:
+        """Follow nothing more. A run goes on: the next start finds it."""
+        self.candidates.close()
+
+    # --- what to learn from, and how
+
+    @property
+    def rows(self) -> tuple[Candidate, ...]:
+        """The corrections, as the chosen model could learn from them."""
+        return self.candidates.rows(self._card())
+
+    @property
+    def base(self) -> str:
+        """The name of the model to start from."""
+        return self.settings.model or self.default
+
+    @property
+    def blocker(self) -> str:
+        """Why no run can be started, in words; "" when one can."""
+        if self.candidates.store is None:
+            return "The corrections are being listed …"
+        if self._card() is None:
+            return f"The model {self.base} cannot be used; choose another." if self.base else "No model is installed."
+        return candidates.blocker(self.rows, self.candidates.store)
+
+    def choose(self, **what: Any) -> None:
+        """Change settings by name."""
+        self.settings = replace(self.settings, **what)
+        self.changed.emit()
+
+    def _card(self) -> Card | None:
+        found = [m for m in self._session.models if m.name == self.base]
+        return found[-1].card if found else None
 
     # --- a run
 
@@ -64,15 +114,15 @@ class FineTuning(Gathering):
         if self.blocker:
             self._session.say(self.blocker, Kind.WARNING)
             return
-        told, store = self.settings, self._keeping.store
+        chosen, store = self.settings, self._session.store
         path = next(m.path for m in reversed(self._session.models) if m.name == self.base)
 
         def options() -> Options:
             check_writable(runs_home(), ROOM * _size(path))
             return Options(
-                new_folder(), str(path), store.path, told.anchors, parts=told.parts, device=told.device,
-                minutes=told.amount if told.unit == "minutes" else None,
-                epochs=max(1, round(told.amount)) if told.unit == "epochs" else None,
+                new_folder(), str(path), store.path, chosen.anchors, parts=chosen.parts, device=chosen.device,
+                minutes=chosen.amount if chosen.unit == "minutes" else None,
+                epochs=max(1, round(chosen.amount)) if chosen.unit == "epochs" else None,
             )  # fmt: skip
 
         self._begin(options)
@@ -97,16 +147,22 @@ class FineTuning(Gathering):
             found = (Run.of(folder) for folder in runs())
             return next((run for run in found if run is not None), None), *_defaults()
 
-        def done(told: tuple[Run | None, str, str]) -> None:
-            run, self.default, self.previous = told
+        def done(found: tuple[Run | None, str, str]) -> None:
+            run, self.default, self.previous = found
             if self.run is None and run is not None:
                 self._attach(run)
             self.changed.emit()
 
-        self._actions._background(work, done, self._actions._failed)
+        self._context.run(work, done)
+
+    def _keep_time(self) -> None:
+        if self.running and not self._clock.active:
+            self._clock.start()
+        elif not self.running:
+            self._clock.stop()
 
     def poll(self) -> bool:
-        """Take in what the run tells; returns whether anything is new. Quick: a few small files."""
+        """Take in what the run reports; returns whether anything is new. Quick: a few small files."""
         self._processes = [p for p in self._processes if p.poll() is None]
         run = self.run
         if run is None or not run.running:
@@ -114,7 +170,7 @@ class FineTuning(Gathering):
         planned = run.plan is not None
         new = run.read()
         if not planned and run.plan is not None:
-            self.refresh()  # what it held out is told in the store
+            self.candidates.refresh()  # what it held out stands in the store
         if run.status.state != "running":
             self._ended(run)
         elif self._stop_wanted and not run.stopping:
@@ -139,8 +195,8 @@ class FineTuning(Gathering):
                 process = begin(command(options), options.out)
                 return process, Run.of(options.out)
 
-        def done(told: tuple[subprocess.Popen[bytes] | None, Run | None]) -> None:
-            process, run = told
+        def done(found: tuple[subprocess.Popen[bytes] | None, Run | None]) -> None:
+            process, run = found
             self._starting, self.run = False, run
             if process is not None:
                 self._processes.append(process)
@@ -151,10 +207,10 @@ class FineTuning(Gathering):
 
         def failed(error: Exception) -> None:
             self._starting = False
-            self._actions._failed(error)
+            self._context.fail(error)
             self.changed.emit()
 
-        self._actions._background(work, done, failed)
+        self._context.run(work, done, failed)
         self.changed.emit()
 
     def _ask_to_stop(self, run: Run) -> None:
@@ -164,7 +220,7 @@ class FineTuning(Gathering):
             self._session.say(str(e), Kind.ERROR)
 
     def _attach(self, run: Run) -> None:
-        """Take up the newest run of an earlier window."""
+        """Follow the newest run of an earlier window."""
         self.run = run
         anchors = run.plan.settings.get("anchors") if run.plan is not None else None
         if anchors:
@@ -174,24 +230,24 @@ class FineTuning(Gathering):
         if run.running:
             self._session.say(f"The fine-tuning of {run.began:%H:%M} is still running: see Fine-tune, below.")
         elif not run.seen:
-            self._tell(run)
+            self._report(run)
 
     def _propose_anchors(self, folder: Path) -> None:
-        """Those of the last run are those of the next, where they are still there; a network folder may be long in telling."""
+        """Those of the last run are those of the next, where they are still there; a network folder may be long in answering."""
 
         def done(there: bool) -> None:
             if there and self.settings.anchors is None:
                 self.choose(anchors=folder)
 
-        self._actions._background(folder.is_dir, done, self._actions._failed)
+        self._context.run(folder.is_dir, done)
 
     def _ended(self, run: Run) -> None:
         self._stop_wanted = False
-        self._actions.find_models()
-        self.refresh()
-        self._tell(run)
+        self._session.models_stale.emit()
+        self.candidates.refresh()
+        self._report(run)
 
-    def _tell(self, run: Run) -> None:
+    def _report(self, run: Run) -> None:
         """Say how it ended, once."""
         when = f"The fine-tuning of {run.began:%H:%M}"
         state, report = run.status.state, run.report
@@ -247,15 +303,15 @@ class FineTuning(Gathering):
             change()
             return tuple(models.installed()), *_defaults()
 
-        def done(told: tuple[tuple[models.ModelInfo, ...], str, str]) -> None:
-            found, self.default, self.previous = told
+        def done(found: tuple[tuple[models.ModelInfo, ...], str, str]) -> None:
+            installed, self.default, self.previous = found
             self.lineage = ""
-            self._session.set_models(found)
-            self._actions.choose_model(self.default)
+            self._session.set_models(installed)
+            self._session.choose(model=self.default)
             self._session.say(words, Kind.GOOD)
             self.changed.emit()
 
-        self._actions._background(work, done, self._actions._failed)
+        self._context.run(work, done)
 
     def show_lineage(self, shown: bool = True) -> None:
         """Look up where the new model (else the default one) comes from."""
@@ -268,7 +324,7 @@ class FineTuning(Gathering):
             self.lineage = ""
             self.changed.emit()
         elif name := self.made or self.default:
-            self._actions._background(lambda: models.lineage(name), done, self._actions._failed)
+            self._context.run(lambda: models.lineage(name), done)
 
 
 def _size(model: Path) -> int:

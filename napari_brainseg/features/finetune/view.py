@@ -8,9 +8,10 @@ from dataclasses import dataclass
 from qtpy.QtCore import Signal
 from qtpy.QtWidgets import QHBoxLayout, QProgressBar, QVBoxLayout, QWidget
 
-from napari_brainseg.features.finetune.before_after import BeforeAfterTable, SetRows
+from napari_brainseg.features.finetune.before_after import BeforeAfterTable
 from napari_brainseg.features.finetune.curves import CurvesShown, CurvesView
 from napari_brainseg.features.finetune.form import FinetuneForm
+from napari_brainseg.features.finetune.table import Group
 from napari_brainseg.qt.widgets import Elided, Section, Words, button, label, plain, restyle
 
 
@@ -33,7 +34,7 @@ class RunShown:
     resumable: bool = False
     result: str = ""
     worse: bool = False
-    sets: Sequence[SetRows] = ()
+    groups: Sequence[Group] = ()
     guard: str = ""
     notes: str = ""
     made: str = ""
@@ -203,7 +204,7 @@ class FinetuneView(Section):
             return
         self.verdict.show_text(shown.result)
         restyle(self.verdict, role="warning" if shown.worse else "words")
-        self.table.show_sets(shown.sets)
+        self.table.show_groups(shown.groups)
         self.guard.show_text(shown.guard)
         words = "Use it all the same …" if shown.worse else f"Use {shown.made}"
         self.use.setText(f"{shown.made} is in use" if shown.in_use else words)

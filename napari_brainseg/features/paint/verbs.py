@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import math
-import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import TYPE_CHECKING, Any
@@ -13,25 +12,20 @@ import numpy as np
 from numpy.typing import NDArray
 
 from brainseg_engine import edits
-from brainseg_engine.core.labels import LABEL_NAMES, REGION_NAMES, Label, LabelArray, Region
+from brainseg_engine.core.labels import LABEL_NAMES, Label, LabelArray, Region
 from brainseg_engine.core.study import Modality, Segmentation
 from brainseg_engine.edits import Guard, Target
 from napari_brainseg.display import axes, history, layers, planes
-from napari_brainseg.display.brush import Brush
 from napari_brainseg.display.pointing import Index, Pointer, index_at, index_at_cursor
-from napari_brainseg.display.tools import Settings, Tool
-from napari_brainseg.display.undo import history_of
+from napari_brainseg.display.tools import Tool
 from napari_brainseg.display.windows import brain_window
-from napari_brainseg.features.context import Base
-from napari_brainseg.features.regions.measuring import BY_HAND, bounding_box
-from napari_brainseg.session import Kind
+from napari_brainseg.features.context import Context
+from napari_brainseg.features.paint.labels_edit import LabelsEdit, named
+from napari_brainseg.session import BY_HAND, Answer, Kind
 
 if TYPE_CHECKING:
     from napari.layers import Labels
 
-Work = Callable[[LabelArray], LabelArray]
-
-_POLL_S = 0.05
 _TARGETS: tuple[Target, ...] = (Region.WT, Region.TC, Region.ET)
 _CLASSES: tuple[Target, ...] = (Label.NCR, Label.ED, Label.ET)
 _BRIGHT = {Region.ET: Modality.T1CE, Label.ET: Modality.T1CE, Region.TC: Modality.T1CE, Label.NCR: Modality.T1CE}
@@ -47,52 +41,58 @@ class Source:
     """Its labels, in the layer's axis order."""
 
 
-class Correcting(Base):
-    """The verbs of the correct section."""
+class PaintVerbs:
+    """What the buttons of the paint section mean."""
 
-    def __init__(self, *args: Any, **kwargs: Any) -> None:
-        super().__init__(*args, **kwargs)
-        self.brush = Brush(self.viewer)
-        self.pointer = Pointer(self.viewer)
-        self._working = False
-        self.brush.edited.connect(self.session.edited.emit)
+    def __init__(self, context: Context) -> None:
+        self._context, self._session, self._viewer = context, context.session, context.viewer
+        self.brush = context.brush
+        self.pointer = Pointer(context.viewer)
+        self._edit = LabelsEdit(context)
+        context.follow(context.session.study_changed, self._follow)
+        context.follow(context.labels_changed, self._follow)
+
+    def close(self) -> None:
+        """Take the hands off the canvas: napari's tools are plain again."""
+        self.pointer.drop()
+        self.brush.close()
 
     # --- what to correct
 
-    def follow_labels(self) -> None:
+    def _follow(self) -> None:
         """Hold the tools of the open study's labels layer to the settings."""
-        current = self.session.study
-        study = current.study if current is not None else None
-        self.brush.follow(self.labels, study)
-        if self.labels is None:
+        current, layer = self._session.study, self._context.labels
+        self.brush.follow(layer, current.study if current is not None else None)
+        if layer is None:
             self.pointer.drop()
         elif self.brush.settings.inside:
-            self._background(self.brush.brain, lambda _: None, self._failed)  # the first dab need not wait for it
+            self._context.run(self.brush.brain, lambda _: None)  # the first dab need not wait for it
 
     def new_mask(self) -> None:
         """Begin a segmentation of the open study from nothing."""
-        current = self.session.study
+        current = self._session.study
         if current is None:
-            self.session.say("Open a study first.", Kind.WARNING)
+            self._session.say("Open a study first.", Kind.WARNING)
             return
-        if self.session.segmentation is not None:
-            self.session.say("There is a segmentation already; erase the whole tumour to begin anew.", Kind.WARNING)
+        if self._session.segmentation is not None:
+            self._session.say("There is a segmentation already; erase the whole tumour to begin anew.", Kind.WARNING)
             return
         grid = current.study.reference.grid
         coding = current.study.coding or "brats2023"
-        self.session.deliver(Segmentation(np.zeros(grid.shape, dtype=np.uint8), grid, coding, BY_HAND))
-        self.session.say("An empty mask: choose a region and paint. Ctrl+Z takes back.")
+        empty = Segmentation(np.zeros(grid.shape, dtype=np.uint8), grid, coding, BY_HAND)
+        self._session.deliver(Answer.of(empty))
+        self._session.say("An empty mask: choose a region and paint. Ctrl+Z takes back.")
 
     # --- how to paint
 
     def choose_tool(self, tool: Tool) -> None:
         """Take a tool; in 3D, where nothing can be painted, the plane that one came from is shown."""
-        if self.viewer.dims.ndisplay == 3 and tool is not Tool.MOVE:
-            planes.set_3d(self.viewer, False)
+        if self._viewer.dims.ndisplay == 3 and tool is not Tool.MOVE:
+            planes.set_3d(self._viewer, False)
         self.brush.choose(tool)
 
     def change_brush(self, **what: Any) -> None:
-        """Change some of the :class:`Settings`."""
+        """Change some of the :class:`~napari_brainseg.display.tools.BrushSettings`."""
         self.brush.settings = replace(self.brush.settings, **what)
 
     def set_brush_size(self, size: int) -> None:
@@ -113,13 +113,18 @@ class Correcting(Base):
             wanted = _BRIGHT.get(settings.target, Modality.FLAIR)
             modality = wanted if wanted in self.brush.images else next(iter(self.brush.images), None)
             if modality is None:
-                self.session.say(
+                self._session.say(
                     "No series lies on the grid of these labels: there is nothing to threshold.", Kind.WARNING
                 )
                 return
             self.change_brush(threshold=True, modality=modality, limits=self._first_limits(modality))
             return
         self.change_brush(threshold=on)
+
+    def toggle_threshold(self) -> None:
+        """The threshold brush, or the plain one."""
+        if self.brush.layer is not None:
+            self.switch_threshold(not self.brush.settings.threshold)
 
     def choose_threshold_series(self, modality: Modality) -> None:
         """Threshold another series."""
@@ -148,24 +153,38 @@ class Correcting(Base):
 
     # --- 3D tools
 
+    @property
+    def works(self) -> Mapping[str, Callable[[float | None], None]]:
+        """Name of a button of :data:`.works.WORKS` → what it does, given its number."""
+        return {
+            "interpolate": lambda number: self.interpolate(int(number or 20)),
+            "grow": lambda number: self.grow(number or 20.0),
+            "smooth": lambda number: self.smooth(number or 1.0),
+            "islands": lambda number: self.remove_islands(number or 0.1),
+            "holes": lambda _: self.fill_holes(),
+            "holes_flat": lambda _: self.fill_holes(flat=True),
+            "relabel": lambda _: self.relabel(),
+            "erase_part": lambda _: self.erase_component(),
+        }
+
     def interpolate(self, most_apart: int = 20) -> None:
         """Fill in between the slices of the plane shown that were painted, else between those that hold the target."""
         layer = self.brush.layer
         if layer is None:
             return
-        plane = planes.plane_of(self.viewer) or planes.Plane.AXIAL
+        plane = planes.plane_of(self._viewer) or planes.Plane.AXIAL
         axis = planes.ORDERS[plane][0]
         marked = self.brush.painted_slices(axis)
         slices = marked if len(marked) > 1 else None
         where = f"between {len(marked)} painted {plane.value} slices" if slices else f"between {plane.value} slices"
         target, guard = self._target_and_guard()
-        self._run(
+        self._edit.run(
             "interpolate",
             f"interpolated {where}",
             lambda x: edits.interpolate(
                 x, target, axis, layer.scale, slices=slices, most_apart=most_apart, guard=guard
             ),
-            f"no two {plane.value} slices with {_named(target)} and a gap of at most {most_apart} slices between them; "
+            f"no two {plane.value} slices with {named(target)} and a gap of at most {most_apart} slices between them; "
             "paint two, then interpolate",
         )
 
@@ -175,14 +194,14 @@ class Correcting(Base):
         if layer is not None:
             target, guard = self._target_and_guard()
             spacing = tuple(layer.scale)
-            self._run("smooth", "smoothed", lambda x: edits.smooth(x, target, sigma_mm, spacing, guard))
+            self._edit.run("smooth", "smoothed", lambda x: edits.smooth(x, target, sigma_mm, spacing, guard))
 
     def fill_holes(self, flat: bool = False) -> None:
         """Fill what the target encloses: in 3D, or in every slice of the plane shown."""
         target, guard = self._target_and_guard()
-        plane = planes.plane_of(self.viewer) or planes.Plane.AXIAL
+        plane = planes.plane_of(self._viewer) or planes.Plane.AXIAL
         axis = planes.ORDERS[plane][0] if flat else None
-        self._run("fill holes", "holes filled", lambda x: edits.fill_holes(x, target, guard, axis))
+        self._edit.run("fill holes", "holes filled", lambda x: edits.fill_holes(x, target, guard, axis))
 
     def remove_islands(self, below_ml: float = 0.1) -> None:
         """Erase the target's components below that volume."""
@@ -191,27 +210,27 @@ class Correcting(Base):
             target, guard = self._target_and_guard()
             ml = info.grid.voxel_ml or 1e-3  # not known: a thousand voxels to the millilitre
             words = f"freed of islands below {below_ml:g} mL"
-            self._run("remove islands", words, lambda x: edits.remove_islands(x, target, below_ml, ml, guard))
+            self._edit.run("remove islands", words, lambda x: edits.remove_islands(x, target, below_ml, ml, guard))
 
     def take(self, source: Source) -> None:
         """The target becomes what it is in another segmentation."""
         target, guard = self._target_and_guard()
-        self._run("take", f"taken from {source.name}",
+        self._edit.run("take", f"taken from {source.name}",
                   lambda x: edits.take_region(x, source.labels(), target, guard))  # fmt: skip
 
     @property
     def sources(self) -> list[Source]:
         """The segmentations that a region can be taken from."""
-        current, layer = self.session.study, self.brush.layer
+        current, layer = self._session.study, self.brush.layer
         info = layers.layer_info(layer) if layer is not None else None
         if current is None or layer is None or info is None:
             return []
         found: list[Source] = []
-        delivered = self.session.segmentation
+        delivered = self._session.segmentation
         for segmentation, name in ((delivered, _origin(delivered)), (current.truth, "the study's own mask")):
             if segmentation is not None and segmentation.grid.same_as(info.grid):
                 found.append(Source(name, partial(_shown, segmentation)))
-        for other in layers.labels_layers(self.viewer, current.study.id):
+        for other in layers.labels_layers(self._viewer, current.study.id):
             other_info = layers.layer_info(other)
             if other is not layer and other_info is not None and other_info.grid.same_as(info.grid):
                 found.append(Source(f"layer '{other.name}'", partial(_copy, other)))
@@ -229,7 +248,7 @@ class Correcting(Base):
         layer, settings = self.brush.layer, self.brush.settings
         modality = settings.modality if settings.threshold else self._shown_series()
         if layer is None or modality is None:
-            self.session.say("No series is shown that lies on the grid of these labels.", Kind.WARNING)
+            self._session.say("No series is shown that lies on the grid of these labels.", Kind.WARNING)
             return
         image = self.brush.images[modality]
         by_eye = settings.limits if settings.threshold else None
@@ -237,7 +256,7 @@ class Correcting(Base):
         target, guard = self._target_and_guard()
         spacing = tuple(layer.scale)
         words = f"grown through {modality.title} {_between(limits)}"
-        self._run("grow", words,
+        self._edit.run("grow", words,
                   lambda x: edits.grow(x, target, image, index, limits, reach_mm, spacing, guard))  # fmt: skip
 
     def _usual(self, image: NDArray[Any]) -> float:
@@ -252,13 +271,13 @@ class Correcting(Base):
         target, guard = self._target_and_guard()
         to = edits.stroke(edits.Action.PAINT, target).label
         words = f"component is {LABEL_NAMES[to]} now"
-        self._at("relabel", lambda i: self._run("relabel", words,
+        self._at("relabel", lambda i: self._edit.run("relabel", words,
                                                lambda x: edits.relabel_component(x, i, to, guard)), here)  # fmt: skip
 
     def erase_component(self, here: bool = False) -> None:
         """Erase the target's component clicked on (``here``: under the mouse)."""
         target, guard = self._target_and_guard()
-        self._at("erase", lambda i: self._run("erase component", "component erased",
+        self._at("erase", lambda i: self._edit.run("erase component", "component erased",
                                              lambda x: edits.erase_component(x, i, target, guard)), here)  # fmt: skip
 
     def _at(self, verb: str, then: Callable[[Index], None], here: bool) -> None:
@@ -266,83 +285,33 @@ class Correcting(Base):
         if layer is None:
             return
         if here:
-            index = index_at_cursor(self.viewer, layer)
+            index = index_at_cursor(self._viewer, layer)
             if index is not None:
                 then(index)
             return
 
         def clicked(world: Any) -> None:
             index = index_at(layer, world) if self.brush.layer is layer else None
-            self.session.say("")
+            self._session.say("")
             if index is not None:
                 then(index)
             self.brush.changed.emit()
 
-        if self.viewer.dims.ndisplay == 3:
-            planes.set_3d(self.viewer, False)
+        if self._viewer.dims.ndisplay == 3:
+            planes.set_3d(self._viewer, False)
         self.pointer.ask(clicked)
-        self.session.say(f"Click on the image what to {verb}.")
+        self._session.say(f"Click on the image what to {verb}.")
 
     def _shown_series(self) -> Modality | None:
         """The topmost visible series on the labels' grid."""
-        images = layers.image_layers(self.viewer, self.session.study.study.id if self.session.study else None)
+        images = layers.image_layers(self._viewer, self._session.study.study.id if self._session.study else None)
         shown = [m for m, layer in images.items() if layer.visible and m in self.brush.images]
-        return max(shown, key=lambda m: self.viewer.layers.index(images[m]), default=None)
+        return max(shown, key=lambda m: self._viewer.layers.index(images[m]), default=None)
 
     # --- doing it
 
     def _target_and_guard(self) -> tuple[Target, Guard]:
         return self.brush.settings.target, self.brush.guard()
-
-    def _run(self, tool: str, words: str, work: Work, nothing: str = "") -> None:
-        """Do that to the labels in the background, as one step that can be undone.
-
-        What is painted meanwhile is not lost: the work is then done anew on the labels as they are.
-        """
-        layer = self.brush.layer
-        if layer is None or self._working:
-            return
-        steps, target = history_of(layer), self.brush.settings.target
-        self._working = True
-
-        def look() -> tuple[int, LabelArray, tuple[slice, ...] | None, LabelArray]:
-            while history.in_stroke(layer):
-                time.sleep(_POLL_S)
-            version, before = steps.version, np.array(layer.data, dtype=np.uint8)
-            after = work(before)
-            return version, before, bounding_box(before != after), after
-
-        def done(result: tuple[int, LabelArray, tuple[slice, ...] | None, LabelArray]) -> None:
-            version, before, box, after = result
-            if self.brush.layer is not layer:
-                self._working = False
-            elif version != steps.version or history.in_stroke(layer):
-                self._background(look, done, failed)
-            else:
-                self._working = False
-                self._write(layer, tool, before, box, after)
-                n = int(np.count_nonzero(before != after)) if box is not None else 0
-                what = _named(target)
-                said = f"{what[0].upper()}{what[1:]} {words}: {n:,} voxels changed."
-                empty = f"Nothing changed: {nothing}." if nothing else f"Nothing to change in {what}."
-                self.session.say(said if n else empty)
-
-        def failed(error: Exception) -> None:
-            self._working = False
-            self._failed(error)
-
-        self._background(look, done, failed)
-
-    def _write(
-        self, layer: Labels, tool: str, before: LabelArray, box: tuple[slice, ...] | None, after: LabelArray
-    ) -> None:
-        if box is not None:
-            with self.brush.naming(tool):
-                history.apply_edit(layer, box, before[box] != after[box], after[box])
-
-
-def _named(target: Target) -> str:
-    return f"the {REGION_NAMES[target] if isinstance(target, Region) else LABEL_NAMES[target]}"
 
 
 def _between(limits: tuple[float, float]) -> str:
@@ -364,6 +333,3 @@ def _shown(segmentation: Segmentation) -> LabelArray:
 
 def _copy(layer: Labels) -> LabelArray:
     return np.array(layer.data, dtype=np.uint8)
-
-
-__all__ = ["Correcting", "Settings", "Source", "Tool"]

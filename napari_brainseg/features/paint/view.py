@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from qtpy.QtCore import QSignalBlocker, Qt, Signal
-from qtpy.QtWidgets import QCheckBox, QDoubleSpinBox, QGridLayout, QHBoxLayout, QSizePolicy, QSlider, QWidget
+from qtpy.QtWidgets import QCheckBox, QGridLayout, QHBoxLayout, QSizePolicy, QSlider, QWidget
 from superqt import QDoubleRangeSlider
 
 from brainseg_engine.core.labels import LABEL_NAMES, REGION_NAMES, Label, Region
@@ -15,8 +15,8 @@ from brainseg_engine.core.palette import LABEL_COLOURS, REGION_COLOURS
 from brainseg_engine.core.study import Modality
 from brainseg_engine.edits import Target
 from napari_brainseg.display.tools import Tool
-from napari_brainseg.features.propagate.view import ProposeShown, ProposeView
-from napari_brainseg.qt.widgets import Combo, Section, Segmented, button, colour_icon, label, plain
+from napari_brainseg.features.paint.works import TEXTS, WORKS
+from napari_brainseg.qt.widgets import Combo, Number, Row, Section, Segmented, button, colour_icon, label, plain
 
 TOOLS = (
     ("Move", Tool.MOVE, "Move and zoom the image; nothing is painted (key Z, or hold Space)"),
@@ -36,7 +36,7 @@ _REGION_TIPS = {
 
 
 @dataclass(frozen=True)
-class CorrectShown:
+class PaintShown:
     """The state of the section. ``possible``: there are labels to correct; ``begin``: a mask can be begun from nothing.
 
     ``bounds`` are the lowest and highest intensity of the threshold's series, ``sources`` the names of segmentations to take a
@@ -64,7 +64,7 @@ class CorrectShown:
     waiting: str = ""
 
 
-class CorrectView(Section):
+class PaintView(Section):
     """Shows how one paints, and asks for another way, for a 3D tool, for undo."""
 
     target_chosen = Signal(object)
@@ -81,7 +81,7 @@ class CorrectView(Section):
     new_requested = Signal()
 
     def __init__(self) -> None:
-        super().__init__("Correct", "correct")
+        super().__init__("Paint", "paint")
         self._make_head()
         self.begin = button(
             "New empty mask", "new_mask", "Begin a segmentation of this study from nothing", self.new_requested.emit
@@ -104,13 +104,12 @@ class CorrectView(Section):
         self._make_threshold()
         self._make_works()
         self.body.addWidget(self.tools)
-        self.propose = ProposeView()
-        self.body.addWidget(self.propose)
+        self.more: Row | None = None
         for group in (self.regions, self.classes, self.tool):
             for b in group.buttons.values():
                 _narrow(b)
         self.fold.toggled.connect(self._folded)
-        self._shown = CorrectShown()
+        self._shown = PaintShown()
         self.show_state(self._shown)
 
     # --- making it
@@ -118,7 +117,7 @@ class CorrectView(Section):
     def _make_head(self) -> None:
         self.undo = button("↶ Undo", "undo", "Take the last step back (Ctrl+Z)", self.undo_requested.emit)
         self.redo = button("↷ Redo", "redo", "Take it again (Ctrl+Shift+Z)", self.redo_requested.emit)
-        self.fold = button("Tools ▸", "correct_fold", "Show or hide the tools for correcting the segmentation")
+        self.fold = button("Tools ▸", "paint_fold", "Show or hide the tools for correcting the segmentation")
         self.fold.setCheckable(True)
         for b in (self.undo, self.redo, self.fold):
             b.setProperty("role", "link")
@@ -217,7 +216,7 @@ class CorrectView(Section):
         grid.setColumnStretch(2, 3)
         self.works: dict[str, Any] = {}
         self.numbers: dict[str, Number] = {}
-        for i, (name, text, tip, number) in enumerate(_WORKS):
+        for i, (name, text, tip, number) in enumerate(WORKS):
             at = (i // 2, 2 * (i % 2))
             made = _narrow(button(text, f"work_{name}", tip))
             made.clicked.connect(lambda _=False, name=name: self._work(name))
@@ -234,7 +233,7 @@ class CorrectView(Section):
         row = QHBoxLayout()
         row.addWidget(self.take)
         row.addWidget(self.sources, 1)
-        grid.addWidget(plain(row), (len(_WORKS) + 1) // 2, 0, 1, 4)
+        grid.addWidget(plain(row), (len(WORKS) + 1) // 2, 0, 1, 4)
         self._column.addWidget(plain(grid), self._column.rowCount(), 0, 1, 2)
 
     # --- asking
@@ -256,13 +255,19 @@ class CorrectView(Section):
     def _folded(self, open_: bool) -> None:
         self.fold.setText("Tools ▾" if open_ else "Tools ▸")
         self.tools.setVisible(open_)
-        self.propose.setVisible(open_ or self.propose.wanted)
+        self.show_more()
         self._show_begin()
 
-    def show_propose(self, shown: ProposeShown) -> None:
-        """Show how it stands with a proposal; it is to be seen though the tools are folded away."""
-        self.propose.show_state(shown)
-        self.propose.setVisible(self.fold.isChecked() or self.propose.wanted)
+    def add_row(self, row: Row) -> None:
+        """A row of another feature below the tools; it folds away with them, unless it is wanted."""
+        self.more = row
+        self.body.addWidget(row)
+        self.show_more()
+
+    def show_more(self) -> None:
+        """The row may be wanted though the tools are folded away."""
+        if self.more is not None:
+            self.more.setVisible(self.fold.isChecked() or self.more.wanted)
 
     def show_open(self, open_: bool) -> None:
         """Show the tools, or hide them."""
@@ -274,12 +279,12 @@ class CorrectView(Section):
         self.why.setText("Segment the study, open a mask, or begin from nothing." if s.begin else "Open a study first.")
         self._begin_row.setVisible(not s.possible)
 
-    def show_state(self, s: CorrectShown) -> None:
+    def show_state(self, s: PaintShown) -> None:
         """Bring the section in line. Says nothing."""
         self._shown = s
         self.tools.setEnabled(s.possible)
         self.tools.setVisible(self.fold.isChecked())
-        self.propose.setVisible(self.fold.isChecked() or self.propose.wanted)
+        self.show_more()
         self._show_begin()
         for b, what, key in ((self.undo, s.undo, "Ctrl+Z"), (self.redo, s.redo, "Ctrl+Shift+Z")):
             b.setEnabled(s.possible and bool(what))
@@ -299,12 +304,12 @@ class CorrectView(Section):
             _set(check, c in s.protect)
         self._show_threshold(s)
         for name, made in self.works.items():
-            made.setText(_WORDS[name] if name != s.waiting else "Click on the image…")
+            made.setText(TEXTS[name] if name != s.waiting else "Click on the image…")
         if [self.sources.itemText(i) for i in range(self.sources.count())] != list(s.sources):
             self.sources.show_choices([(n, n, n) for n in s.sources], s.sources[0] if s.sources else None)
         self.take.setEnabled(bool(s.sources))
 
-    def _show_threshold(self, s: CorrectShown) -> None:
+    def _show_threshold(self, s: PaintShown) -> None:
         self.series.show_choices([(m.title, m, "") for m in s.series] or [("–", None, "")], s.modality)
         self.series.setEnabled(s.threshold)
         self.preview.setEnabled(s.threshold)
@@ -319,46 +324,6 @@ class CorrectView(Section):
     def _show_limits(self, low: float, high: float) -> None:
         self.low.setText(_short(low))
         self.high.setText(_short(high))
-
-
-class Number(QDoubleSpinBox):
-    """A number that does not change when the panel is scrolled over it."""
-
-    def __init__(self, name: str, value: float, low: float, high: float, step: float, unit: str) -> None:
-        super().__init__()
-        self.setObjectName(name)
-        self.setDecimals(0 if step >= 1 else 2 if step < 0.1 else 1)
-        self.setRange(low, high)
-        self.setSingleStep(step)
-        self.setValue(value)
-        self.setSuffix(f" {unit}")
-        self.setFocusPolicy(Qt.FocusPolicy.StrongFocus)
-        self.setButtonSymbols(QDoubleSpinBox.ButtonSymbols.NoButtons)  # the arrow keys step; there is no room for more
-        self.setAlignment(Qt.AlignmentFlag.AlignRight)
-        self.setAccessibleName(name.replace("_", " "))
-
-    def wheelEvent(self, event: Any) -> None:
-        """Leave the wheel to the scroll area."""
-        event.ignore()
-
-
-_WORKS: tuple[tuple[str, str, str, tuple[float, float, float, float, str] | None], ...] = (
-    ("interpolate", "Interpolate", "Fill in between the slices you painted in this plane, at most that many slices apart; "
-     "without any, between those that hold the region (key I)", (20, 2, 99, 1, "sl.")),
-    ("grow", "Grow", "Click a point: paint what hangs together with it and stands out like it (lies within the threshold while "
-     "that is on), at most that far away (key G: from under the mouse)", (20, 2, 100, 1, "mm")),
-    ("smooth", "Smooth", "Smooth the surface in 3D by that much; the volume stays", (1.0, 0.3, 5.0, 0.1, "mm")),
-    ("islands", "Islands below", "Erase separate parts that are smaller than that", (0.1, 0.01, 50.0, 0.05, "mL")),
-    ("holes", "Fill holes", "Fill what the region encloses on all sides", None),
-    ("holes_flat", "Fill holes in slices", "Fill what the region encloses in each slice of this plane", None),
-    ("relabel", "Relabel part", "Click a part: all that hangs together with it and is of its class becomes the class chosen "
-     "above (key K: the part under the mouse)", None),
-    ("erase_part", "Erase part", "Click a part: the region's part that hangs together there is erased "
-     "(key Shift+K: the part under the mouse)", None),
-)  # fmt: skip
-"""Name, text, tooltip, and its number: (value, lowest, highest, step, unit)."""
-
-_WORDS = {name: text for name, text, *_ in _WORKS}
 
 
 def _narrow(made: Any) -> Any:

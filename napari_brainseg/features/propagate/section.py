@@ -1,52 +1,37 @@
-"""Wires the propagate row of the correct section."""
+"""Connects the propagate row and its verbs."""
 
 from __future__ import annotations
 
-from qtpy.QtCore import QObject
-
-from napari_brainseg.features.actions import Actions
-from napari_brainseg.features.paint.view import CorrectView
-from napari_brainseg.features.propagate.verbs import Proposing
-from napari_brainseg.features.propagate.view import ProposeShown
+from napari_brainseg.features.context import Context
+from napari_brainseg.features.propagate.verbs import PropagateVerbs
+from napari_brainseg.features.propagate.view import PropagateRow, PropagateShown
 
 
-class ProposeSection(QObject):
-    """Between the propagate row and its actions."""
+class PropagateSection:
+    """Between the propagate row and its verbs."""
 
-    def __init__(self, view: CorrectView, actions: Actions, proposing: Proposing) -> None:
-        super().__init__()
-        self._view, self._actions, self._proposing = view, actions, proposing
-        row = view.propose
-        row.propose_requested.connect(proposing.propose)
-        row.cancel_requested.connect(proposing.cancel)
-        row.accept_requested.connect(proposing.accept)
-        row.drop_requested.connect(proposing.drop)
-        proposing.changed.connect(self._show)
-        actions.session.job_changed.connect(self._show)
-        actions.brush.changed.connect(self._show)
+    def __init__(self, view: PropagateRow, verbs: PropagateVerbs, context: Context) -> None:
+        self._view, self._verbs, self._context = view, verbs, context
+        view.propose_requested.connect(verbs.propose)
+        view.cancel_requested.connect(verbs.cancel)
+        view.accept_requested.connect(verbs.accept)
+        view.drop_requested.connect(verbs.drop)
+        context.follow(verbs.changed, self._show)
+        context.follow(context.labels_changed, self._show)
         self._show()
 
-    def close(self) -> None:
-        """Follow nothing more."""
-        self._proposing.changed.disconnect(self._show)
-        self._actions.session.job_changed.disconnect(self._show)
-        self._actions.brush.changed.disconnect(self._show)
-        self._proposing.close()
-
     def _show(self) -> None:
-        shown = state_of(self._proposing, self._actions)
-        if shown != self._view.propose.shown:
-            self._view.show_propose(shown)
+        shown = state_of(self._verbs, self._context.labels is not None)
+        if shown != self._view.shown:
+            self._view.show_state(shown)
 
 
-def state_of(proposing: Proposing, actions: Actions) -> ProposeShown:
+def state_of(verbs: PropagateVerbs, possible: bool) -> PropagateShown:
     """What there is to show."""
-    made, job = proposing.proposal, actions.session.job
+    made = verbs.proposal
     words = ""
-    if proposing.running:
-        words = f"{proposing.stage or 'looking at the corrections'} …"
-        if job is not None and job.fraction:
-            words = f"{proposing.stage} … {job.fraction:.0%}"
+    if verbs.running:
+        words = verbs.stage or "looking at the corrections …"
     elif made is not None:
         words = f"Proposed: {made.words}. Outlined: white, added; pink, removed; green, another class."
-    return ProposeShown(actions.labels is not None, proposing.running, made is not None, words)
+    return PropagateShown(possible, verbs.running, made is not None, words)

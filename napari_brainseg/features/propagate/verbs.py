@@ -3,25 +3,25 @@
 from __future__ import annotations
 
 from collections import Counter
-from dataclasses import dataclass, replace
+from collections.abc import Callable
+from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from psygnal import Signal
 
-from brainseg_engine.core.events import Failed, Progress
+from brainseg_engine.core.events import Failed
 from brainseg_engine.core.labels import LabelArray, Mask
+from brainseg_engine.core.morphology import bounding_box
 from napari_brainseg.display import history, outlines
 from napari_brainseg.display.axes import to_display
+from napari_brainseg.display.history import PROPAGATED, Moved, history_of
 from napari_brainseg.display.planes import ORDERS, Plane
-from napari_brainseg.display.undo import Moved, history_of
-from napari_brainseg.features.corrections.verbs import Keeping
-from napari_brainseg.features.paint.verbs import Correcting
-from napari_brainseg.features.propagate.corrected import TOOL, Found, corrected, in_words
-from napari_brainseg.features.regions.measuring import bounding_box
-from napari_brainseg.jobs import PropagateJob, ProposedLabels
-from napari_brainseg.session import JobState, Kind
+from napari_brainseg.features.context import Context
+from napari_brainseg.features.propagate.corrected import Corrections, corrected, in_words
+from napari_brainseg.jobs import PropagateRequest, ProposedLabels
+from napari_brainseg.session import Kind, OpenStudy
 
 if TYPE_CHECKING:
     from napari.layers import Labels
@@ -44,46 +44,47 @@ class Proposal:
     values: LabelArray
     words: str
 
+    @property
+    def stale(self) -> bool:
+        """True once the labels are others than those it was made for."""
+        return history_of(self.layer).version != self.version
 
-class Proposing:
-    """The verbs of the propagate row. ``changed`` says that there is something else to show now."""
+
+class PropagateVerbs:
+    """What the buttons of the propagate row mean. ``changed``: there is something else to show."""
 
     changed = Signal()
 
-    def __init__(self, actions: Correcting, keeping: Keeping) -> None:
-        self._actions = actions
-        self._keeping = keeping
-        self._session = actions.session
-        self._viewer = actions.viewer
-        self._job = ""  # the one that runs
-        self._asking = False  # the corrections are being looked up for it
-        self._asked: tuple[Labels, int] | None = None
-        self._doomed = ""  # why nothing can come of the job that runs
-        self.stage = ""
+    def __init__(self, context: Context) -> None:
+        self._context, self._session, self._viewer = context, context.session, context.viewer
+        self._request = ""  # the one that runs
+        self._asked: tuple[Labels, int] | None = None  # the labels, and their history's version, that it is for
+        self._stopped = ""  # why nothing can come of the request that runs
         self.proposal: Proposal | None = None
-        self._session.study_changed.connect(self._forget)
-        self._session.segmentation_changed.connect(self._forget)
-        self._session.edited.connect(self._forget)
-        self._viewer.dims.events.ndisplay.connect(self._show_outlines, position="first")
-
-    def close(self) -> None:
-        """Follow nothing more. A proposal that is shown stays on the canvas: drop it, unless the window goes too."""
-        self._session.study_changed.disconnect(self._forget)
-        self._session.segmentation_changed.disconnect(self._forget)
-        self._session.edited.disconnect(self._forget)
-        self._viewer.dims.events.ndisplay.disconnect(self._show_outlines)
+        for signal in (self._session.study_changed, self._session.segmentation_changed, self._session.edited):
+            context.follow(signal, self._on_labels)
+        context.follow(self._session.job_changed, self._on_job)
+        context.follow(self._viewer.dims.events.ndisplay, self._show_outlines, position="first")
 
     @property
     def running(self) -> bool:
         """True from the press to the proposal."""
-        return bool(self._job) or self._asking
+        return self._asked is not None
+
+    @property
+    def stage(self) -> str:
+        """How far it is, in words; "" while the corrections are being looked up."""
+        job = self._session.job
+        if job is None or job.id != self._request:
+            return ""
+        return f"{job.stage} … {job.fraction:.0%}" if job.fraction else f"{job.stage} …"
 
     @property
     def blocker(self) -> str:
         """Why nothing can be proposed, in words; "" when something can."""
-        if self._actions.labels is None or self._keeping.answer is None:
+        if self._context.labels is None or self._session.answer is None:
             return "There is no answer to adapt from yet: segment the study, then correct two or three slices."
-        if self._keeping.model_file is None:
+        if self._session.model_file is None:
             return (
                 "These labels did not begin from the answer of an installed model, so there is no model to adapt. "
                 "Segment the study, then correct two or three slices."
@@ -94,15 +95,10 @@ class Proposing:
 
     def propose(self) -> None:
         """Have the worker adapt the model to the slices that were corrected, and predict the others again."""
-        layer, answer, current, model = (
-            self._actions.labels,
-            self._keeping.answer,
-            self._session.study,
-            self._keeping.model_file,
-        )
+        layer, answer, current = self._context.labels, self._session.answer, self._session.study
         if self.running:
             return
-        if self.blocker or layer is None or answer is None or current is None or model is None:
+        if self.blocker or layer is None or answer is None or current is None:
             self._session.say(self.blocker, Kind.WARNING)
             return
         if self._session.job is not None:
@@ -113,51 +109,43 @@ class Proposing:
         self.drop()
         steps = history_of(layer)
         asked = layer, steps.version
-        self._asking, self._asked, self._doomed = True, asked, ""
+        self._asked, self._stopped = asked, ""
         labels = np.array(layer.data, dtype=np.uint8)
-        work = partial(corrected, labels, answer, self._painted(), tuple(steps.done))
+        work = partial(corrected, labels, answer.origin, self._painted(), tuple(steps.done))
 
-        def done(found: Found) -> None:
-            if self._asked is not asked:  # it was cancelled, or the labels are others
-                return
-            self._asking = False
-            if self._session.job is not None or not found.slices:
-                self._asked = None
-                why = (
-                    BUSY
-                    if found.slices
-                    else "No slice that was painted in differs from the answer any more: correct one."
-                )
-                self._session.say(why, Kind.WARNING)
-                self.changed.emit()
-                return
-            job = PropagateJob(
-                current.study, current.token, model, answer.labels, found.labels, found.voxels, found.slices,
-                self._session.device,
-            )  # fmt: skip
-            self._job, self.stage = job.id, "adapting the model"
-            self._session.say("")
-            self._session.job = JobState(job.id, job.token, current.study.id, self.stage)
-            self._actions._runner.propagate(job, self)
-            self.changed.emit()
+        def failed(error: Exception) -> None:
+            self._release()
+            self._context.fail(error)
 
-        def lost(error: Exception) -> None:
-            if self._asked is asked:
-                self._asking, self._asked = False, None
-                self._actions._failed(error)
-                self.changed.emit()
+        done = partial(self._submit, current, answer.origin.labels)
+        self._context.run(work, done, failed, current=lambda: self._asked is asked)
+        self.changed.emit()
 
-        self._actions._background(work, done, lost)
+    def _submit(self, current: OpenStudy, answer: LabelArray, found: Corrections) -> None:
+        model = self._session.model_file
+        if self._session.job is not None or not found.slices or model is None:
+            self._release()
+            why = "No slice that was painted in differs from the answer any more: correct one."
+            self._session.say(why if not found.slices else BUSY, Kind.WARNING)
+            return
+        request = PropagateRequest(
+            current.study, current.token, model, answer, found.labels, found.voxels, found.slices, self._session.device
+        )
+        self._request = request.id
+        self._session.say("")
+        self._context.submit(
+            request, self._show, prepare=partial(self._compare, request), failed=self._failed,
+            stage="adapting the model",
+        )  # fmt: skip
         self.changed.emit()
 
     def cancel(self) -> None:
-        """Stop it, whether its job runs already or not."""
-        if self._job:
-            self._actions._runner.cancel(self._job)
-        elif self._asking:
-            self._asking, self._asked = False, None
+        """Stop it, whether its request runs already or not."""
+        if self._request:
+            self._context.runner.cancel(self._request)
+        elif self.running:
+            self._release()
             self._session.say("Cancelled; nothing was changed.")
-            self.changed.emit()
 
     def accept(self) -> None:
         """Take the proposal over, as one step that can be undone."""
@@ -166,94 +154,74 @@ class Proposing:
             return
         self.proposal = None
         self._hide()
-        if self._actions.labels is made.layer and history_of(made.layer).version == made.version:
-            with history_of(made.layer).naming(TOOL, ""):
+        if self._context.labels is made.layer and not made.stale:
+            with history_of(made.layer).naming(PROPAGATED, ""):
                 history.apply_edit(made.layer, made.box, made.mask, made.values)
             self._session.say("The proposal is in the labels; Ctrl+Z takes all of it back.", Kind.GOOD)
         self.changed.emit()
 
     def drop(self) -> None:
-        """Let go of the proposal; the labels are as they were."""
+        """Give the proposal up; the labels are as they were."""
         if self.proposal is not None:
             self.proposal = None
             self._hide()
             self.changed.emit()
 
-    # --- what the job reports (``jobs.Asker``)
+    # --- what comes of it
 
-    def progress(self, job: PropagateJob, event: Progress) -> None:
-        """See ``jobs.Asker``."""
-        state = self._session.job
-        if state is not None and state.id == job.id:
-            self.stage = event.stage
-            self._session.job = replace(state, stage=event.stage, fraction=event.fraction)
-            self.changed.emit()
+    def _compare(
+        self, request: PropagateRequest, outcome: ProposedLabels
+    ) -> Callable[[], tuple[Proposal | None, Any, str]]:
+        asked, grid = self._asked, request.study.reference.grid
 
-    def finished(self, job: PropagateJob, outcome: ProposedLabels) -> None:
-        """See ``jobs.Asker``."""
-        if self._asked is None or self._doomed:
-            self._end(job)
-            return
-        layer, version = self._asked
-        grid = job.study.reference.grid
-
-        def work() -> tuple[Proposal | None, Any]:
+        def work() -> tuple[Proposal | None, Any, str]:
+            took = f"{sum(outcome.report.get('seconds', {}).values()):.0f}\N{NO-BREAK SPACE}s"
             new, _ = to_display(outcome.labels, grid.affine)
-            before, _ = to_display(job.labels, grid.affine)
+            before, _ = to_display(request.labels, grid.affine)
             differs = new != before
             box = bounding_box(differs)
-            if box is None:
-                return None, None
+            if box is None or asked is None:
+                return None, None, took
             words = in_words(before[box], new[box], grid.voxel_ml)
-            made = Proposal(layer, version, box, differs[box], np.ascontiguousarray(new[box]), words)
-            return made, outlines.compare(new, job.labels, grid)
+            made = Proposal(*asked, box, differs[box], np.ascontiguousarray(new[box]), words)
+            return made, (outlines.compare(new, request.labels, grid), grid), took
 
-        done = partial(self._show, job, outcome)
-        self._actions._background(work, done, partial(self._lost, job))
+        return work
 
-    def failed(self, job: PropagateJob, event: Failed) -> None:
-        """See ``jobs.Asker``."""
-        told = self._doomed and event.cancelled
-        self._end(job)
-        if not told:
-            self._session.say(event.message, Kind.INFO if event.cancelled else Kind.ERROR)
-
-    def _show(self, job: PropagateJob, outcome: ProposedLabels, told: tuple[Proposal | None, Any]) -> None:
-        doomed = self._doomed
-        self._end(job)
-        made, changes = told
-        if doomed:
-            return
-        if made is None:
+    def _show(self, result: tuple[Proposal | None, Any, str]) -> None:
+        made, shown, took = result
+        stopped = self._stopped
+        self._release()
+        if stopped:
+            self._session.say(stopped, Kind.WARNING)
+        elif made is None:
             self._session.say(
                 "The corrected slices tell nothing that would change the other slices. Correct another one, farther "
                 "away, where the labels are wrong."
             )
-            return
-        if history_of(made.layer).version != made.version or history.in_stroke(made.layer):
+        elif made.stale or history.in_stroke(made.layer):
             self._session.say(PAINTED, Kind.WARNING)
-            return
-        self.proposal = made
-        with self._actions._changing_layers():
-            outlines.show_changes(self._viewer, changes, job.study.reference.grid, outlines.PROPOSAL)
-        self._show_outlines()
-        took = f"{sum(outcome.told.get('seconds', {}).values()):.0f}\N{NO-BREAK SPACE}s"
-        self._session.say(
-            f"A proposal in {took}: {made.words}. The buttons below the tools accept or drop it.", Kind.GOOD
-        )
-        self.changed.emit()
+        else:
+            self.proposal = made
+            with self._context.own_changes():
+                outlines.show_changes(self._viewer, shown[0], shown[1], outlines.PROPOSAL)
+            self._show_outlines()
+            self._session.say(
+                f"A proposal in {took}: {made.words}. The buttons below the tools accept or drop it.", Kind.GOOD
+            )
+            self.changed.emit()
 
-    def _lost(self, job: PropagateJob, error: Exception) -> None:
-        self._end(job)
-        self._actions._failed(error)
+    def _failed(self, event: Failed) -> None:
+        stopped = self._stopped
+        self._release()
+        if stopped:  # once more: opening another study has its own words
+            self._session.say(stopped, Kind.WARNING)
+        else:
+            self._session.say(event.message, Kind.INFO if event.cancelled else Kind.ERROR)
 
-    def _end(self, job: PropagateJob) -> None:
-        if self._job == job.id:
-            if self._doomed:  # once more: opening another study has its own words
-                self._session.say(self._doomed, Kind.WARNING)
-            self._job, self._asked, self._doomed, self.stage = "", None, "", ""
-        if self._session.job is not None and self._session.job.id == job.id:
-            self._session.job = None
+    def _release(self) -> None:
+        """Nothing is asked for any more."""
+        self._request, self._asked, self._stopped = "", None, ""
         self.changed.emit()
 
     # --- what is asked for
@@ -263,40 +231,41 @@ class Proposing:
         the history does not.
         """
         strokes: Counter[tuple[int, int]] = Counter()
-        for s in self._keeping.steps:
+        for s in self._session.steps:
             if s.get("plane") and s.get("index") is not None:
                 place = ORDERS[Plane(str(s["plane"]))][0], int(s["index"])
                 # the stroke that is undone may have been one of an earlier answer, whose log is gone
                 strokes[place] = max(0, strokes[place] + (-1 if s["tool"] == Moved.UNDONE.value else 1))
         return frozenset(place for place, n in strokes.items() if n > 0)
 
-    def _forget(self, event: object = None) -> None:
+    def _on_labels(self, event: object = None) -> None:
         """The labels are others now: the proposal was made for those that were."""
         made = self.proposal
-        if made is not None and (
-            self._actions.labels is not made.layer or history_of(made.layer).version != made.version
-        ):
+        if made is not None and (self._context.labels is not made.layer or made.stale):
             self.drop()
-        asked = self._asked
-        if asked is not None and not self._doomed:
-            layer, version = asked
-            if self._actions.labels is not layer:
-                self._doom("Another study or other labels are open, so propagating was stopped.")
+        if self._asked is not None and not self._stopped:
+            layer, version = self._asked
+            if self._context.labels is not layer:
+                self._stop("Another study or other labels are open, so propagating was stopped.")
             elif history_of(layer).version != version:
-                self._doom(PAINTED)
+                self._stop(PAINTED)
         self.changed.emit()
 
-    def _doom(self, why: str) -> None:
+    def _stop(self, why: str) -> None:
         """Nothing can come any more of what was asked for: stop it, and say so."""
-        if self._job:
-            self._doomed = why
-            self._actions._runner.cancel(self._job)
+        if self._request:
+            self._stopped = why
+            self._context.runner.cancel(self._request)
         else:
-            self._asking, self._asked = False, None
+            self._release()
         self._session.say(why, Kind.WARNING)
 
+    def _on_job(self) -> None:
+        if self._request:
+            self.changed.emit()
+
     def _hide(self) -> None:
-        with self._actions._changing_layers():
+        with self._context.own_changes():
             outlines.remove(self._viewer, outlines.PROPOSAL)
         self._show_outlines()
 

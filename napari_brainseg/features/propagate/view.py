@@ -5,13 +5,13 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from qtpy.QtCore import Signal
-from qtpy.QtWidgets import QHBoxLayout, QVBoxLayout, QWidget
+from qtpy.QtWidgets import QHBoxLayout, QVBoxLayout
 
-from napari_brainseg.qt.widgets import Words, button
+from napari_brainseg.qt.widgets import Row, Words, button
 
 
 @dataclass(frozen=True)
-class ProposeShown:
+class PropagateShown:
     """``possible``: there are labels; ``running``: the model is being adapted; ``proposed``: something waits to be judged.
 
     ``words`` say how far it is, or what is proposed; "" for nothing.
@@ -23,13 +23,15 @@ class ProposeShown:
     words: str = ""
 
 
-class ProposeView(QWidget):
-    """Shows whether there is a proposal, and asks for one, to take it over, or to let go of it."""
+class PropagateRow(Row):
+    """Shows whether there is a proposal, and asks for one, to accept it, or to drop it."""
 
     propose_requested = Signal()
     cancel_requested = Signal()
     accept_requested = Signal()
     drop_requested = Signal()
+    wanted_changed = Signal()
+    """Whether it is to be seen though the section is folded has changed."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -55,12 +57,12 @@ class ProposeView(QWidget):
         row.addWidget(self.drop, 1)
         column.addLayout(row)
         column.addWidget(self.words)
-        self._shown = ProposeShown()
+        self._shown = PropagateShown()
         self.show_state(self._shown)
 
-    def show_state(self, s: ProposeShown) -> None:
+    def show_state(self, s: PropagateShown) -> None:
         """Bring the row in line. Says nothing."""
-        self._shown = s
+        wanted, self._shown = self.wanted, s
         self.propose.setText("Cancel" if s.running else "Propagate")
         self.propose.setEnabled(s.possible)
         self.propose.setVisible(not s.proposed)
@@ -68,9 +70,11 @@ class ProposeView(QWidget):
         self.drop.setVisible(s.proposed)
         self.words.show_text(s.words)
         self.words.setVisible(bool(s.words))
+        if wanted != self.wanted:
+            self.wanted_changed.emit()
 
     @property
-    def shown(self) -> ProposeShown:
+    def shown(self) -> PropagateShown:
         """What it shows."""
         return self._shown
 

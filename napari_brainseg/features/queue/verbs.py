@@ -2,69 +2,41 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from psygnal import Signal
 
-from brainseg_engine.core.errors import BrainsegError
 from brainseg_engine.core.events import Failed, Progress
-from brainseg_engine.core.study import Modality
-from napari_brainseg.features.corrections.verbs import Keeping
-from napari_brainseg.features.segment.verbs import Segmenting
-from napari_brainseg.jobs import ScoreJob, StudyScore
-from napari_brainseg.session import Kind
-
-if TYPE_CHECKING:
-    from brainseg_engine.corrections import Correction
+from napari_brainseg.features.context import Context
+from napari_brainseg.features.queue.entries import QueueEntry, QueueShown, find
+from napari_brainseg.jobs import ScoreRequest, StudyScore
+from napari_brainseg.session import Accepted, Kind
 
 
-@dataclass(frozen=True)
-class Entry:
-    """One study of the queue. ``score``: how much the model doubts it, None while it is not known; ``key`` likewise "".
-
-    ``problem`` says why it cannot be scored; ``corrected``: an accepted correction is in the store.
-    """
-
-    folder: Path
-    id: str
-    files: Mapping[Modality, Path]
-    key: str = ""
-    score: float | None = None
-    problem: str = ""
-    corrected: bool = False
-
-
-class Queue:
-    """The verbs of the queue section. Scores are computed one after the other while nothing else runs."""
+class QueueVerbs:
+    """What the buttons of the queue section mean. Scores are computed one after the other while nothing else runs."""
 
     changed = Signal()
 
-    def __init__(self, actions: Segmenting, keeping: Keeping) -> None:
-        self._actions = actions
-        self._keeping = keeping
-        self._session = actions.session
-        self._job: ScoreJob | None = None
-        self._paused = True
+    def __init__(self, context: Context) -> None:
+        self._context, self._session = context, context.session
+        self._request: ScoreRequest | None = None
         self._model = ""  # whose scores are listed
+        self.paused = True
+        """No scores are to be computed."""
         self.folder: Path | None = None
-        self.entries: tuple[Entry, ...] = ()
+        self.entries: tuple[QueueEntry, ...] = ()
         self.fraction = 0.0
-        self._session.job_changed.connect(self._step_aside)
-        self._session.models_changed.connect(self._other_model)
-
-    def close(self) -> None:
-        """Follow nothing more."""
-        self._session.job_changed.disconnect(self._step_aside)
-        self._session.models_changed.disconnect(self._other_model)
+        context.follow(context.session.job_changed, self._step_aside)
+        context.follow(context.session.models_changed, self._other_model)
+        context.follow(context.session.accepted, self._accepted)
 
     # --- what there is
 
     @property
-    def ranked(self) -> list[Entry]:
+    def ranked(self) -> list[QueueEntry]:
         """Those not corrected yet: the most doubted first, then those not scored yet, then those that cannot be."""
         waiting = [e for e in self.entries if not e.corrected]
         return sorted(waiting, key=lambda e: (bool(e.problem), e.score is None, -(e.score or 0.0), e.id))
@@ -75,115 +47,121 @@ class Queue:
         return sum(e.corrected for e in self.entries)
 
     @property
-    def scoring(self) -> Entry | None:
+    def scoring(self) -> QueueEntry | None:
         """The one whose score is being computed."""
-        job = self._job
-        return next((e for e in self.entries if job is not None and e.folder == job.folder), None)
+        request = self._request
+        return next((e for e in self.entries if request is not None and e.folder == request.folder), None)
+
+    @property
+    def shown(self) -> QueueShown:
+        """All of it."""
+        return QueueShown(
+            self.folder, tuple(self.ranked), self.corrected, len(self.entries), self.paused, self.scoring, self.fraction,
+            self._here,
+        )  # fmt: skip
+
+    @property
+    def _here(self) -> Path | None:
+        """The folder of the study that is open."""
+        current = self._session.study
+        return current.study.folder.resolve() if current is not None and current.study.folder else None
 
     # --- what the buttons mean
 
     def open(self, folder: Path) -> None:
         """Take the studies in that folder as the queue, and rank them."""
         model = self._session.model
-        work = partial(find, folder, model.path if model is not None else None, self._keeping.store)
+        work = partial(find, folder, model.path if model is not None else None, self._session.store)
 
-        def done(entries: tuple[Entry, ...]) -> None:
+        def done(entries: tuple[QueueEntry, ...]) -> None:
             self.folder, self.entries = folder, entries
             self._model = model.name if model is not None else ""
-            self._paused = False
+            self.paused = False
             if not entries:
                 self._session.say(f"There is no study in {folder}.", Kind.WARNING)
             self._next_score()
             self.changed.emit()
 
-        self._actions._read(f"Looking through {folder.name} …", work, done)
+        self._context.read(f"Looking through {folder.name} …", work, done)
 
     def pause(self, paused: bool) -> None:
         """Compute no more scores, or go on."""
-        self._paused = paused
-        if paused and self._job is not None:
-            self._actions._runner.cancel(self._job.id)
+        self.paused = paused
+        if paused and self._request is not None:
+            self._context.runner.cancel(self._request.id)
         else:
             self._next_score()
         self.changed.emit()
 
-    @property
-    def paused(self) -> bool:
-        """True when no scores are to be computed."""
-        return self._paused
-
     def open_study(self, folder: Path) -> None:
         """Open that one."""
-        self._actions.open(folder)
+        self._session.open_requested.emit(folder)
 
     def next(self) -> None:
         """Open the most doubted study that has not been corrected and is not the one that is open."""
         if self.folder is None:
             self._session.say("Choose the folder of studies to correct first.", Kind.WARNING)
             return
-        current = self._session.study
-        here = current.study.folder.resolve() if current is not None and current.study.folder else None
-        entry = next((e for e in self.ranked if e.folder.resolve() != here and not e.problem), None)
+        entry = next((e for e in self.ranked if e.folder.resolve() != self._here and not e.problem), None)
         if entry is None:
             self._session.say("The queue is done: every study in it has been corrected.", Kind.GOOD)
         else:
             self.open_study(entry.folder)
 
-    def accepted(self, made: Correction) -> None:
+    def _accepted(self, accepted: Accepted) -> None:
         """A correction was accepted: its study leaves the queue."""
-        folder = self._keeping.folder_of(made)  # another study may be open by now
+        folder = accepted.folder  # another study may be open by now
         here = folder.resolve() if folder is not None else None
         self.entries = tuple(
             replace(e, corrected=True)
-            if e.key == made.study or (here is not None and e.folder.resolve() == here)
+            if e.key == accepted.correction.study or (here is not None and e.folder.resolve() == here)
             else e
             for e in self.entries
         )
         self.changed.emit()
 
-    # --- scores (jobs.Asker)
+    # --- scores
 
     def _next_score(self) -> None:
         model = self._session.model
-        if self._paused or self._job is not None or self._session.job is not None or model is None or not model.card:
+        if self.paused or self._request is not None or self._session.job is not None or model is None or not model.card:
             return
         entry = next((e for e in self.entries if e.score is None and not e.problem and not e.corrected), None)
         if entry is not None:
-            self._job = ScoreJob(entry.folder, entry.files, model.path, self._session.device)
+            self._request = ScoreRequest(entry.folder, entry.files, model.path, self._session.device)
             self.fraction = 0.0
-            self._actions._runner.score(self._job, self)
+            self._context.runner.submit(self._request, _Scoring(self, self._request))
 
-    def progress(self, job: ScoreJob, event: Progress) -> None:
-        """See ``jobs.Asker``."""
-        if self._job is job:
-            self.fraction = event.fraction
+    def progress(self, request: ScoreRequest, fraction: float) -> None:
+        """A score is that far."""
+        if self._request is request:
+            self.fraction = fraction
             self.changed.emit()
 
-    def finished(self, job: ScoreJob, outcome: StudyScore) -> None:
-        """See ``jobs.Asker``."""
-        if self._job is job:
-            self._job = None
-            done = self._keeping.store.latest()
-            self._change(job, key=outcome.key, score=float(outcome.score["score"]), corrected=outcome.key in done)
-            self._next_score()
-            self.changed.emit()
+    def scored(self, request: ScoreRequest, outcome: StudyScore) -> None:
+        """A score has come."""
+        if self._request is request:
+            corrected = outcome.key in self._session.store.latest()
+            self._end(request, key=outcome.key, score=float(outcome.score["score"]), corrected=corrected)
 
-    def failed(self, job: ScoreJob, event: Failed) -> None:
-        """See ``jobs.Asker``. A cancelled one is asked for again later."""
-        if self._job is job:
-            self._job = None
-            if not event.cancelled:
-                self._change(job, problem=event.message)
-            self._next_score()
-            self.changed.emit()
+    def failed(self, request: ScoreRequest, event: Failed) -> None:
+        """A score has not come. One that was cancelled is asked for again later."""
+        if self._request is request:
+            self._end(request, **({} if event.cancelled else {"problem": event.message}))
 
-    def _change(self, job: ScoreJob, **what: object) -> None:
-        self.entries = tuple(replace(e, **what) if e.folder == job.folder else e for e in self.entries)  # type: ignore[arg-type]
+    def _end(self, request: ScoreRequest, **what: object) -> None:
+        self._request = None
+        self._change(request, **what)
+        self._next_score()
+        self.changed.emit()
+
+    def _change(self, request: ScoreRequest, **what: object) -> None:
+        self.entries = tuple(replace(e, **what) if e.folder == request.folder else e for e in self.entries)  # type: ignore[arg-type]
 
     def _step_aside(self) -> None:
         """A person's job goes first; the score is computed again afterwards."""
-        if self._session.job is not None and self._job is not None:
-            self._actions._runner.cancel(self._job.id)
+        if self._session.job is not None and self._request is not None:
+            self._context.runner.cancel(self._request.id)
         elif self._session.job is None:
             self._next_score()
 
@@ -191,30 +169,25 @@ class Queue:
         """Another model doubts other studies."""
         model = self._session.model
         if self.folder is not None and model is not None and model.name != self._model:
-            if self._job is not None:
-                self._actions._runner.cancel(self._job.id)
+            if self._request is not None:
+                self._context.runner.cancel(self._request.id)
             self.open(self.folder)
 
 
-def find(folder: Path, model: Path | None, store: object) -> tuple[Entry, ...]:
-    """The studies at or below the folder, with what is known of them. No image is read."""
-    from brainseg_engine.corrections import Store
-    from brainseg_engine.inference import uncertainty
-    from brainseg_engine.io import find_series, find_studies
+class _Scoring:
+    """The listener of one score."""
 
-    scores = uncertainty.Scores(uncertainty.model_hash(model), "one") if model is not None else None
-    done = store.latest() if isinstance(store, Store) else {}
-    found = []
-    for study in find_studies(folder):
-        try:
-            series = find_series(study)
-        except BrainsegError as e:
-            found.append(Entry(study, study.name, {}, problem=str(e)))
-            continue
-        key = uncertainty.known_key(list(series.files.values()))
-        known = scores.get(key) if scores is not None and key else None
-        problem = " ".join(series.problems)
-        found.append(
-            Entry(study, series.id, series.files, key, known.score if known else None, problem, corrected=key in done)
-        )
-    return tuple(found)
+    def __init__(self, queue: QueueVerbs, request: ScoreRequest) -> None:
+        self._queue, self._request = queue, request
+
+    def progress(self, event: Progress) -> None:
+        """See ``jobs.Listener``."""
+        self._queue.progress(self._request, event.fraction)
+
+    def finished(self, outcome: StudyScore) -> None:
+        """See ``jobs.Listener``."""
+        self._queue.scored(self._request, outcome)
+
+    def failed(self, event: Failed) -> None:
+        """See ``jobs.Listener``."""
+        self._queue.failed(self._request, event)

@@ -2,27 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
-from pathlib import Path
-
 from qtpy.QtCore import Qt, Signal
 from qtpy.QtWidgets import QHBoxLayout, QListWidget, QListWidgetItem
 
+from napari_brainseg.features.queue.entries import QueueShown
 from napari_brainseg.qt.widgets import Elided, Section, button, label
 
 _ROWS = 6
-
-
-@dataclass(frozen=True)
-class EntryShown:
-    """One line: the study's folder, its id, what is said of it, and whether it is the one that is open."""
-
-    folder: Path
-    id: str
-    told: str
-    tip: str = ""
-    open: bool = False
 
 
 class QueueView(Section):
@@ -60,26 +46,28 @@ class QueueView(Section):
         row.addWidget(self.pause, 1)
         row.addWidget(self.next, 3)
         self.body.addLayout(row)
-        self.show_queue(None, (), "", paused=False)
+        self.show_queue(QueueShown())
 
-    def show_queue(self, folder: Path | None, entries: Sequence[EntryShown], progress: str, *, paused: bool) -> None:
+    def show_queue(self, shown: QueueShown) -> None:
         """Show those, in that order."""
+        folder = shown.folder
         self.folder.show_text(str(folder) if folder is not None else "Choose a folder of studies to correct.")
-        self.progress.setText(progress)
+        self.progress.setText(f"{shown.corrected} of {shown.total} corrected" if shown.total else "")
         at = self.list.verticalScrollBar().value()
         self.list.clear()
-        for e in entries:
-            item = QListWidgetItem(f"{'▸ ' if e.open else ''}{e.id}   {e.told}")
+        for e in shown.entries:
+            fraction = shown.fraction if e is shown.scoring else None
+            item = QListWidgetItem(f"{'▸ ' if e.folder.resolve() == shown.open else ''}{e.id}   {e.in_words(fraction)}")
             item.setData(Qt.ItemDataRole.UserRole, e.folder)
-            item.setToolTip(e.tip or str(e.folder))
+            item.setToolTip(e.problem or str(e.folder))
             self.list.addItem(item)
         self.list.verticalScrollBar().setValue(at)
-        height = max(self.list.sizeHintForRow(0), 18) * min(max(len(entries), 1), _ROWS) + 6
+        height = max(self.list.sizeHintForRow(0), 18) * min(max(len(shown.entries), 1), _ROWS) + 6
         self.list.setFixedHeight(height)
-        self.list.setVisible(bool(entries))
+        self.list.setVisible(bool(shown.entries))
         for widget in (self.next, self.pause):
             widget.setVisible(folder is not None)
-        self.pause.setChecked(paused)
+        self.pause.setChecked(shown.paused and folder is not None)
 
     def _chosen(self, item: QListWidgetItem) -> None:
         self.study_requested.emit(item.data(Qt.ItemDataRole.UserRole))

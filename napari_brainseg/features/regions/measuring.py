@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from dataclasses import replace
 
 import numpy as np
+from numpy.typing import NDArray
 
 from brainseg_engine.core.geometry import Grid
 from brainseg_engine.core.labels import Label, LabelArray, Mask, Region
-from brainseg_engine.core.morphology import components
-from brainseg_engine.core.study import Segmentation, Study
+from brainseg_engine.core.morphology import bounding_box, components
+from brainseg_engine.core.study import Segmentation
 from brainseg_engine.scores.overlap import dice
 from napari_brainseg.display.region_style import ITEMS, MAIN_ITEMS, Scheme, item_labels
-from napari_brainseg.features.study.reading import checksum
-from napari_brainseg.session import ItemStats, Measures
+from napari_brainseg.session import ItemStats, Measures, checksum
 
 _NEEDS: Mapping[str, frozenset[Region]] = {
     "NCR": frozenset({Region.TC, Region.ET}),
@@ -24,9 +24,6 @@ _NEEDS: Mapping[str, frozenset[Region]] = {
     "TC": frozenset({Region.TC}),
 }
 """Item → the regions that must have been measured for it to be known."""
-
-BY_HAND = "hand"
-"""Who made a mask that was painted from nothing."""
 
 
 def measure(
@@ -53,27 +50,25 @@ def measure(
             mask = members_mask(inside, members)
             known = truth is not None and _NEEDS.get(item, frozenset()) <= set(truth.regions)
             agreement = dice(mask, members_mask(reference, members)) if known and reference is not None else None
-            voxels, ml = int(np.count_nonzero(mask)), grid.voxel_ml
-            items[item] = ItemStats(None if ml is None else voxels * ml, components(mask)[1], agreement, voxels)
+            voxels = int(np.count_nonzero(mask))
+            items[item] = ItemStats(_ml(voxels, grid.voxel_ml), components(mask)[1], agreement, voxels)
     return Measures(items, checksum(labels))
 
 
-def report(study: Study, segmentation: Segmentation, edited: bool, notes: Mapping[str, Any]) -> dict[str, Any]:
-    """What is written beside a saved mask: what it is, who made it, and the regions' volumes (voxels where mL are not known)."""
-    items = measure(segmentation.labels, segmentation.grid, segmentation.regions).items
-    beside = " and a person" if edited and segmentation.made_by not in ("", BY_HAND) else ""
-    return {
-        "study": study.id,
-        **notes,
-        "made_by": segmentation.made_by + beside,
-        "edited": edited,
-        "regions": {r.value: _volume(items[r.value]) if r in segmentation.regions else None for r in Region},
-    }
+def sizes(
+    measures: Measures, scheme: Scheme, counts: NDArray[np.int64], voxel_ml: float | None
+) -> dict[str, ItemStats]:
+    """The items of the scheme as measured, their sizes from ``counts`` (label → voxels): those of labels as they are now."""
+    found = {}
+    for item, stats in measures.items.items():
+        if item in ITEMS[scheme] and stats.voxels is not None:
+            voxels = sum(int(counts[label]) for label in item_labels(scheme, item))
+            found[item] = replace(stats, voxels=voxels, ml=_ml(voxels, voxel_ml))
+    return found
 
 
-def _volume(stats: ItemStats) -> dict[str, float | None]:
-    told: dict[str, float | None] = {"volume_ml": stats.ml}
-    return told if stats.ml is not None else {**told, "volume_voxels": stats.voxels}
+def _ml(voxels: int, voxel_ml: float | None) -> float | None:
+    return None if voxel_ml is None else voxels * voxel_ml
 
 
 def members_mask(labels: LabelArray, members: frozenset[Label]) -> Mask:
@@ -81,14 +76,3 @@ def members_mask(labels: LabelArray, members: frozenset[Label]) -> Mask:
     lookup = np.zeros(256, dtype=np.bool_)
     lookup[[int(m) for m in members]] = True
     return lookup[labels]
-
-
-def bounding_box(mask: Mask) -> tuple[slice, ...] | None:
-    """The slices around what is True; None where nothing is."""
-    box = []
-    for axis in range(3):
-        where = np.flatnonzero(mask.any(axis=tuple(a for a in range(3) if a != axis)))
-        if not len(where):
-            return None
-        box.append(slice(int(where[0]), int(where[-1]) + 1))
-    return tuple(box)

@@ -1,73 +1,117 @@
-"""The labels: showing, measuring, going to a region, saving."""
+"""The regions: the labels layer shows the session's labels, their numbers follow the brush, surfaces show them in 3D."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from functools import partial
-from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
+from psygnal import Signal
 
 from brainseg_engine.core.labels import Mask
+from brainseg_engine.core.study import Modality, Segmentation
 from napari_brainseg.display import axes, history, layers, planes, region_layer
-from napari_brainseg.display.region_style import RegionView, item_labels, item_name
-from napari_brainseg.features.context import Base
-from napari_brainseg.features.regions.measuring import measure, members_mask, report
-from napari_brainseg.features.replacing import Change, prepare
-from napari_brainseg.features.study import reading
-from napari_brainseg.session import Kind, Measures
+from napari_brainseg.display.layers import Replacement
+from napari_brainseg.display.region_style import RegionView, Scheme, item_labels, item_name
+from napari_brainseg.display.surfaces import SurfaceManager
+from napari_brainseg.features.context import Context
+from napari_brainseg.features.regions.measuring import measure, members_mask, sizes
+from napari_brainseg.session import ItemStats, Measures
+
+if TYPE_CHECKING:
+    from napari.layers import Labels
+
+QUIET_S = 0.3
+"""How long the labels must have been left alone before they are measured."""
+STROKE_S = 0.15
+"""How long to wait with a result while a brush stroke is open."""
+FOLLOW_S = 0.1
+"""How often the sizes follow a stroke."""
 
 
-class Labelling(Base):
-    """The verbs of the regions and save sections."""
+class RegionVerbs:
+    """What the regions section shows and asks for."""
 
-    def show_segmentation(self, shown: Callable[[bool], None] = lambda _: None) -> None:
-        """Bring the labels layer in line with the session's segmentation, as one step that can be undone.
+    view_changed = Signal()
+    """How regions are shown has changed."""
+    sizes_changed = Signal()
+    """The sizes are others while someone paints; parts and Dice follow when the brush rests."""
 
-        ``shown(True)`` follows when it is; ``shown(False)`` when a brush stroke was open, whose undo step the result would
-        have joined: ask again a moment later.
-        """
-        current, segmentation, layer = self.session.study, self.session.segmentation, self.labels
+    def __init__(self, context: Context) -> None:
+        self._context, self._session, self._viewer = context, context.session, context.viewer
+        self._view = RegionView()
+        self.surfaces = SurfaceManager(context.viewer, background=lambda work, done: context.run(work, done))
+        self._quiet = context.later(QUIET_S, self.measure)
+        self._again = context.later(STROKE_S, self.show)
+        self._soon = context.later(FOLLOW_S, self.sizes_changed.emit)
+        self._drop_colormap: Callable[[], None] = lambda: None
+        context.follow(context.session.segmentation_changed, self.show)
+        context.follow(context.session.study_changed, self._follow)
+        context.follow(context.labels_changed, self._follow)
+        context.follow(context.labels_edited, self._on_edit)
+        context.follow(context.brush.counted, self._on_count)
+
+    # --- the labels layer
+
+    def show(self) -> None:
+        """Bring the labels layer in line with the session's labels, as one step that can be undone."""
+        current, segmentation, layer = self._session.study, self._session.segmentation, self._context.labels
         if current is None or segmentation is None:
-            shown(True)
+            self._quiet.start(0)
         elif layer is None:
-            reference = current.study.reference
-            with self._changing_layers():
-                layer = layers.add_segmentation(
-                    self.viewer, segmentation, study_id=current.study.id, reference=reference
+            with self._context.own_changes():
+                layers.add_segmentation(
+                    self._viewer, segmentation, study_id=current.study.id, reference=current.study.reference
                 )
-                if self._view != region_layer.region_view(layer):
-                    region_layer.apply_region_view(layer, self._view)
-            shown(True)
+            self._quiet.start(0)
         else:
-
-            def apply(change: Change) -> None:
-                if self.labels is not layer or self.session.segmentation is not segmentation:
-                    return
-                if history.in_stroke(layer):
-                    shown(False)
-                    return
-                with self._changing_layers():
-                    if change.edit is not None:
-                        history.apply_edit(layer, *change.edit)
-                    layers.set_segmentation(
-                        layer, segmentation
-                    )  # who made it, and what was painted in this very moment
-                shown(True)
-
-            ready, self._ready = self._ready, None
+            ready = self._context.prepared
             if ready is not None and ready.layer is layer and ready.segmentation is segmentation:
-                apply(ready)
+                self._replace(layer, segmentation, ready)
             else:
-                self._background(partial(prepare, layer, segmentation), apply, self._failed)
+                done = partial(self._replace, layer, segmentation)
+                self._context.run(partial(layers.replacement, layer, segmentation), done)
+
+    def _replace(self, layer: Labels, segmentation: Segmentation, change: Replacement) -> None:
+        if self._context.labels is not layer or self._session.segmentation is not segmentation:
+            return
+        if history.in_stroke(layer):  # the result would join the undo step of the stroke
+            self._again.start()
+            return
+        with self._context.own_changes():
+            if change.edit is not None:
+                history.apply_edit(layer, *change.edit)
+            layers.set_segmentation(layer, segmentation)  # who made it, and what was painted in this very moment
+        self._quiet.start(0)
+
+    def _follow(self) -> None:
+        """Follow the labels layer of the study that is open, in 3D too."""
+        layer = self._context.labels
+        self._drop_colormap()
+        self._drop_colormap = lambda: None
+        if layer is not None:
+            if region_layer.region_view(layer) != self._view:
+                region_layer.apply_region_view(layer, self._view)
+            self._drop_colormap = self._context.follow(layer.events.colormap, self._on_view)
+        current = self._session.study
+        images = layers.image_layers(self._viewer, current.study.id) if current is not None else {}
+        series = (Modality.T1, Modality.T1CE, Modality.T2, Modality.FLAIR)
+        self.surfaces.follow(layer, next((images[m] for m in series if m in images), None))
+
+    def _on_edit(self) -> None:
+        if not self._context.changing_layers:
+            self._session.dirty = True
+        self._quiet.start()
+
+    # --- numbers
 
     def measure(self) -> None:
         """Measure the labels as they are now."""
-        current, layer = self.session.study, self.labels
+        current, layer = self._session.study, self._context.labels
         if current is None or layer is None:
-            self.session.measures = None
+            self._session.measures = None
             return
 
         def work() -> Measures:
@@ -75,10 +119,25 @@ class Labelling(Base):
             return measure(segmentation.labels, segmentation.grid, segmentation.regions, current.truth)
 
         def done(measures: Measures) -> None:
-            if self.session.study is current and self.labels is layer:
-                self.session.measures = measures
+            if self._session.study is current and self._context.labels is layer:
+                self._session.measures = measures
 
-        self._background(work, done, self._failed)
+        self._context.run(work, done)
+
+    @property
+    def sizes(self) -> dict[str, ItemStats]:
+        """Item of the scheme in use → its numbers, sizes as they are in this moment; empty where nothing is measured."""
+        measures, brush = self._session.measures, self._context.brush
+        info = layers.layer_info(brush.layer) if brush.layer is not None else None
+        if measures is None or info is None or brush.layer is not self._context.labels:
+            return {}
+        return sizes(measures, self._view.scheme, brush.counts, info.grid.voxel_ml)
+
+    def _on_count(self) -> None:
+        if not self._soon.active:
+            self._soon.start()
+
+    # --- how they are shown
 
     @property
     def view(self) -> RegionView:
@@ -87,17 +146,49 @@ class Labelling(Base):
 
     @view.setter
     def view(self, value: RegionView) -> None:
-        if self.labels is not None and region_layer.region_view(self.labels) != value:
-            region_layer.apply_region_view(self.labels, value)
+        labels = self._context.labels
+        if labels is not None and region_layer.region_view(labels) != value:
+            region_layer.apply_region_view(labels, value)
         if value != self._view:
             self._view = value
             self.view_changed.emit()
+
+    def _on_view(self, event: Any = None) -> None:
+        if self._context.labels is not None:
+            self.view = region_layer.region_view(self._context.labels)
+
+    def change_item(self, item: str, what: dict[str, Any]) -> None:
+        """Show one region or class otherwise: ``visible``, ``colour`` or ``opacity``."""
+        self.view = self._view.with_item(item, **what)
+
+    def choose_scheme(self, scheme: Scheme | str) -> None:
+        """Nested regions, or classes."""
+        self.view = self._view.with_scheme(scheme)
+
+    def choose_outline(self, on: bool) -> None:
+        """Outlines, or filled areas."""
+        self.view = self._view.with_outline(bool(on))
+
+    def toggle_outline(self) -> None:
+        """Outlines instead of filled areas, or the other way."""
+        if self._context.labels is not None:
+            self.choose_outline(not self._view.outline)
+
+    def toggle_visible(self) -> None:
+        """Hide the segmentation (its surfaces in 3D), or show it."""
+        layer = self._context.labels
+        if layer is not None:
+            parked = region_layer.PARKED in layer.metadata
+            shown = region_layer.region_view(layer).visible if parked else layer.visible
+            region_layer.apply_region_view(layer, region_layer.region_view(layer).with_visible(not shown))
+            if not parked:
+                layer.visible = not shown  # also where the eye button had it otherwise than the view
 
     def jump(self, item: str) -> None:
         """Show the axial slice in which that region or class is largest."""
         from brainseg_engine.scores.volumes import largest_axial_slice
 
-        layer, scheme = self.labels, self._view.scheme
+        layer, scheme = self._context.labels, self._view.scheme
         if layer is None:
             return
 
@@ -109,47 +200,12 @@ class Labelling(Base):
 
         def done(world: NDArray[np.float64] | None) -> None:
             if world is None:
-                self.session.say(f"There is no {item_name(scheme, item)} in this segmentation.")
-            elif layer in self.viewer.layers:
-                planes.set_plane(self.viewer, planes.Plane.AXIAL, at=world)
-                planes.go_to_world(self.viewer, world)
+                self._session.say(f"There is no {item_name(scheme, item)} in this segmentation.")
+            elif layer in self._viewer.layers:
+                planes.set_plane(self._viewer, planes.Plane.AXIAL, at=world)
+                planes.go_to_world(self._viewer, world)
 
-        self._background(work, done, self._failed)
-
-    def suggestion(self) -> Path | None:
-        """A name to save under that overwrites nothing: in the study's folder, else the current one."""
-        current = self.session.study
-        if current is None:
-            return None
-        folder = current.study.folder or Path.cwd()
-        names = (f"{current.study.id}_seg{n}.nii.gz" for n in ("", *(f"_{i}" for i in range(2, 1000))))
-        return next((folder / name for name in names if not (folder / name).exists()), None)
-
-    def save(self, path: Path, coding: str | None = None) -> None:
-        """Write the labels as they are now, with the header of the reference series."""
-        from brainseg_engine.io import save_segmentation
-
-        current, layer = self.session.study, self.labels
-        if current is None or layer is None:
-            self.session.say("There is nothing to save yet: segment the study, or open a mask.", Kind.WARNING)
-            return
-        delivered, notes = self.session.segmentation, self._notes
-
-        def work() -> int:
-            segmentation = layers.segmentation_of(layer)
-            digest = reading.checksum(segmentation.labels)
-            before = bool(notes.get("edited"))  # it was put away, or restored, with edits in it
-            edited = before or delivered is None or digest != reading.checksum(delivered.labels)
-            beside = report(current.study, segmentation, edited, notes)
-            save_segmentation(segmentation, path, reference=current.study.reference, coding=coding, sidecar=beside)
-            return digest
-
-        def done(digest: int) -> None:
-            if self.session.study is current:
-                self.session.saved(digest)
-            self.session.say(f"Saved {path}", Kind.GOOD)
-
-        self._background(work, done, self._failed)
+        self._context.run(work, done)
 
 
 def _inside(mask: Mask, axis: int, index: int) -> NDArray[Any]:

@@ -1,36 +1,33 @@
-"""Wires the study section."""
+"""Connects the study view and its verbs; asks for files."""
 
 from __future__ import annotations
 
 from pathlib import Path
 
-from qtpy.QtCore import QObject
 from qtpy.QtWidgets import QFileDialog
 
 from brainseg_engine.core.study import Modality
-from napari_brainseg.features.actions import Actions
+from napari_brainseg.features.context import Context
+from napari_brainseg.features.study.verbs import StudyVerbs
 from napari_brainseg.features.study.view import StudyShown, StudyView
 from napari_brainseg.session import OpenStudy
 
 FILTER = "Images (*.nii *.nii.gz *.mha);;All files (*)"
 
 
-class StudySection(QObject):
-    """Between the study view and the actions."""
+class StudySection:
+    """Between the study view and its verbs."""
 
-    def __init__(self, view: StudyView, actions: Actions) -> None:
-        super().__init__()
-        self._view = view
-        self._actions = actions
-        self._session = actions.session
+    def __init__(self, view: StudyView, verbs: StudyVerbs, context: Context) -> None:
+        self._view, self._verbs, self._session = view, verbs, context.session
         view.folder_requested.connect(self._ask_folder)
         view.files_requested.connect(self._ask_files)
-        view.sample_requested.connect(lambda: actions.open_sample(_sample))
+        view.sample_requested.connect(lambda: verbs.open_sample(_sample))
         view.mask_requested.connect(self._ask_mask)
-        view.reassign_requested.connect(actions.reassign)
+        view.reassign_requested.connect(verbs.reassign)
         view.other_file_requested.connect(self._ask_other)
-        self._session.study_changed.connect(self._show)
-        self._session.segmentation_changed.connect(self._show)
+        context.follow(context.session.study_changed, self._show)
+        context.follow(context.session.segmentation_changed, self._show)
         self._show()
 
     def _show(self) -> None:
@@ -52,23 +49,23 @@ class StudySection(QObject):
     def _ask_folder(self) -> None:
         name = QFileDialog.getExistingDirectory(self._view, "Open a study folder", self._folder())
         if name:
-            self._actions.open(Path(name))
+            self._verbs.open(Path(name))
 
     def _ask_files(self) -> None:
         names, _ = QFileDialog.getOpenFileNames(self._view, "Open the series of one study", self._folder(), FILTER)
         if names:
-            self._actions.open([Path(n) for n in names])
+            self._verbs.open([Path(n) for n in names])
 
     def _ask_mask(self, coding: str | None) -> None:
         name, _ = QFileDialog.getOpenFileName(self._view, "Open a mask of this study", self._folder(), FILTER)
         if name:
-            self._actions.load_mask(Path(name), coding)
+            self._verbs.load_mask(Path(name), coding)
 
     def _ask_other(self, modality: Modality) -> None:
         title = f"Choose the file that is {modality.title}"
         name, _ = QFileDialog.getOpenFileName(self._view, title, self._folder(), FILTER)
         if name:
-            self._actions.reassign(modality, Path(name))
+            self._verbs.reassign(modality, Path(name))
 
 
 def shown(current: OpenStudy, mask: str) -> StudyShown:
@@ -79,13 +76,13 @@ def shown(current: OpenStudy, mask: str) -> StudyShown:
     spacing = (sides[0] if len(set(sides)) == 1 else "×".join(sides)) + " mm"
     if not grid.calibrated:
         spacing = "voxel size unknown"
-    told = f" of {spacing}" if grid.calibrated else " of unknown size"
+    sides_of = f" of {spacing}" if grid.calibrated else " of unknown size"
     missing = [f for f in current.findings if f.code == "missing"]
     findings = [f.message for f in current.findings if not (f.code == "missing" and current.problems)]
     return StudyShown(
         id=study.id,
         facts=f"{size} · {spacing}",
-        facts_tip=f"{size} voxels{told}, axes {grid.orientation}, of {study.reference.modality.title}",
+        facts_tip=f"{size} voxels{sides_of}, axes {grid.orientation}, of {study.reference.modality.title}",
         assigned={m: v.path for m, v in study.volumes.items()},
         files=current.files,
         warnings=[*(current.problems if missing or len(current.problems) else ()), *findings],

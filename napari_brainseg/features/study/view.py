@@ -93,8 +93,8 @@ class StudyView(Section):
         self.open_mask = button("Open…", "open_mask", "Open a mask of this study as its labels")
         menu = QMenu(self.open_mask)
         menu.setToolTipsVisible(True)
-        told = menu.addAction("Labels as the file's name tells")
-        told.triggered.connect(lambda _=False: self.mask_requested.emit(None))
+        by_name = menu.addAction("Labels as the file's name says")
+        by_name.triggered.connect(lambda _=False: self.mask_requested.emit(None))
         menu.addSeparator()
         for coding in CODINGS.values():
             action = menu.addAction(f"Labels as in {coding.name}: {coding.description}")

@@ -22,7 +22,7 @@ from napari_brainseg.app.panel import App
 from napari_brainseg.display import layers, region_layer
 from napari_brainseg.features.corrections.section import accepted_in_words
 from napari_brainseg.features.save.section import with_ending
-from napari_brainseg.features.segment.section import card_in_words
+from napari_brainseg.qt.cards import card_in_words
 
 CARD = SimpleNamespace(
     name="fake",
@@ -92,7 +92,7 @@ def test_open_segment_and_save_by_the_buttons(qtbot, app, folder, tmp_path, monk
     study = app.session.study.study
     expected = np.where(study.volumes[Modality.FLAIR].data > 100, np.uint8(2), np.uint8(0))
     expected[study.reference.data > 100] = 3
-    np.testing.assert_array_equal(layers.labels_of(app.actions.labels), expected)
+    np.testing.assert_array_equal(layers.labels_of(app.context.labels), expected)
     qtbot.waitUntil(lambda: text(app, "region_WT_dice") not in ("1.000", "–"), timeout=10000)
     assert text(app, "save_state") == "not saved yet"
     assert app.panel.findChild(QComboBox, "save_coding").currentText() == "brats2021"  # the study's own
@@ -113,8 +113,8 @@ def test_a_dialog_that_is_left_changes_nothing(qtbot, app, folder, monkeypatch):
     monkeypatch.setattr(QFileDialog, "getSaveFileName", lambda *_: ("", ""))
     for name in ("open_folder", "open_files", "save"):
         press(qtbot, app, name)
-    app.panel.study.open_mask.menu().actions()[0].trigger()
-    app.panel.study.other_file_requested.emit(Modality.T1)
+    app.sections.study.open_mask.menu().actions()[0].trigger()
+    app.sections.study.other_file_requested.emit(Modality.T1)
     assert app.session.study is before and app.session.message is message and app.session.reading == ""
 
 
@@ -126,54 +126,54 @@ def test_four_files_and_another_file_for_a_series(qtbot, app, folder, tmp_path, 
     press(qtbot, app, "open_files")
     qtbot.waitUntil(lambda: app.session.study is not None, timeout=20000)
     assert "T2" in text(app, "study_warnings") and "T2" in text(app, "segment_why")
-    assert not app.panel.segment.start.isEnabled()
+    assert not app.sections.segment.start.isEnabled()
     monkeypatch.setattr(QFileDialog, "getOpenFileName", lambda *_: (str(other), ""))
     combo = app.panel.findChild(QComboBox, "assign_t2")
     combo.activated.emit(combo.findData("other"))
     qtbot.waitUntil(lambda: Modality.T2 in app.session.study.study.volumes, timeout=20000)
-    assert combo.currentText() == "scan.nii.gz" and app.panel.segment.start.isEnabled()
+    assert combo.currentText() == "scan.nii.gz" and app.sections.segment.start.isEnabled()
 
 
 def test_cancel_is_at_once_and_the_next_run_works(qtbot, app, folder, monkeypatch):
     open_folder(qtbot, app, monkeypatch, folder)
-    app.actions.choose_model("slow")
+    app.features.segment.choose_model("slow")
     press(qtbot, app, "segment")
-    qtbot.waitUntil(lambda: app.panel.segment.bar.text().startswith("segmenting"), timeout=20000)
-    before = layers.labels_of(app.actions.labels)
+    qtbot.waitUntil(lambda: app.sections.segment.bar.text().startswith("segmenting"), timeout=20000)
+    before = layers.labels_of(app.context.labels)
     press(qtbot, app, "cancel")
     qtbot.waitUntil(lambda: app.session.job is None, timeout=1000)
-    assert "Cancelled" in text(app, "message") and app.panel.segment.start.isVisible()
-    np.testing.assert_array_equal(layers.labels_of(app.actions.labels), before)
-    app.actions.choose_model("threshold")
+    assert "Cancelled" in text(app, "message") and app.sections.segment.start.isVisible()
+    np.testing.assert_array_equal(layers.labels_of(app.context.labels), before)
+    app.features.segment.choose_model("threshold")
     segment(qtbot, app)
     assert app.session.dirty
 
 
 def test_a_failure_is_shown_and_leaves_the_labels(qtbot, app, folder, monkeypatch):
     open_folder(qtbot, app, monkeypatch, folder)
-    before = layers.labels_of(app.actions.labels)
-    app.actions.choose_model("bug")
+    before = layers.labels_of(app.context.labels)
+    app.features.segment.choose_model("bug")
     segment(qtbot, app)
     assert "an unlucky number" in text(app, "message") and "Traceback" not in text(app, "message")
-    np.testing.assert_array_equal(layers.labels_of(app.actions.labels), before)
+    np.testing.assert_array_equal(layers.labels_of(app.context.labels), before)
 
 
 def test_a_study_opened_meanwhile_does_not_get_the_result(qtbot, app, folder, tmp_path, monkeypatch):
     open_folder(qtbot, app, monkeypatch, folder)
-    app.actions.choose_model("short")
+    app.features.segment.choose_model("short")
     press(qtbot, app, "segment")
     open_folder(qtbot, app, monkeypatch, write(make_study(4, id="B"), tmp_path))
-    before = layers.labels_of(app.actions.labels)
+    before = layers.labels_of(app.context.labels)
     qtbot.waitUntil(lambda: app.session.job is None, timeout=20000)
     assert "A has been segmented" in text(app, "message")
-    np.testing.assert_array_equal(layers.labels_of(app.actions.labels), before)
+    np.testing.assert_array_equal(layers.labels_of(app.context.labels), before)
     open_folder(qtbot, app, monkeypatch, folder)
     assert app.session.dirty and "back" in text(app, "message")
 
 
 def test_the_numbers_follow_the_brush_and_undo(qtbot, app, folder, monkeypatch):
     open_folder(qtbot, app, monkeypatch, folder)
-    layer = app.actions.labels
+    layer = app.context.labels
     volume = text(app, "region_ET_ml")
     layer.selected_label, layer.brush_size = int(Label.ET), 10
     layer.paint((12, 16, 14), int(Label.ET))
@@ -190,7 +190,7 @@ def test_the_numbers_follow_the_brush_and_undo(qtbot, app, folder, monkeypatch):
 
 def test_a_result_waits_for_the_end_of_a_stroke(qtbot, app, folder, monkeypatch):
     open_folder(qtbot, app, monkeypatch, folder)
-    layer = app.actions.labels
+    layer = app.context.labels
     before = layers.labels_of(layer)
     with layer.block_history():
         segment(qtbot, app)
@@ -202,18 +202,18 @@ def test_a_result_waits_for_the_end_of_a_stroke(qtbot, app, folder, monkeypatch)
 
 def test_regions_and_keys_and_rows_agree(qtbot, app, folder, monkeypatch):
     open_folder(qtbot, app, monkeypatch, folder)
-    layer = app.actions.labels
+    layer = app.context.labels
     press(qtbot, app, "region_TC_visible")
     assert not region_layer.region_view(layer).items["TC"].visible
     press(qtbot, app, "outline")
     assert region_layer.region_view(layer).outline and layer.contour == 1
-    app.tools.toggle_outline()  # the key
+    app.features.regions.toggle_outline()  # the key
     assert app.panel.findChild(QAbstractButton, "fill").isChecked()
     press(qtbot, app, "scheme_classes")
-    assert list(app.panel.regions.rows) == ["NCR", "ED", "ET"]
+    assert list(app.sections.regions.rows) == ["NCR", "ED", "ET"]
     qtbot.waitUntil(lambda: text(app, "region_ED_ml") != "–", timeout=5000)
     assert text(app, "region_ED_dice") == "1.000"
-    row = app.panel.regions.rows["ET"]
+    row = app.sections.regions.rows["ET"]
     app.viewer.dims.order = (1, 0, 2)
     qtbot.mouseClick(row, Qt.MouseButton.LeftButton)
     qtbot.waitUntil(lambda: tuple(app.viewer.dims.order) == (0, 1, 2), timeout=5000)
@@ -225,12 +225,12 @@ def test_planes_series_and_windows_show_what_is_so(qtbot, app, folder, monkeypat
     assert checked("plane_axial") and checked("window_standard") and checked("show_t1ce")
     press(qtbot, app, "plane_sagittal")
     assert tuple(app.viewer.dims.order) == (2, 0, 1) and checked("plane_sagittal")
-    app.tools.show_plane("coronal")  # the key
+    app.features.view.plane_at_cursor("coronal")  # the key
     assert checked("plane_coronal") and not checked("plane_sagittal")
     press(qtbot, app, "show_flair")
     images = layers.image_layers(app.viewer)
     assert [m for m in Modality if images[m].visible] == [Modality.FLAIR]
-    app.tools.step_modality(1)
+    app.features.view.step_modality(1)
     assert checked("show_t1")
     press(qtbot, app, "window_narrow")
     assert checked("window_narrow")
@@ -246,8 +246,11 @@ def test_planes_series_and_windows_show_what_is_so(qtbot, app, folder, monkeypat
 def test_values_at_the_cursor_are_shown(qtbot, app, folder, monkeypatch):
     open_folder(qtbot, app, monkeypatch, folder)
     assert text(app, "value_t1") == "–"
-    app._view_section.show_values({Modality.T1: 12.0})
-    qtbot.waitUntil(lambda: text(app, "value_t1") == "12", timeout=2000)
+    layer = layers.image_layers(app.viewer)[Modality.T1]
+    index = tuple(n // 2 for n in layer.data.shape)
+    app.viewer.cursor.position = tuple(layer.data_to_world(index))
+    qtbot.waitUntil(lambda: text(app, "value_t1") not in ("–", ""), timeout=2000)
+    assert float(text(app, "value_t1")) == pytest.approx(float(layer.data[index]), rel=0.01)
 
 
 def test_what_is_in_the_viewer_already_is_taken_up(qtbot, viewer, monkeypatch):
@@ -258,7 +261,7 @@ def test_what_is_in_the_viewer_already_is_taken_up(qtbot, viewer, monkeypatch):
     made = App(viewer)
     qtbot.addWidget(made.panel)
     qtbot.waitUntil(lambda: made.session.study is not None, timeout=10000)
-    assert made.session.study.study.id == "Dropped" and "No model" in made.actions.blocker
+    assert made.session.study.study.id == "Dropped" and "No model" in made.session.blocker
     for data, meta, kind in layers.study_tuples(make_study(2, id="Next")):
         getattr(viewer, f"add_{kind}")(data, **meta)
     qtbot.waitUntil(lambda: made.session.study.study.id == "Next", timeout=10000)
@@ -273,32 +276,31 @@ def test_closing_lets_go_of_the_viewer_and_leaves_the_layers(qtbot, app, folder,
     app.close()
     app.close()
     assert app.viewer.dims.ndisplay == 2
-    assert len(layers.image_layers(app.viewer)) == n and app.actions.labels is not None
-    app.actions.labels.paint((5, 5, 5), 1)
+    assert len(layers.image_layers(app.viewer)) == n and app.context.labels is not None
+    app.context.labels.paint((5, 5, 5), 1)
     app.viewer.dims.order = (1, 0, 2)
     assert not any(k.startswith("brainseg") for k in app.viewer.canvas.overlays)
 
 
-@pytest.mark.parametrize("gone", ["sections", "a step"])
-def test_closing_lets_go_of_the_viewer_whatever_qt_has_deleted(qtbot, app, gone, monkeypatch):
+@pytest.mark.parametrize("gone", ["views", "a step"])
+def test_closing_releases_the_viewer_whatever_qt_has_deleted(qtbot, app, gone, monkeypatch):
     """As when an error ends the program: Qt takes its objects down in an order of its own."""
-    viewer = app.viewer
-    sections = [app._overlay, app._view_section, app._correct_section, app._corrections_section, app._queue_section]
+    viewer, features = app.viewer, app.features
     if gone == "a step":
-        monkeypatch.setattr(app._view_section, "close", lambda: 1 / 0)
+        monkeypatch.setattr(features.finetune, "close", lambda: 1 / 0)
         with pytest.raises(ZeroDivisionError):
             app.close()
     else:
-        for dying in sections:
+        for dying in app.sections.views:
             dying.deleteLater()
             QApplication.sendPostedEvents(dying, QEvent.Type.DeferredDelete)
         app.close()
     app.close()
-    others = [s for s in sections if gone != "a step" or s is not app._view_section]
+    ours = [*vars(features).values(), app.context, features.regions.surfaces, features.corrections.autosave]
     for event in (viewer.dims.events.order, viewer.dims.events.ndisplay, viewer.layers.events.inserted,
                   viewer.layers.events.removed, viewer.cursor.events.position):  # fmt: skip
         heard = [getattr(c, "__self__", None) or (c[0]() if isinstance(c, tuple) else None) for c in event.callbacks]
-        assert not [h for h in heard if h in others or h in (app.keeping, app.looking, app.tools, app.surfaces)]
+        assert not [h for h in heard if h is not None and any(h is one for one in ours if one is not viewer)]
 
 
 def test_every_message_about_reading_goes_when_it_is_read(qtbot, app):
@@ -399,7 +401,7 @@ def test_what_cannot_be_read_leaves_the_last_good_study(qtbot, app, folder, tmp_
     assert app.panel.message.isVisible() and app.panel.message.property("kind") == "error"
     assert "Traceback" not in text(app, "message")
     assert app.session.study is before and text(app, "study_title") == "A" and len(app.viewer.layers) == n
-    assert app.panel.segment.start.isEnabled() and sorted(bad.iterdir()) == listed
+    assert app.sections.segment.start.isEnabled() and sorted(bad.iterdir()) == listed
 
 
 @pytest.mark.parametrize("damage", BLOCKED)
@@ -411,20 +413,20 @@ def test_what_can_be_looked_at_but_not_segmented_says_why(qtbot, app, tmp_path, 
     why = app.panel.findChild(QWidget, "segment_why")
     assert why.isVisible() and named in why.text() and "Traceback" not in why.text()
     assert named in text(app, "study_warnings")
-    assert not app.panel.segment.start.isEnabled()
+    assert not app.sections.segment.start.isEnabled()
 
 
 def test_a_mask_with_unknown_values_leaves_the_labels(qtbot, app, folder, tmp_path, monkeypatch):
     open_folder(qtbot, app, monkeypatch, folder)
-    before = layers.labels_of(app.actions.labels)
+    before = layers.labels_of(app.context.labels)
     bad = tmp_path / "bad_seg.nii.gz"
     bad.write_bytes((folder / "A_seg.nii.gz").read_bytes())
     _rewrite(bad, _data(bad) * 7)
     monkeypatch.setattr(QFileDialog, "getOpenFileName", lambda *_: (str(bad), ""))
-    app.panel.study.open_mask.menu().actions()[2].trigger()
+    app.sections.study.open_mask.menu().actions()[2].trigger()
     qtbot.waitUntil(lambda: "bad_seg.nii.gz" in text(app, "message") and app.session.reading == "", timeout=10000)
     assert app.panel.message.property("kind") == "error" and "values" in text(app, "message")
-    np.testing.assert_array_equal(layers.labels_of(app.actions.labels), before)
+    np.testing.assert_array_equal(layers.labels_of(app.context.labels), before)
     assert not app.session.dirty
 
 
@@ -470,8 +472,8 @@ def test_a_model_that_cannot_be_used_is_told_and_another_can_be_chosen(
     combo = made.panel.findChild(QComboBox, "model")
     assert "broken (unusable)" in [combo.itemText(i) for i in range(combo.count())]
     open_folder(qtbot, made, monkeypatch, folder)
-    made.actions.choose_model("broken")
-    assert "broken.safetensors" in text(made, "segment_why") and not made.panel.segment.start.isEnabled()
+    made.features.segment.choose_model("broken")
+    assert "broken.safetensors" in text(made, "segment_why") and not made.sections.segment.start.isEnabled()
     made.session.set_models(models("threshold"))
     segment(qtbot, made)
     assert made.session.dirty
@@ -498,11 +500,11 @@ def test_what_only_the_worker_finds_is_a_sentence_too(qtbot, viewer, folder, own
     if what != "cuda":
         path.write_bytes(path.read_bytes()[:-1000])
     open_folder(qtbot, made, monkeypatch, folder)
-    before = layers.labels_of(made.actions.labels)
+    before = layers.labels_of(made.context.labels)
     press(qtbot, made, "segment")
     qtbot.waitUntil(lambda: made.session.job is None, timeout=120000)
     said = text(made, "message")
     assert made.panel.message.property("kind") == "error" and "Traceback" not in said
     assert ("CUDA" if what == "cuda" else "tiny.safetensors") in said
-    np.testing.assert_array_equal(layers.labels_of(made.actions.labels), before)
+    np.testing.assert_array_equal(layers.labels_of(made.context.labels), before)
     made.close()

@@ -64,7 +64,7 @@ def test_the_main_job(window, phantom, model, tmp_path, monkeypatch, record_prop
     window.open(monkeypatch, phantom)
     viewer, session, app = window.viewer, window.session, window.app
     assert session.study.study.id == window.text("study_title")
-    assert app.actions.labels is None
+    assert app.context.labels is None
     # --- one press, timed from the click to the result
     heart = Heartbeat()
     timed(heart, LayerList, "insert", monkeypatch)
@@ -82,7 +82,7 @@ def test_the_main_job(window, phantom, model, tmp_path, monkeypatch, record_prop
     assert heart.ours == [], report
     assert had_torch or "torch" not in sys.modules
     # --- the labels layer lies on the study
-    layer = app.actions.labels
+    layer = app.context.labels
     study = session.study.study
     image = layers.image_layers(viewer)[study.reference.modality]
     np.testing.assert_array_equal(layer.extent.world, image.extent.world)
@@ -96,9 +96,9 @@ def test_the_main_job(window, phantom, model, tmp_path, monkeypatch, record_prop
         window.wait(lambda: labels[tuple(np.round(grid.to_index(-np.array(viewer.dims.point)[::-1])).astype(int))] == 3)
     # --- 3D, and regions on and off
     window.press("plane_3d")
-    window.wait(lambda: not app.surfaces.busy and "brain" in app.surfaces.surfaces)
+    window.wait(lambda: not app.features.regions.surfaces.busy and "brain" in app.features.regions.surfaces.surfaces)
     assert viewer.dims.ndisplay == 3 and not layer.visible
-    surfaces = app.surfaces.surfaces
+    surfaces = app.features.regions.surfaces.surfaces
     assert {"WT", "brain"} <= set(surfaces) and surfaces["WT"].visible
     whole = viewer.screenshot(flash=False)
     window.press("region_WT_visible")
@@ -152,7 +152,7 @@ def test_a_result_onto_a_mask_holds_nothing_up_either(window, phantom, tmp_path,
     empty[100:110, 100:110, 70:80] = 3
     save_segmentation(Segmentation(empty, grid), tmp_path / "mask.nii.gz", coding="brats2023")
     monkeypatch.setattr(QFileDialog, "getOpenFileName", lambda *_: (str(tmp_path / "mask.nii.gz"), ""))
-    next(a for a in window.panel.study.open_mask.menu().actions() if "brats2023" in a.text()).trigger()
+    next(a for a in window.app.sections.study.open_mask.menu().actions() if "brats2023" in a.text()).trigger()
     window.wait(lambda: window.session.measures is not None)
     assert window.text("region_ET_ml") == "1.00" and window.text("region_ET_dice") == "1.000"
     heart = Heartbeat()
@@ -165,7 +165,7 @@ def test_a_result_onto_a_mask_holds_nothing_up_either(window, phantom, tmp_path,
     record_property("heartbeat", report)
     print(report)
     assert heart.ours == [], report
-    layer = window.app.actions.labels
+    layer = window.app.context.labels
     layer.undo()
     np.testing.assert_array_equal(layers.labels_of(layer), empty)
 
@@ -194,7 +194,7 @@ def test_painting_with_the_mouse_updates_the_numbers(window, tmp_path, monkeypat
     window.open(monkeypatch, write(make_study(id="A"), tmp_path))
     window.wait(lambda: window.session.measures is not None)
     before = window.text("region_ET_ml")
-    layer = window.app.actions.labels
+    layer = window.app.context.labels
     window.viewer.layers.selection.active = layer
     layer.mode, layer.selected_label, layer.brush_size = "paint", 3, 4
     native = window.viewer.window._qt_viewer.canvas.native
@@ -225,16 +225,16 @@ from qtpy.QtWidgets import QApplication
 
 viewer = napari.Viewer()
 _, panel = viewer.window.add_plugin_dock_widget("napari-brainseg", "Brain tumour segmentation")
-app = panel.app
+app = panel.owner
 
 def wait(until):
     while not until():
         QApplication.processEvents()
         time.sleep(0.01)
 
-app.actions.open(Path(sys.argv[1]))
+app.features.study.open(Path(sys.argv[1]))
 wait(lambda: app.session.measures is not None and app.session.model is not None)
-app.actions.segment()
+app.features.segment.segment()
 wait(lambda: app.runner.pid is not None)
 """
 CLOSED_BY_A_PERSON = (
@@ -242,7 +242,7 @@ CLOSED_BY_A_PERSON = (
     + """
 import psutil
 from qtpy.QtCore import QTimer
-app.actions.labels.paint((12, 16, 14), 3)
+app.context.labels.paint((12, 16, 14), 3)
 worker = psutil.Process(app.runner.pid)
 QTimer.singleShot(0, viewer.window._qt_window.close)  # as the window manager does
 napari.run()

@@ -62,7 +62,7 @@ class Tuning:
     """The hand in the fine-tune section."""
 
     def __init__(self, window: Window) -> None:
-        self.window, self.finetuning = window, window.app.finetuning
+        self.window, self.finetuning = window, window.app.features.finetune
         window.press("finetune_fold")
 
     def hold_out(self, id: str) -> None:
@@ -76,7 +76,7 @@ class Tuning:
         box = listed.visualItemRect(item)
         at = QPoint(box.left() + 10, box.center().y())
         self.window.qtbot.mouseClick(listed.viewport(), Qt.MouseButton.LeftButton, pos=at)
-        self.window.wait(lambda: self.window.app.keeping.store.get(id).held_out, 20)
+        self.window.wait(lambda: self.window.app.session.store.get(id).held_out, 20)
 
     def keep_to(self, anchors: Path, monkeypatch) -> None:
         monkeypatch.setattr(QFileDialog, "getExistingDirectory", lambda *_: str(anchors))
@@ -121,8 +121,14 @@ class Tuning:
 def accepted(window: Window, before: str = "") -> object:
     """Press Accept: the version that comes of it."""
     window.press("accept")
-    window.wait(lambda: window.app.keeping.accepted is not None and window.app.keeping.accepted.id != before, 60)
-    return window.app.keeping.accepted
+    window.wait(
+        lambda: (
+            window.app.features.corrections.accepted is not None
+            and window.app.features.corrections.accepted.id != before
+        ),
+        60,
+    )
+    return window.app.features.corrections.accepted
 
 
 def test_the_whole_walk(window, study, tmp_path, monkeypatch):
@@ -143,7 +149,7 @@ def test_the_whole_walk(window, study, tmp_path, monkeypatch):
     walk.work_at_a_point()
     walk.propagate()
     walk.undo_all_and_redo_all()
-    store = window.app.keeping.store
+    store = window.app.session.store
     first = accepted(window)
     assert (first.base.name, first.base.sha256) == (base, base_hash) and not asked
     np.testing.assert_array_equal(store.read(first).labels, layers.labels_of(walk.layer))

@@ -37,7 +37,7 @@ from qtpy.QtWidgets import QApplication, QPushButton
 viewer = napari.Viewer()
 viewer.window.resize(1500, 1000)
 _, panel = viewer.window.add_plugin_dock_widget("napari-brainseg", "Brain tumour segmentation")
-app = panel.app
+app = panel.owner
 native = viewer.window._qt_viewer.canvas.native
 
 def wait(until, seconds=60):
@@ -62,9 +62,9 @@ def to(x, y):
 def release(x, y):
     mouse(QEvent.Type.MouseButtonRelease, (x, y), Qt.MouseButton.NoButton)
 
-app.actions.open(Path(sys.argv[1]))
-wait(lambda: app.session.measures is not None and app.keeping._bench.key)
-layer = app.actions.labels
+app.features.study.open(Path(sys.argv[1]))
+wait(lambda: app.session.measures is not None and app.features.corrections.autosave.workspace.key)
+layer = app.context.labels
 viewer.layers.selection.active = layer
 middle = native.width() / 2, native.height() / 2
 """
@@ -80,7 +80,7 @@ while True:  # the button is never released
     np.save(sys.argv[2] + ".part.npy", layer.data)
     Path(sys.argv[2] + ".part.npy").replace(sys.argv[2])  # what is on the canvas
     QApplication.processEvents()
-    if app.keeping.autosaved is not None:
+    if app.features.corrections.autosaved is not None:
         print("saved", flush=True)
 """
 
@@ -94,10 +94,10 @@ for n in itertools.count():
     begin_stroke(middle[0] + n % 9 * 10, middle[1])
     to(middle[0] + n % 9 * 10, middle[1] + 20)
     release(middle[0] + n % 9 * 10, middle[1] + 20)
-    app.keeping.tick()
+    app.features.corrections.autosave.tick()
     for _ in range(3):
         QApplication.processEvents()
-    if app.keeping.autosaved is not None:
+    if app.features.corrections.autosaved is not None:
         print("saved", n, flush=True)
 """
 
@@ -108,12 +108,12 @@ panel.scroll.ensureWidgetVisible(button)
 QApplication.processEvents()
 mine = layer.data.copy()
 button.click()
-wait(lambda: not np.array_equal(app.actions.labels.data, mine))
+wait(lambda: not np.array_equal(app.context.labels.data, mine))
 from napari_brainseg.display import layers
-np.save(sys.argv[2], layers.labels_of(app.actions.labels))
-app.actions.labels.undo()  # it is one step
-assert np.array_equal(app.actions.labels.data, mine)
-app.actions.labels.redo()
+np.save(sys.argv[2], layers.labels_of(app.context.labels))
+app.context.labels.undo()  # it is one step
+assert np.array_equal(app.context.labels.data, mine)
+app.context.labels.redo()
 app.close()
 viewer.close()
 """
@@ -202,7 +202,7 @@ def stroke(window) -> None:
         event = QMouseEvent(kind, at, native.mapToGlobal(at), left, buttons, Qt.KeyboardModifier.NoModifier)
         QApplication.sendEvent(native, event)
 
-    layer = window.app.actions.labels
+    layer = window.app.context.labels
     window.viewer.layers.selection.active = layer
     layer.mode, layer.selected_label, layer.brush_size = "paint", 3, 4
     middle = QPointF(native.width() / 2, native.height() / 2)
@@ -215,7 +215,7 @@ def stroke(window) -> None:
 
 def open_study(window, tmp_path) -> Path:
     folder = write(make_study(id="A"), tmp_path)
-    window.app.actions.open(folder)
+    window.app.features.study.open(folder)
     window.wait(lambda: window.session.measures is not None)
     return folder
 
@@ -233,17 +233,19 @@ def test_paint_autosave_accept_by_mouse(window, tmp_path, monkeypatch):
     window.press("accept")
     assert asked and "nothing was corrected" in asked[0]
     window.qtbot.wait(200)
-    assert window.app.keeping.accepted is None  # the person said no
+    assert window.app.features.corrections.accepted is None  # the person said no
     stroke(window)
-    painted = layers.labels_of(window.app.actions.labels)
-    window.wait(lambda: window.text("keeping_state").startswith("autosaved"), 15)
-    assert np.array_equal(working.load(window.app.keeping._bench.desk.path).segmentation.labels, painted)
+    painted = layers.labels_of(window.app.context.labels)
+    window.wait(lambda: window.text("corrections_state").startswith("autosaved"), 15)
+    assert np.array_equal(
+        working.load(window.app.features.corrections.autosave.workspace.desk.path).segmentation.labels, painted
+    )
     window.press("changes")
-    window.wait(lambda: window.app.looking.changes_shown, 10)
+    window.wait(lambda: window.app.features.doubt.changes_shown, 10)
     window.press("accept")
-    window.wait(lambda: window.app.keeping.accepted is not None, 20)
-    made = window.app.keeping.accepted
-    assert np.array_equal(window.app.keeping.store.read(made).labels, painted) and len(asked) == 1
+    window.wait(lambda: window.app.features.corrections.accepted is not None, 20)
+    made = window.app.features.corrections.accepted
+    assert np.array_equal(window.app.session.store.read(made).labels, painted) and len(asked) == 1
     assert [s for s in made.log.read_text().splitlines() if '"brush"' in s]
     assert made.id in window.text("accepted")
     assert load_segmentation(folder / "A_seg.nii.gz").labels.any()
@@ -267,15 +269,15 @@ def test_closing_with_work_that_was_not_accepted_asks(window, tmp_path, button):
     frame, asked = window.viewer.window._qt_window, []
     assert window.app._may_close()  # nothing to lose, nothing asked
     stroke(window)
-    window.wait(lambda: window.app.keeping.at_risk, 10)
-    painted = layers.labels_of(window.app.actions.labels)
+    window.wait(lambda: window.app.features.corrections.autosave.at_risk, 10)
+    painted = layers.labels_of(window.app.context.labels)
     QTimer.singleShot(20, lambda: answer_closing(button, asked))
     if button == "Stay":
         assert frame.close(False, True) is None and frame.isVisible()
         assert working.pending() == []
     else:
         assert window.app._may_close()
-        window.app.keeping.close()
+        window.app.features.corrections.close()
         found = working.pending()
         assert len(found) == (button == "Keep")
         if found:

@@ -12,7 +12,7 @@ from brainseg_engine.core.errors import InputError
 from brainseg_engine.core.geometry import Grid
 from brainseg_engine.core.labels import Label
 from brainseg_engine.core.study import Modality, Segmentation, Study
-from napari_brainseg.display import layers
+from napari_brainseg.display import axes, history, layers, region_layer, region_style
 
 ALL_CODES = ["".join(c) for axes in permutations(("RL", "AP", "SI")) for c in product(*axes)]
 
@@ -36,23 +36,23 @@ def test_a_voxel_is_shown_where_it_is_in_the_patient(code, shape, spacing, shift
     affine[:3, 3] += shift
     grid = Grid(shape, affine)
     data = np.arange(np.prod(shape)).reshape(shape)
-    view, shown = layers.to_display(data, affine)
+    view, shown = axes.to_display(data, affine)
     assert np.shares_memory(view, data)
-    layer = Image(view, **layers.placement(grid))
+    layer = Image(view, **axes.placement(grid))
     for index in (np.zeros(3, int), np.array(shape) - 1, np.array(shape) // 2):
-        world = layers.ras_to_world(grid.to_world(index))
+        world = axes.ras_to_world(grid.to_world(index))
         there = np.round(layer.world_to_data(world)).astype(int)
         assert view[tuple(there)] == data[tuple(index)]
         np.testing.assert_allclose(layer.data_to_world(there), world, atol=1e-6)
-        np.testing.assert_allclose(layers.voxel_to_world(grid, index), world, atol=1e-6)
-        np.testing.assert_allclose(layers.world_to_voxel(grid, world), index, atol=1e-6)
+        np.testing.assert_allclose(axes.voxel_to_world(grid, index), world, atol=1e-6)
+        np.testing.assert_allclose(axes.world_to_voxel(grid, world), index, atol=1e-6)
     assert np.count_nonzero(shown[:3, :3]) == 3
     np.testing.assert_allclose(np.sort(layer.scale), np.sort(spacing))
 
 
 @given(point=st.tuples(*[st.floats(-1e3, 1e3)] * 3))
 def test_ras_and_world_are_inverse(point):
-    np.testing.assert_array_equal(layers.world_to_ras(layers.ras_to_world(point)), point)
+    np.testing.assert_array_equal(axes.world_to_ras(axes.ras_to_world(point)), point)
 
 
 @given(degrees=st.floats(-30, 30), code=st.sampled_from(CODES))
@@ -60,7 +60,7 @@ def test_ras_and_world_are_inverse(point):
 def test_an_oblique_grid_is_shown_straight_about_its_centre(degrees, code):
     straight = Grid((5, 6, 7), affine_of(code, (5, 6, 7), (1.0, 1.5, 3.0)))
     oblique = Grid((5, 6, 7), rotated(straight.affine, degrees))
-    np.testing.assert_allclose(layers.display_affine(oblique), layers.display_affine(straight), atol=1e-9)
+    np.testing.assert_allclose(axes.display_affine(oblique), axes.display_affine(straight), atol=1e-9)
 
 
 @pytest.mark.parametrize("code", CODES)
@@ -93,7 +93,7 @@ def test_a_study_is_four_grey_layers_in_mm_of_which_one_is_seen(viewer, study):
     for modality, layer in images.items():
         assert layer.visible == (modality is Modality.T1CE)
         assert [str(u) for u in layer.units] == ["millimeter"] * 3
-        assert tuple(layer.axis_labels) == layers.AXIS_LABELS
+        assert tuple(layer.axis_labels) == axes.AXIS_LABELS
         assert layer.colormap.name == "gray"
         low, high = layer.contrast_limits
         assert 0 < low < high <= 1003
@@ -175,10 +175,10 @@ def test_set_labels_refuses_another_shape_and_an_open_stroke(viewer, study):
     with pytest.raises(ValueError, match="do not fit"):
         layers.set_labels(layer, study.segmentation.labels[1:])
     with layer.block_history():
-        assert layers.in_stroke(layer)
+        assert history.in_stroke(layer)
         with pytest.raises(ValueError, match="stroke"):
             layers.set_labels(layer, np.zeros_like(study.segmentation.labels))
-    assert not layers.in_stroke(layer)
+    assert not history.in_stroke(layer)
 
 
 def test_set_segmentation_takes_over_who_made_it(viewer, study):
@@ -209,22 +209,22 @@ def test_painting_between_replacements_undoes_in_order(viewer, study):
 
 def test_colours_and_opacities_reach_the_colormap(viewer, study):
     layer = layers.add_segmentation(viewer, study.segmentation, study_id=study.id)
-    view = layers.RegionView().with_item("ET", colour=(1.0, 0.0, 0.5), opacity=0.8).with_item("WT", visible=False)
-    layers.apply_region_view(layer, view)
+    view = region_style.RegionView().with_item("ET", colour=(1.0, 0.0, 0.5), opacity=0.8).with_item("WT", visible=False)
+    region_layer.apply_region_view(layer, view)
     np.testing.assert_allclose(layer.colormap.map(int(Label.ET)), (1.0, 0.0, 0.5, 0.8), atol=0.01)
     assert layer.colormap.map(int(Label.ED))[3] == 0 and layer.colormap.map(0)[3] == 0
     assert layer.colormap.map(int(Label.NCR))[3] > 0
-    assert layers.region_view(layer) is view and layer.opacity == 1.0
+    assert region_layer.region_view(layer) is view and layer.opacity == 1.0
 
 
 def test_the_whole_overlay_hides_and_the_eye_button_keeps_its_word(viewer, study):
     layer = layers.add_segmentation(viewer, study.segmentation, study_id=study.id)
-    layers.apply_region_view(layer, layers.region_view(layer).with_visible(False))
+    region_layer.apply_region_view(layer, region_layer.region_view(layer).with_visible(False))
     assert not layer.visible
-    layers.apply_region_view(layer, layers.region_view(layer).with_visible(True))
+    region_layer.apply_region_view(layer, region_layer.region_view(layer).with_visible(True))
     assert layer.visible
     layer.visible = False  # napari's eye
-    layers.apply_region_view(layer, layers.region_view(layer).with_item("ET", opacity=0.1))
+    region_layer.apply_region_view(layer, region_layer.region_view(layer).with_item("ET", opacity=0.1))
     assert not layer.visible
 
 
@@ -233,28 +233,28 @@ def test_outlines_follow_the_regions_shown(viewer, study):
     labels[10:30, 10:30, 10:30] = Label.ED
     labels[15:25, 15:25, 15:25] = Label.ET
     layer = layers.add_segmentation(viewer, Segmentation(labels, study.reference.grid), study_id="s")
-    viewer.dims.set_point(0, layers.voxel_to_world(study.reference.grid, (20, 20, 20))[0])
+    viewer.dims.set_point(0, axes.voxel_to_world(study.reference.grid, (20, 20, 20))[0])
 
     def shown() -> np.ndarray:
         raw = layer._slice.image.raw
         drawn = layer._calculate_contour(raw, tuple(slice(0, n) for n in raw.shape))
         return drawn != 0
 
-    layers.apply_region_view(layer, layers.RegionView(outline=True))
+    region_layer.apply_region_view(layer, region_style.RegionView(outline=True))
     assert layer.contour == 1
     assert shown().sum() == 4 * 19 + 4 * 9  # one line each, on the inner side of its border
-    layers.apply_region_view(
-        layer, layers.RegionView(outline=True).with_item("ET", visible=False).with_item("TC", visible=False)
+    region_layer.apply_region_view(
+        layer, region_style.RegionView(outline=True).with_item("ET", visible=False).with_item("TC", visible=False)
     )
     assert shown().sum() == 4 * 19  # no line inside the whole tumour
-    layers.apply_region_view(layer, layers.RegionView(outline=True).with_item("WT", visible=False))
+    region_layer.apply_region_view(layer, region_style.RegionView(outline=True).with_item("WT", visible=False))
     assert shown().sum() == 4 * 9
 
 
 def test_painting_with_outlines_on_shows_the_same_as_a_full_refresh(viewer, study):
     layer = layers.add_segmentation(viewer, study.segmentation, study_id=study.id)
-    layers.apply_region_view(layer, layers.RegionView(outline=True))
-    viewer.dims.set_point(0, layers.voxel_to_world(study.reference.grid, (22, 26, 18))[0])
+    region_layer.apply_region_view(layer, region_style.RegionView(outline=True))
+    viewer.dims.set_point(0, axes.voxel_to_world(study.reference.grid, (22, 26, 18))[0])
     layer.brush_size = 7
     layer.paint((int(viewer.dims.current_step[0]), 20, 20), 3)
     at = layer._slice.image.view.copy()
@@ -265,8 +265,8 @@ def test_painting_with_outlines_on_shows_the_same_as_a_full_refresh(viewer, stud
 def test_every_edit_is_announced_also_of_a_hidden_layer_and_no_change_of_slice(viewer, study):
     layer = layers.add_segmentation(viewer, study.segmentation, study_id=study.id)
     edits = []
-    layers.announce_edits(layer).connect(lambda event: edits.append(1))
-    assert layers.announce_edits(layer) is layers.announce_edits(layer)
+    history.announce_edits(layer).connect(lambda event: edits.append(1))
+    assert history.announce_edits(layer) is history.announce_edits(layer)
     viewer.dims.set_point(0, viewer.dims.point[0] + 4)
     assert edits == []
     layer.visible = False

@@ -19,7 +19,7 @@ from brainseg_engine.core.palette import LABEL_COLOURS
 from brainseg_engine.core.study import Modality, Segmentation
 from brainseg_engine.io import load_segmentation, load_study
 from napari_brainseg._writer import write_labels
-from napari_brainseg.display import layers, planes
+from napari_brainseg.display import axes, layers, planes, region_layer, region_style
 from napari_brainseg.display.surfaces import SurfaceManager
 
 pytestmark = pytest.mark.window
@@ -86,7 +86,7 @@ def overlap(a: np.ndarray, b: np.ndarray) -> float:
 
 def look(viewer, study, plane: str) -> float:
     """The middle slice of a plane, centred, at a fixed zoom; returns pixels per mm."""
-    centre = layers.ras_to_world(CENTRE)  # of the ellipsoid
+    centre = axes.ras_to_world(CENTRE)  # of the ellipsoid
     planes.set_plane(viewer, plane)
     viewer.dims.point = tuple(centre)
     viewer.scene.camera.zoom = 5.0
@@ -97,10 +97,10 @@ def look(viewer, study, plane: str) -> float:
 
 def solid(layer) -> None:
     """The three classes, opaque."""
-    view = layers.RegionView().with_scheme("classes")
+    view = region_style.RegionView().with_scheme("classes")
     for item in ("NCR", "ED", "ET"):
         view = view.with_item(item, opacity=1.0)
-    layers.apply_region_view(layer, view)
+    region_layer.apply_region_view(layer, view)
 
 
 def predicted(study, recipe) -> Segmentation:
@@ -179,7 +179,7 @@ def test_left_is_left_in_3d_for_surfaces_and_volumes_together(window, tmp_path: 
     surfaces = [s for i, s in manager.surfaces.items() if i != "brain"]
     image.rendering, image.contrast_limits = "mip", (150, 1000)
     for plane, (direction, up) in VIEWS.items():
-        window.scene.camera.center = tuple(layers.ras_to_world(CENTRE))
+        window.scene.camera.center = tuple(axes.ras_to_world(CENTRE))
         window.scene.camera.zoom = 5.0
         window.scene.camera.set_view_direction(direction, up)
         brain.visible = False
@@ -236,7 +236,7 @@ def test_an_oblique_grid_is_painted_on_the_slice_shown_and_saved_with_its_true_a
     for plane in SHOWN:
         planes.set_plane(window, plane)
         planes.go_to_voxel(window, grid, index)
-        paint_at(window, layers.voxel_to_world(grid, index))
+        paint_at(window, axes.voxel_to_world(grid, index))
         np.testing.assert_array_equal(np.argwhere(layers.labels_of(labels) != before), [index])
         assert (shot(window)[..., 0] > 0).any()
         labels.undo()

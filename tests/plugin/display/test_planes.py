@@ -5,7 +5,7 @@ import pytest
 from helpers.marker_studies import CODES, marker_study
 
 from brainseg_engine.core.study import Modality
-from napari_brainseg.display import layers, planes
+from napari_brainseg.display import axes, layers, planes
 from napari_brainseg.display.planes import MARKS, ORDERS, WINDOW_PRESETS, Marks, Plane
 from napari_brainseg.display.windows import brain_window, foreground, full_range
 
@@ -59,7 +59,7 @@ def test_the_point_stays_under_the_cursor(viewer, study, start, plane):
     layers.add_study(viewer, study)
     planes.set_plane(viewer, start)
     viewer.scene.camera.zoom = 5.0
-    point = layers.voxel_to_world(study.reference.grid, (12, 30, 20))
+    point = axes.voxel_to_world(study.reference.grid, (12, 30, 20))
     before = on_canvas(viewer, point)
     planes.set_plane(viewer, plane, at=point)
     assert planes.plane_of(viewer) is plane
@@ -92,7 +92,7 @@ def test_going_to_a_point_shows_its_slice_wherever_the_array_runs(viewer, code, 
     planes.go_to(viewer, grid.to_world(index))
     sliced = ORDERS[plane][0]
     shown = image.world_to_data(viewer.dims.point)[sliced]
-    assert round(shown) == index[layers.axis_order(grid.affine)[sliced]]
+    assert round(shown) == index[axes.axis_order(grid.affine)[sliced]]
 
 
 def test_going_to_a_voxel_of_an_oblique_grid_shows_its_slice(viewer):
@@ -110,7 +110,7 @@ def test_the_canvas_moves_only_for_a_point_out_of_sight(viewer, study):
     assert viewer.scene.camera.center == before
     viewer.scene.camera.zoom = 60
     planes.go_to_voxel(viewer, grid, (1, 1, 20))
-    np.testing.assert_allclose(on_canvas(viewer, layers.voxel_to_world(grid, (1, 1, 20))), 0, atol=1e-6)
+    np.testing.assert_allclose(on_canvas(viewer, axes.voxel_to_world(grid, (1, 1, 20))), 0, atol=1e-6)
 
 
 @pytest.mark.parametrize("code", CODES)
@@ -120,7 +120,7 @@ def test_values_at_the_cursor_are_those_of_the_file(viewer, code):
     layers.add_study(viewer, study)
     rng = np.random.default_rng(1)
     for index in rng.integers(0, grid.shape, (10, 3)):
-        viewer.cursor.position = tuple(layers.ras_to_world(grid.to_world(index)))
+        viewer.cursor.position = tuple(axes.ras_to_world(grid.to_world(index)))
         expected = {m: float(v.data[tuple(index)]) for m, v in study.volumes.items()}
         assert planes.values_at_cursor(viewer) == expected
     viewer.cursor.position = (1e3, 0, 0)

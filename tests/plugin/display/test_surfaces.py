@@ -6,9 +6,10 @@ from helpers.marker_studies import CODES, MARKERS, marker_study
 
 from brainseg_engine.core.labels import Label
 from brainseg_engine.core.study import Modality
-from napari_brainseg.display import layers, meshes, planes
+from napari_brainseg.display import axes, layers, meshes, planes, region_layer, region_style
 from napari_brainseg.display.meshes import brain_mesh, build, world_mesh
-from napari_brainseg.display.surfaces import SurfaceManager, surface_opacity
+from napari_brainseg.display.region_style import surface_opacity
+from napari_brainseg.display.surfaces import SurfaceManager
 
 
 @pytest.fixture
@@ -56,15 +57,15 @@ def volume(vertices, faces) -> float:
 def test_meshes_lie_in_the_patient_and_are_wound_outwards(code):
     study = marker_study(code)
     seg = study.segmentation
-    view, affine = layers.to_display(seg.labels, seg.grid.affine)
+    view, affine = axes.to_display(seg.labels, seg.grid.affine)
     for label in MARKERS:
         vertices, faces = world_mesh(view == label, affine)
         centre = seg.grid.to_world(np.argwhere(seg.labels == label)).mean(0)
-        np.testing.assert_allclose(layers.world_to_ras(vertices).mean(0), centre, atol=0.5)
+        np.testing.assert_allclose(axes.world_to_ras(vertices).mean(0), centre, atol=0.5)
         true = (seg.labels == label).sum() * seg.grid.voxel_ml * 1000
         assert 0.75 * true < volume(vertices, faces) < 1.1 * true
     brain = brain_mesh(*_image(study))
-    extent = np.ptp(layers.world_to_ras(brain[0]), axis=0)
+    extent = np.ptp(axes.world_to_ras(brain[0]), axis=0)
     np.testing.assert_allclose(extent, (60, 58, 62), atol=5)
     assert volume(*brain) > 0
     assert world_mesh(view == 77, affine) is None
@@ -72,7 +73,7 @@ def test_meshes_lie_in_the_patient_and_are_wound_outwards(code):
 
 def _image(study):
     volume_ = study.volumes[Modality.T1CE]
-    return layers.to_display(volume_.data, volume_.grid.affine)[0], volume_.grid
+    return axes.to_display(volume_.data, volume_.grid.affine)[0], volume_.grid
 
 
 def test_only_what_changed_is_meshed_again():
@@ -172,18 +173,18 @@ def test_visibility_colour_opacity_and_scheme_are_followed(scene):
     viewer, _, labels, manager, background = scene
     planes.set_3d(viewer)
     background.run()
-    view = layers.RegionView().with_item("WT", visible=False).with_item("TC", colour=(0, 1, 0), opacity=0.3)
-    layers.apply_region_view(labels, view)
+    view = region_style.RegionView().with_item("WT", visible=False).with_item("TC", colour=(0, 1, 0), opacity=0.3)
+    region_layer.apply_region_view(labels, view)
     background.run()
     shown = manager.surfaces
     assert not shown["WT"].visible and shown["TC"].visible and 0 < shown["TC"].opacity < 0.3
     np.testing.assert_allclose(shown["TC"].colormap.colors[-1][:3], (0, 1, 0))
     et = shown["ET"]
-    layers.apply_region_view(labels, view.with_scheme("classes"))
+    region_layer.apply_region_view(labels, view.with_scheme("classes"))
     background.run()
     assert manager.surfaces.keys() == {"ED", "NCR", "ET", "brain"} and manager.surfaces["ET"] is et
     assert not shown["TC"].visible and manager.surfaces["NCR"].visible
-    layers.apply_region_view(labels, view.with_visible(False))
+    region_layer.apply_region_view(labels, view.with_visible(False))
     background.run()
     assert not any(s.visible for i, s in manager.surfaces.items() if i != "brain")
     assert not labels.visible
@@ -195,18 +196,18 @@ def test_an_overlay_hidden_in_3d_is_hidden_in_2d_and_the_other_way(scene):
     planes.set_3d(viewer)
     background.run()
     assert not manager.surfaces["WT"].visible
-    layers.apply_region_view(labels, layers.region_view(labels).with_visible(True))
+    region_layer.apply_region_view(labels, region_layer.region_view(labels).with_visible(True))
     assert manager.surfaces["WT"].visible and not labels.visible
     planes.set_3d(viewer, False)
     assert labels.visible
     planes.set_3d(viewer)
-    layers.apply_region_view(labels, layers.region_view(labels).with_visible(False))
+    region_layer.apply_region_view(labels, region_layer.region_view(labels).with_visible(False))
     planes.set_3d(viewer, False)
     assert not labels.visible
 
 
 def test_the_innermost_visible_surface_is_nearly_solid():
-    view = layers.RegionView()
+    view = region_style.RegionView()
     assert 0 < surface_opacity(view, "WT") < view.items["WT"].opacity
     assert surface_opacity(view, "ET") > 0.75
     assert surface_opacity(view.with_item("ET", visible=False), "TC") > 0.75

@@ -15,7 +15,7 @@ from brainseg_engine.core.events import Failed
 from brainseg_engine.corrections import study_key
 from brainseg_engine.inference import uncertainty
 from brainseg_engine.io import find_series, load_study
-from napari_brainseg.jobs import DoubtJob, DoubtMap, ScoreJob, StudyScore, WorkerClient
+from napari_brainseg.jobs import DoubtMap, DoubtRequest, ScoreRequest, StudyScore, WorkerClient
 
 
 class Heard:
@@ -23,13 +23,13 @@ class Heard:
         self.outcomes: queue.Queue[object] = queue.Queue()
         self.stages: list[str] = []
 
-    def progress(self, job, event):
+    def progress(self, event):
         self.stages.append(event.stage)
 
-    def finished(self, job, outcome):
+    def finished(self, outcome):
         self.outcomes.put(outcome)
 
-    def failed(self, job, event):
+    def failed(self, event):
         self.outcomes.put(event)
 
 
@@ -49,7 +49,7 @@ def model(tmp_path) -> Path:
 
 def test_the_map_arrives_on_the_study_s_grid(client, model):
     study, heard = make_study(), Heard()
-    client.doubt(DoubtJob(study, "t", model), heard)
+    client.submit(DoubtRequest(study, "t", model), heard)
     outcome = heard.outcomes.get(timeout=60)
     assert isinstance(outcome, DoubtMap)
     wt = np.float16(1) * (study.volumes["flair"].data > 100)
@@ -62,13 +62,13 @@ def test_the_map_arrives_on_the_study_s_grid(client, model):
 def test_a_score_comes_from_files_and_is_kept(client, model, tmp_path):
     folder, heard = write(make_study(id="A"), tmp_path), Heard()
     files = find_series(folder).files
-    client.score(ScoreJob(folder, files, model), heard)
+    client.submit(ScoreRequest(folder, files, model), heard)
     first = heard.outcomes.get(timeout=60)
     assert isinstance(first, StudyScore) and first.key == study_key(load_study(folder))
     scores = uncertainty.Scores(uncertainty.model_hash(model), "one")
     assert scores.get(first.key).to_dict() == first.score
     assert uncertainty.known_key(list(files.values())) == first.key
-    client.score(ScoreJob(folder, files, model), heard)
+    client.submit(ScoreRequest(folder, files, model), heard)
     heard.stages.clear()
     assert heard.outcomes.get(timeout=60) == first and "segmenting" not in heard.stages  # not computed again
 
@@ -77,8 +77,8 @@ def test_a_score_comes_from_files_and_is_kept(client, model, tmp_path):
 def test_a_doubt_job_can_be_cancelled(client, tmp_path, kind):
     model, heard = tmp_path / f"{kind}.safetensors", Heard()
     model.write_bytes(b"")
-    job = DoubtJob(make_study(), "t", model)
-    client.doubt(job, heard)
+    job = DoubtRequest(make_study(), "t", model)
+    client.submit(job, heard)
     while "segmenting" not in heard.stages:
         assert heard.outcomes.empty()
     client.cancel(job.id)
@@ -90,6 +90,6 @@ def test_a_study_that_cannot_be_read_is_told(client, model, tmp_path):
     folder, heard = write(make_study(id="A"), tmp_path), Heard()
     files = find_series(folder).files
     next(iter(files.values())).write_bytes(b"no image")
-    client.score(ScoreJob(folder, files, model), heard)
+    client.submit(ScoreRequest(folder, files, model), heard)
     outcome = heard.outcomes.get(timeout=60)
     assert isinstance(outcome, Failed) and "A_t1" in outcome.message

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from helpers.cases import write
-from helpers.rig import Card, Later, Model, Runner, at_once, paint, prediction, segment, shown
+from helpers.rig import Card, House, Later, Model, paint, prediction, segment, shown
 from helpers.small_study import make_study
 
 from brainseg_engine.core.events import Failed, Progress
@@ -17,30 +17,15 @@ from brainseg_engine.inference.uncertainty import Score, Scores
 from brainseg_engine.io import load_study
 from napari_brainseg.display import outlines, planes
 from napari_brainseg.display.axes import world_to_voxel
-from napari_brainseg.features.actions import Actions
-from napari_brainseg.features.corrections.verbs import Keeping
-from napari_brainseg.features.doubt.verbs import Looking
-from napari_brainseg.features.queue.verbs import Queue
-from napari_brainseg.jobs import DoubtJob, DoubtMap, ScoreJob, StudyScore
-from napari_brainseg.session import Kind, Session
+from napari_brainseg.features.queue.verbs import QueueVerbs
+from napari_brainseg.jobs import DoubtMap, DoubtRequest, ScoreRequest, StudyScore
+from napari_brainseg.session import Kind
 
 AFFINES = (
     np.diag([-1.0, -1.0, 1.0, 1.0]),
     np.diag([1.0, 1.0, 2.0, 1.0]),
     np.array([[0, 0, 1.5, -7], [-1.0, 0, 0, 3], [0, 1.0, 0, 5], [0, 0, 0, 1]]),
 )
-
-
-class Asked(Runner):
-    def __init__(self) -> None:
-        super().__init__()
-        self.doubts, self.scores = [], []
-
-    def doubt(self, job, listener):
-        self.doubts.append((job, listener))
-
-    def score(self, job, listener):
-        self.scores.append((job, listener))
 
 
 @pytest.fixture
@@ -51,30 +36,26 @@ def model(tmp_path) -> Path:
 
 
 @pytest.fixture
-def actions(viewer, model) -> Actions:
-    made = Actions(Session(), viewer, Asked(), at_once)
-    made.session.segmentation_changed.connect(made.show_segmentation)
+def house(viewer, model) -> House:
+    made = House(viewer)
     made.session.set_models((Model(card=Card(), path=model),))
-    return made
-
-
-@pytest.fixture
-def keeping(actions):
-    made = Keeping(actions)
     yield made
     made.close()
 
 
 @pytest.fixture
-def looking(actions, keeping):
-    made = Looking(actions, keeping)
-    yield made
-    made.close()
+def keeping(house):
+    return house.corrections
 
 
-def answer(actions, map: np.ndarray) -> None:
-    job, listener = actions._runner.doubts[-1]
-    listener.finished(job, DoubtMap(map.astype(np.float16), {"score": 0.5, "doubted_ml": 3.0, "tumour_ml": 5.0}))
+@pytest.fixture
+def looking(house):
+    return house.doubt
+
+
+def answer(house, map: np.ndarray) -> None:
+    _, listener = house.runner.doubts[-1]
+    listener.finished(DoubtMap(map.astype(np.float16), {"score": 0.5, "doubted_ml": 3.0, "tumour_ml": 5.0}))
 
 
 def peaks(shape, *slices, axis=2) -> np.ndarray:
@@ -90,35 +71,35 @@ def peaks(shape, *slices, axis=2) -> np.ndarray:
 # --- doubt
 
 
-def test_the_doubt_is_computed_once_and_shown_over_the_images(actions, looking, tmp_path):
-    actions.open(write(make_study(id="A"), tmp_path))
+def test_the_doubt_is_computed_once_and_shown_over_the_images(house, looking, tmp_path):
+    house.study.open(write(make_study(id="A"), tmp_path))
     looking.toggle_doubt()
-    (job, _), state = actions._runner.doubts[0], actions.session.job
-    assert isinstance(job, DoubtJob) and job.tta and state.id == job.id
-    looking.progress(job, Progress("segmenting", 0.5))
-    assert actions.session.job.fraction == 0.5 and "doubt" in actions.session.job.stage
-    brush = actions.labels
-    actions.viewer.layers.selection.active = brush
-    answer(actions, peaks(job.study.reference.grid.shape, 7))
-    assert actions.session.job is None and looking.doubt_shown and looking.known
-    assert actions.viewer.layers.selection.active is brush  # the brush stays where it was
-    layer = outlines.beside(actions.viewer, outlines.DOUBT)
+    (job, _), state = house.runner.doubts[0], house.session.job
+    assert isinstance(job, DoubtRequest) and job.tta and state.id == job.id
+    house.runner.doubts[-1][1].progress(Progress("segmenting", 0.5))
+    assert house.session.job.fraction == 0.5 and "doubt" in house.session.job.stage
+    brush = house.labels
+    house.viewer.layers.selection.active = brush
+    answer(house, peaks(job.study.reference.grid.shape, 7))
+    assert house.session.job is None and looking.doubt_shown and looking.known
+    assert house.viewer.layers.selection.active is brush  # the brush stays where it was
+    layer = outlines.beside(house.viewer, outlines.DOUBT)
     world = layer.data_to_world(np.argwhere(layer.data > 0.5)[0])
     assert round(world_to_voxel(job.study.reference.grid, world)[2]) == 7
     looking.toggle_doubt()
     assert not looking.doubt_shown
     looking.toggle_doubt()
-    assert looking.doubt_shown and len(actions._runner.doubts) == 1
+    assert looking.doubt_shown and len(house.runner.doubts) == 1
 
 
 @pytest.mark.parametrize("affine", AFFINES)
 @pytest.mark.parametrize(("plane", "world_axis"), [("axial", 0), ("coronal", 1), ("sagittal", 2)])
-def test_the_next_doubtful_slice_is_shown_in_every_plane(viewer, actions, looking, tmp_path, affine, plane, world_axis):
-    actions.open(write(make_study(id="A", shape=(20, 22, 24), affine=affine), tmp_path))
-    grid = actions.session.study.study.reference.grid
+def test_the_next_doubtful_slice_is_shown_in_every_plane(viewer, house, looking, tmp_path, affine, plane, world_axis):
+    house.study.open(write(make_study(id="A", shape=(20, 22, 24), affine=affine), tmp_path))
+    grid = house.session.study.study.reference.grid
     axis = outlines.file_axis(grid, world_axis)
     looking.compute()
-    answer(actions, peaks(grid.shape, 9, 3, 14, axis=axis))
+    answer(house, peaks(grid.shape, 9, 3, 14, axis=axis))
     planes.set_plane(viewer, plane)
     planes.go_to_voxel(viewer, grid, (0, 0, 0))
     order = []
@@ -129,71 +110,71 @@ def test_the_next_doubtful_slice_is_shown_in_every_plane(viewer, actions, lookin
     assert order == [9, 3, 14, 9, 14]
 
 
-def test_without_a_map_the_key_computes_it_and_without_doubt_it_says_so(actions, looking, tmp_path):
+def test_without_a_map_the_key_computes_it_and_without_doubt_it_says_so(house, looking, tmp_path):
     looking.next_slice()
-    assert actions.session.message.kind is Kind.WARNING
-    actions.open(write(make_study(id="A"), tmp_path))
+    assert house.session.message.kind is Kind.WARNING
+    house.study.open(write(make_study(id="A"), tmp_path))
     looking.next_slice()
-    (job, _) = actions._runner.doubts[0]
-    answer(actions, np.zeros(job.study.reference.grid.shape))
+    (job, _) = house.runner.doubts[0]
+    answer(house, np.zeros(job.study.reference.grid.shape))
     looking.next_slice()
-    assert "no slice" in actions.session.message.text
+    assert "no slice" in house.session.message.text
 
 
-def test_a_map_never_lands_on_another_study_and_goes_with_its_own(actions, looking, tmp_path):
+def test_a_map_never_lands_on_another_study_and_goes_with_its_own(house, looking, tmp_path):
     first, second = write(make_study(id="A"), tmp_path), write(make_study(1, id="B"), tmp_path)
-    actions.open(first)
+    house.study.open(first)
     looking.compute()
-    actions.open(second)
-    shape = actions.session.study.study.reference.grid.shape
-    answer(actions, peaks(shape, 5))
-    assert not looking.known and outlines.beside(actions.viewer, outlines.DOUBT) is None
+    house.study.open(second)
+    shape = house.session.study.study.reference.grid.shape
+    answer(house, peaks(shape, 5))
+    assert not looking.known and outlines.beside(house.viewer, outlines.DOUBT) is None
     looking.compute()
-    answer(actions, peaks(shape, 5))
+    answer(house, peaks(shape, 5))
     assert looking.doubt_shown
-    actions.open(first)
-    assert not looking.known and outlines.beside(actions.viewer, outlines.DOUBT) is None
+    house.study.open(first)
+    assert not looking.known and outlines.beside(house.viewer, outlines.DOUBT) is None
 
 
-def test_failures_and_cancelling_are_told_and_free_the_way(actions, looking, tmp_path):
-    actions.open(write(make_study(id="A"), tmp_path))
+def test_failures_and_cancelling_are_told_and_free_the_way(house, looking, tmp_path):
+    house.study.open(write(make_study(id="A"), tmp_path))
     for cancelled, kind in ((True, Kind.INFO), (False, Kind.ERROR)):
         looking.compute()
-        job, listener = actions._runner.doubts[-1]
-        listener.failed(job, Failed(job.id, "no luck", cancelled=cancelled))
-        assert actions.session.job is None and actions.session.message.kind is kind
-    actions.segment()
+        job, listener = house.runner.doubts[-1]
+        listener.failed(Failed(job.id, "no luck", cancelled=cancelled))
+        assert house.session.job is None and house.session.message.kind is kind
+    house.segment.segment()
     looking.compute()
-    assert len(actions._runner.doubts) == 2 and actions.session.message.kind is Kind.WARNING
+    assert len(house.runner.doubts) == 2 and house.session.message.kind is Kind.WARNING
 
 
 # --- what was changed
 
 
-def test_changes_against_the_answer_are_outlined_and_follow_the_brush(actions, keeping, looking, tmp_path):
+def test_changes_against_the_answer_are_outlined_and_follow_the_brush(house, keeping, looking, tmp_path):
     looking.toggle_changes()
-    assert not looking.changes_shown and actions.session.message.kind is Kind.WARNING
-    actions.open(write(make_study(id="A"), tmp_path))
-    before = segment(actions)
+    assert not looking.changes_shown and house.session.message.kind is Kind.WARNING
+    house.study.open(write(make_study(id="A"), tmp_path))
+    before = segment(house)
     looking.toggle_changes()
-    layer = outlines.beside(actions.viewer, outlines.CHANGES)
+    layer = outlines.beside(house.viewer, outlines.CHANGES)
     assert looking.changes_shown and not layer.data.any() and layer.contour == 1
-    after = paint(actions, 1)
+    after = paint(house, 1)
     looking.compare()
-    values = np.transpose(layer.data, np.argsort(outlines.axis_order(keeping.answer.grid.affine)))
+    values = np.transpose(layer.data, np.argsort(outlines.axis_order(house.session.answer.origin.grid.affine)))
     assert np.array_equal(values == outlines.ADDED, (after != 0) & (before == 0))
     assert (values != 0).sum() == (after != before).sum() > 0
-    actions.labels.undo()
+    house.labels.undo()
     looking.compare()
     assert not layer.data.any()
-    assert actions.labels is not layer and not layer.editable
+    assert house.labels is not layer and not layer.editable
     looking.toggle_changes()
     assert not looking.changes_shown
 
 
-def test_in_3d_the_outlines_hide(viewer, actions, looking, tmp_path):
-    actions.open(write(make_study(id="A"), tmp_path))
-    segment(actions)
+def test_in_3d_the_outlines_hide(viewer, house, looking, tmp_path):
+    house.study.open(write(make_study(id="A"), tmp_path))
+    segment(house)
     looking.toggle_changes()
     layer = outlines.beside(viewer, outlines.CHANGES)
     planes.set_3d(viewer)
@@ -229,126 +210,122 @@ def folders(tmp_path) -> list[Path]:
 
 
 @pytest.fixture
-def queue(actions, keeping):
-    made = Queue(actions, keeping)
-    yield made
-    made.close()
+def queue(house):
+    return house.queue
 
 
-def score(actions, value: float) -> ScoreJob:
-    job, listener = actions._runner.scores[-1]
+def score(house, value: float) -> ScoreRequest:
+    job, listener = house.runner.scores[-1]
     key = study_key(load_study(job.folder))
     uncertainty.remember_key(list(job.files.values()), load_study(job.folder))
     scores = Scores(uncertainty.model_hash(job.model), "one")
     scores.put(key, Score(value, value, 1.0))
-    listener.finished(job, StudyScore(key, {"score": value}))
+    listener.finished(StudyScore(key, {"score": value}))
     return job
 
 
-def test_studies_are_scored_one_after_the_other_and_ranked(actions, queue, folders):
+def test_studies_are_scored_one_after_the_other_and_ranked(house, queue, folders):
     queue.open(folders[0].parent)
     assert [e.id for e in queue.ranked] == ["S0", "S1", "S2", "S3"] and queue.scoring.id == "S0"
     for value in (0.2, 0.9, 0.5, 0.7):
-        assert len(actions._runner.scores) == 1 + sum(e.score is not None for e in queue.entries)
-        score(actions, value)
+        assert len(house.runner.scores) == 1 + sum(e.score is not None for e in queue.entries)
+        score(house, value)
     assert [e.id for e in queue.ranked] == ["S1", "S3", "S2", "S0"] and queue.scoring is None
-    other = Queue(actions, queue._keeping)  # the next start knows them all
+    other = QueueVerbs(house.context)  # the next start knows them all
     other.open(folders[0].parent)
-    assert [e.score for e in other.ranked] == [0.9, 0.7, 0.5, 0.2] and len(actions._runner.scores) == 4
-    other.close()
+    assert [e.score for e in other.ranked] == [0.9, 0.7, 0.5, 0.2] and len(house.runner.scores) == 4
 
 
-def test_correct_accept_next(actions, keeping, queue, folders):
+def test_correct_accept_next(house, keeping, queue, folders):
     queue.open(folders[0].parent)
     for value in (0.2, 0.9, 0.5, 0.7):
-        score(actions, value)
+        score(house, value)
     seen = []
     for _ in range(4):
         queue.next()
-        seen.append(actions.session.study.study.id)
-        segment(actions)
-        paint(actions)
-        keeping.accept(queue.accepted)
+        seen.append(house.session.study.study.id)
+        segment(house)
+        paint(house)
+        keeping.accept()
     assert seen == ["S1", "S3", "S2", "S0"] and queue.corrected == 4 and queue.ranked == []
     queue.next()
-    assert "done" in actions.session.message.text and actions.session.study.study.id == "S0"
-    again = Queue(actions, keeping)
+    assert "done" in house.session.message.text and house.session.study.study.id == "S0"
+    again = QueueVerbs(house.context)
     again.open(folders[0].parent)
     assert again.corrected == 4
-    again.close()
 
 
-def test_the_study_that_was_accepted_leaves_the_queue_though_another_is_open_by_then(actions, keeping, queue, folders):
+def test_the_study_that_was_accepted_leaves_the_queue_though_another_is_open_by_then(house, keeping, queue, folders):
     queue.open(folders[0].parent)
-    actions.open(folders[0])
-    segment(actions)
-    paint(actions)
-    actions._saving = later = Later()
-    keeping.accept(queue.accepted)
-    actions.open(folders[1])
+    house.study.open(folders[0])
+    segment(house)
+    paint(house)
+    house.saving = later = Later()
+    keeping.accept()
+    house.study.open(folders[1])
     later.run()
     assert [e.id for e in queue.entries if e.corrected] == ["S0"]
 
 
-def test_next_goes_on_without_accepting_too(actions, queue, folders):
+def test_next_goes_on_without_accepting_too(house, queue, folders):
     queue.next()
-    assert actions.session.message.kind is Kind.WARNING
+    assert house.session.message.kind is Kind.WARNING
     queue.open(folders[0].parent)
     queue.next()
-    first = actions.session.study.study.id
+    first = house.session.study.study.id
     queue.next()
-    assert actions.session.study.study.id != first
+    assert house.session.study.study.id != first
 
 
-def test_a_person_s_job_goes_first(actions, queue, folders):
+def test_a_person_s_job_goes_first(house, queue, folders):
     queue.open(folders[0].parent)
-    (job, listener) = actions._runner.scores[0]
-    actions.open(folders[2])
-    actions.segment()
-    assert actions._runner.cancelled == [job.id]
-    listener.failed(job, Failed(job.id, "cancelled", cancelled=True))
-    assert len(actions._runner.scores) == 1  # not while the person's runs
-    mine, asked = actions._runner.jobs[0]
-    asked.finished(mine, prediction(mine))
-    assert len(actions._runner.scores) == 2 and actions._runner.scores[1][0].folder == job.folder
+    (job, listener) = house.runner.scores[0]
+    house.study.open(folders[2])
+    house.segment.segment()
+    assert house.runner.cancelled == [job.id]
+    listener.failed(Failed(job.id, "cancelled", cancelled=True))
+    assert len(house.runner.scores) == 1  # not while the person's runs
+    mine, asked = house.runner.jobs[0]
+    asked.finished(prediction(mine))
+    assert len(house.runner.scores) == 2 and house.runner.scores[1][0].folder == job.folder
 
 
-def test_pausing_and_failing(actions, queue, folders):
+def test_pausing_and_failing(house, queue, folders):
     queue.open(folders[0].parent)
-    job, listener = actions._runner.scores[0]
+    job, listener = house.runner.scores[0]
     queue.pause(True)
-    assert actions._runner.cancelled == [job.id]
-    listener.failed(job, Failed(job.id, "cancelled", cancelled=True))
-    assert len(actions._runner.scores) == 1 and queue.paused
+    assert house.runner.cancelled == [job.id]
+    listener.failed(Failed(job.id, "cancelled", cancelled=True))
+    assert len(house.runner.scores) == 1 and queue.paused
     queue.pause(False)
-    job, listener = actions._runner.scores[1]
-    listener.failed(job, Failed(job.id, "It is damaged."))
-    assert queue.ranked[-1].problem == "It is damaged." and len(actions._runner.scores) == 3
+    job, listener = house.runner.scores[1]
+    listener.failed(Failed(job.id, "It is damaged."))
+    assert queue.ranked[-1].problem == "It is damaged." and len(house.runner.scores) == 3
     assert queue.scoring.id == "S1"
 
 
-def test_another_model_has_doubts_of_its_own(actions, queue, folders, tmp_path):
+def test_another_model_has_doubts_of_its_own(house, queue, folders, tmp_path):
     queue.open(folders[0].parent)
     for value in (0.2, 0.9, 0.5, 0.7):
-        score(actions, value)
+        score(house, value)
     path = tmp_path / "other.safetensors"
     path.write_bytes(b"other weights")
-    actions.session.set_models((*actions.session.models, Model("other", Card(), path=path)))
-    actions.session.choose(model="other")
-    assert all(e.score is None for e in queue.entries) and len(actions._runner.scores) == 5
+    house.session.set_models((*house.session.models, Model("other", Card(), path=path)))
+    house.session.choose(model="other")
+    assert all(e.score is None for e in queue.entries) and len(house.runner.scores) == 5
 
 
-def test_a_folder_without_studies_is_told(actions, queue, tmp_path):
+def test_a_folder_without_studies_is_told(house, queue, tmp_path):
     (tmp_path / "none").mkdir()
     queue.open(tmp_path / "none")
-    assert queue.entries == () and actions.session.message.kind is Kind.WARNING
+    assert queue.entries == () and house.session.message.kind is Kind.WARNING
 
 
-def test_the_labels_are_never_the_layers_beside_them(actions, looking, tmp_path):
-    actions.open(write(make_study(id="A"), tmp_path))
-    segment(actions)
+def test_the_labels_are_never_the_layers_beside_them(house, looking, tmp_path):
+    house.study.open(write(make_study(id="A"), tmp_path))
+    segment(house)
     looking.toggle_changes()
     looking.compute()
-    answer(actions, peaks(actions.session.study.study.reference.grid.shape, 5))
-    assert actions.labels.name == "Segmentation" and shown(actions).any()
-    assert [m.value for m in planes.image_layers(actions.viewer)] == ["t1", "t1ce", "t2", "flair"]
+    answer(house, peaks(house.session.study.study.reference.grid.shape, 5))
+    assert house.labels.name == "Segmentation" and shown(house).any()
+    assert [m.value for m in planes.image_layers(house.viewer)] == ["t1", "t1ce", "t2", "flair"]

@@ -13,14 +13,14 @@ from brainseg_engine.core.events import EpochDone, Failed, Progress
 from brainseg_engine.finetune import usable
 from brainseg_engine.finetune.status import EVENTS
 from napari_brainseg.features.finetune import candidates, table
-from napari_brainseg.features.finetune.candidates import Row
+from napari_brainseg.features.finetune.candidates import Candidate
 from napari_brainseg.features.finetune.run import Run
 
 
 @given(st.lists(st.tuples(st.integers(0, 5), st.booleans(), st.booleans(), st.booleans()), max_size=8))
 def test_what_is_counted_is_what_can_be_learnt_from(given_rows):
     rows = [
-        Row(str(i), str(i), str(p), "", held, excluded, barred, "why" if barred else "")
+        Candidate(str(i), str(i), str(p), "", held, excluded, barred, "why" if barred else "")
         for i, (p, held, excluded, barred) in enumerate(given_rows)
     ]
     usable_rows = [r for r in rows if not r.excluded and not r.barred]
@@ -35,7 +35,7 @@ def test_what_is_counted_is_what_can_be_learnt_from(given_rows):
 def events(n: int) -> list[str]:
     """``n`` rows of a training, the last fourth told twice as after a crash."""
     rows = [EpochDone(i, 10 * i, 1 / i, 1e-3, {"WT": i / n} if i % 2 else {}).to_json() for i in range(1, n + 1)]
-    return [Progress(f"step 1 of {10 * n}, loss 1, 2 samples/s", 0.2).to_json(), *rows, *rows[-(n // 4) :]]
+    return [Progress(f"step 1 of {10 * n}, loss 1, 2 samples/s", 0.2, 1, 10 * n).to_json(), *rows, *rows[-(n // 4) :]]
 
 
 @given(st.data())
@@ -60,7 +60,7 @@ def test_reading_costs_what_is_new(tmp_path, monkeypatch):
     (tmp_path / EVENTS).write_text("\n".join(events(40)) + "\n")
     run = Run.of(tmp_path)
     heard = []
-    monkeypatch.setattr(run, "_hear", heard.append)
+    monkeypatch.setattr(run, "_take_event", heard.append)
     assert not run.read() and heard == []
     with (tmp_path / EVENTS).open("a") as f:
         f.write(EpochDone(41, 500, 0.1, 1e-3).to_json() + "\n")

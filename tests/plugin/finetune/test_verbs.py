@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 from helpers.cases import write
-from helpers.rig import Card, Later, Model, Runner, at_once
+from helpers.rig import Card, House, Later, Model, at_once
 from helpers.run_folders import REGIONS, finished, killed, make_plan, make_report, tell
 from helpers.small_study import make_study
 
@@ -15,12 +15,10 @@ from brainseg_engine.corrections import Store
 from brainseg_engine.finetune import runs, runs_home
 from brainseg_engine.finetune.status import FILE, STOP
 from brainseg_engine.io import load_study
-from napari_brainseg.features.actions import Actions
-from napari_brainseg.features.corrections.verbs import Keeping
 from napari_brainseg.features.finetune import candidates
 from napari_brainseg.features.finetune.run import new_folder, new_name
-from napari_brainseg.features.finetune.verbs import FineTuning
-from napari_brainseg.session import Kind, Session
+from napari_brainseg.features.finetune.verbs import FinetuneVerbs
+from napari_brainseg.session import Kind
 
 
 class TunableCard(Card):
@@ -60,13 +58,14 @@ def background():
 
 
 @pytest.fixture
-def actions(viewer, background, tmp_path) -> Actions:
-    made = Actions(Session(), viewer, Runner(), background)
+def house(viewer, background, tmp_path, launcher, monkeypatch) -> House:
+    made = House(viewer, background, launcher=launcher)
     weights = tmp_path / "base.safetensors"
     weights.write_bytes(b"weights")
     made.session.set_models((Model("base", TunableCard(), path=weights),))
-    made.find_models = lambda: None
-    return made
+    monkeypatch.setattr(made.segment, "find_models", lambda: None)
+    yield made
+    made.close()
 
 
 @pytest.fixture
@@ -81,34 +80,30 @@ def launcher() -> Launcher:
 
 
 @pytest.fixture
-def finetuning(actions, store, launcher):
-    keeping = Keeping(actions)
-    keeping.choose(store=store.path)
-    made = FineTuning(actions, keeping, launcher)
-    made.choose(model="base")
-    yield made
-    made.close()
-    keeping.close()
+def finetuning(house, store):
+    house.corrections.choose(store=store.path)
+    house.finetune.choose(model="base")
+    return house.finetune
 
 
 def listed(finetuning, store, tmp_path, *ids: str):
     made = [correct(store, tmp_path / "studies", seed, id) for seed, id in enumerate(ids)]
-    finetuning.refresh()
+    finetuning.candidates.refresh()
     return made
 
 
 # --- what there is to learn from
 
 
-def test_none_and_one_correction_are_told_in_sentences(finetuning, store, tmp_path, launcher):
-    finetuning.refresh()
+def test_none_and_one_correction_are_told_in_sentences(finetuning, store, tmp_path, launcher, house):
+    finetuning.candidates.refresh()
     assert "There is no accepted correction" in finetuning.blocker
     finetuning.start()
-    assert launcher.commands == [] and "no accepted correction" in finetuning._session.message.text
+    assert launcher.commands == [] and "no accepted correction" in house.session.message.text
     listed(finetuning, store, tmp_path, "A")
     assert candidates.in_words(finetuning.rows).startswith("One correction only: nothing can be held out")
     assert finetuning.blocker == ""
-    finetuning.hold_out(finetuning.rows[0].id, True)
+    finetuning.candidates.hold_out(finetuning.rows[0].id, True)
     assert "nothing to learn from" in finetuning.blocker
 
 
@@ -116,19 +111,19 @@ def test_holding_out_concerns_the_patient_and_stays_in_the_store(finetuning, sto
     first, _, other = listed(
         finetuning, store, tmp_path, "BraTS-GLI-00001-000", "BraTS-GLI-00001-001", "BraTS-GLI-00002-000"
     )
-    finetuning.hold_out(first.id, True)
+    finetuning.candidates.hold_out(first.id, True)
     assert {r.name: r.held_out for r in finetuning.rows} == {
         "BraTS-GLI-00001-000": True, "BraTS-GLI-00001-001": True, "BraTS-GLI-00002-000": False,
     }  # fmt: skip
     assert {c.id for c in Store(store.path).corrections() if c.held_out} == {r.id for r in finetuning.rows} - {other.id}
-    finetuning.hold_out(first.id, False)
+    finetuning.candidates.hold_out(first.id, False)
     assert not any(r.held_out for r in finetuning.rows)
 
 
 def test_excluded_ones_are_listed_last_and_not_counted(finetuning, store, tmp_path):
     a, b = listed(finetuning, store, tmp_path, "A", "B")
     store.exclude(a.id, "a slip")
-    finetuning.refresh()
+    finetuning.candidates.refresh()
     assert [(r.name, r.excluded) for r in finetuning.rows] == [("B", False), ("A", True)]
     assert candidates.in_words(finetuning.rows).startswith("One correction only")
     assert b.id == finetuning.rows[0].id
@@ -137,7 +132,7 @@ def test_excluded_ones_are_listed_last_and_not_counted(finetuning, store, tmp_pa
 def test_two_people_s_corrections_of_one_study_are_told(finetuning, store, tmp_path):
     correct(store, tmp_path / "studies", 1, "A", by="Ann")
     newest = correct(store, tmp_path / "studies", 1, "A", by="Ben")
-    finetuning.refresh()
+    finetuning.candidates.refresh()
     (row,) = finetuning.rows
     assert row.id == newest.id and "several people" in row.problem and not row.barred
 
@@ -150,18 +145,18 @@ def test_a_study_that_changed_is_told_when_it_is_checked(finetuning, store, tmp_
     changed.rmdir()
     write(make_study(77, id="A"), tmp_path / "studies")
     assert not any(r.barred for r in finetuning.rows)
-    finetuning.check()
+    finetuning.candidates.check()
     row = next(r for r in finetuning.rows if r.name == "A")
-    assert row.barred and "has changed since it was corrected" in row.problem and not finetuning.checking
-    finetuning.refresh()  # what was found out holds until the next check
+    assert row.barred and "has changed since it was corrected" in row.problem and not finetuning.candidates.checking
+    finetuning.candidates.refresh()  # what was found out holds until the next check
     assert next(r for r in finetuning.rows if r.name == "A").barred
 
 
-def test_a_base_model_that_cannot_learn_from_them_is_told(finetuning, store, tmp_path, actions):
+def test_a_base_model_that_cannot_learn_from_them_is_told(finetuning, store, tmp_path, house):
     listed(finetuning, store, tmp_path, "A")
     poor = TunableCard()
     poor.regions = (*REGIONS, "RC")
-    actions.session.set_models((*actions.session.models, Model("other", poor)))
+    house.session.set_models((*house.session.models, Model("other", poor)))
     assert finetuning.blocker == ""
     finetuning.choose(model="other")
     assert finetuning.rows[0].barred and "RC cannot be learnt from it" in finetuning.blocker
@@ -169,10 +164,9 @@ def test_a_base_model_that_cannot_learn_from_them_is_told(finetuning, store, tmp
     assert "cannot be used" in finetuning.blocker
 
 
-def test_another_store_is_listed_when_it_is_chosen(finetuning, store, tmp_path):
+def test_another_store_is_listed_when_it_is_chosen(finetuning, store, tmp_path, house):
     listed(finetuning, store, tmp_path, "A")
-    finetuning._keeping.choose(store=tmp_path / "elsewhere")
-    finetuning.follow_store()
+    house.corrections.choose(store=tmp_path / "elsewhere")
     assert finetuning.rows == () and "elsewhere" in finetuning.blocker
 
 
@@ -203,27 +197,25 @@ def test_one_button_starts_the_command_line_s_program_with_what_was_chosen(finet
     assert told == ["7", None, "head", "cpu", str(tmp_path.resolve())]
 
 
-def test_a_run_that_another_window_started_is_followed_instead(finetuning, store, tmp_path, launcher):
+def test_a_run_that_another_window_started_is_followed_instead(finetuning, store, tmp_path, launcher, house):
     listed(finetuning, store, tmp_path, "A")
     elsewhere = runs_home() / new_name()
     elsewhere.mkdir(parents=True)
     tell(elsewhere)
     finetuning.start()
-    assert (
-        launcher.commands == [] and finetuning.run.folder == elsewhere and "already" in finetuning._session.message.text
-    )
+    assert launcher.commands == [] and finetuning.run.folder == elsewhere and "already" in house.session.message.text
 
 
-def test_a_full_disk_is_told_and_nothing_is_started(finetuning, store, tmp_path, launcher, monkeypatch):
+def test_a_full_disk_is_told_and_nothing_is_started(finetuning, store, tmp_path, launcher, monkeypatch, house):
     listed(finetuning, store, tmp_path, "A")
     monkeypatch.setattr("napari_brainseg.features.finetune.verbs.ROOM", 1 << 60)
     finetuning.start()
-    message = finetuning._session.message
+    message = house.session.message
     assert launcher.commands == [] and message.kind is Kind.ERROR and "Free some space" in message.text
     assert not finetuning.running
 
 
-def test_a_wish_to_stop_outlives_the_start_of_the_process(finetuning, store, tmp_path):
+def test_a_wish_to_stop_outlives_the_start_of_the_process(finetuning, store, tmp_path, house):
     listed(finetuning, store, tmp_path, "A")
     finetuning.start()
     finetuning.stop()
@@ -234,7 +226,7 @@ def test_a_wish_to_stop_outlives_the_start_of_the_process(finetuning, store, tmp
     assert stop.exists() and finetuning.stopping
     tell(finetuning.run.folder, state="stopped", fraction=0.4)
     finetuning.poll()
-    assert not finetuning.running and not finetuning.stopping and "stopped at 40" in finetuning._session.message.text
+    assert not finetuning.running and not finetuning.stopping and "stopped at 40" in house.session.message.text
 
 
 def test_resuming_goes_on_in_the_same_folder(finetuning, store, tmp_path, launcher):
@@ -254,21 +246,21 @@ def test_resuming_goes_on_in_the_same_folder(finetuning, store, tmp_path, launch
     assert not (out / STOP).exists() and finetuning.running
 
 
-def test_a_process_that_dies_at_once_is_told_with_its_last_words(finetuning, store, tmp_path):
+def test_a_process_that_dies_at_once_is_told_with_its_last_line(finetuning, store, tmp_path, house):
     listed(finetuning, store, tmp_path, "A")
     finetuning.start()
     out = finetuning.run.folder
     (out / "process.log").write_text("Loading\nnapari-brainseg: The weights in m do not fit.\n\n")
     killed(out)
     finetuning.poll()
-    said = finetuning._session.message
-    assert said.kind is Kind.ERROR and said.text.endswith("Its last words: The weights in m do not fit.")
+    said = house.session.message
+    assert said.kind is Kind.ERROR and said.text.endswith("Its last line: The weights in m do not fit.")
 
 
 # --- what runs, or ran
 
 
-def test_the_next_start_finds_what_runs(finetuning, actions, store, launcher):
+def test_the_next_start_finds_what_runs(finetuning, house, store, launcher):
     out = runs_home() / new_name()
     out.mkdir(parents=True)
     tell(out, stage="step 3 of 9", fraction=0.3, seconds_left=60.0)
@@ -276,44 +268,44 @@ def test_the_next_start_finds_what_runs(finetuning, actions, store, launcher):
     finetuning.found.connect(lambda: heard.append(1))
     finetuning.find()
     assert finetuning.running and finetuning.run.status.seconds_left == 60 and heard == [1]
-    assert "still running" in actions.session.message.text
+    assert "still running" in house.session.message.text
     finished(out, make_report())
     finetuning.poll()
     assert not finetuning.running and finetuning.made == "new"
-    assert actions.session.message.kind is Kind.GOOD and "So it is." in actions.session.message.text
+    assert house.session.message.kind is Kind.GOOD and "So it is." in house.session.message.text
 
 
-def test_what_ended_meanwhile_is_told_once(finetuning, actions, store, launcher):
+def test_what_ended_meanwhile_is_told_once(finetuning, house, store, launcher):
     finished(runs_home() / "20200101-000000", make_report("older"))
     finished(runs_home() / "20260101-120000", make_report("newer", "worse"))
     assert [p.name for p in runs()] == ["20260101-120000", "20200101-000000"]
     finetuning.find()
-    assert finetuning.made == "newer" and finetuning.marked == "worse" and actions.session.message.kind is Kind.WARNING
-    actions.session.say("")
-    again = FineTuning(actions, finetuning._keeping, launcher)
+    assert finetuning.made == "newer" and finetuning.marked == "worse" and house.session.message.kind is Kind.WARNING
+    house.session.say("")
+    again = FinetuneVerbs(house.context, launcher)
     again.find()
-    assert again.made == "newer" and actions.session.message is None
+    assert again.made == "newer" and house.session.message is None
 
 
-def test_the_anchors_of_the_last_run_are_those_of_the_next(finetuning, tmp_path, launcher):
+def test_the_anchors_of_the_last_run_are_those_of_the_next(finetuning, tmp_path, launcher, house):
     out = runs_home() / new_name()
     finished(out, make_report())
     make_plan(out, anchors=tmp_path)
     finetuning.find()
     assert finetuning.settings.anchors == tmp_path
     make_plan(out, anchors=tmp_path / "gone")
-    again = FineTuning(finetuning._actions, finetuning._keeping, launcher)
+    again = FinetuneVerbs(house.context, launcher)
     again.find()
     assert again.settings.anchors is None
 
 
-def test_a_report_that_cannot_be_read_is_told(finetuning, actions):
+def test_a_report_that_cannot_be_read_is_told(finetuning, house):
     out = runs_home() / new_name()
     out.mkdir(parents=True)
     (out / "report.json").write_text("{")
     tell(out, state="done")
     finetuning.find()
-    assert finetuning.made == "" and "cannot be read" in actions.session.message.text
+    assert finetuning.made == "" and "cannot be read" in house.session.message.text
 
 
 def test_of_two_runs_in_one_second_each_has_a_folder(monkeypatch):
@@ -323,11 +315,11 @@ def test_of_two_runs_in_one_second_each_has_a_folder(monkeypatch):
     assert new_folder().name == "20260101-120001"
 
 
-def test_a_base_model_that_was_deleted_is_told(finetuning, store, tmp_path, launcher):
+def test_a_base_model_that_was_deleted_is_told(finetuning, store, tmp_path, launcher, house):
     listed(finetuning, store, tmp_path, "A")
     (tmp_path / "base.safetensors").unlink()
     finetuning.start()
-    message = finetuning._session.message
+    message = house.session.message
     assert launcher.commands == [] and message.kind is Kind.ERROR and "base.safetensors cannot be read" in message.text
     assert not finetuning.running
 
@@ -355,11 +347,11 @@ class TestSlowly:
 
     def test_nothing_is_listed_or_started_before_it_is_asked_for(self, finetuning, background, launcher, store):
         background.waiting.clear()
-        finetuning.refresh()
+        finetuning.candidates.refresh()
         assert finetuning.blocker == "The corrections are being listed …"
         finetuning.start()
         assert launcher.commands == []
-        finetuning.refresh()  # of two listings the later counts
+        finetuning.candidates.refresh()  # of two listings the later counts
         background.run(0)
         assert "being listed" in finetuning.blocker
         background.run(0)
@@ -370,14 +362,14 @@ class TestSlowly:
         read = []
         monkeypatch.setattr("brainseg_engine.io.load_study", lambda *a, **k: read.append(1) or load_study(*a, **k))
         background.waiting.clear()
-        finetuning.check()
-        finetuning.check()
+        finetuning.candidates.check()
+        finetuning.candidates.check()
         for _ in range(3):
-            finetuning.refresh()
-        assert finetuning.checking
+            finetuning.candidates.refresh()
+        assert finetuning.candidates.checking
         while background.waiting:
             background.run(0)
-        assert read == [1] and not finetuning.checking
+        assert read == [1] and not finetuning.candidates.checking
         assert [r.name for r in finetuning.rows] == ["A"]
 
     def test_closing_stops_a_check(self, finetuning, background, store, tmp_path, monkeypatch):
@@ -385,7 +377,7 @@ class TestSlowly:
         read = []
         monkeypatch.setattr("brainseg_engine.io.load_study", lambda *a, **k: read.append(1) or load_study(*a, **k))
         background.waiting.clear()
-        finetuning.check()
+        finetuning.candidates.check()
         finetuning.close()
         while background.waiting:
             background.run(0)
@@ -406,25 +398,23 @@ class TestSlowly:
 # --- what came of it
 
 
-def test_using_and_rolling_back_change_the_default_and_the_window(finetuning, actions, tiny_model):
+def test_using_and_rolling_back_change_the_default_and_the_window(finetuning, house, tiny_model):
     models.add(tiny_model, "new")
     before = models.default()
     finished(runs_home() / new_name(), make_report("new"))
     finetuning.find()
     assert (finetuning.default, finetuning.previous, finetuning.in_use) == (before, "", False)
     finetuning.use()
-    assert (
-        models.default() == "new" == actions.session.model.name and finetuning.in_use and finetuning.previous == before
-    )
-    later = Actions(Session(), actions.viewer, Runner(), at_once)
-    later.find_models()
+    assert models.default() == "new" == house.session.model.name and finetuning.in_use and finetuning.previous == before
+    later = House(house.viewer)
+    later.segment.find_models()
     assert later.session.model.name == "new"  # in the next window too
     finetuning.show_lineage()
     assert finetuning.lineage.startswith("tiny 1 (")
     finetuning.roll_back()
-    assert models.default() == before == actions.session.model.name and not finetuning.in_use
+    assert models.default() == before == house.session.model.name and not finetuning.in_use
     finetuning.roll_back()
-    assert actions.session.message.kind is Kind.ERROR and "no default model before" in actions.session.message.text
+    assert house.session.message.kind is Kind.ERROR and "no default model before" in house.session.message.text
     models.find("new").unlink()
     finetuning.use()
-    assert "There is no installed model 'new'" in actions.session.message.text and models.default() == before
+    assert "There is no installed model 'new'" in house.session.message.text and models.default() == before

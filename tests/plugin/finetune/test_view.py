@@ -12,15 +12,19 @@ from qtpy.QtWidgets import QAbstractButton
 from brainseg_engine.core.palette import REGION_COLOURS
 from napari_brainseg.features.finetune import table
 from napari_brainseg.features.finetune.before_after import BeforeAfterTable
+from napari_brainseg.features.finetune.candidates import Candidate
 from napari_brainseg.features.finetune.curves import CurvesShown, CurvesView
-from napari_brainseg.features.finetune.form import CorrectionShown, FormShown
-from napari_brainseg.features.finetune.section import _set, left_in_words
+from napari_brainseg.features.finetune.form import FormShown
+from napari_brainseg.features.finetune.section import left_in_words
 from napari_brainseg.features.finetune.view import FinetuneView, ModelsShown, RunShown
 
 pytestmark = pytest.mark.window
 
 FORM = FormShown(
-    (CorrectionShown("a", "A", False), CorrectionShown("b", "B", True), CorrectionShown("c", "C", None, "changed", True)),
+    (
+        Candidate("a", "A", "", "1 voxel"), Candidate("b", "B", "", "", True),
+        Candidate("c", "C", "", "", barred=True, problem="changed"),
+    ),
     "2 corrections", False, (("m", "m", ""), ("n", "n", "")), "n", 15.0, "minutes", "decoder", "cpu", "/x", "On phantoms.",
 )  # fmt: skip
 RESULT = RunShown(result="new: Better.", made="new", guard="Weights …", notes="• a note")
@@ -152,7 +156,7 @@ def test_the_table_shows_every_number(qtbot):
     tree = made(qtbot, BeforeAfterTable())
     report = make_report(verdict="worse", held_out={f"C{i}": (0.5, 0.4) for i in range(2)})
     groups = table.table(report, {})
-    tree.show_sets([_set(g) for g in groups])
+    tree.show_groups(groups)
     assert tree.topLevelItemCount() == 2 and "worse" in tree.topLevelItem(0).text(0)
     for g, group in enumerate(groups):
         for b, block in enumerate(group.blocks):

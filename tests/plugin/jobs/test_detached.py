@@ -11,7 +11,7 @@ import pytest
 from brainseg_engine.core.errors import OutputError
 from brainseg_engine.core.paths import home
 from brainseg_engine.finetune import status_of
-from napari_brainseg.jobs.detached import LOCK, last_words, launch
+from napari_brainseg.jobs.detached import LOCK, last_line, launch
 
 
 def wait(ready, seconds=30.0):
@@ -37,14 +37,14 @@ def test_it_is_apart_and_found_at_once(tmp_path):
     assert status_of(out).state == "killed"
 
 
-def test_its_last_words_are_kept_and_those_of_an_earlier_one_are_not(tmp_path):
+def test_its_last_line_are_kept_and_those_of_an_earlier_one_are_not(tmp_path):
     out = tmp_path / "run"
     for words in ("the first", "the second é"):
         process = launch([sys.executable, "-X", "utf8", "-c", f"print('{words}', flush=True); print(' ')"], out)
         wait(lambda p=process: p.poll() is not None)
-        assert last_words(out) == words
+        assert last_line(out) == words
         assert status_of(out).state == "killed"
-    assert last_words(tmp_path) == ""
+    assert last_line(tmp_path) == ""
 
 
 def test_a_folder_in_which_another_process_works_is_left_alone(tmp_path, monkeypatch):
@@ -61,7 +61,7 @@ def test_a_folder_in_which_another_process_works_is_left_alone(tmp_path, monkeyp
         assert other.stdout.readline() == "held\n"
         with pytest.raises(OutputError, match="Another process"):
             launch([sys.executable, "-c", ""], out)
-        assert last_words(out) == "its words" and status_of(out) is None
+        assert last_line(out) == "its words" and status_of(out) is None
     finally:
         other.communicate("\n")
 
@@ -86,7 +86,7 @@ def test_it_knows_the_same_user_folder_from_elsewhere(tmp_path, monkeypatch):
     tell = "from brainseg_engine.core.paths import home; print(home(), flush=True)"
     process = launch([sys.executable, "-X", "utf8", "-c", tell], home() / "finetune" / "run")
     process.wait(60)
-    assert last_words(home() / "finetune" / "run") == str(home())
+    assert last_line(home() / "finetune" / "run") == str(home())
 
 
 def test_a_program_that_is_not_there_is_told_in_a_sentence(tmp_path):

@@ -18,27 +18,22 @@ from brainseg_engine.core.geometry import Grid
 from brainseg_engine.core.labels import Region
 from brainseg_engine.core.study import Modality, Study, Volume
 from napari_brainseg import jobs
-from napari_brainseg.jobs import SegmentJob, WorkerClient
+from napari_brainseg.jobs import SegmentRequest, WorkerClient
 
 COMMAND = [sys.executable, str(Path(__file__).parents[2] / "helpers" / "fake_worker.py")]
 
 
 class Ear:
-    """A listener that keeps what it hears."""
+    """Keeps what is heard of the requests it is given for: (what, of which request, outcome or event)."""
 
     def __init__(self) -> None:
-        self.heard: queue.Queue[tuple[str, SegmentJob, object]] = queue.Queue()
+        self.heard: queue.Queue[tuple[str, SegmentRequest, object]] = queue.Queue()
 
-    def progress(self, job, event):
-        self.heard.put(("progress", job, event))
+    def of(self, request: SegmentRequest) -> OneEar:
+        """The listener of one request."""
+        return OneEar(self.heard, request)
 
-    def finished(self, job, prediction):
-        self.heard.put(("finished", job, prediction))
-
-    def failed(self, job, event):
-        self.heard.put(("failed", job, event))
-
-    def outcome(self) -> tuple[str, SegmentJob, object]:
+    def outcome(self) -> tuple[str, SegmentRequest, object]:
         while (said := self.heard.get(timeout=30))[0] == "progress":
             pass
         return said
@@ -46,6 +41,24 @@ class Ear:
     def silent_for(self, seconds: float) -> bool:
         time.sleep(seconds)
         return self.heard.empty()
+
+
+class OneEar:
+    def __init__(self, heard, request) -> None:
+        self._heard, self._request = heard, request
+
+    def progress(self, event):
+        self._heard.put(("progress", self._request, event))
+
+    def finished(self, outcome):
+        self._heard.put(("finished", self._request, outcome))
+
+    def failed(self, event):
+        self._heard.put(("failed", self._request, event))
+
+
+def ask(client: WorkerClient, request: SegmentRequest, ear: Ear) -> None:
+    client.submit(request, ear.of(request))
 
 
 @pytest.fixture
@@ -80,8 +93,8 @@ def study(seed: int = 0) -> Study:
     return Study(f"case{seed}", {m: Volume(d, Grid(d.shape, np.diag([1, 1, 2, 1.0])), m) for m, d in data.items()})
 
 
-def job(model: str, seed: int = 0, **more: object) -> SegmentJob:
-    return SegmentJob(study(seed), f"token{seed}", Path(f"/m/{model}.safetensors"), **more)
+def job(model: str, seed: int = 0, **more: object) -> SegmentRequest:
+    return SegmentRequest(study(seed), f"token{seed}", Path(f"/m/{model}.safetensors"), **more)
 
 
 def expected(s: Study) -> np.ndarray:
@@ -93,7 +106,7 @@ def expected(s: Study) -> np.ndarray:
 def test_a_result_comes_back_with_the_job_it_was_made_from(client):
     ear, asked = Ear(), [job("threshold", seed) for seed in range(3)]
     for j in asked:
-        client.segment(j, ear)
+        ask(client, j, ear)
     for j in asked:
         kind, of, prediction = ear.outcome()
         assert kind == "finished" and of is j
@@ -104,7 +117,7 @@ def test_a_result_comes_back_with_the_job_it_was_made_from(client):
 
 def test_probabilities_come_when_asked_for(client):
     ear, j = Ear(), job("threshold", probabilities=True)
-    client.segment(j, ear)
+    ask(client, j, ear)
     _, _, prediction = ear.outcome()
     for i, region in enumerate(Region):
         np.testing.assert_array_equal(
@@ -114,7 +127,7 @@ def test_probabilities_come_when_asked_for(client):
 
 def test_progress_is_told_in_words(client):
     ear = Ear()
-    client.segment(job("threshold"), ear)
+    ask(client, job("threshold"), ear)
     said = [ear.heard.get(timeout=30) for _ in range(2)]
     assert [(kind, event.stage) for kind, _, event in said] == [
         ("progress", "loading the model"),
@@ -126,23 +139,23 @@ def test_progress_is_told_in_words(client):
 def test_cancel_is_told_at_once_and_the_next_job_runs(client, model):
     """``deaf`` answers no flag, as a pass in mid-flight does not: its process is replaced."""
     ear = Ear()
-    client.segment(job(model), ear)
+    ask(client, job(model), ear)
     while ear.heard.get(timeout=30)[2].stage != "segmenting":
         pass
     before = client.pid
     started = time.monotonic()
     cancelled = job("threshold", 2)
-    client.segment(cancelled, ear)
+    ask(client, cancelled, ear)
     client.cancel(cancelled.id)  # one that waits
     kind, of, event = ear.outcome()
     assert kind == "failed" and event.cancelled and of is cancelled
     client.cancel("no such job")
-    running = client._active.job
+    running = client._active.request
     client.cancel(running.id)
     kind, of, event = ear.outcome()
     assert kind == "failed" and event.cancelled and of is running
     assert time.monotonic() - started < 5
-    client.segment(job("threshold", 1), ear)
+    ask(client, job("threshold", 1), ear)
     kind, of, _ = ear.outcome()
     assert kind == "finished" and of.token == "token1"
     assert (client.pid == before) is (model == "slow")  # a model that stopped by itself stays warm
@@ -152,7 +165,7 @@ def test_cancel_is_told_at_once_and_the_next_job_runs(client, model):
 
 def test_a_cancelled_job_says_nothing_more(client):
     ear, j = Ear(), job("short")
-    client.segment(j, ear)
+    ask(client, j, ear)
     while ear.heard.get(timeout=30)[2].stage != "segmenting":
         pass
     client._grace_s = 30  # let it finish by itself
@@ -176,17 +189,17 @@ def test_failures_are_sentences_and_a_dead_process_is_replaced(client, model, sa
 
     ear = Ear()
     for _ in range(2):
-        client.segment(job(model), ear)
+        ask(client, job(model), ear)
         kind, _, event = ear.outcome()
         assert kind == "failed" and not event.cancelled
         assert re.search(says, event.message) and "Traceback" not in event.message
-    client.segment(job("threshold"), ear)
+    ask(client, job("threshold"), ear)
     assert ear.outcome()[0] == "finished"
 
 
 def test_a_process_that_does_not_start_is_a_sentence(blocks):
     ear, client = Ear(), WorkerClient(command=["/no/such/python"])
-    client.segment(job("threshold"), ear)
+    ask(client, job("threshold"), ear)
     kind, _, event = ear.outcome()
     assert kind == "failed" and "did not start" in event.message
     client.close()
@@ -202,7 +215,7 @@ def test_no_shared_memory_is_a_sentence_and_leaves_nothing(client, blocks, monke
         return create(shape, dtype)
 
     monkeypatch.setattr(shared_arrays.SharedArray, "create", full)
-    client.segment(job("threshold"), ear)
+    ask(client, job("threshold"), ear)
     kind, _, event = ear.outcome()
     assert kind == "failed" and "no room" in event.message
     for block in blocks:
@@ -218,33 +231,33 @@ def test_warming_starts_the_process_before_a_job_needs_it(client):
         time.sleep(0.02)
     pid, ear = client.pid, Ear()
     assert pid is not None
-    client.segment(job("threshold"), ear)
+    ask(client, job("threshold"), ear)
     assert ear.outcome()[0] == "finished" and client.pid == pid
 
 
 def test_a_model_that_cannot_be_warmed_is_told_by_the_job_that_needs_it(client):
     client.warm(Path("/m/damaged.safetensors"))
     ear = Ear()
-    client.segment(job("damaged"), ear)
+    ask(client, job("damaged"), ear)
     assert ear.outcome()[0] == "failed"
 
 
 def test_close_in_mid_job_is_quick_and_final(client):
     ear = Ear()
-    client.segment(job("deaf"), ear)
+    ask(client, job("deaf"), ear)
     while ear.heard.get(timeout=30)[2].stage != "segmenting":
         pass
     pid, started = client.pid, time.monotonic()
     client.close()
     assert time.monotonic() - started < 3 and not psutil.pid_exists(pid)
-    client.segment(job("threshold"), ear)
+    ask(client, job("threshold"), ear)
     assert ear.silent_for(0.3)
 
 
 def test_answers_go_through_deliver(blocks):
     calls: queue.Queue = queue.Queue()
     client, ear = WorkerClient(calls.put, command=COMMAND), Ear()
-    client.segment(job("threshold"), ear)
+    ask(client, job("threshold"), ear)
     call = calls.get(timeout=30)
     assert ear.heard.empty()
     call()

@@ -7,6 +7,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 from helpers.marker_studies import marker_study
+from helpers.rig import House, drag
 from helpers.small_study import make_study
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
@@ -16,30 +17,12 @@ from brainseg_engine.core.study import Modality, Segmentation, Study
 from brainseg_engine.edits import Action, Guard, Range, constrain
 from napari_brainseg.display import history, layers, planes
 from napari_brainseg.display.brush import Brush
+from napari_brainseg.display.history import History, history_of
 from napari_brainseg.display.preview import NAME
 from napari_brainseg.display.tools import HAND_TOOLS, Tool
-from napari_brainseg.display.undo import History, history_of
-from napari_brainseg.features.actions import Actions
-from napari_brainseg.session import OpenStudy, Session
+from napari_brainseg.session import Answer, OpenStudy
 
 TARGETS = (Region.WT, Region.TC, Region.ET, Label.NCR, Label.ED, Label.ET)
-
-
-class NoJobs:
-    """A runner that is never asked."""
-
-    def close(self) -> None: ...
-
-
-def at_once(work, done, failed=None):
-    try:
-        result = work()
-    except Exception as e:
-        if failed is None:
-            raise
-        failed(e)
-    else:
-        done(result)
 
 
 class Desk:
@@ -47,15 +30,14 @@ class Desk:
 
     def __init__(self, viewer, study: Study) -> None:
         self.viewer, self.study = viewer, study
-        self.session = Session()
-        self.actions = Actions(self.session, viewer, NoJobs(), at_once)
+        self.house = House(viewer)
+        self.session = self.house.session
         layers.add_study(viewer, study)
         self.layer = layers.add_segmentation(viewer, study.segmentation, study_id=study.id)
-        self.session.open(OpenStudy(study), study.segmentation)
+        self.session.open(OpenStudy(study), Answer.of(study.segmentation))
         self.edits: list = []
         self.session.edited.connect(self.edits.append)
-        self.actions.follow_labels()
-        self.brush: Brush = self.actions.brush
+        self.brush: Brush = self.house.paint.brush
         self.start = np.array(self.layer.data)
         self.centre = tuple(round(x) for x in np.argwhere(self.start).mean(axis=0))
 
@@ -77,20 +59,20 @@ class Desk:
     def undo_all(self) -> int:
         n = 0
         while history_of(self.layer).done:
-            self.actions.undo()
+            self.house.paint.undo()
             n += 1
         return n
 
     def redo_all(self) -> None:
         while history_of(self.layer).undone:
-            self.actions.redo()
+            self.house.paint.redo()
 
 
 @pytest.fixture
 def desk(viewer) -> Desk:
     made = Desk(viewer, make_study(0))
     yield made
-    made.brush.close()
+    made.house.close()
 
 
 def near(desk: Desk, *offset: int) -> tuple[int, int, int]:
@@ -139,7 +121,7 @@ def test_every_tool_of_napari_keeps_to_brain_protection_and_threshold(desk, tool
     assert desk.brush.brain()[changed].all() and not (desk.start[changed] == Label.ET).any()
     t2 = desk.brush.images[Modality.T2]
     assert (t2[changed] >= 150).all()
-    desk.actions.undo()
+    desk.house.paint.undo()
     np.testing.assert_array_equal(desk.data, desk.start)
 
 
@@ -148,7 +130,7 @@ def test_a_label_chosen_in_napari_s_own_control_is_a_target_chosen(desk):
     assert desk.brush.settings.target is Region.ET
     desk.layer.selected_label = 1
     assert desk.brush.settings.target is Region.TC
-    desk.actions.change_brush(target=Label.ED)
+    desk.house.paint.change_brush(target=Label.ED)
     assert desk.layer.selected_label == 2
     desk.layer.selected_label = 1
     assert desk.brush.settings.target is Label.NCR
@@ -170,7 +152,7 @@ def test_the_counts_follow_in_mid_stroke(desk):
     with desk.layer.block_history():
         desk.layer.paint(near(desk, 0, 9, 0), 2)
         np.testing.assert_array_equal(heard[-1][:6], np.bincount(desk.data.ravel(), minlength=6))
-    desk.actions.undo()
+    desk.house.paint.undo()
     np.testing.assert_array_equal(heard[-1][:6], np.bincount(desk.start.ravel(), minlength=6))
 
 
@@ -183,15 +165,15 @@ def test_an_edit_tells_tool_target_voxels_and_slice(desk):
     at = near(desk, 0, 8, 0)
     planes.go_to_voxel(desk.viewer, desk.study.reference.grid, at[::-1])
     desk.stroke(at)
-    desk.actions.undo()
+    desk.house.paint.undo()
     done, undone = desk.edits
     assert (done.tool, done.target, done.plane, done.index) == ("brush", "TC", "coronal", at[1])
     assert (undone.tool, undone.target) == ("undo", "TC")
     assert sum(done.changed.values()) == 0 and done.changed[Label.NCR] > 0
     assert undone.changed == {label: -n for label, n in done.changed.items()}
-    desk.actions.fill_holes()
-    desk.actions.change_brush(target=Region.WT)
-    desk.actions.remove_islands(1e6)
+    desk.house.paint.fill_holes()
+    desk.house.paint.change_brush(target=Region.WT)
+    desk.house.paint.remove_islands(1e6)
     assert (desk.edits[-1].tool, desk.edits[-1].plane, desk.edits[-1].index) == ("remove islands", "", None)
     history.apply_edit(desk.layer, (slice(0, 2),) * 3, np.ones((2,) * 3, bool), np.ones((2,) * 3, np.uint8))
     assert desk.edits[-1].tool == "result"
@@ -216,13 +198,13 @@ def test_undoing_all_of_any_sequence_of_tools_is_the_start_and_redoing_the_end(s
     for what, target, seed in steps:
         rng = np.random.default_rng(seed)
         at = [tuple(int(rng.integers(n)) for n in shape) for _ in range(4)]
-        desk.actions.change_brush(target=target, through=bool(seed % 2), inside=bool(seed % 3))
+        desk.house.paint.change_brush(target=target, through=bool(seed % 2), inside=bool(seed % 3))
         desk.layer.brush_size = 1 + seed % 9
         if what < 4:
             tool = sorted(HAND_TOOLS)[what]
             desk.stroke(*([(at[0][0], *p[1:]) for p in at] if tool is Tool.POLYGON else at), tool=tool)
         elif what == 12:
-            desk.actions.undo()
+            desk.house.paint.undo()
         else:
             some_work(desk, what, at[0])
         np.testing.assert_array_equal(desk.brush.counts, np.bincount(desk.data.ravel(), minlength=256))
@@ -238,19 +220,19 @@ def test_undoing_all_of_any_sequence_of_tools_is_the_start_and_redoing_the_end(s
 
 
 def some_work(desk: Desk, what: int, at: tuple[int, int, int]) -> None:
-    actions = desk.actions
+    paint = desk.house.paint
     desk.viewer.mouse_over_canvas = True
     desk.viewer.cursor.position = tuple(desk.layer.data_to_world(at))
     [
-        actions.interpolate, lambda: actions.smooth(1.5), actions.fill_holes, lambda: actions.fill_holes(flat=True),
-        lambda: actions.remove_islands(0.2), lambda: actions.relabel(here=True),
-        lambda: actions.grow(8.0, here=True), lambda: actions.erase_component(here=True),
+        paint.interpolate, lambda: paint.smooth(1.5), paint.fill_holes, lambda: paint.fill_holes(flat=True),
+        lambda: paint.remove_islands(0.2), lambda: paint.relabel(here=True),
+        lambda: paint.grow(8.0, here=True), lambda: paint.erase_component(here=True),
     ][what - 4]()  # fmt: skip
 
 
 def test_a_polygon_and_what_follows_it_are_told_apart(desk):
     z, y, x = desk.centre
-    desk.actions.change_brush(target=Label.NCR)
+    desk.house.paint.change_brush(target=Label.NCR)
     desk.stroke((z, y - 3, x - 3), (z, y - 3, x + 3), (z, y + 3, x), tool=Tool.POLYGON)
     assert (desk.edits[-1].tool, desk.edits[-1].index) == ("polygon", z)
     assert desk.brush.painted_slices(0) == [z]
@@ -262,13 +244,13 @@ def test_undo_shows_the_slice_in_which_it_happens(desk):
     desk.stroke(near(desk, 0, 9, 0))
     point = list(desk.viewer.dims.point)
     desk.viewer.dims.set_point(0, float(desk.layer.data_to_world((1, 0, 0))[0]))
-    desk.actions.undo()
+    desk.house.paint.undo()
     shown = round(float(desk.layer.world_to_data(desk.viewer.dims.point)[0]))
     assert shown == desk.centre[0] and point is not None
     np.testing.assert_array_equal(desk.data, desk.start)
     desk.stroke(near(desk, 0, 9, 0))
     desk.viewer.dims.ndisplay = 3
-    desk.actions.undo()
+    desk.house.paint.undo()
     np.testing.assert_array_equal(desk.data, desk.start)
 
 
@@ -277,9 +259,9 @@ def test_nothing_is_undone_in_mid_stroke(desk):
     once = np.array(desk.data)
     with desk.layer.block_history():
         desk.layer.paint(near(desk, 0, -9, 0), 2)
-        desk.actions.undo()
+        desk.house.paint.undo()
     assert (desk.data != once).any()
-    desk.actions.undo()
+    desk.house.paint.undo()
     np.testing.assert_array_equal(desk.data, once)
 
 
@@ -319,22 +301,22 @@ def test_large_edits_undo_by_way_of_napari_s_public_setter_too(desk):
 
 def test_interpolation_goes_by_the_slices_that_were_painted(desk):
     z = desk.centre[0]
-    desk.actions.change_brush(target=Region.WT)
+    desk.house.paint.change_brush(target=Region.WT)
     desk.layer.brush_size = 7
     for i in (z - 3, z + 3):
         desk.viewer.dims.set_point(0, float(desk.layer.data_to_world((i, 0, 0))[0]))
         desk.stroke((i, desk.centre[1], desk.centre[2] - 8))
     assert desk.brush.painted_slices(0) == [z - 3, z + 3]
     before = np.array(desk.data)
-    desk.actions.interpolate()
+    desk.house.paint.interpolate()
     for i in (z - 3, z + 3):
         np.testing.assert_array_equal(desk.data[i], before[i])
     assert (desk.data[z - 2 : z + 3] != before[z - 2 : z + 3]).any()
     assert desk.brush.painted_slices(0) == []
-    desk.actions.undo()
+    desk.house.paint.undo()
     np.testing.assert_array_equal(desk.data, before)
     assert desk.brush.painted_slices(0) == [z - 3, z + 3]
-    desk.actions.interpolate(most_apart=5)
+    desk.house.paint.interpolate(most_apart=5)
     np.testing.assert_array_equal(desk.data, before)
     assert "Nothing changed" in desk.session.message.text
 
@@ -342,8 +324,8 @@ def test_interpolation_goes_by_the_slices_that_were_painted(desk):
 def test_a_tool_begins_anew_when_someone_paints_meanwhile(viewer):
     desk = Desk(viewer, make_study(2))
     waiting = []
-    desk.actions._background = lambda work, done, failed: waiting.append((work(), done))
-    desk.actions.smooth(2.0)
+    desk.house.background = lambda work, done, failed: waiting.append((work(), done))
+    desk.house.paint.smooth(2.0)
     desk.stroke(near(desk, 0, 9, 0))
     painted = np.array(desk.data)
     result, done = waiting.pop()
@@ -352,34 +334,33 @@ def test_a_tool_begins_anew_when_someone_paints_meanwhile(viewer):
     result, done = waiting.pop()
     done(result)
     assert (desk.data != painted).any()
-    desk.actions.undo()
+    desk.house.paint.undo()
     np.testing.assert_array_equal(desk.data, painted)
     desk.brush.close()
 
 
 def test_a_region_is_taken_from_the_model_s_answer(desk):
-    desk.actions.change_brush(target=Region.WT, inside=False)
+    desk.house.paint.change_brush(target=Region.WT, inside=False)
     desk.layer.brush_size = 40
     desk.stroke(near(desk, 0, 9, 0))
     desk.stroke(near(desk, 0, 0, 0), tool=Tool.ERASER)
     assert (desk.data != desk.start).any()
     for target in (Region.WT, Region.TC, Region.ET):
-        desk.actions.change_brush(target=target)
-        desk.actions.take(desk.actions.sources[0])
+        desk.house.paint.change_brush(target=target)
+        desk.house.paint.take(desk.house.paint.sources[0])
     np.testing.assert_array_equal(desk.data, desk.start)
 
 
 def test_a_click_says_where_to_grow_and_paints_nothing_itself(desk):
-    from helpers.rig import drag
 
-    desk.actions.choose_tool(Tool.BRUSH)
-    desk.actions.change_brush(target=Region.ET)
-    desk.actions.grow(30.0)
-    assert desk.actions.pointer.waiting and "Click" in desk.session.message.text
+    desk.house.paint.choose_tool(Tool.BRUSH)
+    desk.house.paint.change_brush(target=Region.ET)
+    desk.house.paint.grow(30.0)
+    assert desk.house.paint.pointer.waiting and "Click" in desk.session.message.text
     desk.viewer.dims.point = tuple(desk.layer.data_to_world(near(desk, 0, 0, 0)))
     desk.viewer.layers.selection.active = desk.layer
     drag(desk.viewer, [(100, 100)], modifiers=())
-    assert not desk.actions.pointer.waiting and desk.brush.tool is Tool.BRUSH
+    assert not desk.house.paint.pointer.waiting and desk.brush.tool is Tool.BRUSH
     assert [e.tool for e in desk.edits] == ["grow"]
     assert (desk.data[desk.data != desk.start] == 3).all()
 
@@ -388,8 +369,8 @@ def test_a_click_says_where_to_grow_and_paints_nothing_itself(desk):
 
 
 def test_the_preview_shows_exactly_what_the_brush_would_paint(desk):
-    desk.actions.change_brush(target=Region.ET)
-    desk.actions.switch_threshold(True)
+    desk.house.paint.change_brush(target=Region.ET)
+    desk.house.paint.switch_threshold(True)
     s = desk.brush.settings
     assert s.modality is Modality.T1CE  # where one sees enhancement
     shown = next(layer for layer in desk.viewer.layers if layer.name == NAME)
@@ -406,7 +387,7 @@ def test_the_preview_shows_exactly_what_the_brush_would_paint(desk):
     assert NAME not in desk.viewer.layers
     desk.viewer.dims.ndisplay = 2
     assert NAME in desk.viewer.layers
-    desk.actions.change_brush(preview=False)
+    desk.house.paint.change_brush(preview=False)
     assert NAME not in desk.viewer.layers
 
 
@@ -416,9 +397,9 @@ def test_a_series_on_another_grid_is_no_threshold(viewer):
     study = replace(study, volumes={**study.volumes, Modality.FLAIR: other})
     desk = Desk(viewer, study)
     assert Modality.FLAIR not in desk.brush.images and Modality.T1CE in desk.brush.images
-    desk.actions.choose_threshold_series(Modality.FLAIR)
+    desk.house.paint.choose_threshold_series(Modality.FLAIR)
     assert desk.brush.settings.modality is None
-    desk.brush.close()
+    desk.house.close()
 
 
 # --- from nothing
@@ -426,20 +407,18 @@ def test_a_series_on_another_grid_is_no_threshold(viewer):
 
 def test_a_mask_is_begun_from_nothing(viewer):
     study = replace(make_study(4), segmentation=None)
-    session = Session()
-    actions = Actions(session, viewer, NoJobs(), at_once)
-    actions.new_mask()
+    house = House(viewer)
+    session = house.session
+    house.paint.new_mask()
     assert session.message.kind.value == "warning"
     layers.add_study(viewer, study)
     session.open(OpenStudy(study), None)
-    actions.new_mask()
-    actions.show_segmentation()
-    actions.follow_labels()
-    labels = layers.labels_of(actions.labels)
+    house.paint.new_mask()
+    labels = layers.labels_of(house.labels)
     assert not labels.any() and labels.shape == study.reference.grid.shape
-    actions.labels.paint(tuple(n // 2 for n in actions.labels.data.shape), 2)
-    assert layers.labels_of(actions.labels).any()
+    house.labels.paint(tuple(n // 2 for n in house.labels.data.shape), 2)
+    assert layers.labels_of(house.labels).any()
     kept = session.segmentation
-    actions.new_mask()
+    house.paint.new_mask()
     assert session.segmentation is kept and isinstance(kept, Segmentation)
-    actions.brush.close()
+    house.close()

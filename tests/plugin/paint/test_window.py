@@ -11,9 +11,9 @@ from qtpy.QtCore import QEvent, Qt
 
 from brainseg_engine.core.labels import Label
 from napari_brainseg.display import planes
+from napari_brainseg.display.history import history_of
 from napari_brainseg.display.preview import NAME
 from napari_brainseg.display.tools import Tool
-from napari_brainseg.display.undo import history_of
 
 pytestmark = pytest.mark.window
 
@@ -44,7 +44,7 @@ def test_every_tool_by_hand_then_undone_and_redone_bit_for_bit(hand):
     window.press("paint_WT")
     window.press("tool_brush")
     window.press("brush_size")
-    hand.app.actions.set_brush_size(5)
+    hand.app.features.paint.set_brush_size(5)
     hand.drag((z, y - 9, x - 4), (z, y - 9, x), (z, y - 9, x + 4))
     changed("brush")
     window.press("paint_TC")
@@ -106,11 +106,13 @@ def test_undo_in_3d(hand):
     hand.drag((z, y - 9, x), (z, y - 9, x + 3))
     assert (hand.data != start).any()
     hand.window.press("plane_3d")
-    hand.window.wait(lambda: not hand.app.surfaces.busy and "WT" in hand.app.surfaces.surfaces)
+    hand.window.wait(
+        lambda: not hand.app.features.regions.surfaces.busy and "WT" in hand.app.features.regions.surfaces.surfaces
+    )
     hand.key(Qt.Key.Key_Z, Qt.KeyboardModifier.ControlModifier)
     np.testing.assert_array_equal(hand.data, start)
     hand.window.press("tool_brush")  # nothing can be painted in 3D: back to the plane
-    assert hand.viewer.dims.ndisplay == 2 and hand.app.actions.brush.tool is Tool.BRUSH
+    assert hand.viewer.dims.ndisplay == 2 and hand.app.context.brush.tool is Tool.BRUSH
 
 
 def test_the_sizes_follow_in_mid_stroke(hand):
@@ -134,15 +136,15 @@ def test_threshold_by_key_with_its_preview_and_slider(hand):
     window.wait(lambda: NAME in hand.viewer.layers)
     assert window.widget("threshold").isChecked() and window.widget("threshold_range").isVisible()
     shown = hand.viewer.layers[NAME]
-    window.panel.correct.range.setValue((1.0, 90.0))
-    window.wait(lambda: hand.app.actions.brush.settings.limits == (1.0, 90.0))
+    window.app.sections.paint.range.setValue((1.0, 90.0))
+    window.wait(lambda: hand.app.context.brush.settings.limits == (1.0, 90.0))
     assert shown in hand.viewer.layers and hand.viewer.layers.selection.active is hand.layer
     window.press("tool_brush")
-    hand.app.actions.set_brush_size(15)
+    hand.app.features.paint.set_brush_size(15)
     start = hand.data
     hand.drag((z, y, x - 8), (z, y, x), (z, y, x + 8))
     changed = hand.data != start
-    image = hand.app.actions.brush.images[hand.app.actions.brush.settings.modality]
+    image = hand.app.context.brush.images[hand.app.context.brush.settings.modality]
     assert changed.any() and (image[changed] <= 90).all()
     hand.key(Qt.Key.Key_R)
     assert NAME not in hand.viewer.layers
@@ -159,11 +161,11 @@ def test_a_click_where_to_grow_and_the_parts_under_the_mouse(hand):
     planes.go_to_world(hand.viewer, hand.layer.data_to_world(core))
     window.press("paint_ET")
     window.press("work_relabel")  # never mind
-    window.wait(lambda: not hand.app.actions.pointer.waiting)
+    window.wait(lambda: not hand.app.features.paint.pointer.waiting)
     window.press("work_relabel")
     hand.click(*core)
     window.wait(lambda: (hand.data != start).any(), 5)
-    assert (hand.data[start == Label.NCR] == Label.ET).all() and hand.app.actions.brush.tool is Tool.BRUSH
+    assert (hand.data[start == Label.NCR] == Label.ET).all() and hand.app.context.brush.tool is Tool.BRUSH
     hand.mouse(QEvent.Type.MouseMove, hand.pixel(*core))
     window.qtbot.wait(30)
     window.press("paint_WT")
@@ -190,5 +192,5 @@ def test_without_a_segmentation_all_is_dim_but_one_can_begin(window, tmp_path, m
     window.qtbot.wait(100)
     hand.drag((z, y, x), (z, y, x + 4))
     assert set(np.unique(hand.data)) == {0, int(Label.ED)}
-    assert hand.app.actions.brush.settings.target is Label.ED
+    assert hand.app.context.brush.settings.target is Label.ED
     window.wait(lambda: window.text("region_WT_ml") != "0.00")

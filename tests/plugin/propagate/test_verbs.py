@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from helpers.cases import write
-from helpers.rig import Card, Later, Model, Runner, at_once, prediction, segment
+from helpers.rig import Card, House, Later, Model, at_once, prediction, segment
 from helpers.small_study import make_study
 
 from brainseg_engine.core.events import Failed, Progress
@@ -17,80 +17,61 @@ from brainseg_engine.core.labels import Label
 from brainseg_engine.worker import Worker
 from napari_brainseg.display import history, layers, outlines, planes
 from napari_brainseg.display.axes import axis_order
+from napari_brainseg.display.history import DRAFT, PROPAGATED, history_of
 from napari_brainseg.display.tools import Tool
-from napari_brainseg.display.undo import history_of
-from napari_brainseg.features.actions import Actions
-from napari_brainseg.features.corrections.verbs import Keeping
-from napari_brainseg.features.doubt.verbs import Looking
-from napari_brainseg.features.propagate.corrected import DRAFT, TOOL, in_words
+from napari_brainseg.features.propagate.corrected import in_words
 from napari_brainseg.features.propagate.section import state_of
-from napari_brainseg.features.propagate.verbs import Proposing
-from napari_brainseg.jobs import PropagateJob, ProposedLabels, WorkerClient
+from napari_brainseg.jobs import PropagateRequest, ProposedLabels, WorkerClient
 from napari_brainseg.jobs.process import Task
-from napari_brainseg.session import Kind, Session
+from napari_brainseg.session import Kind
 
 OTHER_AXES = np.array([[0, 0, 1.5, -7], [-1.0, 0, 0, 3], [0, 1.0, 0, 5], [0, 0, 0, 1]])
 TOLD = {"steps": 60, "seconds": {"adapting": 3.0}}
-
-
-class Asked(Runner):
-    def __init__(self) -> None:
-        super().__init__()
-        self.proposals = []
-
-    def propagate(self, job, listener):
-        self.proposals.append((job, listener))
 
 
 class Desk:
     """A segmented study, and what the window wires together."""
 
     def __init__(self, viewer, tmp_path, affine=None, background=at_once) -> None:
-        self.actions = Actions(Session(), viewer, Asked(), background)
-        self.session = self.actions.session
-        self.session.segmentation_changed.connect(self.actions.show_segmentation)
+        self.house = House(viewer, background)
+        self.session, self.propagate = self.house.session, self.house.propagate
         path = tmp_path / "model.safetensors"
         path.write_bytes(b"weights")
         self.session.set_models((Model(name="brats-test", card=Card(), path=path),))
-        self.keeping = Keeping(self.actions)
-        self.session.edited.connect(self.keeping.note)
-        self.proposing = Proposing(self.actions, self.keeping)
-        self.actions.open(write(make_study(id="A", shape=(20, 22, 24), affine=affine), tmp_path, mask=False))
+        self.house.study.open(write(make_study(id="A", shape=(20, 22, 24), affine=affine), tmp_path, mask=False))
 
     def segment(self) -> None:
-        segment(self.actions)
-        self.layer = self.actions.labels
-        self.actions.follow_labels()
+        segment(self.house)
+        self.layer = self.house.labels
 
     def stroke(self, index: int, axis: int = 0, value: int = 3) -> None:
         """One dab by the brush in that slice of the canvas."""
         three = (planes.Plane.AXIAL, planes.Plane.CORONAL, planes.Plane.SAGITTAL)
-        planes.set_plane(self.actions.viewer, three[axis])
-        self.actions.brush.choose(Tool.BRUSH)
+        planes.set_plane(self.house.viewer, three[axis])
+        self.house.paint.brush.choose(Tool.BRUSH)
         self.layer.brush_size = 3
         at = [n // 2 for n in self.layer.data.shape]
         at[axis] = index
         with self.layer.block_history():
             self.layer.paint(at, value)
 
-    def ask(self) -> tuple[PropagateJob, Proposing]:
-        self.proposing.propose()
-        return self.actions._runner.proposals[-1]
+    def ask(self) -> tuple:
+        self.propagate.propose()
+        return self.house.runner.proposals[-1]
 
     def propose(self) -> np.ndarray:
         """Ask, and get labels in which a corner is oedema; what was proposed (file order)."""
         job, listener = self.ask()
         labels = job.labels.copy()
         labels[2:5, 2:6, 3:6] = Label.ED
-        listener.finished(job, ProposedLabels(labels, TOLD))
+        listener.finished(ProposedLabels(labels, TOLD))
         return labels
 
     def now(self) -> np.ndarray:
         return layers.snapshot(self.layer).labels
 
     def close(self) -> None:
-        self.proposing.close()
-        self.keeping.close()
+        self.house.close()
 
 
 @pytest.fixture
@@ -106,20 +87,20 @@ def desk(viewer, tmp_path):
 
 def test_without_an_answer_or_a_correction_it_says_what_to_do(viewer, tmp_path):
     desk = Desk(viewer, tmp_path)
-    desk.proposing.propose()
+    desk.propagate.propose()
     assert "segment the study" in desk.session.message.text and desk.session.message.kind is Kind.WARNING
     desk.segment()
-    desk.proposing.propose()
+    desk.propagate.propose()
     assert "Nothing was corrected" in desk.session.message.text
-    assert desk.actions._runner.proposals == [] and not desk.proposing.running and desk.session.job is None
+    assert desk.house.runner.proposals == [] and not desk.propagate.running and desk.session.job is None
     desk.close()
 
 
 def test_labels_that_no_model_gave_cannot_be_adapted(desk):
     desk.stroke(9)
     desk.session.set_models((Model(name="model", card=Card(name="another")),))
-    desk.proposing.propose()
-    assert "no model to adapt" in desk.session.message.text and not desk.actions._runner.proposals
+    desk.propagate.propose()
+    assert "no model to adapt" in desk.session.message.text and not desk.house.runner.proposals
 
 
 @pytest.mark.parametrize("affine", [None, OTHER_AXES])
@@ -142,33 +123,33 @@ def test_the_slices_that_were_painted_in_are_told_in_file_order(viewer, tmp_path
 def test_a_stroke_that_was_undone_counts_no_more(desk):
     desk.stroke(9)
     desk.stroke(12)
-    desk.actions.undo()
+    desk.house.paint.undo()
     job, _ = desk.ask()
     assert list(job.slices.values()) == [[9]]
-    desk.proposing.failed(job, Failed(job.id, "", cancelled=True))
-    desk.actions.undo()
-    desk.proposing.propose()
-    assert "Nothing was corrected" in desk.session.message.text and not desk.proposing.running
+    desk.house.runner.proposals[-1][1].failed(Failed(job.id, "", cancelled=True))
+    desk.house.paint.undo()
+    desk.propagate.propose()
+    assert "Nothing was corrected" in desk.session.message.text and not desk.propagate.running
     desk.stroke(9)
-    desk.keeping._bench.answer = replace(desk.keeping.answer, labels=desk.now())
-    desk.proposing.propose()
-    assert "differs from the answer" in desk.session.message.text and not desk.proposing.running
+    desk.session.attribute(replace(desk.session.answer, base=segmentation(desk)), desk.session.steps)
+    desk.propagate.propose()
+    assert "differs from the answer" in desk.session.message.text and not desk.propagate.running
 
 
 def test_what_a_proposal_wrote_is_not_taken_for_a_correction(desk):
     desk.stroke(9)
     desk.propose()
-    desk.proposing.accept()
+    desk.propagate.accept()
     desk.stroke(12)
     job, _ = desk.ask()
     assert list(job.slices.values()) == [[9, 12]]
     assert not job.voxels[2:5, 2:6, 3:6].any() and job.voxels.any()
 
 
-@pytest.mark.parametrize("tool", [TOOL, DRAFT])
+@pytest.mark.parametrize("tool", [PROPAGATED, DRAFT])
 def test_what_is_erased_of_a_proposal_is_a_correction_though_it_is_the_answer_again(desk, tool):
     desk.layer.data[:] = 0
-    desk.keeping._bench.answer = replace(desk.keeping.answer, labels=desk.now())
+    desk.session.attribute(replace(desk.session.answer, base=segmentation(desk)), desk.session.steps)
     box = tuple(slice(n // 2 - 4, n // 2 + 4) for n in desk.layer.data.shape)
     inside = np.ones((8, 8, 8), np.bool_)
     with history_of(desk.layer).naming(tool, ""):
@@ -181,8 +162,8 @@ def test_what_is_erased_of_a_proposal_is_a_correction_though_it_is_the_answer_ag
 
 def test_strokes_on_an_answer_before_do_not_count(desk):
     desk.stroke(9)
-    segment(desk.actions)
-    assert not [s for s in desk.keeping.steps if s["tool"] == "brush"]
+    segment(desk.house)
+    assert not [s for s in desk.session.steps if s["tool"] == "brush"]
     desk.stroke(12)
     job, _ = desk.ask()
     assert list(job.slices.values()) == [[12]]
@@ -190,9 +171,9 @@ def test_strokes_on_an_answer_before_do_not_count(desk):
 
 def test_undoing_a_stroke_of_the_answer_before_takes_nothing_from_the_next_one(desk):
     desk.stroke(9)
-    segment(desk.actions)
-    desk.actions.undo()  # the new answer
-    desk.actions.undo()  # the stroke before it
+    segment(desk.house)
+    desk.house.paint.undo()  # the new answer
+    desk.house.paint.undo()  # the stroke before it
     desk.stroke(9)
     job, _ = desk.ask()
     assert list(job.slices.values()) == [[9]]
@@ -201,7 +182,7 @@ def test_undoing_a_stroke_of_the_answer_before_takes_nothing_from_the_next_one(d
 def test_a_slice_whose_strokes_were_undone_is_not_right_as_a_whole_when_a_3d_tool_touches_it(desk):
     desk.stroke(12)
     desk.stroke(9)
-    desk.actions.undo()
+    desk.house.paint.undo()
     box = (slice(9, 10), slice(0, 2), slice(0, 2))
     history.apply_edit(desk.layer, box, np.ones((1, 2, 2), np.bool_), np.full((1, 2, 2), 2, np.uint8))
     job, _ = desk.ask()
@@ -211,27 +192,27 @@ def test_a_slice_whose_strokes_were_undone_is_not_right_as_a_whole_when_a_3d_too
 def test_the_model_is_known_by_its_card_whatever_its_file_is_called(desk, tmp_path):
     """And again after other studies, when the mask alone tells "model 1"; of two the one that gave the answer counts."""
     given = desk.session.models[0]
-    assert given.name != given.card.name and desk.keeping.model_file == given.path
+    assert given.name != given.card.name and desk.session.model_file == given.path
     other = Model(name="model", card=Card(), path=tmp_path / "other.safetensors")
     desk.session.set_models((given, other))
-    assert desk.keeping.model_file == given.path
+    assert desk.session.model_file == given.path
     here = desk.session.study.study.folder
-    desk.actions.open(write(make_study(3, id="B"), tmp_path))
-    assert desk.keeping.model_file is None  # its mask came with it
-    desk.actions.open(here)
-    assert desk.keeping.model_file == given.path and desk.keeping.model == "model"
+    desk.house.study.open(write(make_study(3, id="B"), tmp_path))
+    assert desk.session.model_file is None  # its mask came with it
+    desk.house.study.open(here)
+    assert desk.session.model_file == given.path and desk.session.answer.model.name == "model"
     desk.session.set_models((other, replace(given, path=tmp_path / "own.safetensors")))
-    assert desk.keeping.model_file == tmp_path / "own.safetensors"  # the user's own of the same name
+    assert desk.session.model_file == tmp_path / "own.safetensors"  # the user's own of the same name
 
 
 def test_an_answer_that_came_while_another_study_was_open_can_be_corrected(desk, tmp_path):
     here = desk.session.study.study.folder
-    desk.actions.segment()
-    job, listener = desk.actions._runner.jobs[-1]
-    desk.actions.open(write(make_study(3, id="B"), tmp_path))
-    listener.finished(job, prediction(job, Label.NCR))
-    desk.actions.open(here)
-    assert desk.keeping.model == "model" and desk.keeping.model_file == job.model
+    desk.house.segment.segment()
+    job, listener = desk.house.runner.jobs[-1]
+    desk.house.study.open(write(make_study(3, id="B"), tmp_path))
+    listener.finished(prediction(job, Label.NCR))
+    desk.house.study.open(here)
+    assert desk.session.answer.model.name == "model" and desk.session.model_file == job.model
 
 
 # --- the proposal
@@ -243,19 +224,19 @@ def test_a_proposal_leaves_the_labels_alone_until_it_is_accepted_as_one_step(des
     edits: list = []
     desk.session.edited.connect(edits.append)
     proposed = desk.propose()
-    assert desk.session.job is None and not desk.proposing.running
+    assert desk.session.job is None and not desk.propagate.running
     assert np.array_equal(desk.now(), before) and "voxels change" in desk.session.message.text
-    outline = outlines.beside(desk.actions.viewer, outlines.PROPOSAL)
+    outline = outlines.beside(desk.house.viewer, outlines.PROPOSAL)
     assert outline is not None and np.count_nonzero(outline.data) == np.count_nonzero(proposed != before)
-    assert desk.actions.viewer.layers.selection.active is desk.layer
-    desk.proposing.accept()
+    assert desk.house.viewer.layers.selection.active is desk.layer
+    desk.propagate.accept()
     assert np.array_equal(desk.now(), proposed) and len(history_of(desk.layer).done) == steps + 1
-    assert history_of(desk.layer).done[-1].tool == TOOL and [e.tool for e in edits] == [TOOL]
-    assert outlines.beside(desk.actions.viewer, outlines.PROPOSAL) is None and desk.proposing.proposal is None
-    assert desk.keeping.edited and desk.keeping.steps[-1]["tool"] == TOOL  # autosave and log follow
-    desk.actions.undo()
+    assert history_of(desk.layer).done[-1].tool == PROPAGATED and [e.tool for e in edits] == [PROPAGATED]
+    assert outlines.beside(desk.house.viewer, outlines.PROPOSAL) is None and desk.propagate.proposal is None
+    assert desk.house.corrections.edited and desk.session.steps[-1]["tool"] == PROPAGATED  # autosave and log follow
+    desk.house.paint.undo()
     assert np.array_equal(desk.now(), before)
-    desk.actions.redo()
+    desk.house.paint.redo()
     assert np.array_equal(desk.now(), proposed)
 
 
@@ -263,10 +244,10 @@ def test_a_proposal_can_be_dropped(desk):
     desk.stroke(9)
     before, version = desk.now(), history_of(desk.layer).version
     desk.propose()
-    desk.proposing.drop()
+    desk.propagate.drop()
     assert np.array_equal(desk.now(), before) and history_of(desk.layer).version == version
-    assert outlines.beside(desk.actions.viewer, outlines.PROPOSAL) is None
-    desk.proposing.accept()  # there is nothing any more
+    assert outlines.beside(desk.house.viewer, outlines.PROPOSAL) is None
+    desk.propagate.accept()  # there is nothing any more
     assert np.array_equal(desk.now(), before)
 
 
@@ -274,86 +255,91 @@ def test_painting_on_drops_a_proposal_that_was_made_for_other_labels(desk):
     desk.stroke(9)
     desk.propose()
     desk.stroke(13)
-    assert desk.proposing.proposal is None and outlines.beside(desk.actions.viewer, outlines.PROPOSAL) is None
+    assert desk.propagate.proposal is None and outlines.beside(desk.house.viewer, outlines.PROPOSAL) is None
     job, listener = desk.ask()
     desk.stroke(14)
-    listener.finished(job, ProposedLabels(np.zeros_like(job.labels), TOLD))
-    assert desk.proposing.proposal is None and "painted on" in desk.session.message.text
+    listener.finished(ProposedLabels(np.zeros_like(job.labels), TOLD))
+    assert desk.propagate.proposal is None and "painted on" in desk.session.message.text
 
 
 def test_a_proposal_that_changes_nothing_is_told(desk):
     desk.stroke(9)
     job, listener = desk.ask()
-    listener.finished(job, ProposedLabels(job.labels.copy(), TOLD))
-    assert desk.proposing.proposal is None and "nothing that would change" in desk.session.message.text
+    listener.finished(ProposedLabels(job.labels.copy(), TOLD))
+    assert desk.propagate.proposal is None and "nothing that would change" in desk.session.message.text
 
 
 def test_a_proposal_never_lands_on_another_study(desk, tmp_path):
     desk.stroke(9)
     job, listener = desk.ask()
-    desk.actions.open(write(make_study(3, id="B", shape=(20, 22, 24)), tmp_path))
-    shown = layers.snapshot(desk.actions.labels).labels.copy()
-    listener.finished(job, ProposedLabels(np.full_like(job.labels, 3), TOLD))
-    assert desk.proposing.proposal is None and desk.session.job is None
-    assert np.array_equal(layers.snapshot(desk.actions.labels).labels, shown)
+    desk.house.study.open(write(make_study(3, id="B", shape=(20, 22, 24)), tmp_path))
+    shown = layers.snapshot(desk.house.labels).labels.copy()
+    listener.finished(ProposedLabels(np.full_like(job.labels, 3), TOLD))
+    assert desk.propagate.proposal is None and desk.session.job is None
+    assert np.array_equal(layers.snapshot(desk.house.labels).labels, shown)
 
 
 def test_in_3d_the_outline_is_hidden_and_the_changes_made_while_there_is_one(desk):
     desk.stroke(9)
-    viewer, grid = desk.actions.viewer, desk.keeping.answer.grid
+    viewer, grid = desk.house.viewer, desk.session.answer.origin.grid
     made = outlines.show_changes(viewer, np.zeros(desk.layer.data.shape, np.uint8), grid)
     desk.propose()
     assert not made.visible
-    desk.actions.viewer.dims.ndisplay = 3
-    assert not outlines.beside(desk.actions.viewer, outlines.PROPOSAL).visible
-    desk.actions.viewer.dims.ndisplay = 2
-    assert outlines.beside(desk.actions.viewer, outlines.PROPOSAL).visible and not made.visible
-    desk.proposing.drop()
+    desk.house.viewer.dims.ndisplay = 3
+    assert not outlines.beside(desk.house.viewer, outlines.PROPOSAL).visible
+    desk.house.viewer.dims.ndisplay = 2
+    assert outlines.beside(desk.house.viewer, outlines.PROPOSAL).visible and not made.visible
+    desk.propagate.drop()
     assert made.visible
 
 
 def test_progress_failure_and_cancel(desk):
     desk.stroke(9)
     job, listener = desk.ask()
-    assert desk.session.job.id == job.id and desk.proposing.running
-    desk.proposing.propose()  # one at a time
-    assert len(desk.actions._runner.proposals) == 1
-    listener.progress(job, Progress("adapting the model", 0.4))
-    assert state_of(desk.proposing, desk.actions).words == "adapting the model … 40%"
-    desk.proposing.cancel()
-    assert desk.actions._runner.cancelled == [job.id]
-    listener.failed(job, Failed(job.id, "Cancelled; nothing was changed.", cancelled=True))
-    assert not desk.proposing.running and desk.session.job is None and desk.session.message.kind is Kind.INFO
+    assert desk.session.job.id == job.id and desk.propagate.running
+    desk.propagate.propose()  # one at a time
+    assert len(desk.house.runner.proposals) == 1
+    listener.progress(Progress("adapting the model", 0.4))
+    assert state_of(desk.propagate, True).words == "adapting the model … 40%"
+    desk.propagate.cancel()
+    assert desk.house.runner.cancelled == [job.id]
+    listener.failed(Failed(job.id, "Cancelled; nothing was changed.", cancelled=True))
+    assert not desk.propagate.running and desk.session.job is None and desk.session.message.kind is Kind.INFO
     job, listener = desk.ask()
-    listener.failed(job, Failed(job.id, "No memory."))
-    assert desk.session.message.kind is Kind.ERROR and not desk.proposing.running
+    listener.failed(Failed(job.id, "No memory."))
+    assert desk.session.message.kind is Kind.ERROR and not desk.propagate.running
+
+
+def segmentation(desk):
+    """The labels as they are now."""
+    return replace(desk.session.segmentation, labels=desk.now())
 
 
 def held(desk) -> Later:
     """From here on background work waits until it is told to run."""
-    desk.actions._background = later = Later()
+    desk.house.background = later = Later()
     return later
 
 
 def test_cancel_while_the_corrections_are_looked_up(desk):
     desk.stroke(9)
     later = held(desk)
-    desk.proposing.propose()
-    assert desk.proposing.running
-    desk.proposing.cancel()
-    assert not desk.proposing.running
+    desk.propagate.propose()
+    assert desk.propagate.running
+    desk.propagate.cancel()
+    assert not desk.propagate.running
     later.run()
-    assert not desk.actions._runner.proposals and not desk.proposing.running and desk.session.job is None
+    assert not desk.house.runner.proposals and not desk.propagate.running and desk.session.job is None
 
 
 def test_a_job_that_began_while_the_corrections_were_looked_up_goes_first(desk):
     desk.stroke(9)
     later = held(desk)
-    desk.proposing.propose()
-    desk.actions.segment()
+    desk.propagate.propose()
+    desk.house.segment.segment()
     running = desk.session.job
     later.run()
-    assert desk.session.job is running and not desk.actions._runner.proposals and not desk.proposing.running
+    assert desk.session.job is running and not desk.house.runner.proposals and not desk.propagate.running
     assert "running job" in desk.session.message.text
 
 
@@ -361,39 +347,38 @@ def test_the_first_stroke_stops_the_job_that_it_makes_useless(desk):
     desk.stroke(9)
     job, listener = desk.ask()
     desk.stroke(12)
-    assert desk.actions._runner.cancelled == [job.id] and "painted on" in desk.session.message.text
+    assert desk.house.runner.cancelled == [job.id] and "painted on" in desk.session.message.text
     desk.stroke(13)
-    assert len(desk.actions._runner.cancelled) == 1
-    listener.failed(job, Failed(job.id, "Cancelled; nothing was changed.", cancelled=True))
-    assert "painted on" in desk.session.message.text and not desk.proposing.running
+    assert len(desk.house.runner.cancelled) == 1
+    listener.failed(Failed(job.id, "Cancelled; nothing was changed.", cancelled=True))
+    assert "painted on" in desk.session.message.text and not desk.propagate.running
 
 
 def test_another_study_stops_the_job_and_that_is_told(desk, tmp_path):
     desk.stroke(9)
     job, listener = desk.ask()
-    desk.actions.open(write(make_study(3, id="B", shape=(20, 22, 24)), tmp_path))
-    assert desk.actions._runner.cancelled == [job.id]
-    listener.failed(job, Failed(job.id, "Cancelled; nothing was changed.", cancelled=True))
+    desk.house.study.open(write(make_study(3, id="B", shape=(20, 22, 24)), tmp_path))
+    assert desk.house.runner.cancelled == [job.id]
+    listener.failed(Failed(job.id, "Cancelled; nothing was changed.", cancelled=True))
     assert "propagating was stopped" in desk.session.message.text and desk.session.message.kind is Kind.WARNING
 
 
 def test_changes_asked_for_while_a_proposal_is_shown_stay_hidden_until_it_is_gone(desk):
-    looking = Looking(desk.actions, desk.keeping)
+    looking = desk.house.doubt
     desk.stroke(9)
     desk.propose()
     looking.toggle_changes()
-    made = outlines.beside(desk.actions.viewer, outlines.CHANGES)
+    made = outlines.beside(desk.house.viewer, outlines.CHANGES)
     assert looking.changes_shown and not made.visible
-    desk.proposing.drop()
+    desk.propagate.drop()
     assert made.visible
-    looking.close()
 
 
 def test_it_waits_for_the_job_that_runs(desk):
     desk.stroke(9)
-    desk.actions.segment()
-    desk.proposing.propose()
-    assert "running job" in desk.session.message.text and not desk.actions._runner.proposals
+    desk.house.segment.segment()
+    desk.propagate.propose()
+    assert "running job" in desk.session.message.text and not desk.house.runner.proposals
 
 
 def test_what_changes_is_told_by_region():
@@ -415,8 +400,8 @@ def test_the_worker_proposes_what_the_engine_proposes(tiny_model: Path, study):
     answer = np.where(truth == Label.ET, np.uint8(Label.ED), truth)
     labels = answer.copy()
     labels[..., 10] = truth[..., 10]
-    job = PropagateJob(study, "t", tiny_model, answer, labels, labels != answer, {2: [10]}, "cpu")
-    fields = {"model": str(tiny_model), "device": "cpu", "tta": False, "do": "propagate", "job": job.id}
+    job = PropagateRequest(study, "t", tiny_model, answer, labels, labels != answer, {2: [10]}, "cpu")
+    fields = {**job.command(), "job": job.id}
     told: list = []
     worker = Worker(told.append, lambda *_: predictor)
     for slices in ({"2": [10]}, {}):
@@ -428,7 +413,7 @@ def test_the_worker_proposes_what_the_engine_proposes(tiny_model: Path, study):
         task.release()
     expected = propose(predictor, study, answer, Corrected(labels, {2: (10,)}, labels != answer))
     assert isinstance(outcome, ProposedLabels) and np.array_equal(outcome.labels, expected.labels)
-    assert outcome.told["steps"] == expected.steps
+    assert outcome.report["steps"] == expected.steps
     assert any(isinstance(e, Progress) and e.stage == "adapting the model" for e in told)
     assert isinstance(told[-1], Failed) and "No slice" in told[-1].message
 
@@ -438,7 +423,7 @@ def test_the_client_sends_a_job_with_its_slices():
     client = WorkerClient()
     client._ask = sent.append  # nothing is started
     volume = np.zeros((4, 5, 6), np.uint8)
-    job = PropagateJob(make_study(), "t", Path("m"), volume, volume, volume > 0, {0: [np.int64(3)]}, "cpu")
-    client.propagate(job, None)
+    job = PropagateRequest(make_study(), "t", Path("m"), volume, volume, volume > 0, {0: [np.int64(3)]}, "cpu")
+    client.submit(job, None)
     (task,) = sent[0].args
     assert json.loads(json.dumps(task.fields)) | {"slices": {"0": [3]}, "do": "propagate", "job": job.id} == task.fields

@@ -6,20 +6,23 @@ import pytest
 from qtpy.QtCore import Qt
 from qtpy.QtWidgets import QAbstractButton
 
-from napari_brainseg.features.paint.view import CorrectShown, CorrectView
-from napari_brainseg.features.propagate.view import ProposeShown
+from napari_brainseg.features.paint.view import PaintShown, PaintView
+from napari_brainseg.features.propagate.view import PropagateRow, PropagateShown
 
 pytestmark = pytest.mark.window
 
 
 @pytest.fixture
-def view(qtbot) -> CorrectView:
-    made = CorrectView()
+def view(qtbot) -> PaintView:
+    made = PaintView()
+    row = PropagateRow()
+    made.add_row(row)
+    row.wanted_changed.connect(made.show_more)  # as the panel has it
     qtbot.addWidget(made)
     made.resize(400, 700)
     made.show()
     qtbot.waitExposed(made)
-    made.show_state(CorrectShown(possible=True))
+    made.show_state(PaintShown(possible=True))
     return made
 
 
@@ -33,32 +36,32 @@ def press(qtbot, view, name: str) -> None:
 
 
 def test_the_row_unfolds_with_the_tools_and_stays_while_there_is_something_to_judge(view):
-    view.show_propose(ProposeShown(possible=True))
-    assert not view.propose.isVisible()
+    view.more.show_state(PropagateShown(possible=True))
+    assert not view.more.isVisible()
     view.show_open(True)
     assert buttons(view) == {"propagate": True, "propagate_accept": False, "propagate_drop": False}
-    view.show_propose(ProposeShown(True, False, True, "Proposed: 5 voxels change"))
+    view.more.show_state(PropagateShown(True, False, True, "Proposed: 5 voxels change"))
     view.show_open(False)
-    view.show_state(CorrectShown(possible=True))
+    view.show_state(PaintShown(possible=True))
     assert buttons(view) == {"propagate": False, "propagate_accept": True, "propagate_drop": True}
-    assert "5 voxels" in view.propose.words.text()
-    view.show_propose(ProposeShown(True))
-    assert not view.propose.isVisible()
+    assert "5 voxels" in view.more.words.text()
+    view.more.show_state(PropagateShown(True))
+    assert not view.more.isVisible()
 
 
 def test_each_button_asks_for_its_own(qtbot, view):
     asked: list[str] = []
-    row = view.propose
+    row = view.more
     for name in ("propose", "cancel", "accept", "drop"):
         getattr(row, f"{name}_requested").connect(lambda name=name: asked.append(name))
     view.show_open(True)
     for shown, name in (
-        (ProposeShown(True), "propagate"),
-        (ProposeShown(True, running=True, words="adapting the model … 40%"), "propagate"),
-        (ProposeShown(True, proposed=True), "propagate_accept"),
-        (ProposeShown(True, proposed=True), "propagate_drop"),
-        (ProposeShown(False), "propagate"),
+        (PropagateShown(True), "propagate"),
+        (PropagateShown(True, running=True, words="adapting the model … 40%"), "propagate"),
+        (PropagateShown(True, proposed=True), "propagate_accept"),
+        (PropagateShown(True, proposed=True), "propagate_drop"),
+        (PropagateShown(False), "propagate"),
     ):
-        view.show_propose(shown)
+        view.more.show_state(shown)
         press(qtbot, view, name)
     assert asked == ["propose", "cancel", "accept", "drop"]

@@ -10,8 +10,10 @@ from helpers.window import Window
 
 from brainseg_engine.core.labels import Label
 from brainseg_engine.core.study import Segmentation
+from brainseg_engine.corrections import BaseModel
 from napari_brainseg.display import layers, outlines
 from napari_brainseg.jobs import ProposedLabels
+from napari_brainseg.session import Answer
 
 pytestmark = pytest.mark.window
 
@@ -21,21 +23,22 @@ def test_a_proposal_is_pressed_outlined_accepted_and_undone(window: Window, monk
     window.open(monkeypatch, write(study, tmp_path, mask=False))
     app, grid = window.app, study.reference.grid
     answer = np.where(study.segmentation.labels == Label.ET, np.uint8(Label.ED), study.segmentation.labels)
-    app.actions._notes = {"model": window.session.model.name}
-    window.session.deliver(Segmentation(answer, grid, "brats2023", "the model"))
-    window.wait(lambda: app.actions.labels is not None and app.actions.brush.layer is app.actions.labels)
-    layer = app.actions.labels
+    model = window.session.model
+    given = Segmentation(answer, grid, "brats2023", "the model")
+    window.session.deliver(Answer(given, BaseModel(model.name), model.path))
+    window.wait(lambda: app.context.labels is not None and app.context.brush.layer is app.context.labels)
+    layer = app.context.labels
     monkeypatch.setattr(
-        app.runner, "propagate", lambda job, asker: asker.finished(job, ProposedLabels(study.segmentation.labels, {}))
+        app.runner, "submit", lambda _, listener: listener.finished(ProposedLabels(study.segmentation.labels, {}))
     )
-    window.press("correct_fold")
+    window.press("paint_fold")
     window.press("propagate")
     assert "Nothing was corrected" in window.session.message.text
     with layer.block_history():
         layer.paint(tuple(n // 2 for n in layer.data.shape), int(Label.ET))
     before = layers.snapshot(layer).labels.copy()
     window.press("propagate")
-    window.wait(lambda: app.proposing.proposal is not None)
+    window.wait(lambda: app.features.propagate.proposal is not None)
     assert window.widget("propagate_accept").isVisible() and not window.widget("propagate").isVisible()
     assert "ET +" in window.text("propagate_state")
     outline = outlines.beside(window.viewer, outlines.PROPOSAL)
@@ -48,6 +51,6 @@ def test_a_proposal_is_pressed_outlined_accepted_and_undone(window: Window, monk
     window.press("undo")
     assert np.array_equal(layers.snapshot(layer).labels, before)
     window.press("propagate")
-    window.wait(lambda: app.proposing.proposal is not None)
+    window.wait(lambda: app.features.propagate.proposal is not None)
     app.close()  # the panel alone: outlines without buttons would stay for ever
     assert outlines.beside(window.viewer, outlines.PROPOSAL) is None

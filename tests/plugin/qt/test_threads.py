@@ -24,7 +24,7 @@ def test_saving_waits_for_no_reading(qtbot, threads):
     read, saved = Event(), []
     try:
         for _ in range(10):
-            threads(lambda: read.wait(30), lambda _: None)
+            threads(lambda: read.wait(30), lambda _: None, lambda _: None)
         threads.for_saving(lambda: "saved", saved.append, saved.append)
         qtbot.waitUntil(lambda: saved == ["saved"], timeout=5000)
     finally:
@@ -41,13 +41,12 @@ def test_what_was_handed_over_for_saving_is_saved_when_the_window_closes(qtbot, 
 
 
 def test_an_autosave_takes_the_way_of_its_own(viewer):
-    from helpers.rig import Runner, at_once
-
-    from napari_brainseg.features.actions import Actions
-    from napari_brainseg.session import Session
+    from helpers.rig import House, at_once
 
     def reading(work, done, failed):
         raise AssertionError
 
-    assert Actions(Session(), viewer, Runner(), reading, at_once)._saving is at_once
-    assert Actions(Session(), viewer, Runner(), at_once)._saving is at_once
+    house, saved = House(viewer), []
+    house.background, house.saving = reading, at_once
+    house.context.save(lambda: "saved", saved.append, saved.append)
+    assert saved == ["saved"]

@@ -10,10 +10,9 @@ from qtpy.QtCore import QPoint, Qt
 from qtpy.QtWidgets import QAbstractButton, QComboBox, QLabel, QSlider, QWidget
 
 from brainseg_engine.core.study import Modality
-from napari_brainseg.app.frame import FOOTER, PanelView
 from napari_brainseg.features.corrections.view import CorrectionsView
 from napari_brainseg.features.finetune.view import FinetuneView
-from napari_brainseg.features.paint.view import CorrectView
+from napari_brainseg.features.paint.view import PaintView
 from napari_brainseg.features.queue.view import QueueView
 from napari_brainseg.features.regions.view import ItemShown, RegionsView
 from napari_brainseg.features.save.view import SaveView
@@ -21,6 +20,7 @@ from napari_brainseg.features.segment.view import SegmentView
 from napari_brainseg.features.study.view import StudyShown, StudyView
 from napari_brainseg.features.view.view import ViewView
 from napari_brainseg.qt import style
+from napari_brainseg.qt.frame import FOOTER, PanelView
 from napari_brainseg.qt.widgets import SWATCHES
 from napari_brainseg.session import ItemStats
 
@@ -30,21 +30,24 @@ SHOWN = StudyShown("case", "240×240×155 · 1 mm", "…", dict(zip(Modality, FI
 
 @pytest.fixture
 def panel(qtbot) -> PanelView:
-    made = PanelView(
-        StudyView(),
-        SegmentView({"auto": "Automatic", "cpu": "CPU"}),
-        RegionsView({"regions": ("WT · TC · ET", "Nested"), "classes": ("NCR · ED · ET", "Disjoint")}),
-        CorrectView(),
-        ViewView(
+    views = {
+        "study": StudyView(),
+        "segment": SegmentView({"auto": "Automatic", "cpu": "CPU"}),
+        "regions": RegionsView({"regions": ("WT · TC · ET", "Nested"), "classes": ("NCR · ED · ET", "Disjoint")}),
+        "paint": PaintView(),
+        "corrections": CorrectionsView(),
+        "view": ViewView(
             (("Axial", "axial", "A"), ("3D", "3d", "T")),
             ("Standard", "Wide"),
             (("A", "axial plane"), ("Shift-N", "back")),
         ),
-        SaveView((("brats2021", "1, 2, 4"), ("brats2023", "1, 2, 3"))),
-        CorrectionsView(),
-        QueueView(),
-        FinetuneView({"auto": "Automatic", "cpu": "CPU"}),
-    )
+        "save": SaveView((("brats2021", "1, 2, 4"), ("brats2023", "1, 2, 3"))),
+        "queue": QueueView(),
+        "finetune": FinetuneView({"auto": "Automatic", "cpu": "CPU"}),
+    }
+    made = PanelView(list(views.values()))
+    for name, view in views.items():
+        setattr(made, name, view)
     qtbot.addWidget(made)
     made.show_theme(get_theme("dark").to_rgb_dict())
     made.resize(400, 1000)

@@ -8,7 +8,7 @@ from pathlib import Path
 import nibabel as nib
 import numpy as np
 import pytest
-from helpers.rig import Card, Model, Runner, at_once
+from helpers.rig import Card, House, Model
 from PIL import Image
 
 from brainseg_engine.core.labels import Label
@@ -16,10 +16,10 @@ from brainseg_engine.core.study import Modality
 from brainseg_engine.io import load_segmentation, load_study
 from napari_brainseg._reader import get_reader, read_file, read_study
 from napari_brainseg.display import layers
-from napari_brainseg.features.actions import Actions
-from napari_brainseg.features.regions.measuring import measure, report
+from napari_brainseg.features.regions.measuring import measure
+from napari_brainseg.features.save.verbs import report
 from napari_brainseg.features.study.section import shown
-from napari_brainseg.session import Kind, Session
+from napari_brainseg.session import Kind
 
 SIZE = (40, 50)  # rows, columns
 
@@ -38,11 +38,11 @@ def folder(tmp_path) -> Path:
 
 
 @pytest.fixture
-def actions(viewer) -> Actions:
-    made = Actions(Session(), viewer, Runner(), at_once)
-    made.session.segmentation_changed.connect(made.show_segmentation)
+def house(viewer) -> House:
+    made = House(viewer)
     made.session.set_models((Model(card=Card()),))
-    return made
+    yield made
+    made.close()
 
 
 def test_a_folder_of_slices_is_one_study_and_other_pictures_are_left_to_others(viewer, folder, tmp_path):
@@ -62,10 +62,10 @@ def test_a_folder_of_slices_is_one_study_and_other_pictures_are_left_to_others(v
     assert get_reader(str(movie)) is None
 
 
-def test_it_opens_without_complaint_and_tells_what_is_not_known(actions, folder):
-    actions.open(folder)
-    current = actions.session.study
-    assert actions.session.message.kind is Kind.INFO
+def test_it_opens_without_complaint_and_tells_what_is_not_known(house, folder):
+    house.study.open(folder)
+    current = house.session.study
+    assert house.session.message.kind is Kind.INFO
     assert current.findings == () and current.problems == ()
     assert set(current.study.volumes) == {Modality.T1, Modality.T1CE, Modality.FLAIR}
     told = shown(current, "")
@@ -74,16 +74,16 @@ def test_it_opens_without_complaint_and_tells_what_is_not_known(actions, folder)
     assert told.without_file == f"in {folder.name}"
 
 
-def test_a_model_that_needs_t2_says_so_and_one_that_does_not_may_begin(actions, folder):
-    actions.open(folder)
-    assert "lacks T2" in actions.blocker
-    actions.session.set_models((Model("slices", Card((Modality.T1, Modality.FLAIR, Modality.T1CE))),))
-    assert actions.blocker == ""
+def test_a_model_that_needs_t2_says_so_and_one_that_does_not_may_begin(house, folder):
+    house.study.open(folder)
+    assert "lacks T2" in house.session.blocker
+    house.session.set_models((Model("slices", Card((Modality.T1, Modality.FLAIR, Modality.T1CE))),))
+    assert house.session.blocker == ""
 
 
-def test_numbers_are_voxels(actions, folder):
-    actions.open(folder)
-    current, seg = actions.session.study, actions.session.segmentation
+def test_numbers_are_voxels(house, folder):
+    house.study.open(folder)
+    current, seg = house.session.study, house.session.segmentation
     found = measure(seg.labels, seg.grid, seg.regions, current.truth).items
     assert (found["WT"].ml, found["WT"].voxels, found["WT"].dice) == (None, 60, 1.0)
     assert (found["ET"].ml, found["ET"].voxels) == (None, None)  # what the mask does not tell
@@ -94,21 +94,21 @@ def test_numbers_are_voxels(actions, folder):
     }
 
 
-def test_what_is_saved_comes_back_on_the_same_grid(actions, folder, tmp_path):
-    actions.open(folder)
+def test_what_is_saved_comes_back_on_the_same_grid(house, folder, tmp_path):
+    house.study.open(folder)
     path = tmp_path / "saved" / f"{folder.name}_seg.nii.gz"
-    actions.save(path)
-    assert actions.session.message.kind is Kind.GOOD, actions.session.message
+    house.save.save(path)
+    assert house.session.message.kind is Kind.GOOD, house.session.message
     saved = load_segmentation(path)
     assert not saved.grid.calibrated
     assert saved.coding == "lgg"
     assert set(np.unique(saved.labels)) == {0, Label.TUMOUR}
-    actions.load_mask(path)
-    assert actions.session.message.kind is not Kind.ERROR, actions.session.message
-    np.testing.assert_array_equal(layers.labels_of(actions.labels), saved.labels)
+    house.study.load_mask(path)
+    assert house.session.message.kind is not Kind.ERROR, house.session.message
+    np.testing.assert_array_equal(layers.labels_of(house.labels), saved.labels)
 
 
-def test_an_image_of_four_channels_opens_as_a_study(actions, viewer, tmp_path):
+def test_an_image_of_four_channels_opens_as_a_study(house, viewer, tmp_path):
     root = tmp_path / "Task01"
     data = np.random.default_rng(0).integers(1, 99, (9, 8, 7, 4)).astype(np.int16)
     for name, values in (("imagesTr", data), ("labelsTr", (data[..., 0] % 4).astype(np.uint8))):
@@ -120,11 +120,11 @@ def test_an_image_of_four_channels_opens_as_a_study(actions, viewer, tmp_path):
     path = root / "imagesTr" / "BRATS_001.nii.gz"
     assert get_reader(str(path)) is read_file
     assert [t[1]["name"] for t in read_file(str(path))] == ["T1", "T2", "FLAIR", "T1ce", "Segmentation"]
-    actions.open([path])
-    study = actions.session.study.study
+    house.study.open([path])
+    study = house.session.study.study
     assert (study.id, set(study.volumes)) == ("BRATS_001", set(Modality))
     np.testing.assert_array_equal(study.volumes[Modality.T1CE].data, data[..., 2])
-    assert actions.session.segmentation.coding == "decathlon"
+    assert house.session.segmentation.coding == "decathlon"
 
 
 def test_no_millimetres_stand_over_slices(viewer, folder):

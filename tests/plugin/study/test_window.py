@@ -46,7 +46,7 @@ def test_a_model_of_slices_is_listed_and_gives_a_volume_on_the_studys_grid(windo
     window.wait(lambda: window.session.measures is not None)
     assert window.session.message.kind.value == "good", window.session.message.text
     assert "slices" in window.session.message.text
-    layer = window.app.actions.labels
+    layer = window.app.context.labels
     labels, grid = layers.labels_of(layer), layers.layer_info(layer).grid
     assert grid.same_as(study.reference.grid) and labels.shape == study.reference.grid.shape
     reference = layers.image_layers(window.viewer)[study.reference.modality]
@@ -55,4 +55,6 @@ def test_a_model_of_slices_is_listed_and_gives_a_volume_on_the_studys_grid(windo
     assert slices.sum() > 3
     assert dice(labels > 0, study.segmentation.labels > 0) > 0.5  # no slice is upside down or out of place
     window.press("plane_3d")
-    window.wait(lambda: not window.app.surfaces.busy and "WT" in window.app.surfaces.surfaces)
+    window.wait(
+        lambda: not window.app.features.regions.surfaces.busy and "WT" in window.app.features.regions.surfaces.surfaces
+    )

@@ -41,7 +41,7 @@ class Progress(Event):
     def to_json(self) -> str:
         """One line of JSON; what is not known is left out, as versions before these numbers wrote it."""
         known = {name: value for name, value in asdict(self).items() if value is not None}
-        return json.dumps({"event": self.kind, **known}, ensure_ascii=False)
+        return dumps({"event": self.kind, **known})
 
 
 @dataclass(frozen=True)
@@ -97,6 +97,11 @@ def _checked(event: Event) -> Event:
     if isinstance(event, Progress):
         text_of(event.stage)
         number_of(event.fraction)
+        for count in (event.step, event.steps):
+            if count is not None:
+                count_of(count)
+        if event.seconds_left is not None:
+            number_of(event.seconds_left)
     elif isinstance(event, EpochDone):
         count_of(event.epoch)
         count_of(event.step)

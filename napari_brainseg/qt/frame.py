@@ -2,21 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from functools import partial
+from collections.abc import Mapping, Sequence
 
 from qtpy.QtCore import QPoint, QSize, Qt, QTimer, Signal
 from qtpy.QtWidgets import QFrame, QHBoxLayout, QScrollArea, QToolButton, QVBoxLayout, QWidget
 
-from napari_brainseg.features.corrections.view import CorrectionsView
-from napari_brainseg.features.finetune.view import FinetuneView
-from napari_brainseg.features.paint.view import CorrectView
-from napari_brainseg.features.queue.view import QueueView
-from napari_brainseg.features.regions.view import RegionsView
-from napari_brainseg.features.save.view import SaveView
-from napari_brainseg.features.segment.view import SegmentView
-from napari_brainseg.features.study.view import StudyView
-from napari_brainseg.features.view.view import ViewView
 from napari_brainseg.qt import style
 from napari_brainseg.qt.widgets import Words, label, restyle
 
@@ -24,31 +14,18 @@ FOOTER = "For research use only. Not a medical device."
 
 
 class PanelView(QWidget):
-    """Holds the sections. ``closing`` is told when the widget is destroyed or its window closes."""
+    """Holds the sections, top to bottom. ``owner`` lives as long as the panel."""
 
-    def __init__(
-        self,
-        study: StudyView,
-        segment: SegmentView,
-        regions: RegionsView,
-        correct: CorrectView,
-        view: ViewView,
-        save: SaveView,
-        corrections: CorrectionsView,
-        queue: QueueView,
-        finetune: FinetuneView,
-    ) -> None:
+    def __init__(self, sections: Sequence[QWidget]) -> None:
         super().__init__()
         self.setObjectName("brainseg_panel")
         self.setAttribute(Qt.WidgetAttribute.WA_StyledBackground)
-        self.study, self.segment, self.regions, self.view, self.save = study, segment, regions, view, save
-        self.correct, self.corrections, self.queue, self.finetune = correct, corrections, queue, finetune
         body = QWidget()
         body.setObjectName("panel_body")
         column = QVBoxLayout(body)
         column.setContentsMargins(0, 0, 4, 0)
         column.setSpacing(6)
-        for section in (study, segment, regions, correct, corrections, view, save, queue, finetune):
+        for section in sections:
             column.addWidget(section)
         column.addStretch(1)
         self.scroll = QScrollArea()
@@ -57,10 +34,7 @@ class PanelView(QWidget):
         self.scroll.setHorizontalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
         self.scroll.setFrameShape(QFrame.Shape.NoFrame)
         self.scroll.setWidget(body)
-        for section in (correct, finetune):
-            section.fold.toggled.connect(partial(self._unfolded, section))
-        finetune.arrived.connect(partial(self._unfolded, finetune.result, True))
-        self._wanted: QWidget = correct
+        self._wanted: QWidget = body
         self.message = MessageArea()
         outer = QVBoxLayout(self)
         outer.setContentsMargins(6, 6, 2, 6)
@@ -71,16 +45,16 @@ class PanelView(QWidget):
         footer.setAlignment(Qt.AlignmentFlag.AlignCenter)
         outer.addWidget(footer)
         self.setMinimumWidth(370)
-        self.app: object = None
+        self.owner: object = None
 
     def sizeHint(self) -> QSize:
         """Wide enough for the table of regions."""
         return QSize(400, 900)
 
-    def _unfolded(self, section: QWidget, open_: bool) -> None:
-        """Scroll to what is in it once it has its place."""
-        if open_:
-            self._wanted = section
+    def scroll_to(self, widget: QWidget, wanted: bool = True) -> None:
+        """Scroll to it once it has its place, where that is ``wanted``."""
+        if wanted:
+            self._wanted = widget
             QTimer.singleShot(50, self._scroll_to_wanted)
 
     def _scroll_to_wanted(self) -> None:

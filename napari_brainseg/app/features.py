@@ -1,0 +1,102 @@
+"""All features over one context, and the keys: the whole plugin below its widgets."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping
+
+from napari_brainseg.display import planes
+from napari_brainseg.features.context import Context
+from napari_brainseg.features.corrections.verbs import CorrectionVerbs
+from napari_brainseg.features.doubt.verbs import DoubtVerbs
+from napari_brainseg.features.finetune.verbs import FinetuneVerbs, Launcher
+from napari_brainseg.features.paint.verbs import PaintVerbs
+from napari_brainseg.features.propagate.verbs import PropagateVerbs
+from napari_brainseg.features.queue.verbs import QueueVerbs
+from napari_brainseg.features.regions.verbs import RegionVerbs
+from napari_brainseg.features.save.verbs import SaveVerbs
+from napari_brainseg.features.segment.verbs import SegmentVerbs
+from napari_brainseg.features.study.verbs import StudyVerbs
+from napari_brainseg.features.view.verbs import ViewVerbs
+from napari_brainseg.jobs.detached import launch
+from napari_brainseg.keys import Keys
+
+
+class Features:
+    """Every feature, connected to the session and to the viewer. What is made last hears of a change last."""
+
+    def __init__(
+        self, context: Context, *, clock: Callable[[], float] = time.monotonic, launcher: Launcher = launch
+    ) -> None:
+        self.context, self.session, self.viewer = context, context.session, context.viewer
+        self.regions = RegionVerbs(context)
+        self.view = ViewVerbs(context)
+        self.paint = PaintVerbs(context)
+        self.corrections = CorrectionVerbs(context, clock)
+        self.doubt = DoubtVerbs(context)
+        self.propagate = PropagateVerbs(context)
+        self.queue = QueueVerbs(context)
+        self.finetune = FinetuneVerbs(context, launcher)
+        self.segment = SegmentVerbs(context)
+        self.save = SaveVerbs(context)
+        self.study = StudyVerbs(context)
+
+    def start(self) -> None:
+        """Look up what is installed, what is in the viewer already, and whether a fine-tuning of an earlier window is there."""
+        self.segment.find_models()
+        self.study.notice_layers()
+        self.finetune.find()
+
+    def commands(self, more: Mapping[str, Callable[[], object]]) -> Mapping[str, Callable[[], object]]:
+        """Key → what it does; ``more``: those that ask, or take a number, from a view."""
+        view, paint, doubt = self.view, self.paint, self.doubt
+        return {
+            "A": lambda: view.plane_at_cursor(planes.Plane.AXIAL),
+            "S": lambda: view.plane_at_cursor(planes.Plane.SAGITTAL),
+            "D": lambda: view.plane_at_cursor(planes.Plane.CORONAL),
+            "T": view.toggle_3d,
+            "N": view.step_modality,
+            "Shift-N": lambda: view.step_modality(-1),
+            "H": self.regions.toggle_visible,
+            "U": self.regions.toggle_outline,
+            "W": view.next_window,
+            "Q": paint.next_target,
+            "Shift-Q": lambda: paint.next_target(-1),
+            "R": paint.toggle_threshold,
+            "I": paint.interpolate,
+            "G": lambda: paint.grow(here=True),
+            "K": lambda: paint.relabel(here=True),
+            "Shift-K": lambda: paint.erase_component(here=True),
+            "Control-Z": paint.undo,
+            "Control-Shift-Z": paint.redo,
+            "J": doubt.next_slice,
+            "Shift-J": lambda: doubt.next_slice(-1),
+            "Shift-H": doubt.toggle_doubt,
+            "Shift-U": doubt.toggle_changes,
+            "Control-Enter": self.corrections.accept,
+            "Control-J": self.queue.next,
+            **more,
+        }
+
+    def bind_keys(self, more: Mapping[str, Callable[[], object]] | None = None) -> Keys:
+        """Bind the keys; see :meth:`commands`."""
+        return Keys(self.viewer, self.commands(more or {}))
+
+    def closing_steps(self, canvas_stays: bool = True) -> list[Callable[[], object]]:
+        """What releases the viewer, in order. The layers stay. Without the canvas, what is drawn on it is not to be touched."""
+        steps: list[Callable[[], object]] = [
+            self.context.close,
+            self.context.runner.close,
+            self.finetune.close,
+            self.corrections.close,
+            self.view.close,
+        ]
+        if canvas_stays:
+            steps += [
+                self.propagate.drop,
+                self.paint.close,
+                lambda: planes.set_3d(self.viewer, False),  # without our surfaces napari draws volumes: seconds a frame
+                self.regions.surfaces.close,
+                self.view.marks.close,
+            ]
+        return steps

@@ -1,0 +1,81 @@
+"""Saving the labels as a mask."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from brainseg_engine.core.labels import Region
+from brainseg_engine.core.study import Segmentation, Study
+from napari_brainseg.display import layers
+from napari_brainseg.features.context import Context
+from napari_brainseg.session import BY_HAND, Kind, checksum
+
+
+class SaveVerbs:
+    """What the save section asks for."""
+
+    def __init__(self, context: Context) -> None:
+        self._context, self._session = context, context.session
+
+    @property
+    def coding(self) -> str:
+        """The coding to save in until a person chooses another: the study's own."""
+        current, segmentation = self._session.study, self._session.segmentation
+        own = current.study.coding if current is not None else ""
+        if not own and current is not None and current.truth is not None:
+            own = current.truth.coding
+        return own or (segmentation.coding if segmentation is not None else "") or "brats2023"
+
+    def suggestion(self) -> Path | None:
+        """A name to save under that overwrites nothing: in the study's folder, else the current one."""
+        current = self._session.study
+        if current is None:
+            return None
+        folder = current.study.folder or Path.cwd()
+        names = (f"{current.study.id}_seg{n}.nii.gz" for n in ("", *(f"_{i}" for i in range(2, 1000))))
+        return next((folder / name for name in names if not (folder / name).exists()), None)
+
+    def save(self, path: Path, coding: str | None = None) -> None:
+        """Write the labels as they are now, with the header of the reference series."""
+        from brainseg_engine.io import save_segmentation
+
+        current, layer, answer = self._session.study, self._context.labels, self._session.answer
+        if current is None or layer is None:
+            self._session.say("There is nothing to save yet: segment the study, or open a mask.", Kind.WARNING)
+            return
+
+        def work() -> int:
+            segmentation = layers.segmentation_of(layer)
+            digest = checksum(segmentation.labels)
+            edited = answer is None or answer.edited or digest != checksum(answer.segmentation.labels)
+            beside = report(current.study, segmentation, edited, answer.notes if answer is not None else {})
+            save_segmentation(segmentation, path, reference=current.study.reference, coding=coding, sidecar=beside)
+            return digest
+
+        def done(digest: int) -> None:
+            if self._session.study is current:
+                self._session.saved(digest)
+            self._session.say(f"Saved {path}", Kind.GOOD)
+
+        self._context.run(work, done)
+
+
+def report(study: Study, segmentation: Segmentation, edited: bool, notes: Mapping[str, Any]) -> dict[str, Any]:
+    """What is written beside a saved mask: what it is, who made it, and the regions' volumes (voxels where mL are not known)."""
+    from brainseg_engine.scores.volumes import voxel_counts
+
+    counts, ml = voxel_counts(segmentation.labels), segmentation.grid.voxel_ml
+    beside = " and a person" if edited and segmentation.made_by not in ("", BY_HAND) else ""
+    return {
+        "study": study.id,
+        **notes,
+        "made_by": segmentation.made_by + beside,
+        "edited": edited,
+        "regions": {r.value: _volume(counts[r], ml) if r in segmentation.regions else None for r in Region},
+    }
+
+
+def _volume(voxels: int, ml: float | None) -> dict[str, float | None]:
+    return {"volume_ml": voxels * ml} if ml is not None else {"volume_ml": None, "volume_voxels": voxels}

@@ -1,0 +1,202 @@
+"""Looking: planes and 3D, which series is shown, its window, the values at the cursor."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, Any
+
+from psygnal import Signal
+
+from brainseg_engine.core.study import Modality
+from napari_brainseg.display import layers, planes
+from napari_brainseg.display.planes import WINDOW_PRESETS, Marks, Plane
+from napari_brainseg.display.windows import PRESETS, brain_window
+from napari_brainseg.features.context import Context
+from napari_brainseg.features.view.gestures import drag_window, shown_image
+
+if TYPE_CHECKING:
+    from napari.layers import Image
+
+VALUES_S = 0.03
+"""How often the values at the cursor follow the mouse, which moves faster than one reads."""
+
+
+class ViewVerbs:
+    """What the view section shows and asks for."""
+
+    changed = Signal()
+    """Another plane, series or window is shown."""
+    values_changed = Signal()
+    """The values at the cursor are others."""
+
+    def __init__(self, context: Context) -> None:
+        self._context, self._session, self._viewer = context, context.session, context.viewer
+        self.marks = Marks(context.viewer)
+        self._images: dict[Modality, Image] = {}
+        self._drops: list[Callable[[], None]] = []
+        self._windows: dict[tuple[int, str], tuple[float, float]] = {}
+        self._flat: tuple[Plane, tuple[float, ...], Any, float] | None = None
+        self._pointed = False  # until the mouse has moved over the canvas, napari's cursor is nowhere in particular
+        self._looked_at = False  # until the mouse, or the slice, has moved over the study
+        self._soon = context.later(VALUES_S, self.values_changed.emit)
+        viewer = context.viewer
+        viewer.mouse_drag_callbacks.append(drag_window)
+        viewer.mouse_move_callbacks.append(self._moved)
+        for event in (viewer.cursor.events.position, viewer.dims.events.point):
+            context.follow(event, self._on_cursor)
+        for event in (viewer.dims.events.order, viewer.dims.events.ndisplay):
+            context.follow(event, self._on_change)
+        context.follow(context.session.study_changed, self._attach)
+        self._attach()
+
+    def close(self) -> None:
+        """Take the gestures away; the marks are the canvas's own until ``marks.close``."""
+        for callbacks, mine in (
+            (self._viewer.mouse_drag_callbacks, drag_window),
+            (self._viewer.mouse_move_callbacks, self._moved),
+        ):
+            if mine in callbacks:
+                callbacks.remove(mine)
+
+    # --- what is shown
+
+    @property
+    def in_3d(self) -> bool:
+        """True in 3D."""
+        return bool(self._viewer.dims.ndisplay == 3)
+
+    @property
+    def plane(self) -> Plane | None:
+        """The plane shown; None in 3D, and for an order of axes that is none of the three."""
+        return planes.plane_of(self._viewer)
+
+    @property
+    def modalities(self) -> list[Modality]:
+        """The series that can be shown: none in 3D, where images hide."""
+        return [] if self.in_3d else list(self._images)
+
+    @property
+    def modality(self) -> Modality | None:
+        """The topmost visible series; None in 3D."""
+        if self.in_3d:
+            return None
+        visible = [m for m, layer in self._images.items() if layer.visible and layer in self._viewer.layers]
+        return max(visible, key=lambda m: self._viewer.layers.index(self._images[m]), default=None)
+
+    @property
+    def window(self) -> str | None:
+        """The window preset that the series shown has; None for another window."""
+        modality = self.modality
+        if modality is None:
+            return None
+        now = tuple(self._images[modality].contrast_limits)
+        return next((p for p in PRESETS if _close(self._window(modality, p), now)), None)
+
+    @property
+    def values(self) -> Mapping[Modality, float]:
+        """The intensities at the cursor; a series without one there is absent."""
+        return planes.values_at_cursor(self._viewer) if self._looked_at else {}
+
+    def _window(self, modality: Modality, preset: str) -> tuple[float, float]:
+        layer = self._images[modality]
+        key = (id(layer), preset)
+        if key not in self._windows:
+            self._windows[key] = brain_window(layer.data, preset, modality)
+        return self._windows[key]
+
+    def _attach(self) -> None:
+        for drop in self._drops:
+            drop()
+        current = self._session.study
+        self._images = layers.image_layers(self._viewer, current.study.id) if current is not None else {}
+        self._windows, self._looked_at = {}, False
+        follow = self._context.follow
+        self._drops = [
+            follow(event, self._on_change)
+            for layer in self._images.values()
+            for event in (layer.events.visible, layer.events.contrast_limits)
+        ]
+        self._soon.start()
+        self.changed.emit()
+
+    def _on_change(self, event: object = None) -> None:
+        self.changed.emit()
+
+    def _moved(self, viewer: object, event: object) -> None:
+        self._pointed = True
+
+    def _on_cursor(self, event: object = None) -> None:
+        self._looked_at = True
+        if not self._soon.active:
+            self._soon.start()
+
+    # --- planes
+
+    def to_plane(self, plane: Plane | str) -> None:
+        """That plane through the current slices."""
+        planes.set_plane(self._viewer, plane)
+        self.changed.emit()
+
+    def to_3d(self) -> None:
+        """3D."""
+        planes.set_3d(self._viewer)
+        self.changed.emit()
+
+    def plane_at_cursor(self, plane: Plane | str) -> None:
+        """The plane through the point under the cursor, or through the current slices where the mouse is elsewhere."""
+        over = self._pointed and self._viewer.mouse_over_canvas
+        planes.set_plane(self._viewer, plane, at=planes.cursor_point(self._viewer) if over else None)
+
+    def toggle_3d(self) -> None:
+        """To 3D, or back to the plane, slice and zoom that one came from."""
+        camera = self._viewer.scene.camera
+        if self._viewer.dims.ndisplay == 2:
+            self._flat = (self.plane or Plane.AXIAL, self._viewer.dims.point, camera.center, camera.zoom)
+            planes.set_3d(self._viewer)
+        elif self._flat is None:
+            planes.set_3d(self._viewer, False)
+        else:
+            plane, point, centre, zoom = self._flat
+            planes.set_plane(self._viewer, plane)
+            self._viewer.dims.point = point
+            camera.center, camera.zoom = centre, zoom
+
+    # --- series and windows
+
+    def show_modality(self, modality: Modality) -> None:
+        """Show that series instead of the one shown."""
+        for m, layer in self._images.items():
+            layer.visible = m is modality
+        self.changed.emit()
+
+    def step_modality(self, step: int = 1) -> None:
+        """Show the next (1) or previous (-1) series instead of the one shown. In 3D, where images hide, nothing."""
+        names = list(layers.image_layers(self._viewer))
+        if not names or self.in_3d:
+            return
+        images = layers.image_layers(self._viewer)
+        shown = shown_image(self._viewer)
+        here = names.index(next(m for m in names if images[m] is shown)) if shown is not None else -step
+        for i, name in enumerate(names):
+            images[name].visible = i == (here + step) % len(names)
+
+    def choose_window(self, preset: str) -> None:
+        """That window preset on all series."""
+        for layer in self._images.values():
+            planes.apply_window(layer, preset)
+        self.changed.emit()
+
+    def next_window(self) -> None:
+        """The next window preset on the image shown."""
+        layer = shown_image(self._viewer)
+        if layer is None:
+            return
+        now = layer.metadata.get("brainseg_window", WINDOW_PRESETS[0])
+        preset = WINDOW_PRESETS[(WINDOW_PRESETS.index(now) + 1) % len(WINDOW_PRESETS)]
+        planes.apply_window(layer, preset)
+        layer.metadata["brainseg_window"] = preset
+
+
+def _close(a: tuple[float, float], b: tuple[float, ...]) -> bool:
+    slack = 1e-3 * max(abs(a[1] - a[0]), 1e-6)
+    return abs(a[0] - b[0]) <= slack and abs(a[1] - b[1]) <= slack

@@ -1,0 +1,35 @@
+"""What is open and what is going on: the evented state that the features share. Knows neither napari nor Qt."""
+
+from __future__ import annotations
+
+from napari_brainseg.session.records import (
+    BY_HAND,
+    DEVICES,
+    Accepted,
+    Answer,
+    ItemStats,
+    JobState,
+    Kind,
+    Measures,
+    Message,
+    OpenStudy,
+    checksum,
+    token_of,
+)
+from napari_brainseg.session.state import Session
+
+__all__ = [
+    "BY_HAND",
+    "DEVICES",
+    "Accepted",
+    "Answer",
+    "ItemStats",
+    "JobState",
+    "Kind",
+    "Measures",
+    "Message",
+    "OpenStudy",
+    "Session",
+    "checksum",
+    "token_of",
+]
