@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import replace
+from functools import lru_cache
 from pathlib import Path
 
+from brainseg_engine.core import plain
 from brainseg_engine.core.errors import InputError
 from brainseg_engine.core.events import CancelCheck, ProgressCallback, never, silent
 from brainseg_engine.core.study import Modality, Volume
@@ -31,6 +34,45 @@ def list_series(path: Path, progress: ProgressCallback = silent, cancelled: Canc
     return dicom.list_dicom(path, progress, cancelled)
 
 
+def series_at(path: Path, progress: ProgressCallback = silent, cancelled: CancelCheck = never) -> ImageSeries:
+    """The one series that a path stands for: the only one of a folder, or the one that a DICOM file is a slice of.
+
+    Raises InputError where it is none, or stands for several; Cancelled.
+    """
+    path = Path(path)
+    if is_folder(path):
+        found = [s for s in list_series(path, progress, cancelled).series if s.usable]
+        what = f"{path} holds"
+    else:
+        beside = _listed_before(path.parent, _state(path.parent))
+        found = [s for s in beside.series if any(x.path == path for x in s.slices)]
+        what = f"{path} is a part of"
+        if not found:
+            whole = next((s for s in beside.skipped if path in s.paths), None)
+            raise InputError(
+                f"{path} {whole.reason if whole else 'belongs to no series'}. Give another file of the series."
+            )
+    if len(found) != 1:
+        labels = ", ".join(f"'{s.facts.label}'" for s in found[:6]) + (", …" if len(found) > 6 else "")
+        raise InputError(
+            f"{what} {len(found)} series{f' ({labels})' if found else ''}, and one is wanted. Name a file of it."
+        )
+    return found[0]
+
+
+@lru_cache(maxsize=1)
+def _listed_before(folder: Path, state: object) -> Listing:
+    """The DICOM series of one folder (not of those below it), kept while its files stay as they are: four series often lie
+    in one."""
+    return dicom.list_dicom(folder, files=sorted(p for p in folder.iterdir() if plain.is_file(p)))
+
+
+def _state(folder: Path) -> tuple[tuple[str, int, int], ...]:
+    with os.scandir(folder) as entries:
+        found = [(e.name, e.stat()) for e in entries if e.is_file()]
+    return tuple(sorted((name, s.st_size, s.st_mtime_ns) for name, s in found))
+
+
 def read_listed(series: ImageSeries, progress: ProgressCallback = silent, cancelled: CancelCheck = never) -> Image:
     """The voxels of a listed series on its grid. Raises InputError naming what is wrong, Cancelled."""
     if not series.usable or series.grid is None:
@@ -43,9 +85,10 @@ def read_listed(series: ImageSeries, progress: ProgressCallback = silent, cancel
 def volume_of(
     series: ImageSeries, modality: Modality, progress: ProgressCallback = silent, cancelled: CancelCheck = never
 ) -> Volume:
-    """A listed series as a volume of that modality. Raises as :func:`read_listed`."""
+    """A listed series as a volume of that modality; of DICOM its path is a file of it. Raises as :func:`read_listed`."""
     image = read_listed(series, progress, cancelled)
-    return Volume(image.data, image.grid, modality, series.path, content_hash(image.data, image.affine), image.header)
+    path = series.path or (series.slices[0].path if series.slices and series.workspace is None else None)
+    return Volume(image.data, image.grid, modality, path, content_hash(image.data, image.affine), image.header)
 
 
 def _living_in(workspace: Workspace, listing: Listing) -> Listing:

@@ -10,11 +10,12 @@ from pathlib import Path
 
 from brainseg_engine.core.errors import BrainsegError, InputError
 from brainseg_engine.core.study import Modality, Study, Volume
-from brainseg_engine.io import decathlon, slices
+from brainseg_engine.io import decathlon, dicom, slices
 from brainseg_engine.io.formats import read_image
 from brainseg_engine.io.image import content_hash, in_words, is_folder, unreadable
 from brainseg_engine.io.layouts import NAMES_KNOWN, ambiguity, find_series, sort_series
-from brainseg_engine.io.naming import MASK
+from brainseg_engine.io.listing import series_at, volume_of
+from brainseg_engine.io.naming import MASK, is_image
 from brainseg_engine.io.segmentation import load_segmentation, require_on_grid
 from brainseg_engine.io.series import Layout, Series
 
@@ -102,7 +103,12 @@ def read_volumes(files: Mapping[Modality, Path]) -> dict[Modality, Volume]:
 
 @in_words
 def read_volume(path: Path, modality: Modality) -> Volume:
-    """One series. Raises InputError naming the file, the cause and the remedy."""
+    """One series: an image file, or DICOM by its folder or any file of it.
+
+    Raises InputError naming the file, the cause and the remedy.
+    """
+    if is_folder(path) or (not is_image(path) and dicom.holds_dicom(path)):
+        return volume_of(series_at(path), modality)
     image = read_image(path)
     return Volume(
         data=image.data,
