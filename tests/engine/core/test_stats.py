@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.stats import rankdata
 
-from brainseg_engine.core.stats import FEWEST_FOR_TEST, Estimate, estimate, holm, signed_rank
+from brainseg_engine.core.stats import FEWEST_FOR_TEST, Estimate, estimate, holm, sign_flip, signed_rank
 
 values = st.lists(st.floats(0, 400), min_size=3, max_size=20)
 
@@ -28,12 +28,13 @@ def test_no_interval_from_fewer_than_three():
 
 @settings(max_examples=40)
 @given(values)
-def test_the_interval_holds_the_mean_and_lies_within_the_values(x):
+def test_the_interval_holds_the_mean_and_is_symmetric(x):
     e = estimate(x)
     assert e.n == len(x)
     assert e.mean == pytest.approx(np.mean(x))
     assert all(math.isfinite(v) for v in (e.mean, e.low, e.high))
-    assert min(x) - 1e-6 <= e.low <= e.mean <= e.high <= max(x) + 1e-6
+    assert e.low <= e.mean <= e.high
+    assert e.high - e.mean == pytest.approx(e.mean - e.low, abs=1e-6)
 
 
 @settings(max_examples=30)
@@ -53,8 +54,11 @@ def test_more_cases_make_it_narrower_and_it_holds_the_truth_about_as_often_as_it
     rng = np.random.default_rng(0)
     few, many = (estimate(rng.normal(0.8, 0.1, n)) for n in (10, 400))
     assert many.high - many.low < (few.high - few.low) / 3
-    hits = [e.low <= 0.8 <= e.high for e in (estimate(rng.normal(0.8, 0.1, 40)) for _ in range(100))]
-    assert 85 <= sum(hits) <= 100
+    for n, least, most in ((3, 0.90, 0.96), (8, 0.90, 0.96), (20, 0.91, 0.97)):  # Dice-like, mean 0.85
+        drawn = (estimate(rng.beta(10.2, 1.8, n)) for _ in range(2000))
+        assert least <= np.mean([e.low <= 0.85 <= e.high for e in drawn]) <= most
+    missed = (estimate(rng.beta(10.2, 1.8, 8) * (rng.random(8) > 0.1)) for _ in range(2000))
+    assert 0.7 <= np.mean([e.low <= 0.765 <= e.high for e in missed]) <= 0.82  # as its docstring warns
 
 
 def exact_p(d):
@@ -120,3 +124,19 @@ def test_holm_only_raises_keeps_the_order_and_stays_below_bonferroni(p):
     assert all(a <= b <= min(1.0, n * a) + 1e-12 for a, b in pairs)
     by_p = [b for _, b in sorted(pairs)]
     assert by_p == sorted(by_p)
+
+
+@settings(max_examples=30)
+@given(st.lists(st.floats(-1, 1).filter(lambda v: abs(v) > 1e-3), min_size=1, max_size=10))
+def test_flipped_signs_are_all_tried(d):
+    sums = [abs(np.dot(signs, d)) for signs in itertools.product((-1, 1), repeat=len(d))]
+    assert sign_flip(d) == pytest.approx(np.mean(np.array(sums) >= abs(sum(d)) - 1e-9))
+    assert sign_flip([-v for v in d]) == pytest.approx(sign_flip(d))
+
+
+def test_flipped_signs_of_many_are_drawn_and_keep_their_level():
+    rng = np.random.default_rng(2)
+    assert sign_flip([0.1] * 40) == pytest.approx(1 / 2**14)
+    rejected = [sign_flip(rng.normal(0, 1, 18)) <= 0.05 for _ in range(200)]
+    assert np.mean(rejected) <= 0.1
+    assert sign_flip([]) == 1.0

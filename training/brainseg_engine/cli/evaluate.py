@@ -63,7 +63,7 @@ def evaluate(
 
     Dice is 1 for masks that are equal and 0 for masks without overlap. HD95 is the distance in mm that 95 % of both
     surfaces stay within. A region that is empty in both counts as 1 and 0 mm, in one only as 0 and the diagonal of
-    the image. Lesion-wise scores follow BraTS 2023; intervals are 95 % bootstrap intervals over the cases. Cases that
+    the image. Lesion-wise scores follow BraTS 2023; intervals are 95 % intervals (Student's t) over the cases. Cases that
     the model was trained on are marked: their scores say little.
 
     With --against, two sets of masks are compared case by case.

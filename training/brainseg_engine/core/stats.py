@@ -5,21 +5,21 @@ The sample is of cases (patients), so everything is resampled, paired and counte
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
 
 CONFIDENCE = 0.95
 FEWEST_FOR_INTERVAL = 3
 FEWEST_FOR_TEST = 6
 """Below this many differing cases not even a difference of one sign throughout reaches p = 0.05 (2 / 2⁵ = 0.06)."""
 
-_RESAMPLES = 9999
 _SEED = 20230625  # any number: a table must come out the same when it is made again
 _EXACT_WITH_TIES = 13  # 2¹³ signs are enumerated; as scipy's own choice
 _EXACT = 50
+_ALL_SIGNS = 14
 _EQUAL = 1e-9  # differences below are rounding, and so are ranks apart by it
 
 
@@ -39,11 +39,15 @@ class Estimate:
 
 
 def estimate(values: Iterable[float | None]) -> Estimate:
-    """The mean of the measured values and its bootstrap interval (BCa, Efron 1987; 9999 resamples, a fixed seed).
+    """The mean of the measured values and its interval by Student's t (n − 1 degrees of freedom), which is not cut off at 0 or 1.
 
-    From fewer than 3 values there is no interval; from equal ones it is that one value. With few cases it is too narrow: of
-    nominal 95 % intervals for Dice-like values some 86 % held the true mean at 8 cases, and 94 % at 20.
+    From fewer than 3 values there is no interval; from equal ones it is that one value. In a simulation of Dice-like values
+    (Beta, mean 0.85) 92 to 94 % of such intervals held the true mean at 3 to 20 cases. Where one case in ten is missed
+    altogether (Dice 0), 75 % did at 6 cases, 76 % at 8 and 88 % at 20: a failure that no case of the sample shows is in no
+    interval.
     """
+    from scipy import stats
+
     x = np.array([v for v in values if v is not None], dtype=np.float64)
     if not len(x):
         return Estimate(0)
@@ -52,23 +56,26 @@ def estimate(values: Iterable[float | None]) -> Estimate:
         return Estimate(len(x), mean)
     if np.ptp(x) <= _EQUAL * max(1.0, abs(mean)):
         return Estimate(len(x), mean, mean, mean)
-    low, high = _bootstrap(x)
-    return Estimate(len(x), mean, min(low, mean), max(high, mean))
+    half = float(stats.t.ppf(0.5 + CONFIDENCE / 2, len(x) - 1)) * float(x.std(ddof=1)) / math.sqrt(len(x))
+    return Estimate(len(x), mean, mean - half, mean + half)
 
 
-def _bootstrap(x: NDArray[np.float64]) -> tuple[float, float]:
-    from scipy import stats
+def sign_flip(differences: Iterable[float]) -> float:
+    """Two-sided p value of the mean of paired differences, were their signs a matter of chance (Fisher 1935).
 
-    interval = stats.bootstrap(
-        (x,),
-        np.mean,
-        confidence_level=CONFIDENCE,
-        n_resamples=_RESAMPLES,
-        batch=max(1, 2_000_000 // len(x)),
-        method="BCa",
-        rng=np.random.default_rng(_SEED),
-    ).confidence_interval
-    return float(interval.low), float(interval.high)
+    All 2ⁿ signs are tried up to 14 differences, beyond that 16,384 drawn with a fixed seed. 1.0 for none.
+    """
+    d = np.array(list(differences), dtype=np.float64)
+    n = len(d)
+    if not n:
+        return 1.0
+    if n <= _ALL_SIGNS:
+        signs = 1 - 2 * ((np.arange(2**n)[:, None] >> np.arange(n)) & 1)
+    else:
+        signs = np.random.default_rng(_SEED).choice((-1, 1), size=(2**_ALL_SIGNS, n))
+        signs[0] = 1  # what was observed is one of the possible outcomes
+    sums = np.abs(signs @ d)
+    return float(np.mean(sums >= abs(d.sum()) - _EQUAL * n))
 
 
 @dataclass(frozen=True)

@@ -88,7 +88,9 @@ def _mask(store: Store, c: Correction) -> Iterator[Finding]:
         message = f"'{c.id}' is empty: no voxel is labelled. Exclude it unless the patient has no tumour."
         yield Finding("empty", "warning", message, c.id)
     elif c.untouched:
-        message = f"'{c.id}' equals the answer of {c.base.name}: it teaches that model nothing new."
+        message = (
+            f"'{c.id}' equals the answer of {c.base.name or 'the model it began from'}: it teaches it nothing new."
+        )
         yield Finding("untouched", "info", message, c.id)
 
 

@@ -10,7 +10,7 @@ from typing import Any, Self
 
 import numpy as np
 
-from brainseg_engine.core.labels import Label, LabelArray, Region
+from brainseg_engine.core.labels import REGION_LABELS, Label, LabelArray, Region
 from brainseg_engine.core.names import SafeName
 from brainseg_engine.core.records import count_of, number_of, text_of
 from brainseg_engine.core.study import Modality
@@ -119,6 +119,18 @@ class Correction:
     def untouched(self) -> bool:
         """True when it equals the model's answer."""
         return bool(self.base.answer_sha256) and not any(t.added or t.removed for t in self.changed.values())
+
+    @property
+    def edited(self) -> tuple[Region, ...] | None:
+        """The regions in which it differs from the model's answer that it began from; None when it began from none.
+
+        Elsewhere the mask is that answer, and no evidence of how good a model is. Told from the classes that gained or
+        lost voxels: a region counts when one of its classes did.
+        """
+        if not self.base.answer_sha256:
+            return None
+        changed = {label for label, t in self.changed.items() if t.added or t.removed}
+        return tuple(r for r in self.regions if changed & REGION_LABELS[r])
 
     def to_dict(self) -> dict[str, Any]:
         """The sidecar's JSON object: BIDS' own keys first. What may change later (held out) is not in it."""

@@ -1,6 +1,6 @@
 """Two sets of masks of the same cases, compared case by case.
 
-Each metric of each region gives one paired difference a case, first minus second. Shown are its mean with a 95 % bootstrap
+Each metric of each region gives one paired difference a case, first minus second. Shown are its mean with a 95 %
 interval, in how many cases the first is better, and the p value of a paired test, plain and adjusted for the number of
 tests (:mod:`brainseg_engine.core.stats`). A small p says that the difference is more than these cases' chance; it says nothing
 about patients of another kind, nor that the difference matters.

@@ -32,7 +32,7 @@ class Evaluation:
 
     @cached_property
     def summary(self) -> Mapping[Region, Mapping[str, Estimate]]:
-        """Region → metric → its mean, its number of cases and its 95 % bootstrap interval over them."""
+        """Region → metric → its mean, its number of cases and its 95 % interval over them."""
         return {
             region: {key: estimate(getattr(score[region], key) for score in self.cases.values()) for key in METRICS}
             for region in Region

@@ -52,7 +52,7 @@ def scores_figure(panels: Sequence[Panel], png: Path, title: str = "") -> None:
         for x, region in enumerate(Region):
             _strip(ax, x, [v[0] for v in panel.values.get(region, ())], panel, region)
         _finish(ax, panel, [_mean_text(panel, region) for region in Region])
-    _footer(figure, "A point a case. Diamond and below: the mean over cases, with its 95 % bootstrap interval.")
+    _footer(figure, "A point a case. Diamond and below: the mean over cases, with its 95 % interval.")
     save(figure, png)
 
 
@@ -68,7 +68,7 @@ def comparison_figure(panels: Sequence[Panel], names: tuple[str, str], png: Path
             _slopes(ax, x, [(v[1], v[0]) for v in panel.values.get(region, ())], panel.best)
         _finish(ax, panel, [_mean_text(panel, region, signed=True) for region in Region])
     _legend(figure)
-    _footer(figure, f"A line a case. Below: the mean of {names[0]} minus {names[1]}, with its 95 % bootstrap interval.")
+    _footer(figure, f"A line a case. Below: the mean of {names[0]} minus {names[1]}, with its 95 % interval.")
     save(figure, png)
 
 

@@ -14,6 +14,7 @@ from brainseg_engine import dataset
 from brainseg_engine.core import outputs
 from brainseg_engine.core.errors import BrainsegError, InputError, OutputError
 from brainseg_engine.core.events import Progress, ProgressCallback
+from brainseg_engine.core.labels import Region
 from brainseg_engine.core.names import inside
 from brainseg_engine.corrections import Correction, Store, image_hashes, source_of
 from brainseg_engine.finetune.usable import SHARE, share_of, unfit
@@ -36,6 +37,8 @@ class Case:
     patient: str
     images: tuple[str, ...]
     held_out: bool = False
+    edited: tuple[Region, ...] | None = None
+    """See :class:`brainseg_engine.finetune.plan.Learnt`."""
     known_as: tuple[str, ...] = ()
     """Names of study and patient on this machine: no anchor may bear them."""
 
@@ -67,6 +70,10 @@ def collect(store: Store, recipe: Recipe, data: Path, report: ProgressCallback, 
         try:
             case = _taken(store, c, recipe, data, patients[c.id])
             found.cases.append(replace(case, held_out=c.held_out))
+            if c.untouched:
+                found.notes.append(
+                    f"'{c.id}' equals the answer that it began from: it is learnt from, and is no evidence where it is held out."
+                )
         except BrainsegError as e:
             found.refused[c.id] = str(e)
             shutil.rmtree(inside(data, c.id), ignore_errors=True)
@@ -112,7 +119,7 @@ def _taken(store: Store, c: Correction, recipe: Recipe, data: Path, patient: str
         *([source.folder.name] if source.folder else []),
     )
     pseudonym = hashlib.sha256(patient.encode()).hexdigest()[:12]
-    return Case(c.id, c.mask_sha256, pseudonym, dataset.hashes_of(study, recipe), known_as=known)
+    return Case(c.id, c.mask_sha256, pseudonym, dataset.hashes_of(study, recipe), edited=c.edited, known_as=known)
 
 
 def _suffix(path: Path) -> str:
@@ -152,6 +159,9 @@ def hold_out(cases: Sequence[Case], store: Store) -> tuple[list[Case], list[str]
             f"All usable corrections in {store.path} are held out for testing, so there is nothing to train on. Let some be "
             "trained on: napari-brainseg corrections hold-out ID --undo."
         )
+    unchanged = [c.name for c in cases if c.held_out and c.edited == ()]
+    if unchanged:
+        notes.append(f"Held out, but never edited, and so no evidence: {', '.join(unchanged)}.")
     if not chosen:
         one = "There is one correction only" if len(cases) == 1 else f"There are {len(patients)} patients only"
         notes.append(

@@ -1,9 +1,10 @@
 """The guard against forgetting: weights between the base model's and the trained ones, chosen by what they do.
 
-w(α) = base + α · (trained − base), after Wortsman 2022 (arXiv:2109.01903). The rule: of the α whose mean Dice on the anchors
-is at most ``LIMIT`` below the base model's, the one that gains most on the held-out corrections, of equals the smallest. With
-nothing held out, the largest such α up to ``BLIND``. Where no α keeps within the limit, the one that loses least; the model
-is then marked as worse. α = 0 is the base model itself and is what the others are compared with.
+w(α) = base + α · (trained − base), after Wortsman 2022 (arXiv:2109.01903). The rule: the largest α whose mean Dice on the
+anchors kept for choosing is at most ``LIMIT`` below the base model's; at most ``BLIND`` where these are phantoms, or nothing is
+held out to judge it by. Where no α keeps within the limit, the one that loses least. Neither the held-out corrections nor the
+anchors that judge the model have a say, so that what they show afterwards is not chosen on them. α = 0 is the base model
+itself and is what the others are compared with.
 """
 
 from __future__ import annotations
@@ -14,8 +15,9 @@ from typing import Any
 
 import torch
 
+from brainseg_engine.finetune.verdict import LIMIT
+
 ALPHAS = (0.0, 0.25, 0.5, 0.75, 1.0)
-LIMIT = 0.01
 BLIND = 0.5
 EQUAL = 1e-4
 State = Mapping[str, torch.Tensor]
@@ -23,10 +25,9 @@ State = Mapping[str, torch.Tensor]
 
 @dataclass(frozen=True)
 class Row:
-    """Mean Dice, over cases and regions, of the weights at ``alpha``; None where there is no case."""
+    """Mean Dice, over the anchors kept for choosing and their regions, of the weights at ``alpha``; None without any."""
 
     alpha: float
-    held_out: float | None
     anchors: float | None
 
     def to_dict(self) -> dict[str, Any]:
@@ -53,32 +54,27 @@ def mixed(base: State, trained: State, alpha: float) -> dict[str, torch.Tensor]:
     }
 
 
-def choose(score: Callable[[float], Row], limit: float = LIMIT) -> Choice:
-    """Score every α and choose by the rule."""
-    return chosen([score(alpha) for alpha in ALPHAS], limit)
+def choose(score: Callable[[float], Row], most: float = 1.0, limit: float = LIMIT) -> Choice:
+    """Score every α and choose by the rule, at most ``most``."""
+    return chosen([score(alpha) for alpha in ALPHAS], most, limit)
 
 
-def chosen(rows: Sequence[Row], limit: float = LIMIT) -> Choice:
+def chosen(rows: Sequence[Row], most: float = 1.0, limit: float = LIMIT) -> Choice:
     """The choice among scored weights; the first row is the base model's (α = 0)."""
-    base, others = rows[0], rows[1:]
+    base, others = rows[0], [row for row in rows[1:] if row.alpha <= most]
 
     def lost(row: Row) -> float:
         return base.anchors - row.anchors if base.anchors is not None and row.anchors is not None else 0.0
 
-    def gained(row: Row) -> float:
-        return row.held_out - base.held_out if base.held_out is not None and row.held_out is not None else 0.0
-
     kept = [row for row in others if lost(row) <= limit]
-    if not kept:
+    if kept:
+        best = max(kept, key=lambda row: row.alpha)
+        if base.anchors is None:
+            why = "a moderate mix, since no anchor could be scored"
+        else:
+            farther = "" if best is others[-1] else "; those farther away lose more"
+            why = f"it loses at most {limit:g} Dice on the anchors kept for choosing ({-lost(best):+.3f}){farther}"
+    else:
         best = min(others, key=lambda row: (round(lost(row) / EQUAL), row.alpha))
         why = f"every mix loses more than {limit:g} Dice on the anchors; this one loses least ({lost(best):.3f})"
-    elif base.held_out is None:
-        modest = [row for row in kept if row.alpha <= BLIND]
-        best = max(modest, key=lambda row: row.alpha) if modest else min(kept, key=lambda row: row.alpha)
-        why = f"nothing is held out, so a moderate mix that loses at most {limit:g} Dice on the anchors"
-    else:
-        best = max(kept, key=lambda row: (round(gained(row) / EQUAL), -row.alpha))
-        what = "gains most" if gained(best) > EQUAL else "loses least (none gains)"
-        why = f"of the mixes tried that lose at most {limit:g} Dice on the anchors, this one {what} on the held-out corrections"
-        why += f" ({gained(best):+.3f})"
     return Choice(best.alpha, why, tuple(rows))

@@ -18,6 +18,7 @@ from brainseg_engine.core import device as devices
 from brainseg_engine.core import outputs
 from brainseg_engine.core.errors import BrainsegError, Cancelled, CheckpointError, OutputError, TrainingError
 from brainseg_engine.core.events import CancelCheck, Event, Failed, Finished, Progress, never
+from brainseg_engine.core.labels import Region
 from brainseg_engine.core.names import as_model_name, is_model_name
 from brainseg_engine.core.paths import atomic
 from brainseg_engine.corrections import Store
@@ -127,8 +128,9 @@ class _Job:
         seed = given.seed or 0
         if given.anchors is not None:
             fixed = anchors.of_folder(
-                given.anchors, given.anchor_split, cases, recipe, seed, self._progress("anchors"), self._stop
-            )
+                given.anchors, given.anchor_split, cases, recipe, seed, self.base.card.training_hashes,
+                self._progress("anchors"), self._stop,
+            )  # fmt: skip
         else:
             fixed = anchors.phantoms(self._progress("anchors"), self._stop)
         if given.mix == 0:
@@ -141,9 +143,13 @@ class _Job:
         name = given.name or models.free_name(re.sub(r"-tuned(-\d+)?$", "", as_model_name(self.path.stem)) + "-tuned")
         made = plan.Plan(
             settings=given.settings(), base=base, name=name,
-            corrections=[plan.Learnt(c.name, c.mask_sha256, c.patient, c.held_out, list(c.images)) for c in cases],
+            corrections=[plan.Learnt(
+                c.name, c.mask_sha256, c.patient, c.held_out, list(c.images),
+                None if c.edited is None else [str(r) for r in c.edited],
+            ) for c in cases],
             replayed={n: str(p.resolve()) for n, p in fixed.replayed.items()},
             scored={n: str(p.resolve()) for n, p in fixed.scored.items()},
+            choosing={n: str(p.resolve()) for n, p in fixed.choosing.items()}, patients=fixed.patients,
             anchors=fixed.words, real=fixed.real, refused=found.refused, notes=[*found.notes, *notes, *fixed.notes],
         )  # fmt: skip
         self._write_split(made)
@@ -201,7 +207,8 @@ class _Job:
         options.fold = None if made.held_out else "all"
         options.minutes, options.visits = chosen["minutes"], visits
         options.elsewhere = {name: Path(source) for name, source in made.replayed.items()}
-        options.validations, options.rows = VALIDATIONS if made.held_out else 1, ROWS
+        # watched, not chosen by: the weights are those of the last step
+        options.validations, options.rows, options.keep = VALIDATIONS if made.held_out else 1, ROWS, "last"
         train.train(level.recipe, options, self._training, self.cancelled)
 
     def _training(self, event: Event) -> None:
@@ -231,18 +238,17 @@ class _Job:
         def score(alpha: float) -> guard.Row:
             nonlocal done
             self.scorer.load(guard.mixed(self.base.state, trained.state, alpha))
-            means = {}
-            for key, cases in self._sets().items():
 
-                def before(name: str, a: float = alpha) -> None:
-                    self._stop()
-                    progress(Progress(f"trying α = {a:g} on {name}", done / len(guard.ALPHAS)))
+            def before(name: str) -> None:
+                self._stop()
+                progress(Progress(f"trying α = {alpha:g} on {name}", done / len(guard.ALPHAS)))
 
-                means[key] = mean_dice(self.scorer.score(cases, hd95=False, seen=frozenset(), before=before))
+            cases = {n: Path(p) for n, p in self.plan.choosing.items()}
+            mean = mean_dice(self.scorer.score(cases, hd95=False, seen=frozenset(), before=before))
             done += 1
-            return guard.Row(alpha, means["held_out"], means["anchors"])
+            return guard.Row(alpha, mean)
 
-        return guard.choose(score)
+        return guard.choose(score, 1.0 if self.plan.real and self.plan.held_out else guard.BLIND)
 
     def _sets(self) -> dict[str, dict[str, Path]]:
         held_out = {c.name: self.data / c.name for c in self.plan.held_out}
@@ -262,7 +268,12 @@ class _Job:
             results.append(
                 {k: self.scorer.score(cases, hd95=True, seen=seen, before=before) for k, cases in self._sets().items()}
             )
-        sets = {k: proof.BeforeAfter(results[0][k], results[1][k]) for k in results[0]}
+        patients = {c.name: c.patient for c in self.plan.held_out} | self.plan.patients
+        edited = {c.name: [Region(r) for r in c.edited] for c in self.plan.held_out if c.edited is not None}
+        sets = {
+            k: proof.BeforeAfter(results[0][k], results[1][k], patients, edited if k == "held_out" else {})
+            for k in results[0]
+        }
         self._settle_name()
         outcome = Outcome(self.plan, choice, sets)
         model = self.out / "model.safetensors"
@@ -270,7 +281,7 @@ class _Job:
             checkpoint.save(model, state, outcome.card(self.base.card, self.trained.card), self.base.recipe)
         models.add(model, self.plan.name)
         report = outcome.report(
-            model, self.trained.card.steps, self._recipe().optimiser.learning_rate, self.options.device
+            model, self.trained.card.steps, self._recipe().optimiser.learning_rate, self.scorer.device
         )
         report_files.write(self.out, report, sets)
         return report

@@ -10,7 +10,7 @@ from typing import Any
 
 from brainseg_engine import models
 from brainseg_engine.core.provenance import versions
-from brainseg_engine.finetune import guard, plan, proof
+from brainseg_engine.finetune import guard, plan, proof, verdict
 from brainseg_engine.models.checkpoint import Card, Tuned
 
 
@@ -56,7 +56,7 @@ class Outcome:
             "format": plan.FORMAT,
             "verdict": proof.overall(self.sets),
             "words": self._words,
-            "rule": proof.RULE,
+            "rule": verdict.RULE,
             "model": {"name": made.name, "file": str(model), "sha256": models.sha256(model)},
             "base": made.base,
             "settings": made.settings,
@@ -69,6 +69,7 @@ class Outcome:
                 "of": made.anchors,
                 "real": made.real,
                 "replayed": list(made.replayed),
+                "choosing": list(made.choosing),
                 "scored": list(made.scored),
             },
             "training": {"steps": steps, "device": device, "learning_rate": learning_rate},

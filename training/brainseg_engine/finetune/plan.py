@@ -25,11 +25,14 @@ class Learnt:
     patient: str
     held_out: bool
     images: list[str]
+    edited: list[str] | None = None
+    """The regions that a person changed of a model's answer; None where it is not known, which counts as all."""
 
 
 @dataclass
 class Plan:
-    """``base``: name, version, sha256 and path of the model; ``replayed`` and ``scored``: anchor → where it lies."""
+    """``base``: name, version, sha256 and path of the model; ``replayed``, ``choosing`` and ``scored``: anchor → where it
+    lies."""
 
     settings: dict[str, Any]
     base: dict[str, str]
@@ -39,6 +42,9 @@ class Plan:
     scored: dict[str, str]
     anchors: str
     real: bool
+    choosing: dict[str, str] = field(default_factory=dict)
+    patients: dict[str, str] = field(default_factory=dict)
+    """Scored anchor → its patient, as a pseudonym."""
     refused: dict[str, str] = field(default_factory=dict)
     notes: list[str] = field(default_factory=list)
     level: int = 0

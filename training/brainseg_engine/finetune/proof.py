@@ -2,38 +2,33 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
 
 from brainseg_engine.core.labels import Region
 from brainseg_engine.core.stats import Estimate, estimate
 from brainseg_engine.evaluation import Comparison, Evaluation, compare
+from brainseg_engine.finetune import verdict as verdicts
 from brainseg_engine.finetune import wording
-from brainseg_engine.finetune.guard import LIMIT
 from brainseg_engine.finetune.scoring import case_means
-from brainseg_engine.finetune.verdict import AT_A_COST, BETTER, NO_CLAIM, NO_WORSE, WORSE
 
-RULE = (
-    "Of each set the difference of a case is that of its mean Dice over the regions, after minus before. A set is "
-    f'"{WORSE}" when the mean difference is below −{LIMIT:g}, or its 95 % interval lies below 0; "{BETTER}" when the interval '
-    f'lies above 0, or, with fewer than 3 cases (no interval), when the mean is at least {LIMIT:g}; else "{NO_WORSE}". The '
-    f'model is "{WORSE}" when either set is, with one exception: it is "{AT_A_COST}" when the held-out corrections are '
-    f'"{BETTER}" and the mean on the anchors falls beyond chance, but by at most {LIMIT:g}. Else it is what the held-out '
-    f'corrections are; "{NO_CLAIM}" when there are none. HD95 is shown beside it and decides nothing: one stray voxel moves '
-    "it by centimetres."
-)
-"""What is concluded, and when."""
 SETS: Mapping[str, str] = {"held_out": "held-out corrections", "anchors": "anchors"}
 
 
 @dataclass(frozen=True)
 class BeforeAfter:
-    """One set of cases, scored with the base model and with the new one."""
+    """One set of cases, scored with the base model and with the new one.
+
+    ``patients``: case → patient, the case itself where it is not named. ``edited``: case → the regions that a person
+    changed, all where it is not named; a case without any is no evidence.
+    """
 
     before: Evaluation
     after: Evaluation
+    patients: Mapping[str, str] = field(default_factory=dict)
+    edited: Mapping[str, Collection[Region]] = field(default_factory=dict)
 
     @cached_property
     def comparison(self) -> Comparison:
@@ -41,21 +36,24 @@ class BeforeAfter:
         return compare(self.after, self.before)
 
     @cached_property
+    def differences(self) -> list[float]:
+        """Patient by patient: of the mean Dice over cases and regions that count."""
+        before, after = case_means(self.before, self.edited), case_means(self.after, self.edited)
+        by_patient: dict[str, list[float]] = {}
+        for case in before:
+            if case in after:
+                by_patient.setdefault(self.patients.get(case, case), []).append(after[case] - before[case])
+        return [sum(d) / len(d) for d in by_patient.values()]
+
+    @property
     def difference(self) -> Estimate:
-        """Of the mean Dice over regions."""
-        before, after = case_means(self.before), case_means(self.after)
-        return estimate([after[c] - before[c] for c in before if c in after])
+        """Of the mean Dice, over patients."""
+        return estimate(self.differences)
 
     @property
     def verdict(self) -> str:
         """By the rule; "no claim" for no case."""
-        d = self.difference
-        if d.mean is None:
-            return NO_CLAIM
-        if d.mean < -LIMIT or (d.high is not None and d.high < 0):
-            return WORSE
-        sure = d.low > 0 if d.low is not None else d.mean >= LIMIT
-        return BETTER if sure else NO_WORSE
+        return verdicts.of_set(self.differences)
 
     def to_dict(self) -> dict[str, Any]:
         """As a JSON object."""
@@ -66,6 +64,7 @@ class BeforeAfter:
             "before": self.before.to_dict(),
             "after": self.after.to_dict(),
             "comparison": self.comparison.to_dict(),
+            "edited": {case: [str(r) for r in regions] for case, regions in self.edited.items()},
         }
 
     def means(self) -> dict[str, dict[str, dict[str, float | None]]]:
@@ -82,12 +81,9 @@ class BeforeAfter:
 
 def overall(sets: Mapping[str, BeforeAfter]) -> str:
     """The verdict on the model."""
-    own = sets["held_out"].verdict if "held_out" in sets else NO_CLAIM
+    own = sets["held_out"].verdict if "held_out" in sets else verdicts.NO_CLAIM
     anchors = sets.get("anchors")
-    if anchors is None or anchors.verdict != WORSE or own == WORSE:
-        return own
-    lost = anchors.difference.mean
-    return AT_A_COST if own == BETTER and lost is not None and lost >= -LIMIT else WORSE
+    return own if anchors is None else verdicts.overall(own, anchors.verdict, anchors.difference.mean)
 
 
 def in_words(sets: Mapping[str, BeforeAfter], real_anchors: bool) -> str:
@@ -99,8 +95,14 @@ def in_words(sets: Mapping[str, BeforeAfter], real_anchors: bool) -> str:
             continue
         sentences.append(wording.change(SETS[key], d.n, d.mean, d.low, d.high))
     verdict = overall(sets)
-    if verdict == NO_CLAIM:
+    judged = sets["held_out"].difference.n if "held_out" in sets else 0
+    if not judged:
         sentences.append("Nothing was held out, so no claim is made for studies like the corrected ones.")
+    elif judged < verdicts.FEWEST:
+        patients = f"{judged} patient{'s' if judged > 1 else ''}"
+        sentences.append(
+            f"{patients} held out: too few for a claim about studies like the corrected ones, which takes {verdicts.FEWEST}."
+        )
     if not real_anchors:
         sentences.append(
             "The anchors are phantoms: nothing is claimed about patients' cases of the kind it was first trained on."

@@ -50,13 +50,14 @@ def page(report: Mapping[str, Any], sets: Mapping[str, BeforeAfter]) -> str:
         weights(guard["alpha"], guard["why"]),
         "",
     ]
-    lines += ["| α | Dice, held-out corrections | Dice, anchors |", "|---|---|---|"]
+    lines += ["| α | Dice, anchors kept for choosing |", "|---|---|"]
     for row in guard["rows"]:
         mark = " **chosen**" if row["alpha"] == guard["alpha"] else ""
-        lines.append(f"| {row['alpha']:g}{mark} | {number(row['held_out'])} | {number(row['anchors'])} |")
+        lines.append(f"| {row['alpha']:g}{mark} | {number(row['anchors'])} |")
     lines += [
         "",
-        "α and the checkpoint were chosen on these same cases, so what is gained on them is a little flattered.",
+        "The weights are those of the last step, and α was chosen on anchors that are not scored below: nothing was chosen "
+        "on the cases that judge the model.",
         "",
     ]
     for key, one in sets.items():

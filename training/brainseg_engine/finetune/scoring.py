@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from pathlib import Path
 
 import torch
@@ -65,11 +65,13 @@ class Scorer:
         return infer(self.net, study, self.recipe, "cpu")[0]
 
 
-def case_means(result: Evaluation) -> dict[str, float]:
-    """Case → its mean Dice over the regions measured; cases without any are left out."""
+def case_means(result: Evaluation, regions: Mapping[str, Collection[Region]] | None = None) -> dict[str, float]:
+    """Case → its mean Dice over the regions measured, of those named for the case in ``regions`` (else all of them);
+    cases without any are left out."""
     out = {}
     for case, scores in result.cases.items():
-        dice = [s.dice for s in scores.values() if s.dice is not None]
+        wanted = (regions or {}).get(case, tuple(Region))
+        dice = [s.dice for r, s in scores.items() if s.dice is not None and r in wanted]
         if dice:
             out[case] = sum(dice) / len(dice)
     return out

@@ -215,7 +215,8 @@ class Loop:
             self._stop_if_asked()
 
     def _record(self, dice: Mapping[str, float], validated: bool, seconds: float) -> None:
-        """One row and one event; the model is kept when its mean Dice is the best so far, or nothing is held out."""
+        """One row and one event; the model is kept when its mean Dice is the best so far, or nothing is held out, or
+        the last one is wanted."""
         step, loss = self.state.step, float(np.mean(self.state.losses))
         epoch = self.rate.epoch(step)
         factor = self.rate.factor(step - 1)
@@ -223,7 +224,7 @@ class Loop:
             epoch, step, loss, self.recipe.optimiser.learning_rate * factor, dict(dice), round(seconds, 1)
         )
         mean = float(np.mean(list(dice.values()))) if dice else self.state.best
-        if validated and (mean > self.state.best or not dice):
+        if validated and (mean > self.state.best or not dice or self.options.keep == "last"):
             self.state.best, self.state.best_step, self.state.scores = mean, step, dict(dice)
         if not self.fabric.is_global_zero:
             return

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Literal
 
 from brainseg_engine.core.events import Event
 from brainseg_engine.studies import cohort
@@ -42,5 +43,7 @@ class Options:
     """Case → what ``load_study`` takes, of cases of the split that do not lie in ``data``."""
     validations: int | None = None
     """How many over the whole run, instead of the recipe's interval."""
+    keep: Literal["best", "last"] = "best"
+    """Which averaged weights become the model: those of the best validation, or those of the last step."""
     rows: int | None = None
     """About how many rows ``metrics.csv`` shall have; None: one every 25 steps."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from typing import Any, cast
 
 import torch
@@ -30,6 +31,8 @@ def make_fabric(recipe: Recipe, options: Options) -> Fabric:
     kind, _, index = where.partition(":")
     devices: Any = [int(index)] if index and options.devices == 1 else options.devices
     strategy = "ddp" if world > 1 else "auto"
+    logging.getLogger("lightning_fabric").setLevel(logging.WARNING)  # else it announces the precision on stderr
+    logging.getLogger("lightning.fabric").setLevel(logging.WARNING)
     fabric = Fabric(
         accelerator=kind,
         devices=devices,
