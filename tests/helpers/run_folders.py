@@ -32,7 +32,7 @@ def make_plan(out: Path, held_out: int = 1, anchors: Path | None = None, **what)
     learnt = [plans.Learnt(f"C{i}", "0" * 64, f"P{i}", i < held_out, []) for i in range(3)]
     plans.Plan(
         {"anchors": str(anchors) if anchors else None},
-        {"name": "base"},
+        {"name": "base", "version": "1", "path": "base.safetensors", "sha256": "0" * 64},
         "new",
         learnt,
         {},

@@ -97,11 +97,11 @@ def _checked(content: dict[str, Any]) -> Plan:
         SafeName.of(c.name)
         if not isinstance(c.held_out, bool):
             raise ValueError("'held_out' is yes or no")
-        for text in (c.mask_sha256, c.patient, *c.images):
+        for text in (c.mask_sha256, c.patient, *c.images, *(c.edited or ())):
             text_of(text)
     if not is_model_name(text_of(plan.name)):
         raise ValueError(f"'{plan.name[:40]}' is no name of a model")
-    for table in (plan.base, plan.replayed, plan.scored, plan.refused):
+    for table in (plan.base, plan.replayed, plan.choosing, plan.scored, plan.patients, plan.refused):
         for key, value in table.items():
             text_of(key), text_of(value)
     for key in ("path", "sha256", "name", "version"):
