@@ -22,9 +22,10 @@ from typing import Annotated, Any
 
 import typer
 
-from brainseg_engine.cli.printing import accept_all_characters
+from brainseg_engine.cli.printing import accept_all_characters, say
 from brainseg_engine.core import log
-from brainseg_engine.core.errors import BrainsegError
+from brainseg_engine.core.errors import BrainsegError, DeviceError, InputError
+from brainseg_engine.core.text import printable
 
 PROGRAM = "napari-brainseg"
 UNEXPECTED = 70
@@ -80,7 +81,7 @@ def _version(wanted: bool) -> None:
     if wanted:
         from brainseg_engine import __version__
 
-        typer.echo(f"{PROGRAM} {__version__}")
+        say(f"{PROGRAM} {__version__}")
         raise typer.Exit
 
 
@@ -130,6 +131,13 @@ def _run(work: Callable[[], None], verbose: bool) -> int:
         return INTERRUPTED
     except (BrokenPipeError, typer.Exit, typer.Abort, typer.BadParameter):
         raise
+    except OSError as e:  # what no reader or writer foresaw of the file system
+        where = e.filename if isinstance(e.filename, str) and e.filename else "A file or folder"
+        _say(f"{where} cannot be used: {e.strerror or e}. Check the path and its permissions.", verbose)
+        return InputError.exit_code
+    except MemoryError:
+        _say("There is not enough memory. Close other programs, or give fewer or smaller images.", verbose)
+        return DeviceError.exit_code
     except Exception as e:
         detail = f"{type(e).__name__}: {e}".rstrip(": ")
         advice = "" if verbose else "; run again with -v for the details"
@@ -141,7 +149,7 @@ def _run(work: Callable[[], None], verbose: bool) -> int:
 def _say(sentence: str, verbose: bool) -> None:
     if verbose:
         traceback.print_exc()
-    print(f"{PROGRAM}: {' '.join(sentence.split())}", file=sys.stderr)
+    print(printable(f"{PROGRAM}: {' '.join(sentence.split())}"), file=sys.stderr)
 
 
 def _register() -> None:

@@ -6,12 +6,13 @@ layout. A folder of corrections explains itself (see its README); without DIR, t
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
+
+from brainseg_engine.cli.printing import say, say_json
 
 if TYPE_CHECKING:
     from brainseg_engine.corrections import Correction, Store
@@ -45,11 +46,11 @@ def list_(
         _print_json({"folder": str(store.path), "corrections": [_plain(c) for c in found]})
         return
     if not found:
-        typer.echo(f"There is no correction in {store.path}.")
+        say(f"There is no correction in {store.path}.")
         return
     _print_table(found)
     held = sum(c.held_out for c in found)
-    typer.echo(f"{len(found)} in {store.path}, {held} held out for testing")
+    say(f"{len(found)} in {store.path}, {held} held out for testing")
 
 
 def check(
@@ -70,9 +71,9 @@ def check(
         _print_json({"folder": str(store.path), "findings": [f.to_dict() for f in findings]})
     else:
         for f in findings:
-            typer.echo(f"{f.severity}: {f.message}")
+            say(f"{f.severity}: {f.message}")
         if not findings:
-            typer.echo(f"{len(store.corrections())} corrections in {store.path}: all is sound.")
+            say(f"{len(store.corrections())} corrections in {store.path}: all is sound.")
     if any(f.severity == "error" for f in findings):
         raise typer.Exit(PROBLEMS)
 
@@ -100,8 +101,8 @@ def export(
         _print_json({"folder": str(store.path), "written": [str(p) for p in written]})
         return
     for path in written:
-        typer.echo(str(path))
-    typer.echo(f"{len(written)} corrections written into {out}", err=True)
+        say(str(path))
+    say(f"{len(written)} corrections written into {out}", err=True)
 
 
 def accept(
@@ -118,7 +119,7 @@ def accept(
     for id in drafts:
         _look_at(store, id, empty)
     for id in drafts:
-        typer.echo(f"{store.accept(id).id} is accepted.")
+        say(f"{store.accept(id).id} is accepted.")
 
 
 def _look_at(store: Store, id: str, empty: bool) -> None:
@@ -142,7 +143,7 @@ def exclude(
 ) -> None:
     """Use a version no more. It stays where it is, and the version before it counts again."""
     made = _store(folder).exclude(correction, why)
-    typer.echo(f"{made.id} is {made.state}.")
+    say(f"{made.id} is {made.state}.")
 
 
 def hold_out(
@@ -152,7 +153,7 @@ def hold_out(
 ) -> None:
     """Keep a patient's corrections for testing: they are never trained on."""
     concerned = _store(folder).set_held_out(correction, not undo)
-    typer.echo(f"{', '.join(c.id for c in concerned)}: {'for training' if undo else 'held out for testing'}.")
+    say(f"{', '.join(c.id for c in concerned)}: {'for training' if undo else 'held out for testing'}.")
 
 
 commands: Mapping[str, Callable[..., None]] = {
@@ -176,7 +177,7 @@ def _plain(c: Correction) -> dict[str, Any]:
 
 
 def _print_json(content: Mapping[str, Any]) -> None:
-    typer.echo(json.dumps(content, ensure_ascii=False, indent=2))
+    say_json(content)
 
 
 def _print_table(found: list[Correction]) -> None:

@@ -5,7 +5,6 @@ Look at a folder of cases before training on it, and divide it into training, va
 
 from __future__ import annotations
 
-import json
 from collections import Counter
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -13,6 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from brainseg_engine.cli.printing import messages, say, say_json
 from brainseg_engine.core.errors import InputError, OutputError, TrainingError
 
 if TYPE_CHECKING:
@@ -55,7 +55,7 @@ def check(
     overview: dict[str, Any] = {"folder": str(folder), "full": full, "summary": summary(reports)}
     if as_json:
         overview["cases"] = [r.to_dict() for r in reports]
-        typer.echo(json.dumps(overview, indent=2, ensure_ascii=False))
+        say_json(overview)
     else:
         _print(folder, overview["summary"], reports)
     if any(r.errors for r in reports):
@@ -112,12 +112,11 @@ commands: Mapping[str, Callable[..., None]] = {"check": check, "split": split}
 
 
 def _survey(folder: Path, coding: str | None, full: bool, quiet: bool) -> list[CaseReport]:
-    from rich.console import Console
     from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
     from brainseg_engine.studies.survey import survey
 
-    console = Console(stderr=True)
+    console = messages()
     columns = (TextColumn("{task.description}", markup=False), BarColumn(), TimeRemainingColumn())
     with Progress(*columns, console=console, transient=True, disable=quiet or not console.is_terminal) as bars:
         task = bars.add_task("looking", total=1.0)
@@ -219,6 +218,6 @@ def _tell_split(out: Path, divided: Mapping[str, str], without: int) -> None:
     names = {n: f"fold {n}" if n.isdigit() else n for n in counts}
     order = [n for n in ("train", "validation") if n in counts] + sorted(n for n in counts if n.isdigit())
     overview = ", ".join(f"{names[n]} {counts[n]}" for n in [*order, *(["test"] if "test" in counts else [])])
-    typer.echo(f"Wrote {out}: {overview} cases.")
+    say(f"Wrote {out}: {overview} cases.")
     if without:
-        typer.echo(f"{without} case{'s' if without > 1 else ''} without a mask left out.", err=True)
+        say(f"{without} case{'s' if without > 1 else ''} without a mask left out.", err=True)

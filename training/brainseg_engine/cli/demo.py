@@ -13,6 +13,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from brainseg_engine.cli.printing import messages
+
 if TYPE_CHECKING:
     from rich.console import Console
 
@@ -55,7 +57,7 @@ def demo(
     chosen = models.find(model or models.default())
     check_writable(out, NEED_BYTES)
     console = results(soft_wrap=True)
-    console.print("[bold]A made-up brain with a tumour whose extent is known exactly.[/bold]")
+    console.print("A made-up brain with a tumour whose extent is known exactly.", style="bold")
     began = time.perf_counter()
     study, truth = _study(out)
     _step(console, f"study {study.id}: T1, T1ce, T2, FLAIR of 240×240×155 voxels", began)
@@ -106,11 +108,10 @@ def _study(out: Path) -> tuple[Study, Segmentation]:
 
 
 def _predict(predictor: Predictor, study: Study) -> Prediction:
-    from rich.console import Console
     from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
-    columns = (TextColumn("{task.description}"), BarColumn(), TimeElapsedColumn())
-    console = Console(stderr=True)
+    columns = (TextColumn("{task.description}", markup=False), BarColumn(), TimeElapsedColumn())
+    console = messages()
     with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as bars:
         task = bars.add_task("segmenting", total=1.0)
         return predictor.predict(study, progress=lambda e: bars.update(task, completed=e.fraction, description=e.stage))
@@ -144,7 +145,9 @@ def _write(
 
 
 def _step(console: Console, what: str, began: float) -> None:
-    console.print(f"  [green]✓[/green] {what} [dim]({time.perf_counter() - began:.1f} s)[/dim]")
+    from rich.text import Text
+
+    console.print(Text.assemble(("  ✓ ", "green"), what, (f" ({time.perf_counter() - began:.1f} s)", "dim")))
 
 
 def _print_table(
@@ -152,6 +155,7 @@ def _print_table(
 ) -> None:
     from rich import box
     from rich.table import Table
+    from rich.text import Text
 
     from brainseg_engine.core.labels import REGION_NAMES
     from brainseg_engine.scores.volumes import volumes_ml
@@ -166,12 +170,12 @@ def _print_table(
         dice, least = agreement[region], LEAST_DICE[region]
         colour = "green" if dice >= least else "red"
         volumes = (f"{v[region]:.1f} mL" for v in (measured, true))
-        table.add_row(f"{region}  {REGION_NAMES[region]}", *volumes, f"[{colour}]{dice:.3f}[/{colour}]", f"{least:.2f}")
+        table.add_row(f"{region}  {REGION_NAMES[region]}", *volumes, Text(f"{dice:.3f}", style=colour), f"{least:.2f}")
     console.print(table)
 
 
 def _print_files(console: Console, out: Path, study: Study, picture: Path) -> None:
-    from rich.markup import escape
+    from rich.text import Text
 
     mask = out / f"{study.id}_seg.nii.gz"
     rows = (
@@ -181,29 +185,26 @@ def _print_files(console: Console, out: Path, study: Study, picture: Path) -> No
         (out / study.id, "the study itself, and the truth"),
     )
     width = max(len(str(path)) for path, _ in rows)
-    console.print("[bold]Look at[/bold]")
+    console.print("Look at", style="bold")
     for path, what in rows:
-        console.print(f"  {escape(f'{path!s:<{width}}')}  [dim]{what}[/dim]")
-    console.print("[bold]Try next[/bold]")
+        console.print(Text.assemble(f"  {path!s:<{width}}", (f"  {what}", "dim")))
+    console.print("Try next", style="bold")
     console.print("  napari-brainseg inspect YOUR-STUDY-FOLDER")
     console.print("  napari-brainseg predict YOUR-STUDY-FOLDER --out masks")
-    console.print("[dim]Dice is 1 for equal masks, 0 for masks that do not touch. For research use only.[/dim]")
+    console.print("Dice is 1 for equal masks, 0 for masks that do not touch. For research use only.", style="dim")
 
 
 def _look(console: Console, out: Path, study: Study) -> None:
     """Open the study with its truth in the viewer, ready to be segmented there; or say why not and how."""
-    from rich.markup import escape
 
     folder = str(out / study.id)
     if not has_viewer():
-        console.print("The viewer is not installed: pip install 'napari-brainseg\\[app]', then run this again.")
+        console.print("The viewer is not installed: pip install 'napari-brainseg[app]', then run this again.")
         return
     if not has_display():
-        console.print(
-            f"There is no screen here, so the viewer stays closed. Where there is one: napari {escape(folder)}"
-        )
+        console.print(f"There is no screen here, so the viewer stays closed. Where there is one: napari {folder}")
         return
     console.print("Opening the viewer with the study and its truth. Press Segment there; close the window to end.")
     ended = subprocess.run([sys.executable, "-m", "napari", "--plugin", "napari-brainseg", folder], check=False)
     if ended.returncode:
-        console.print(f"The viewer ended with an error ({ended.returncode}). Try: napari {escape(folder)}")
+        console.print(f"The viewer ended with an error ({ended.returncode}). Try: napari {folder}")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Sequence
 from pathlib import Path
@@ -10,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from brainseg_engine.cli.printing import messages, say_json
 from brainseg_engine.core.errors import InputError, OutputError, TrainingError
 
 if TYPE_CHECKING:
@@ -96,7 +96,7 @@ def evaluate(
         printed = results[0].to_dict()
         if comparison is not None:
             printed |= {"against": results[1].to_dict(), "comparison": comparison.to_dict()}
-        typer.echo(json.dumps(printed, ensure_ascii=False, allow_nan=False, indent=2))
+        say_json(printed, finite=True)
     else:
         _print(results, names)
     _complain(results, [folder for folder, _, _ in sets], allow_missing)
@@ -131,13 +131,12 @@ def _score(
     truth: Path, sets: Sequence[tuple[Path, str | None, str | None]], cases: list[str] | None, truth_coding: str | None
 ) -> list[Evaluation]:
     """The evaluation of each (folder, model, coding), under one progress bar where there is a terminal."""
-    from rich.console import Console
 
     from brainseg_engine.cli.printing import progress_bars
     from brainseg_engine.cli.stopping import terminate_as_interrupt
     from brainseg_engine.evaluation import evaluate as run
 
-    with terminate_as_interrupt(), progress_bars(Console(stderr=True)) as bars:
+    with terminate_as_interrupt(), progress_bars(messages()) as bars:
         task = bars.add_task("looking for cases", total=len(sets))
 
         def follow(done: int) -> ProgressCallback:

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
+
+from brainseg_engine.cli.printing import say, say_json
 
 
 def export(
@@ -72,8 +73,8 @@ def export(
                 rows.append({"id": source.id, "status": "failed", "message": str(e), "files": []})
             if not as_json:
                 row = rows[-1]
-                typer.echo(f"{row['status']:8} {row['id']}: {row['message'] or ' '.join(row['files'])}")
+                say(f"{row['status']:8} {row['id']}: {row['message'] or ' '.join(row['files'])}")
     if as_json:
-        typer.echo(json.dumps({"results": rows}, ensure_ascii=False))
+        say_json({"results": rows}, indent=None)
     if any(r["status"] == "failed" for r in rows):
         raise typer.Exit(3)

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from brainseg_engine.cli.printing import messages, say, say_json
 from brainseg_engine.core.errors import RecipeError
 
 if TYPE_CHECKING:
@@ -101,7 +101,6 @@ def finetune(
       napari-brainseg finetune --model brats-baseline --corrections corrections --anchors cases --epochs 20 --out run2
       napari-brainseg finetune --resume --out run1
     """
-    from rich.console import Console
     from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
     from brainseg_engine.cli.stopping import Stop
@@ -123,10 +122,10 @@ def finetune(
         TimeElapsedColumn(),
     )
     stop = Stop("Stopping after this step; once more to stop at once.")
-    with stop.listening(), Progress(*columns, console=Console(stderr=True)) as bars:
+    with stop.listening(), Progress(*columns, console=messages()) as bars:
         report = run(options, _Display(bars, bars.add_task("reading", total=1.0)), stop)
     if as_json:
-        typer.echo(json.dumps(report, ensure_ascii=False, indent=2))
+        say_json(report)
     else:
         _print(report)
     if make_default:
@@ -139,13 +138,13 @@ def _make_default(report: dict[str, Any]) -> None:
 
     name, verdict = report["model"]["name"], report["verdict"]
     if verdict in MARKED:
-        typer.echo(
+        say(
             f"{name} is {verdict}, so it is not made the default; napari-brainseg models default {name} does it all the same.",
             err=True,
         )
         return
     models.choose_default(name)
-    typer.echo(f"{name} is the default from now on; napari-brainseg models default --back undoes it.", err=True)
+    say(f"{name} is the default from now on; napari-brainseg models default --back undoes it.", err=True)
 
 
 class _Display:

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from brainseg_engine.cli.printing import say_json
 from brainseg_engine.core.errors import BrainsegError, InputError
 
 if TYPE_CHECKING:
@@ -46,7 +46,7 @@ def inspect(
     export = len(study) == 1 and inspect_listing.is_export(study[0])
     report = inspect_listing.inspect_export(study[0]) if export else inspect_study(study, coding)
     if as_json:
-        typer.echo(json.dumps(report, indent=2, ensure_ascii=False))
+        say_json(report)
     elif export:
         inspect_listing.show(report)
     else:

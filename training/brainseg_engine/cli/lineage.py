@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import json
 from typing import Annotated
 
 import typer
 
+from brainseg_engine.cli.printing import say, say_json
 from brainseg_engine.core.errors import CheckpointError
 
 AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object.")]
@@ -35,12 +35,12 @@ def default(
         models.choose_default(name)
     now, before = models.default(), choice.history()[:-1]
     if as_json:
-        typer.echo(json.dumps({"default": now, "before": before}, ensure_ascii=False, indent=2))
+        say_json({"default": now, "before": before})
         return
-    typer.echo(f"{now} is used where no model is named.")
+    say(f"{now} is used where no model is named.")
     if name is None and not back:
         for entry in reversed(before):
-            typer.echo(f"before: {entry['name']} (since {entry['when']})")
+            say(f"before: {entry['name']} (since {entry['when']})")
 
 
 def lineage(
@@ -57,22 +57,20 @@ def lineage(
 
     line = models.lineage(name)
     if as_json:
-        typer.echo(json.dumps({"lineage": [a.to_dict() for a in line]}, ensure_ascii=False, indent=2))
+        say_json({"lineage": [a.to_dict() for a in line]})
         return
     for ancestor in line:
-        typer.echo(f"{ancestor.name} {ancestor.version}  sha256 {ancestor.sha256[:16]}…")
+        say(f"{ancestor.name} {ancestor.version}  sha256 {ancestor.sha256[:16]}…")
         card = ancestor.card
         if card is None:
-            typer.echo("  not among the installed models")
+            say("  not among the installed models")
         elif card.tuned is None:
-            typer.echo(f"  trained on {card.training_cases} cases{f', {card.created}' if card.created else ''}")
+            say(f"  trained on {card.training_cases} cases{f', {card.created}' if card.created else ''}")
         else:
             t = card.tuned
-            typer.echo(
-                f"  fine-tuned {card.created} on {len(t.corrections)} corrections, alpha {t.alpha:g}: {t.verdict}"
-            )
+            say(f"  fine-tuned {card.created} on {len(t.corrections)} corrections, alpha {t.alpha:g}: {t.verdict}")
             for which, title in (("held_out", f"{len(t.held_out)} held-out corrections"), ("anchors", t.anchors)):
                 for region, after in t.scores.get(which, {}).get("after", {}).items():
                     before = t.scores[which]["before"].get(region, {}).get("dice")
                     if before is not None and after.get("dice") is not None:
-                        typer.echo(f"  {title}: {region} Dice {before:.3f} → {after['dice']:.3f}")
+                        say(f"  {title}: {region} Dice {before:.3f} → {after['dice']:.3f}")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -10,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from brainseg_engine.cli.lineage import default, lineage
+from brainseg_engine.cli.printing import say, say_json
 
 if TYPE_CHECKING:
     from brainseg_engine.models import ModelInfo
@@ -32,13 +32,13 @@ def models(
     first = used() if any(m.card is not None for m in found) else None
     if as_json:
         listed = [_plain(m, default=m.name == first) for m in found]
-        typer.echo(json.dumps({"models": listed, "folder": str(models_home())}, ensure_ascii=False, indent=2))
+        say_json({"models": listed, "folder": str(models_home())})
         return
     for model in found:
         _print_card(model, default=model.name == first)
     if not found:
-        typer.echo("No model is installed. Train one with 'napari-brainseg train'.")
-    typer.echo(f"Your own models: {models_home()}")
+        say("No model is installed. Train one with 'napari-brainseg train'.")
+    say(f"Your own models: {models_home()}")
 
 
 def import_(
@@ -68,7 +68,7 @@ def import_(
     from brainseg_engine.recipe import load_recipe
 
     path = import_model(file, load_recipe(recipe, preset=preset), name, force=force)
-    typer.echo(f"{name}: {path}")
+    say(f"{name}: {path}")
 
 
 commands: Mapping[str, Callable[..., None]] = {"import": import_, "default": default, "lineage": lineage}

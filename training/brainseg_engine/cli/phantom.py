@@ -7,6 +7,8 @@ from typing import Annotated
 
 import typer
 
+from brainseg_engine.cli.printing import messages, say
+
 
 def phantom(
     out: Annotated[Path, typer.Option("--out", "-o", help="Folder to write the studies into, one folder each.")],
@@ -28,7 +30,6 @@ def phantom(
 
       napari-brainseg predict phantoms/Phantom_1000100 --out masks
     """
-    from rich.console import Console
     from rich.progress import track
 
     from brainseg_engine.core.errors import OutputError
@@ -45,8 +46,8 @@ def phantom(
             + ". Choose another folder or seed, or add --overwrite to replace it."
         )
     check_writable(out, STUDY_BYTES * cases)
-    console = Console(stderr=True)
+    console = messages()
     quiet = not console.is_terminal
     for s in track(seeds, description="making phantoms", console=console, transient=True, disable=quiet):
         folder = write_study(phantom_study(s), out, overwrite=overwrite)
-        typer.echo(folder)
+        say(folder)

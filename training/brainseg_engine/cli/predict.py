@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import sys
 from dataclasses import asdict
 from pathlib import Path
@@ -10,8 +9,11 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from brainseg_engine.cli.printing import messages, say_json
+
 if TYPE_CHECKING:
     from rich.console import Console
+    from rich.text import Text
 
     from brainseg_engine.core.events import ProgressCallback
     from brainseg_engine.inference.batch import Row, Settings
@@ -59,7 +61,6 @@ def predict(
       napari-brainseg predict patient1 --out masks
       napari-brainseg predict data/ --out masks --device cuda --tta
     """
-    from rich.console import Console
 
     from brainseg_engine import models
     from brainseg_engine.core import device as devices
@@ -75,13 +76,13 @@ def predict(
         labels.coding(coding)
     outputs.require(out, outputs.Use.MASKS, made_before=batch.made_before)
     check_writable(out, batch.NEED_BYTES)
-    console = Console(stderr=True)
+    console = messages()
     settings = batch.Settings(out, coding, save_probabilities, overwrite, like_input)
     rows = _run(console, sources, settings, chosen, device, tta, quiet=as_json)
     summary = out / "summary.csv"
     if as_json:
         content = {"results": [asdict(r) for r in rows], "summary": str(summary)}
-        typer.echo(json.dumps(content, ensure_ascii=False))
+        say_json(content, indent=None)
     failed = sum(r.status == "failed" for r in rows)
     if failed:
         sentence = f"{failed} of {len(rows)} studies failed; {summary} says why."
@@ -93,15 +94,15 @@ def _run(
     console: Console, sources: list[Path], settings: Settings, model: Path, device: str, tta: bool, quiet: bool
 ) -> list[Row]:
     """Predict under a progress bar, tell each result as it comes, and write it into the summary."""
-    from rich.console import Console
 
+    from brainseg_engine.cli.printing import console as results
     from brainseg_engine.cli.printing import progress_bars
     from brainseg_engine.cli.stopping import terminate_as_interrupt
     from brainseg_engine.inference import batch
     from brainseg_engine.inference.predictor import Predictor
 
     # on a terminal the bar and the results share one console, or they would overwrite each other
-    shown = console if sys.stdout.isatty() else Console(file=sys.stdout)
+    shown = console if sys.stdout.isatty() else results()
     rows: list[Row] = []
     summary = settings.out / "summary.csv"
     with terminate_as_interrupt(), progress_bars(console) as bars:
@@ -118,20 +119,19 @@ def _run(
             batch.write_summary([row], summary)  # as it comes: a kill loses none, and other processes write theirs
             bars.update(task, completed=len(rows))
             if not quiet:
-                shown.print(_line(row), highlight=False, soft_wrap=True)
+                shown.print(_line(row), soft_wrap=True)
     return rows
 
 
-def _line(row: Row) -> str:
-    from rich.markup import escape
+def _line(row: Row) -> Text:
+    from rich.text import Text
 
-    id_, message = escape(row.id), escape(row.message)  # a folder may be named "[x]"
     if row.status == "failed":
-        return f"[red]failed[/red]   {id_}: {message}"
+        return Text.assemble(("failed", "red"), f"   {row.id}: {row.message}")
     volumes = "  ".join(
         [f"{r} {v:.1f} mL" for r, v in row.volumes_ml.items()]
         + [f"{r} {n:,} voxels" for r, n in row.volumes_voxels.items()]
     )
     took = f"  ({row.seconds:.1f} s)" if row.seconds is not None else ""
-    doubts = f"\n         [yellow]{message}[/yellow]" if row.status == "done" and row.message else ""
-    return f"[green]{row.status:8}[/green] {id_}: {volumes}{took} → {escape(row.output)}{doubts}"
+    doubts = f"\n         {row.message}" if row.status == "done" and row.message else ""
+    return Text.assemble((f"{row.status:8}", "green"), f" {row.id}: {volumes}{took} → {row.output}", (doubts, "yellow"))

@@ -5,7 +5,10 @@ from __future__ import annotations
 import io
 import os
 import sys
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
+
+from brainseg_engine.core.records import dumps
+from brainseg_engine.core.text import printable, printable_json
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -15,12 +18,33 @@ PIPED_WIDTH = 160
 """Columns for tables that go to a file or a pipe, where no terminal says how wide it is."""
 
 
-def console(*, soft_wrap: bool = False) -> Console:
-    """The console for results, on stdout; as wide as the terminal (or ``COLUMNS``), and wide enough where there is none."""
-    from rich.console import Console
+def console(*, stderr: bool = False, soft_wrap: bool = False) -> Console:
+    """The console for results, on stdout, or for what is said about them, on stderr; as wide as the terminal (or
+    ``COLUMNS``), and wide enough where there is none. Text is text there: markup is for texts of our own (``Text``)."""
+    from brainseg_engine.core.text import console as plain_console
 
-    known = sys.stdout.isatty() or os.environ.get("COLUMNS", "").isdigit()
-    return Console(highlight=False, soft_wrap=soft_wrap, width=None if known else PIPED_WIDTH)
+    stream = sys.stderr if stderr else sys.stdout
+    known = stderr or stream.isatty() or os.environ.get("COLUMNS", "").isdigit()
+    return plain_console(stderr=stderr, soft_wrap=soft_wrap, width=None if known else PIPED_WIDTH)
+
+
+def messages() -> Console:
+    """The console for what is said beside the results, on stderr."""
+    return console(stderr=True)
+
+
+def say(sentence: object, *, err: bool = False, nl: bool = True) -> None:
+    """A line of text, on stdout or stderr; what would command the terminal is spelt out."""
+    import typer
+
+    typer.echo(printable(str(sentence)), err=err, nl=nl)
+
+
+def say_json(content: Any, *, indent: int | None = 2, finite: bool = False) -> None:
+    """A value as JSON, on stdout."""
+    import typer
+
+    typer.echo(printable_json(dumps(content, indent=indent, finite=finite)))
 
 
 def progress_bars(shown_on: Console) -> Progress:

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-import json
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
+
+from brainseg_engine.cli.printing import say, say_json
 
 if TYPE_CHECKING:
     from brainseg_engine.recipe import Recipe
@@ -23,7 +24,7 @@ def recipes(
 
     rows = [_described(name) for name in recipe_names()]
     if as_json:
-        typer.echo(json.dumps(rows, ensure_ascii=False, indent=2))
+        say_json(rows)
         return
     from rich.table import Table
 
@@ -65,9 +66,9 @@ def show(
 
     if preset is None:
         load_recipe(name)  # a file that is not valid is reported instead of shown
-        typer.echo(recipe_text(name), nl=False)
+        say(recipe_text(name), nl=False)
     else:
-        typer.echo(load_recipe(name, preset=preset).model_dump_json(indent=2))
+        say(load_recipe(name, preset=preset).model_dump_json(indent=2))
 
 
 commands = {"show": show}

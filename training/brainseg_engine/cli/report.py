@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
+
+from brainseg_engine.cli.printing import messages, say, say_json
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -47,7 +48,6 @@ def report(
       napari-brainseg report masks --images data --out reports
       napari-brainseg report patient1 --out reports --prior last_year/patient1_report.json
     """
-    from rich.console import Console
 
     from brainseg_engine.cli.printing import progress_bars
     from brainseg_engine.cli.stopping import terminate_as_interrupt
@@ -63,7 +63,7 @@ def report(
         folder = result.study.folder if result.study else images
         return of_study(folder, result.segmentation) if identity else None
 
-    console = Console(stderr=True)
+    console = messages()
     sources = find_results(results, images)
     rows = []
     with terminate_as_interrupt(), progress_bars(console) as bars:
@@ -72,9 +72,9 @@ def report(
             rows.append(row)
             bars.update(task, completed=len(rows))
             if not as_json:
-                typer.echo(f"{row.status:8} {row.id}: {row.page or row.message}")
+                say(f"{row.status:8} {row.id}: {row.page or row.message}")
     if as_json:
-        typer.echo(json.dumps({"results": [asdict(r) for r in rows]}, ensure_ascii=False))
+        say_json({"results": [asdict(r) for r in rows]}, indent=None)
     failed = sum(r.status == "failed" for r in rows)
     if failed:
         console.print(f"{failed} of {len(rows)} reports failed.", highlight=False)

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from brainseg_engine.cli.printing import messages, say
 from brainseg_engine.core.errors import RecipeError
 
 if TYPE_CHECKING:
@@ -78,7 +79,6 @@ def train(
       napari-brainseg train my.toml --data cases --split split.csv --out run3 --devices 4 --set training.batch_size=4
     """
     from lightning_fabric.utilities.rank_zero import rank_zero_only
-    from rich.console import Console
     from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
     from brainseg_engine.cli.stopping import Stop
@@ -96,7 +96,7 @@ def train(
     options = Options(data, split, out, steps, seed, resume, device, workers, name, init)
     options.fold, options.devices, options.nodes = _fold(fold), devices, nodes
     options.cache, options.tensorboard = cache, tensorboard
-    console = Console(stderr=True)
+    console = messages()
     columns = (
         TextColumn("{task.description}", markup=False),
         BarColumn(),
@@ -111,8 +111,8 @@ def train(
     if others:
         return
     _draw_curves(out)
-    typer.echo(f"The best model is {model}; the curves are in {out / 'curves.png'}.")
-    typer.echo(f"Use it: napari-brainseg predict STUDY --out masks --model {model}")
+    say(f"The best model is {model}; the curves are in {out / 'curves.png'}.")
+    say(f"Use it: napari-brainseg predict STUDY --out masks --model {model}")
 
 
 def _fold(given: str | None) -> Fold | None:

@@ -16,11 +16,12 @@ def setup(verbose: bool = False) -> None:
     Warnings of the libraries underneath are for developers: they are shown when ``verbose`` only. Calling it again
     replaces the earlier set-up.
     """
-    from rich.console import Console
     from rich.logging import RichHandler
 
+    from brainseg_engine.core.text import console
+
     handler = RichHandler(
-        console=Console(stderr=True), show_path=verbose, show_time=verbose, log_time_format="%H:%M:%S", markup=False
+        console=console(stderr=True), show_path=verbose, show_time=verbose, log_time_format="%H:%M:%S", markup=False
     )
     handler.setFormatter(logging.Formatter("%(message)s"))
     logging.captureWarnings(True)

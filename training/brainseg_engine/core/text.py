@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 import re
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from rich.console import Console
 
 _COMMANDS = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u200e\u200f\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
 
@@ -23,3 +27,21 @@ def printable_json(text: str) -> str:
 def _spelt(match: re.Match[str]) -> str:
     number = ord(match[0])
     return f"\\x{number:02x}" if number < 256 else f"\\u{number:04x}"
+
+
+def console(**options: Any) -> Console:
+    """A rich console on which text is text: nothing in it is markup unless asked for, and nothing commands the terminal."""
+    from collections.abc import Iterable
+
+    from rich.console import Console, ConsoleOptions, RenderableType
+    from rich.segment import Segment
+
+    class PlainConsole(Console):
+        """Every text that is shown comes by here, whatever table or bar it stands in."""
+
+        def render(self, renderable: RenderableType, options: ConsoleOptions | None = None) -> Iterable[Segment]:
+            for segment in super().render(renderable, options):
+                harmless = segment.control or not _COMMANDS.search(segment.text)
+                yield segment if harmless else Segment(printable(segment.text), segment.style)
+
+    return PlainConsole(**{"markup": False, "highlight": False, "emoji": False, **options})

@@ -73,6 +73,9 @@ def evaluate(
         except BrainsegError as e:
             _log.debug("the case %s failed", case.id, exc_info=True)
             failed[case.id] = str(e)
+        except Exception as e:  # one case that astonishes a library is no reason to leave the others out
+            _log.debug("the case %s failed", case.id, exc_info=True)
+            failed[case.id] = f"It cannot be scored ({type(e).__name__}: {str(e)[:200]})."
     progress(Progress("scored", 1.0))
     return Evaluation(scores, mean_score(scores.values()), tuple(seen), tuple(missing), failed)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import logging
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -22,6 +23,7 @@ from brainseg_engine.scores.volumes import voxel_counts
 from brainseg_engine.studies import cohort
 from brainseg_engine.studies.checks import check_study
 
+_log = logging.getLogger(__name__)
 _THREADS = 4
 
 
@@ -83,7 +85,15 @@ def survey(
 
 
 def look(case: cohort.Case, coding: str | None = None, full: bool = False) -> CaseReport:
-    """One case; see :func:`survey`. Never raises a BrainsegError."""
+    """One case; see :func:`survey`. Whatever is wrong with it stands in its report: it never raises."""
+    try:
+        return _look(case, coding, full)
+    except Exception as e:  # one case that astonishes a library is no reason to leave the others out
+        _log.debug("looking at %s failed", case.source, exc_info=True)
+        return CaseReport(case.name, case.source, errors=(f"It cannot be used ({type(e).__name__}: {str(e)[:200]}).",))
+
+
+def _look(case: cohort.Case, coding: str | None, full: bool) -> CaseReport:
     report = CaseReport(case.name, case.source)
     try:
         series = series_of(case.source)
