@@ -118,8 +118,8 @@ def accept(
     store = _store(folder)
     for id in drafts:
         _look_at(store, id, empty)
-    for id in drafts:
-        say(f"{store.accept(id).id} is accepted.")
+    for c in store.accept_all(drafts):
+        say(f"{c.id} is accepted.")
 
 
 def _look_at(store: Store, id: str, empty: bool) -> None:

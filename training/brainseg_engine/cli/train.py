@@ -63,6 +63,10 @@ def train(
         Path | None, typer.Option("--cache", help="Folder of preprocessed volumes; default: the user's.")
     ] = None,
     tensorboard: Annotated[bool, typer.Option("--tensorboard", help="Write TensorBoard's log too.")] = False,
+    case_names: Annotated[
+        bool,
+        typer.Option("--case-names", help="Name the cases in run.json and the pictures; default: hashes and numbers."),
+    ] = False,
     name: Annotated[str, typer.Option("--name", help="The model's name; default: the recipe's.")] = "",
 ) -> None:
     """Train a model from a recipe, and keep the one that segments the validation cases best.
@@ -95,7 +99,7 @@ def train(
     devices_.keep_heap()
     options = Options(data, split, out, steps, seed, resume, device, workers, name, init)
     options.fold, options.devices, options.nodes = _fold(fold), devices, nodes
-    options.cache, options.tensorboard = cache, tensorboard
+    options.cache, options.tensorboard, options.case_names = cache, tensorboard, case_names
     console = messages()
     columns = (
         TextColumn("{task.description}", markup=False),

@@ -134,7 +134,7 @@ def _rivals(current: list[Correction]) -> Iterator[Finding]:
     for versions in by_study.values():
         if len(versions) < 2:
             continue
-        versions.sort(key=lambda c: (c.when, c.id))
+        versions.sort(key=lambda c: c.age)
         last, people = versions[-1], {c.by for c in versions}
         listed = ", ".join(f"'{c.id}'{f' by {c.by}' if c.by else ''}" for c in versions)
         if len(people) > 1:

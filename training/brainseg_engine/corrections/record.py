@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from datetime import datetime
 from enum import StrEnum
 from pathlib import Path
 from typing import Any, Self
@@ -94,6 +95,13 @@ class Correction:
     held_out: bool = False
     study_id: str = ""
     folder: str = ""
+    order: int = 0
+    """Of two versions in a store the later has the higher, whatever the clocks said."""
+
+    @property
+    def age(self) -> tuple[int, str, str]:
+        """What versions are put in order by, the newest last."""
+        return self.order, self.when, self.id
 
     @property
     def name(self) -> str:
@@ -182,7 +190,7 @@ class Correction:
             coding=text_of(record["coding"], 200),
             study_coding=text_of(record["study_coding"], 200),
             base=BaseModel.from_dict(record["base_model"]),
-            when=text_of(record["when"], 200),
+            when=moment(record["when"]),
             mask_sha256=text_of(record["mask_sha256"], 200),
             by=text_of(record["by"]),
             minutes=number_of(record["minutes"]),
@@ -196,6 +204,13 @@ class Correction:
             study_id=text_of(record.get("study_id", "")),
             folder=text_of(record.get("folder", "")),
         )
+
+
+def moment(value: object) -> str:
+    """The time, as a field of a record: ISO 8601. Raises ValueError for anything else."""
+    text = text_of(value, 60)
+    datetime.fromisoformat(text)
+    return text
 
 
 def _software() -> str:

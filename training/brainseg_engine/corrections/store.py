@@ -33,7 +33,7 @@ from brainseg_engine.core.events import CancelCheck, never
 from brainseg_engine.core.labels import Label, LabelArray
 from brainseg_engine.core.locks import held
 from brainseg_engine.core.names import inside, require_inside
-from brainseg_engine.core.paths import check_writable, home
+from brainseg_engine.core.paths import check_writable, home, private_folder, sweep
 from brainseg_engine.core.study import Segmentation, Study
 from brainseg_engine.corrections import checking, exporting, files, readme, sources
 from brainseg_engine.corrections.identity import image_hashes, key_of, label_of, pseudonym
@@ -118,6 +118,20 @@ class Store:
         """A draft is accepted. Raises InputError when there is no such draft."""
         return self._move(id, State.DRAFT, "accepted")
 
+    def accept_all(self, ids: Sequence[str]) -> list[Correction]:
+        """The drafts are accepted, all of them or none: also when it is killed meanwhile. Raises InputError."""
+        with self._writing():
+            there = {c.id: c for c in self.corrections()}
+            for id in ids:
+                c = there.get(id) or self.get(id)
+                if c.state is State.EXCLUDED:
+                    raise InputError(f"The correction '{id}' is excluded, and only a draft can be accepted.")
+            drafts = [id for id in dict.fromkeys(ids) if there[id].state is State.DRAFT]
+            if drafts:
+                self._note("accepted", ids=drafts)  # one line of the log: it is there or it is not
+        there = {c.id: c for c in self.corrections()}
+        return [there[id] for id in ids]
+
     def exclude(self, id: str, why: str) -> Correction:
         """A version is not to be used any more; it stays where it is. Raises InputError when there is none of that id."""
         return self._move(id, State.ACCEPTED, "excluded", why=why)
@@ -139,6 +153,7 @@ class Store:
     def corrections(self, states: Collection[State] = tuple(State)) -> list[Correction]:
         """All versions in those states, by study and number; those whose record is damaged are left out (see check)."""
         state, held_out = self._changes()
+        order = {id: n for n, id in enumerate(self._added(), start=1)}
         found = []
         for sidecar in self._sidecars():
             try:
@@ -146,7 +161,9 @@ class Store:
             except InputError as e:
                 _log.warning("%s", e)
                 continue
-            c = replace(c, state=state.get(c.id, c.state), held_out=held_out.get(c.study, False))
+            c = replace(
+                c, state=state.get(c.id, c.state), held_out=held_out.get(c.study, False), order=order.get(c.id, 0)
+            )
             if c.state in states:
                 found.append(c)
         return found
@@ -161,7 +178,7 @@ class Store:
 
     def latest(self, states: Collection[State] = (State.ACCEPTED,)) -> dict[str, Correction]:
         """Study key → its newest version in those states."""
-        found = sorted(self.corrections(states), key=lambda c: (c.when, c.id))
+        found = sorted(self.corrections(states), key=lambda c: c.age)
         return {c.study: c for c in found}
 
     def patients(self) -> dict[str, list[Correction]]:
@@ -201,7 +218,10 @@ class Store:
 
     @contextmanager
     def _writing(self) -> Iterator[None]:
+        if not self.path.exists():
+            private_folder(self.path)
         check_writable(self.path)
+        sweep(self.path)
         with held(self.path / ".lock"):
             readme.prepare(self.path)
             yield
@@ -210,6 +230,7 @@ class Store:
         try:
             folder = inside(self.path, f"sub-{label}", "anat")
             folder.mkdir(parents=True, exist_ok=True)
+            sweep(folder)
         except ValueError as e:
             raise OutputError(f"Nothing is written through links: {e}. Choose another folder.") from e
         except OSError as e:
@@ -250,13 +271,19 @@ class Store:
     def _note(self, what: str, **entry: Any) -> None:
         files.append(self.log, {"when": _now(), "what": what, **entry})
 
+    def _added(self) -> list[str]:
+        """The ids of all versions, in the order in which they came."""
+        return [str(line.get("id")) for line in files.lines(self.log) if line.get("what") == "added"]
+
     def _changes(self) -> tuple[dict[str, State], dict[str, bool]]:
         """Id → state and study → held out, as the log tells."""
         state: dict[str, State] = {}
         held_out: dict[str, bool] = {}
         for line in files.lines(self.log):
             if line.get("what") in ("accepted", "excluded"):
-                state[str(line.get("id"))] = State(line["what"])
+                several = line.get("ids")
+                for id in several if isinstance(several, list) else [line.get("id")]:
+                    state[str(id)] = State(line["what"])
             elif line.get("what") == "held_out":
                 held_out[str(line.get("study"))] = bool(line.get("value"))
         return state, held_out

@@ -2,16 +2,17 @@
 
 One file holds all of it: a line of JSON, then the compressed labels. It is replaced whole, so that a kill at any moment
 leaves the last copy or the one before. Each program that runs writes its own (``<study key>/<time>-<pid>.work``); a copy
-whose program has gone is what a crash left, and is offered when the study is opened again. The answer that was corrected
-lies beside it, written once.
+whose program has gone is what a crash left, and is offered when the study is opened again. Whether it has gone, the lock
+beside the copy tells (it ends with its holder, in whatever container that ran and whatever the clock says), and of several
+copies the version number, which only rises. The answer that was corrected lies beside it, written once.
 """
 
 from __future__ import annotations
 
 import contextlib
 import hashlib
-import json
 import os
+import secrets
 import threading
 import time
 from collections.abc import Mapping, Sequence
@@ -21,14 +22,19 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from isal import igzip
+from isal import igzip, isal_zlib
 
+from brainseg_engine.core import plain, records
 from brainseg_engine.core.errors import InputError, OutputError
 from brainseg_engine.core.geometry import Grid
 from brainseg_engine.core.labels import LabelArray, Region
-from brainseg_engine.core.paths import atomic, home
+from brainseg_engine.core.locks import try_lock, unlock
+from brainseg_engine.core.names import inside
+from brainseg_engine.core.paths import atomic, home, private_folder, sweep
+from brainseg_engine.core.records import count_of, number_of, text_of
 from brainseg_engine.core.study import Segmentation
-from brainseg_engine.corrections.record import BaseModel
+from brainseg_engine.corrections.record import BaseModel, moment
+from brainseg_engine.io.image import require_size
 
 FORMAT = "napari-brainseg-working-copy/1"
 _COPIES = "[!.]*.work"  # not the hidden half of one that a kill left
@@ -69,6 +75,8 @@ class Found:
     when: str
     minutes: float
     steps: int
+    version: int = 0
+    """Of several copies of one study the highest was written last; the clock may have been set back."""
 
     @property
     def local_time(self) -> datetime:
@@ -80,8 +88,10 @@ class Desk:
     """Where one program writes the working copy of one study, from whichever thread: an older one never replaces it."""
 
     def __init__(self, key: str) -> None:
-        self.path = folder() / key / f"{time.time_ns():x}-{os.getpid()}.work"
+        self.path = folder() / key / f"{time.time_ns():x}-{os.getpid()}-{secrets.token_hex(2)}.work"
         _held.add(self.path)
+        self._holding: int | None = None
+        self._version = 0
         self._lock = threading.Lock()
         self._newest = 0
         self._answered: tuple[LabelArray | None, str] = (None, "")
@@ -97,8 +107,10 @@ class Desk:
 
     def _write(self, work: Work) -> None:
         try:
-            self.path.parent.mkdir(parents=True, exist_ok=True)
+            self._begin()
+            self._version += 1
             header = _header(work) | {
+                "version": self._version,
                 "answer": self._answer(work.base),
                 "pid": os.getpid(),
                 "began": _began(os.getpid()),
@@ -107,13 +119,26 @@ class Desk:
         except OSError as e:
             raise OutputError(f"Cannot write {self.path}: {e.strerror or e}. Free some space.") from e
 
+    def _begin(self) -> None:
+        """The folder, the lock that tells others that this program is there, and the number after all others'."""
+        private_folder(folder())
+        private_folder(self.path.parent)
+        if self._holding is None:
+            handle = plain.updating(_lock_of(self.path), private=True)
+            try_lock(handle)
+            self._holding = handle
+            sweep(self.path.parent)
+            self._version = max(
+                (f.version for f in map(_described, self.path.parent.glob(_COPIES)) if f is not None), default=0
+            )
+
     def _answer(self, base: Segmentation | None) -> str:
         """The name of the file that holds the answer; written when it is not there yet."""
         if base is None:
             return ""
-        if self._answered[0] is not base.labels:
+        if self._answered[0] is not base.labels or not (self.path.parent / self._answered[1]).exists():
             name = hashlib.sha256(_flat(base.labels)).hexdigest()[:16] + ".answer"
-            if not (self.path.parent / name).exists():
+            if not _is_whole(self.path.parent / name):
                 header = {"format": FORMAT, **_placed(base)}
                 _write(self.path.parent / name, header, base.labels)
             self._answered = (base.labels, name)
@@ -128,6 +153,14 @@ class Desk:
     def close(self) -> None:
         """Write here no more; a copy that lies here is one to be found from now on."""
         _held.discard(self.path)
+        with self._lock:
+            if self._holding is not None:
+                unlock(self._holding)
+                os.close(self._holding)
+                self._holding = None
+            if not self.path.exists():
+                with contextlib.suppress(OSError):
+                    _lock_of(self.path).unlink(missing_ok=True)
 
 
 def folder() -> Path:
@@ -140,17 +173,9 @@ def pending(key: str = "") -> list[Found]:
 
     A damaged one is passed over (``load`` says of it what is wrong).
     """
-    found = []
-    for path in folder().glob(f"{key or '*'}/{_COPIES}"):
-        try:
-            header, own = _header_of(path), path in _held
-            if not own and (
-                int(header["pid"]) == os.getpid() or not _alive(int(header["pid"]), float(header["began"]))
-            ):
-                found.append(_found(path, header))
-        except (InputError, KeyError, TypeError, ValueError):
-            continue
-    return sorted(found, key=lambda f: f.when, reverse=True)
+    found = [f for path in folder().glob(f"{key or '*'}/{_COPIES}")
+             if path not in _held and (f := _described(path)) is not None and not _is_written(path)]  # fmt: skip
+    return sorted(found, key=lambda f: (f.version, f.when) if key else (0, f.when), reverse=True)
 
 
 def load(path: Path) -> Work:
@@ -159,14 +184,16 @@ def load(path: Path) -> Work:
     try:
         segmentation = _segmentation(header, labels)
         base = None
-        if header["answer"] and (path.parent / header["answer"]).exists():
-            base = _segmentation(*_read(path.parent / header["answer"]))
+        if header["answer"] and _is_whole(answer := inside(path.parent, header["answer"])):
+            base = _segmentation(*_read(answer))  # without it the painting is still there
         found = _found(path, header)
         return Work(
             found.key, found.study_id, segmentation, base, BaseModel.from_dict(header["model"]), found.folder,
             tuple(header["steps"]), found.minutes, found.when,
         )  # fmt: skip
-    except (KeyError, TypeError, ValueError) as e:
+    except InputError:
+        raise
+    except Exception as e:  # it may be damaged in any way, and must not end the saving of what is being painted
         raise _damaged(path) from e
 
 
@@ -174,11 +201,14 @@ def discard(path: Path) -> None:
     """Remove a working copy, and the answers that no other copy of its study refers to."""
     with contextlib.suppress(OSError):
         path.unlink(missing_ok=True)
-    if any(path.parent.glob(_COPIES)):
+        if path not in _held:
+            _lock_of(path).unlink(missing_ok=True)
+    if any(path.parent.glob(_COPIES)) or any(held.parent == path.parent and held != path for held in _held):
         return
     with contextlib.suppress(OSError):
-        for rest in path.parent.iterdir():  # the answers, and halves that a kill left
-            rest.unlink()
+        for answer in path.parent.glob("*.answer"):
+            answer.unlink()
+        sweep(path.parent)
         path.parent.rmdir()
 
 
@@ -223,25 +253,39 @@ def _flat(labels: LabelArray) -> memoryview:
 def _write(path: Path, header: Mapping[str, Any], labels: LabelArray) -> None:
     body = igzip.compress(_flat(labels), compresslevel=_LEVEL, mtime=0)
     with atomic(path, private=True) as part:
-        part.write_bytes(json.dumps({**header, "bytes": len(body)}, ensure_ascii=False).encode() + b"\n" + body)
+        part.write_bytes(records.dumps({**header, "bytes": len(body)}).encode() + b"\n" + body)
 
 
 def _read(path: Path) -> tuple[dict[str, Any], LabelArray]:
     try:
-        head, _, body = path.read_bytes().partition(b"\n")
-        header = json.loads(head)
+        head, _, body = plain.read(path).partition(b"\n")
+        header = records.parse_json(head)
         if header["format"] != FORMAT or len(body) != header["bytes"]:
             raise ValueError
-        labels = np.frombuffer(igzip.decompress(body), dtype=np.uint8).reshape(header["shape"], order="F")
-    except (OSError, ValueError, KeyError, TypeError, EOFError, igzip.BadGzipFile) as e:
+        shape = tuple(count_of(n, 1) for n in header["shape"])
+        size = require_size(shape, 1, path)
+        stream = isal_zlib.decompressobj(31)
+        flat = stream.decompress(body, size + 1)
+        labels = np.frombuffer(flat, dtype=np.uint8).reshape(shape, order="F")
+        if not stream.eof:
+            raise EOFError
+    except Exception as e:  # it may be damaged in any way
         raise _damaged(path) from e
     return header, labels.copy(order="K")
 
 
+def _is_whole(path: Path) -> bool:
+    try:
+        _read(path)
+    except InputError:
+        return False
+    return True
+
+
 def _header_of(path: Path) -> dict[str, Any]:
     try:
-        with path.open("rb") as f:
-            header = json.loads(f.readline())
+        with plain.opened(path) as f:
+            header = records.parse_json(f.readline(records.MOST_BYTES))
     except (OSError, ValueError) as e:
         raise _damaged(path) from e
     if not isinstance(header, dict) or header.get("format") != FORMAT:
@@ -249,17 +293,52 @@ def _header_of(path: Path) -> dict[str, Any]:
     return header
 
 
+def _described(path: Path) -> Found | None:
+    """What the copy tells of itself; None for a damaged one."""
+    try:
+        return _found(path, _header_of(path))
+    except (InputError, KeyError, TypeError, ValueError, AttributeError):
+        return None
+
+
 def _found(path: Path, header: Mapping[str, Any]) -> Found:
-    where = Path(header["folder"]) if header["folder"] else None
+    where = Path(text_of(header["folder"])) if header["folder"] else None
     return Found(
         path,
-        str(header["key"]),
-        str(header["study_id"]),
+        text_of(header["key"]),
+        text_of(header["study_id"]),
         where,
-        str(header["when"]),
-        float(header["minutes"]),
+        moment(header["when"]),
+        number_of(header["minutes"]),
         len(header["steps"]),
+        count_of(header.get("version", 0)),
     )
+
+
+def _lock_of(path: Path) -> Path:
+    return path.with_suffix(".lock")
+
+
+def _is_written(path: Path) -> bool:
+    """Whether a program that runs writes to the copy: it holds the lock, or is there by the number that it noted."""
+    lock = _lock_of(path)
+    if plain.is_file(lock):
+        try:
+            handle = plain.updating(lock)
+        except OSError:
+            return True  # another user's: not ours to offer
+        try:
+            if not try_lock(handle):
+                return True
+            unlock(handle)
+        finally:
+            os.close(handle)
+    try:
+        header = _header_of(path)
+        pid, began = count_of(header["pid"], 1, 2**31), number_of(header["began"])
+    except (InputError, KeyError, ValueError):
+        return False
+    return pid != os.getpid() and _alive(pid, began)
 
 
 def _damaged(path: Path) -> InputError:

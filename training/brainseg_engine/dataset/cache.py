@@ -16,7 +16,7 @@ from pathlib import Path
 import torch
 
 from brainseg_engine.core.errors import InputError, OutputError
-from brainseg_engine.core.paths import home
+from brainseg_engine.core.paths import home, private_folder, sweep
 from brainseg_engine.models.checkpoint import write_tensors
 
 _log = logging.getLogger(__name__)
@@ -72,6 +72,8 @@ def save(folder: Path, key: str, tensors: Tensors) -> Path | None:
         return None
     path = folder / f"{key}.safetensors"
     try:
+        if folder == default_folder():  # patients' images; who chooses another folder may mean to share it
+            private_folder(folder)
         folder.mkdir(parents=True, exist_ok=True)
         write_tensors(path, {k: v.contiguous() for k, v in tensors.items()}, {"format": FORMAT})
     except (OSError, OutputError) as e:
@@ -83,6 +85,7 @@ def save(folder: Path, key: str, tensors: Tensors) -> Path | None:
 
 def prune(folder: Path, limit: float) -> None:
     """Remove the files that were longest unused until the folder holds ``limit`` bytes or less."""
+    sweep(folder)
     now = time.time()
     files = []
     for path in (*folder.glob("*.safetensors"), *folder.glob(".part-*")):

@@ -155,6 +155,6 @@ def _shuffled(cases: Sequence[cohort.Case], seed: int) -> Iterator[cohort.Case]:
     """In an order that only names and seed decide, whole patients together."""
 
     def key(case: cohort.Case) -> tuple[str, str]:
-        return hashlib.sha256(f"{seed}:{case.patient}".encode()).hexdigest(), case.name
+        return hashlib.sha256(f"{seed}:{case.patient}".encode("utf-8", "surrogatepass")).hexdigest(), case.name
 
     return iter(sorted(cases, key=key))

@@ -118,7 +118,7 @@ def _taken(store: Store, c: Correction, recipe: Recipe, data: Path, patient: str
         cohort.patient_of(source.study_id),
         *([source.folder.name] if source.folder else []),
     )
-    pseudonym = hashlib.sha256(patient.encode()).hexdigest()[:12]
+    pseudonym = hashlib.sha256(patient.encode("utf-8", "surrogatepass")).hexdigest()[:12]
     return Case(c.id, c.mask_sha256, pseudonym, dataset.hashes_of(study, recipe), edited=c.edited, known_as=known)
 
 

@@ -21,7 +21,7 @@ from brainseg_engine.core.events import CancelCheck, Event, Failed, Finished, Pr
 from brainseg_engine.core.labels import Region
 from brainseg_engine.core.names import as_model_name, is_model_name
 from brainseg_engine.core.paths import atomic
-from brainseg_engine.corrections import Store
+from brainseg_engine.corrections import State, Store
 from brainseg_engine.finetune import anchors, collecting, guard, memory, plan, proof, report_files, status
 from brainseg_engine.finetune.options import PARTS, PHANTOM_MIX, REAL_MIX, Options
 from brainseg_engine.finetune.outcome import Outcome
@@ -275,6 +275,7 @@ class _Job:
             for k in results[0]
         }
         self._settle_name()
+        self._say_what_was_excluded()
         outcome = Outcome(self.plan, choice, sets)
         model = self.out / "model.safetensors"
         if not self._written(model, state):
@@ -296,6 +297,27 @@ class _Job:
             _log.warning("%s", e)
             return False
         return old.card.name == self.plan.name and all(torch.equal(v, old.state[k]) for k, v in state.items())
+
+    def _say_what_was_excluded(self) -> None:
+        """Of the corrections learnt from; somebody may have excluded one while this ran."""
+        folder = self.plan.settings.get("corrections")
+        if not isinstance(folder, str):
+            return
+        try:
+            excluded = {c.id for c in Store.existing(folder).corrections((State.EXCLUDED,))}
+        except BrainsegError as e:  # it is not there any more
+            _log.warning("%s", e)
+            return
+        for key, cases in (("learnt from", self.plan.training), ("scored on", self.plan.held_out)):
+            gone = [c.name for c in cases if c.name in excluded]
+            if gone:
+                were = "was" if len(gone) == 1 else "were"
+                sentence = (
+                    f"{', '.join(gone)} {were} excluded while this run was under way and {were} {key} all the same. Start anew "
+                    "to leave it out."
+                )
+                _log.warning("%s", sentence)
+                self.plan.note(self.out, sentence)
 
     def _settle_name(self) -> None:
         """The new model's name, which no other model has; it may have been taken while this one was trained."""

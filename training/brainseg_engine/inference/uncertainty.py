@@ -19,7 +19,7 @@ lies below ``NOISE`` bits is left out of sums: a faint haze over the brain's mil
 from __future__ import annotations
 
 import hashlib
-import json
+import os
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -28,11 +28,12 @@ from typing import TYPE_CHECKING, Any, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from brainseg_engine.core.errors import CheckpointError, OutputError
+from brainseg_engine.core import plain, records
+from brainseg_engine.core.errors import CheckpointError
 from brainseg_engine.core.events import CancelCheck, Progress, ProgressCallback, never, silent
 from brainseg_engine.core.geometry import Grid
 from brainseg_engine.core.labels import Region, region_mask
-from brainseg_engine.core.paths import atomic, home
+from brainseg_engine.core.paths import home, private_folder
 from brainseg_engine.core.study import Prediction, Study
 from brainseg_engine.corrections import study_key
 
@@ -199,7 +200,7 @@ class Scores:
 def model_hash(path: Path) -> str:
     """SHA-256 of a model's file, by which its scores are kept. Raises CheckpointError when it cannot be read."""
     try:
-        return hashlib.sha256(path.read_bytes()).hexdigest()
+        return hashlib.sha256(plain.read(path)).hexdigest()
     except OSError as e:
         raise CheckpointError(f"The model {path} cannot be read: {e.strerror or e}. Choose another.") from e
 
@@ -223,7 +224,7 @@ def _stamp(files: Sequence[Path]) -> str:
             status = path.stat()
         except OSError:
             continue
-        digest.update(f"{path.resolve()}|{status.st_size}|{status.st_mtime_ns}\n".encode())
+        digest.update(os.fsencode(path.resolve()) + f"|{status.st_size}|{status.st_mtime_ns}\n".encode())
     return digest.hexdigest()[:32]
 
 
@@ -233,16 +234,13 @@ def _home() -> Path:
 
 def _json(path: Path) -> dict[str, Any]:
     try:
-        record = json.loads(path.read_text(encoding="utf-8"))
+        record = records.read_json(path)
     except (OSError, ValueError):
         return {}
     return record if isinstance(record, dict) else {}
 
 
 def _keep(path: Path, record: Mapping[str, Any]) -> None:
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-    except OSError as e:
-        raise OutputError(f"Cannot write into {path.parent}: {e.strerror or e}. Free some space.") from e
-    with atomic(path) as part:
-        part.write_text(json.dumps(record) + "\n", encoding="utf-8")
+    private_folder(_home())
+    private_folder(path.parent)
+    records.write_json(path, record, indent=None, private=True)

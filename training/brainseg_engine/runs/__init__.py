@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import csv
+import hashlib
 import logging
 import os
 import platform
@@ -23,7 +24,7 @@ from brainseg_engine.core.provenance import git_revision, versions
 from brainseg_engine.recipe import Recipe
 from brainseg_engine.runs.saved import STATE_FORMAT, load_state, pack, save_state, unpack
 
-__all__ = ["STATE_FORMAT", "RunFolder", "load_state", "made_before", "pack", "save_state", "unpack"]
+__all__ = ["STATE_FORMAT", "RunFolder", "load_state", "made_before", "pack", "pseudonyms", "save_state", "unpack"]
 
 _log = logging.getLogger(__name__)
 COLUMNS = ("epoch", "step", "loss", "learning_rate", "dice_WT", "dice_TC", "dice_ET", "seconds")
@@ -33,7 +34,8 @@ model.safetensors  the best model so far, by its mean validation Dice: weights, 
                    napari-brainseg predict STUDY --out masks --model model.safetensors
 last.safetensors   the last state; napari-brainseg train ... --resume goes on from it
 recipe.json        every setting, as it was used
-run.json           cases, seed, device, versions, and fingerprints of the data
+run.json           cases (by a hash of their names, unless these were wanted), seed, device, versions, and fingerprints of
+                   the data
 metrics.csv        loss, learning rate and validation Dice over the steps; curves.png is its picture
 events.jsonl       the same, as it came, one JSON object a line (steps may stand twice after a crash)
 train.log          warnings and notes
@@ -74,6 +76,11 @@ class RunFolder:
         return self.path / "curves.png"
 
     @property
+    def examples(self) -> Path:
+        """The folder of the pictures, made where it is absent. Raises OutputError for a link."""
+        return outputs.subfolder(self.path, "examples")
+
+    @property
     def advice(self) -> str:
         """How to go on after a stop, in words."""
         if self.last.exists():
@@ -97,7 +104,9 @@ class RunFolder:
         file = self.path / "run.json"
         try:
             earlier_facts = records.read_object(file)
-            same = {subset: earlier_facts[subset] == list(names) for subset, names in cases.items()}
+            same = {  # version 0.1 wrote the names themselves
+                subset: earlier_facts[subset] in (list(names), pseudonyms(names)) for subset, names in cases.items()
+            }
         except (OSError, ValueError, KeyError, TypeError) as e:
             raise TrainingError(
                 f"{file} cannot be read, so the run's cases are not known. Start anew into another --out folder."
@@ -222,6 +231,11 @@ class RunFolder:
         except (OSError, UnicodeDecodeError, csv.Error) as e:
             raise TrainingError(f"{self.metrics} cannot be read ({e}). Move it away; the training goes on.") from e
         return [r for r in rows if r.get("step")]
+
+
+def pseudonyms(names: Sequence[str]) -> list[str]:
+    """What ``run.json`` calls cases whose names are not to be recorded: the same name is called the same."""
+    return [hashlib.sha256(name.encode("utf-8", "surrogatepass")).hexdigest()[:16] for name in names]
 
 
 def made_before(folder: Path) -> bool:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import hashlib
 import io as text
+import os
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -247,7 +248,7 @@ def _shuffled(names: Iterable[str], seed: int) -> list[list[str]]:
     groups: dict[str, list[str]] = {}
     for case in sorted(set(names)):
         groups.setdefault(patient_of(case), []).append(case)
-    return [groups[p] for p in sorted(groups, key=lambda p: hashlib.sha256(f"{seed}:{p}".encode()).digest())]
+    return [groups[p] for p in sorted(groups, key=lambda p: hashlib.sha256(os.fsencode(f"{seed}:{p}")).digest())]
 
 
 def _take(groups: list[list[str]], share: float, of: int | None = None) -> tuple[list[list[str]], list[list[str]]]:

@@ -15,7 +15,7 @@ from brainseg_engine.core.errors import DeviceError, TrainingError
 from brainseg_engine.core.events import CancelCheck, Event, never
 from brainseg_engine.core.paths import check_writable
 from brainseg_engine.recipe import Recipe
-from brainseg_engine.runs import RunFolder
+from brainseg_engine.runs import RunFolder, pseudonyms
 from brainseg_engine.studies import cohort
 from brainseg_engine.train import memory, ranks
 from brainseg_engine.train.loop import Loop
@@ -53,7 +53,8 @@ def train(recipe: Recipe, options: Options, report: Report, cancelled: CancelChe
             loop.begin(known)
             if first:
                 check_writable(options.out, BYTES_A_WEIGHT * nets.count_parameters(loop.learner.raw))
-                facts = {"seed": options.seed, **cases, "device": str(fabric.device), "processes": fabric.world_size}
+                listed = cases if options.case_names else {subset: pseudonyms(names) for subset, names in cases.items()}
+                facts = {"seed": options.seed, **listed, "device": str(fabric.device), "processes": fabric.world_size}
                 facts |= {
                     "threads": torch.get_num_threads(),
                     "earlier_training_hashes": loop.earlier,
@@ -62,7 +63,7 @@ def train(recipe: Recipe, options: Options, report: Report, cancelled: CancelChe
                 run.describe(recipe, facts)
             model = loop.run(folders, held_out)
         if first and model.exists():
-            draw_examples(model, held_out, recipe, str(fabric.device), run.path / "examples")
+            draw_examples(model, held_out, recipe, str(fabric.device), run, options.case_names)
         return model
 
 

@@ -45,5 +45,7 @@ class Options:
     """How many over the whole run, instead of the recipe's interval."""
     keep: Literal["best", "last"] = "best"
     """Which averaged weights become the model: those of the best validation, or those of the last step."""
+    case_names: bool = False
+    """Whether ``run.json`` and the pictures name the cases, which may tell who the patients are."""
     rows: int | None = None
     """About how many rows ``metrics.csv`` shall have; None: one every 25 steps."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+from brainseg_engine.core import outputs
 from brainseg_engine.core.errors import TrainingError
 from brainseg_engine.core.events import EpochDone, Event
 from brainseg_engine.train.options import Options, Report
@@ -24,7 +25,7 @@ def with_tensorboard(report: Report, options: Options) -> Iterator[Report]:
             "TensorBoard is not installed. Install it (pip install tensorboard), or leave --tensorboard out: metrics.csv and "
             "curves.png hold the same numbers."
         ) from e
-    writer = SummaryWriter(str(options.out / "tensorboard"))
+    writer = SummaryWriter(str(outputs.subfolder(options.out, "tensorboard")))
 
     def both(event: Event) -> None:
         if isinstance(event, EpochDone):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -14,9 +15,11 @@ from brainseg_engine import dataset
 from brainseg_engine.core.errors import BrainsegError, TrainingError
 from brainseg_engine.core.events import Progress, ProgressCallback
 from brainseg_engine.core.labels import Region
+from brainseg_engine.core.names import inside
 from brainseg_engine.inference.postprocess import to_labels
 from brainseg_engine.inference.predictor import Predictor, infer
 from brainseg_engine.recipe import Recipe
+from brainseg_engine.runs import RunFolder
 from brainseg_engine.scores.scorer import score_case
 from brainseg_engine.studies import cohort
 from brainseg_engine.train.ranks import gathered
@@ -73,17 +76,20 @@ def validate(
     return {str(r): float(np.mean(d)) for r, d in dice.items() if d}
 
 
-def draw_examples(model: Path, folders: Sequence[Path], recipe: Recipe, device: str, out: Path) -> None:
+def draw_examples(
+    model: Path, folders: Sequence[Path], recipe: Recipe, device: str, run: RunFolder, named: bool = False
+) -> None:
     """Pictures of the model's answers to the first validation cases, with the truth's outline. What cannot be drawn is
-    no reason to fail a training that is done."""
+    no reason to fail a training that is done. ``named``: by their cases, else by numbers."""
     from brainseg_engine.figures import overlay_figure
 
     try:
         predictor = Predictor(model, device)
-        out.mkdir(exist_ok=True)
-        for folder in folders[:EXAMPLES]:
+        for n, folder in enumerate(folders[:EXAMPLES], start=1):
             study, _ = dataset.with_truth(folder, recipe)
             answer = predictor.predict(study)
-            overlay_figure(study, answer.segmentation, out / f"{study.id}.png", study.segmentation)
-    except (BrainsegError, OSError) as e:
+            shown = study if named else replace(study, id=f"validation case {n}")
+            name = study.id if named else f"validation-{n}"
+            overlay_figure(shown, answer.segmentation, inside(run.examples, f"{name}.png"), study.segmentation)
+    except (BrainsegError, OSError, ValueError) as e:
         _log.warning("the examples were not drawn: %s", e)
