@@ -28,12 +28,10 @@ def is_export(path: Path) -> bool:
 
 def inspect_export(path: Path) -> dict[str, Any]:
     """The report as a JSON object. Raises InputError where there is no image at all."""
-    from rich.console import Console
-
-    from brainseg_engine.cli.printing import progress_bars
+    from brainseg_engine.cli.printing import messages, progress_bars
     from brainseg_engine.io.listing import list_series
 
-    with progress_bars(Console(stderr=True)) as bars:
+    with progress_bars(messages()) as bars:
         task = bars.add_task("reading headers", total=1.0)
         with list_series(path, lambda p: bars.update(task, description=p.stage, completed=p.fraction)) as listing:
             return report(path, listing)
