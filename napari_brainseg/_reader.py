@@ -14,7 +14,7 @@ from typing import Any
 LayerTuple = tuple[Any, dict[str, Any], str]
 ReaderFunction = Callable[[str | Sequence[str]], list[LayerTuple]]
 
-_SUFFIXES = (".nii", ".nii.gz", ".mha")
+_SUFFIXES = (".nii", ".nii.gz", ".mha", ".mhd", ".nrrd")
 _SLICE = re.compile(r"_\d+(_mask)?\.tiff?$")
 _MANY = 2000  # entries of a folder that are looked at: a study has a few dozen at most
 PANEL = ("napari-brainseg", "Brain tumour segmentation")

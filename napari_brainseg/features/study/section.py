@@ -12,7 +12,7 @@ from napari_brainseg.features.study.verbs import StudyVerbs
 from napari_brainseg.features.study.view import StudyShown, StudyView
 from napari_brainseg.session import OpenStudy
 
-FILTER = "Images (*.nii *.nii.gz *.mha);;All files (*)"
+FILTER = "Images (*.nii *.nii.gz *.mha *.mhd *.nrrd);;All files (*)"
 
 
 class StudySection:

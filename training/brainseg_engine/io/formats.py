@@ -7,11 +7,17 @@ from pathlib import Path
 from typing import TypeVar
 
 from brainseg_engine.core.errors import InputError
-from brainseg_engine.io import mha, nifti
+from brainseg_engine.io import mha, nifti, nrrd
 from brainseg_engine.io.image import Header, Image, in_words
 
 T = TypeVar("T")
-READERS: Mapping[str, Callable[[Path], Image]] = {".nii.gz": nifti.read, ".nii": nifti.read, ".mha": mha.read}
+READERS: Mapping[str, Callable[[Path], Image]] = {
+    ".nii.gz": nifti.read,
+    ".nii": nifti.read,
+    ".mha": mha.read,
+    ".mhd": mha.read,
+    ".nrrd": nrrd.read,
+}
 SUFFIXES = tuple(READERS)
 """The endings of the files that are read, in lower case."""
 
@@ -20,6 +26,8 @@ _HEADERS: Mapping[str, Callable[[Path], Header]] = {
     ".nii.gz": nifti.read_header,
     ".nii": nifti.read_header,
     ".mha": mha.read_header,
+    ".mhd": mha.read_header,
+    ".nrrd": nrrd.read_header,
 }
 
 

@@ -22,7 +22,7 @@ from brainseg_engine.io.naming import MASK, Kind, classify, implied_coding, is_i
 from brainseg_engine.io.segmentation import read_sidecar
 from brainseg_engine.io.series import Series
 
-NAMES_KNOWN = "<id>_t1, _t1ce, _t2, _flair, or <id>-t1n, -t1c, -t2w, -t2f (.nii, .nii.gz or .mha)"
+NAMES_KNOWN = "<id>_t1, _t1ce, _t2, _flair, or <id>-t1n, -t1c, -t2w, -t2f (.nii, .nii.gz, .mha, .mhd or .nrrd)"
 
 
 @in_words

@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 
 from brainseg_engine.core import plain
 from brainseg_engine.core.errors import InputError
+from brainseg_engine.core.names import inside
 from brainseg_engine.io.image import require_size, unreadable
 
 _ISAL: Any = isal_zlib.error  # isal's stubs call its exception an instance
@@ -39,7 +40,7 @@ _WORDS = ("ObjectType", "ObjectSubType", "Comment", "Name", "AnatomicalOrientati
 
 @dataclass(frozen=True)
 class Head:
-    """What the header tells: ``shape`` with x first, ``begin`` where the voxels lie in the file, ``packed`` their bytes
+    """What the header tells: ``shape`` with x first, ``begin`` where the voxels lie in ``file``, ``packed`` their bytes
     there when they are compressed, else None."""
 
     shape: tuple[int, ...]
@@ -47,6 +48,7 @@ class Head:
     channels: int
     begin: int
     packed: int | None
+    file: Path
 
 
 def read_header(path: Path) -> Head:
@@ -61,10 +63,15 @@ def read_header(path: Path) -> Head:
     if not mark or b"NDims" not in text:
         raise InputError(f"{path} is no MetaImage: it does not start with such a header. {_AGAIN}")
     where, newline, _ = rest.partition(b"\n")
+    file, begin = path, len(text) + len(mark) + len(where) + 1
     if where.strip(b" =\r").upper() != b"LOCAL" or not newline:
-        raise InputError(f"{path} keeps its voxels in another file. Convert it to .nii.gz or to a single .mha file.")
+        file, begin = _beside(path, where.strip(b" =\r")), 0
+        try:
+            held = file.stat().st_size
+        except OSError as e:
+            raise unreadable(file, e) from e
     try:
-        return _checked(_fields(text), len(text) + len(mark) + len(where) + 1, held, path)
+        return _checked(_fields(text), begin, held, path, file)
     except (ValueError, KeyError, OverflowError) as e:
         raise InputError(f"{path} has a damaged header ({e}). {_AGAIN}") from e
 
@@ -74,7 +81,7 @@ def read_voxels(path: Path, head: Head) -> NDArray[Any]:
     count = math.prod(head.shape)
     need = count * head.dtype.itemsize
     try:
-        with plain.opened(path) as f:
+        with plain.opened(head.file) as f:
             f.seek(head.begin)
             raw = f.read(need if head.packed is None else head.packed)
     except OSError as e:
@@ -91,6 +98,18 @@ def read_voxels(path: Path, head: Head) -> NDArray[Any]:
         raise InputError(f"{path} is damaged or cut short: it holds {len(raw) / need:.0%} of its voxels. {_AGAIN}")
     data = np.frombuffer(raw, head.dtype, count)
     return data.astype(head.dtype.newbyteorder("="), copy=False).reshape(head.shape, order="F")
+
+
+def _beside(path: Path, name: bytes) -> Path:
+    """The file of the voxels of a ``.mhd``: one name, in the header's own folder. Raises InputError for any other."""
+    single = path.suffix.lower() == ".mhd" and b"%" not in name and name.upper() != b"LIST"
+    try:
+        if single:
+            return inside(path.parent, name.decode())
+    except ValueError:
+        single = False
+    where = "another file" if path.suffix.lower() != ".mhd" else "several files, or in another folder"
+    raise InputError(f"{path} keeps its voxels in {where}. Convert it to .nii.gz or to a single .mha file.")
 
 
 def _fields(text: bytes) -> dict[str, str]:
@@ -113,7 +132,7 @@ def _fields(text: bytes) -> dict[str, str]:
     return fields
 
 
-def _checked(fields: Mapping[str, str], begin: int, held: int, path: Path) -> Head:
+def _checked(fields: Mapping[str, str], begin: int, held: int, path: Path, file: Path) -> Head:
     n = _whole(fields["NDims"], 1, 4, "NDims")
     shape = tuple(_whole(word, 1, 2**31 - 1, "DimSize") for word in _words(fields["DimSize"], n, "DimSize"))
     if fields.get("ObjectType", "Image").lower() != "image":
@@ -137,7 +156,7 @@ def _checked(fields: Mapping[str, str], begin: int, held: int, path: Path) -> He
     elif room < count * dtype.itemsize:
         part = max(room, 0) / (count * dtype.itemsize)
         raise InputError(f"{path} is damaged or cut short: it holds {part:.0%} of its voxels. {_AGAIN}")
-    return Head(shape, dtype, channels, begin, packed)
+    return Head(shape, dtype, channels, begin, packed, file)
 
 
 def _require_numbers(fields: Mapping[str, str], n: int) -> None:

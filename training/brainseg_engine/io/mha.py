@@ -1,4 +1,5 @@
-"""MetaImage (``.mha``), the format of BRATS 2012–2015, through SimpleITK. ITK's world is LPS; ours is RAS.
+"""MetaImage (``.mha``; ``.mhd`` with its voxels in a file beside it), the format of BRATS 2012–2015. ITK's world is LPS; ours
+is RAS.
 
 Only the geometry is ITK's, and only after :mod:`.metaimage` has checked the header: the voxels never go through it."""
 
@@ -21,7 +22,7 @@ _LPS_TO_RAS = np.diag([-1.0, -1.0, 1.0, 1.0])
 
 
 def read(path: Path) -> Image:
-    """The image in a ``.mha`` file, in its own data type."""
+    """The image in a ``.mha`` or ``.mhd`` file, in its own data type."""
     head = metaimage.read_header(path)
     geometry = _geometry(path)
     if head.channels != 1:

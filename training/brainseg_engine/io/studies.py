@@ -107,7 +107,7 @@ def read_volume(path: Path, modality: Modality) -> Volume:
 
     Raises InputError naming the file, the cause and the remedy.
     """
-    if is_folder(path) or (not is_image(path) and dicom.holds_dicom(path)):
+    if not is_image(path) and (is_folder(path) or dicom.holds_dicom(path)):
         return volume_of(series_at(path), modality)
     image = read_image(path)
     return Volume(
