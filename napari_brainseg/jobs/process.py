@@ -138,6 +138,9 @@ class WorkerProcess:
             for line in out:
                 self._post(partial(self._on_line, self, line.decode("utf-8", "replace")))
         code = self.popen.wait()
+        if self.popen.stdin is not None:
+            with contextlib.suppress(OSError):  # it may hold what the process never read
+                self.popen.stdin.close()
         self._post(partial(self._on_end, self, code))
 
     def _drain(self) -> None:
