@@ -113,6 +113,8 @@ class SegmentRequest:
             device=str(result["device"]),
             seconds=dict(result["seconds"]),
             probabilities=probabilities,
+            rests_on=tuple(Modality(m) for m in result.get("rests_on", ())),
+            dropped_ml={Region(r): float(ml) for r, ml in result.get("dropped_ml", {}).items()},
         )
 
 

@@ -254,15 +254,24 @@ class Session:
         if model.card is None:
             return model.problem
         try:
-            current.study.require(model.card.modalities)
+            current.study.require(model.card.modalities, model.card.may_lack)
         except BrainsegError as e:
             return str(e)
         return " ".join(f.message for f in current.findings if f.severity == "error" and f.code != "missing")
 
     @property
     def warnings(self) -> list[str]:
-        """What the check of the study found that a person may override."""
-        return [f.message for f in self._study.findings if f.severity == "warning"] if self._study is not None else []
+        """What the check of the study found that a person may override, and which series the chosen model must do without."""
+        current, card = self._study, self.model.card if self.model is not None else None
+        if current is None:
+            return []
+        found = [f.message for f in current.findings if f.severity == "warning"]
+        present = [m for m in card.modalities if m in current.study.volumes] if card is not None else []
+        if card is None or len(present) == len(card.modalities) or self.blocker:
+            return found
+        from brainseg_engine.studies.checks import rests_on
+
+        return [*found, rests_on(present, card.modalities)]
 
     @property
     def store(self) -> Store:

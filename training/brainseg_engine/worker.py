@@ -157,6 +157,8 @@ class Worker:
             "seconds": {**seconds, **prediction.seconds},
             "coding": s.coding,
             "made_by": s.made_by,
+            "rests_on": [m.value for m in prediction.rests_on],
+            "dropped_ml": {r.value: ml for r, ml in prediction.dropped_ml.items()},
             "regions": [r.value for r in s.regions],
         }
 

@@ -81,6 +81,8 @@ class SegmentVerbs:
             "model": prediction.model,
             "model_version": prediction.model_version,
             "device": prediction.device,
+            "rests_on": [m.value for m in prediction.rests_on],
+            "dropped_ml": {r.value: round(ml, 3) for r, ml in prediction.dropped_ml.items()},
             "seconds": dict(prediction.seconds),
         }
         answer = Answer(change.segmentation, model, request.model, notes)
@@ -94,4 +96,5 @@ class SegmentVerbs:
         with self._context.showing(change):
             self._session.deliver(answer)
         took = f"{sum(prediction.seconds.values()):.1f}\N{NO-BREAK SPACE}s"
-        self._session.say(f"{request.study.id} was segmented by {change.segmentation.made_by} in {took}.", Kind.GOOD)
+        said = f"{request.study.id} was segmented by {change.segmentation.made_by} in {took}. {prediction.specks}"
+        self._session.say(said.rstrip(), Kind.GOOD)

@@ -8,7 +8,7 @@ from brainseg_engine.core.errors import Cancelled, CheckpointError, DeviceError,
 from brainseg_engine.core.geometry import Grid
 from brainseg_engine.core.labels import REGION_LABELS, Region
 from brainseg_engine.core.study import Modality, Study, Volume
-from brainseg_engine.inference.postprocess import of_regions, remove_small, to_labels
+from brainseg_engine.inference.postprocess import decided, of_regions, remove_small, to_labels
 from brainseg_engine.inference.predictor import Predictor
 from brainseg_engine.recipe import Output, Postprocess
 
@@ -94,8 +94,10 @@ def test_postprocess_enforces_nesting_and_drops_specks():
     p[2, 2:4, 2:4, 2:4] = 0.9  # enhancing without its core and its whole
     p[2, 5, 5, 5] = 0.9  # a speck
     grid = Grid((6, 6, 6), np.eye(4))  # voxels of 0.001 mL
-    labels = to_labels(p, Output(), Postprocess(min_component_ml={Region.ET: 0.004}), grid)
+    labels, dropped = decided(p, Output(), Postprocess(min_component_ml={Region.ET: 0.004}), grid)
     assert int((labels == 3).sum()) == 8
+    assert dropped == {Region.ET: pytest.approx(0.001)}
+    assert decided(p, Output(), Postprocess(), grid)[1] == {}
     assert set(np.unique(labels)) == {0, 3}
     assert np.unique(to_labels(p[2:], Output(regions=(Region.WT,)), Postprocess(), grid)).tolist() == [0, 5]
     assert not remove_small(np.zeros((3, 3, 3), bool), 5).any()
@@ -125,3 +127,32 @@ def test_rules_of_volume():
     assert set(np.unique(to_labels(p, Output(), Postprocess(min_et_ml=0.009), grid))) == {0, 1}
     unknown = Grid((6, 6, 6), np.eye(4), calibrated=False)
     assert set(np.unique(to_labels(p, Output(), Postprocess(min_et_ml=0.009), unknown))) == {0, 3}
+
+
+def test_the_series_it_rests_on(predictor, study, monkeypatch):
+    assert predictor.predict(study).rests_on == tuple(Modality)
+    without = Study("s", {m: v for m, v in study.volumes.items() if m != Modality.T1CE})
+    monkeypatch.setattr(predictor, "recipe", predictor.recipe.model_copy(update={"may_lack": 2}))
+    found = predictor.predict(without)
+    assert found.rests_on == (Modality.T1, Modality.T2, Modality.FLAIR)
+    assert found.segmentation.grid is without.reference.grid
+
+
+def test_the_mirror_average_is_the_same_for_the_mirrored_study(predictor, study, monkeypatch):
+    window = predictor.recipe.window.model_copy(update={"mirror": True})
+    monkeypatch.setattr(predictor, "recipe", predictor.recipe.model_copy(update={"window": window}))
+    once = predictor.predict(study, probabilities=True).probabilities
+    turned = {m: Volume(np.ascontiguousarray(v.data[::-1]), v.grid, m) for m, v in study.volumes.items()}
+    again = predictor.predict(Study("m", turned), probabilities=True).probabilities
+    for region in Region:
+        difference = np.abs(once[region].astype(np.float32) - again[region][::-1].astype(np.float32))
+        assert np.median(difference[study.reference.data != 0]) < 0.02
+
+
+def test_a_lesion_below_the_rule_for_specks_is_told(predictor, study, monkeypatch):
+    rule = Postprocess(min_component_ml=dict.fromkeys(Region, 1e6))
+    monkeypatch.setattr(predictor, "recipe", predictor.recipe.model_copy(update={"postprocess": rule}))
+    found = predictor.predict(study)
+    assert not found.segmentation.labels.any()
+    assert found.dropped_ml[Region.WT] > 0.1
+    assert found.specks.startswith(f"Left out as specks: WT {found.dropped_ml[Region.WT]:.1f} mL")

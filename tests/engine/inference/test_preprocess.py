@@ -18,7 +18,7 @@ from brainseg_engine.inference.preprocess import preprocess
 from brainseg_engine.recipe import Preprocess, Window, load_recipe
 from brainseg_engine.train.losses import region_targets
 
-RECIPE = load_recipe("baseline")
+RECIPE = load_recipe("baseline", ["may_lack=0"])
 
 
 def affine_for(permutation, signs, spacing):
@@ -293,3 +293,57 @@ def test_a_spoilt_voxel_outside_the_margins_is_named_where_it_counts():
     with pytest.raises(InputError, match=r"T2 of the study 's'"):
         preprocess(Study("s", volumes), recipe_with(None, normalise="minmax", **margins), (4, 4, 4))
     preprocess(Study("s", volumes), recipe_with(None, normalise="zscore", **margins), (4, 4, 4))
+
+
+def padded(study, margin, stray=False):
+    """The same study in a larger array, with or without one voxel in its far corner."""
+    volumes = {}
+    for m, v in study.volumes.items():
+        data = np.pad(v.data, margin)
+        data[-1, -1, -1] = 900 * stray
+        affine = v.grid.affine.copy()
+        affine[:3, 3] -= affine[:3, :3] @ np.full(3, margin)
+        volumes[m] = Volume(data, Grid(data.shape, affine), m)
+    return Study("padded", volumes)
+
+
+@pytest.mark.parametrize("margin", [8, 16, 32])
+@pytest.mark.parametrize("stray", [False, True])
+@pytest.mark.parametrize("spacing", [1.0, 1.4])
+def test_margins_and_a_stray_voxel_change_nothing(margin, stray, spacing):
+    study = make_study(2)
+    recipe = RECIPE.model_copy(update={"preprocess": Preprocess(spacing_mm=spacing)})
+    image, _ = preprocess(study, recipe, (16, 16, 16))
+    other, _ = preprocess(padded(study, margin, stray), recipe, (16, 16, 16))
+    if spacing == 1.0:
+        assert torch.equal(image, other)
+    else:  # another phase of the working grid
+        assert max(abs(a - b) for a, b in zip(image.shape, other.shape, strict=True)) <= 16
+
+
+def test_two_pieces_of_like_size_are_both_brain():
+    study = make_study(1)
+    halves = {}
+    for m, v in study.volumes.items():
+        data = v.data.copy()
+        middle = data.shape[0] // 2
+        data[middle - 3 : middle + 3] = 0
+        halves[m] = Volume(data, v.grid, m)
+    image, inverse = preprocess(Study("halves", halves), RECIPE, (4, 4, 4))
+    back = inverse.probabilities((image != 0).float())
+    assert int(back.sum()) == sum(int(np.count_nonzero(v.data)) for v in halves.values())
+
+
+def test_a_series_that_may_be_missing_is_zero():
+    study = make_study(1)
+    without = Study("s", {m: v for m, v in study.volumes.items() if m != Modality.T2})
+    with pytest.raises(InputError, match=r"lacks T2.*needs T1, T1ce, T2, FLAIR"):
+        preprocess(without, RECIPE, (4, 4, 4))
+    lenient = RECIPE.model_copy(update={"may_lack": 1})
+    image, _ = preprocess(without, lenient, (4, 4, 4))
+    whole, _ = preprocess(study, RECIPE, (4, 4, 4))
+    assert not image[2].any()
+    assert torch.equal(image[[0, 1, 3]], whole[[0, 1, 3]])
+    lone = Study("s", {Modality.T1: study.volumes[Modality.T1]})
+    with pytest.raises(InputError, match=r"needs 3 of T1, T1ce, T2, FLAIR"):
+        preprocess(lone, lenient, (4, 4, 4))

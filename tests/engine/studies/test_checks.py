@@ -59,6 +59,21 @@ def test_a_sound_study_has_no_finding_but_its_spacing(phantom):
     assert require_usable(small) == []
 
 
+@pytest.mark.parametrize("cut", list(Modality))
+def test_a_field_of_view_that_ends_inside_the_head(cut, phantom):
+    data = phantom.volumes[cut].data.copy()
+    rows = np.flatnonzero(data.any(axis=(0, 1)))
+    data[:, :, : rows[len(rows) // 4]] = 0
+    (found,) = [f for f in check_study(changed(phantom, cut, data)) if f.code == "coverage"]
+    assert cut.title in found.message
+    assert found.severity == "warning"
+
+
+def test_a_background_that_is_not_zero_is_no_other_series_fault(phantom):
+    raised = changed(phantom, Modality.T1, phantom.volumes[Modality.T1].data + 50)
+    assert "coverage" not in codes(raised)
+
+
 # ----------------------------------------------------------------------------------------------------------------- errors
 
 
@@ -69,6 +84,18 @@ def test_a_modality_that_is_needed_and_missing(gone, phantom):
     assert (first.code, first.severity) == ("missing", "error")
     assert f"lacks {gone.title};" in first.message
     assert "missing" not in codes(part, modalities=tuple(part.volumes))
+
+
+@pytest.mark.parametrize("gone", list(Modality))
+def test_a_modality_that_the_model_can_do_without(gone, phantom):
+    part = replace(phantom, volumes={m: v for m, v in phantom.volumes.items() if m is not gone})
+    (found,) = [f for f in require_usable(part, may_lack=1) if f.code == "incomplete"]
+    assert found.severity == "warning"
+    assert found.message.startswith(f"{gone.title} is missing: the result rests on ")
+    assert ("enhancing tumour and core cannot" in found.message) == (gone is T1CE)
+    fewer = replace(phantom, volumes=dict(list(part.volumes.items())[:2]))
+    with pytest.raises(InputError, match="needs 3 of"):
+        require_usable(fewer, may_lack=1)
 
 
 @pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
@@ -235,14 +262,18 @@ def test_where_nothing_can_be_said_nothing_is_said(phantom):
 def test_no_false_alarm_on_real_stripped_studies_and_swaps_are_caught(real_data):
     folders = [*find_studies(real_data / "brats"), *find_studies(real_data / "formats" / "brats2023"),
                *find_studies(real_data / "formats" / "brats2015")]  # fmt: skip
-    assert len(folders) == 40
+    assert len(folders) == 42
+    cut = 0
     swaps = itertools.cycle(itertools.combinations(Modality, 2))
     for folder, (a, b) in zip(folders, swaps, strict=False):
         study = load_study(folder)
-        assert check_study(study) == [], folder
+        found = check_study(study)
+        cut += [f.code for f in found] == ["coverage"]  # true of one: its FLAIR ends above the skull base
+        assert found == [] or found[0].code == "coverage", folder
         swapped = check_study(given_as(study, {m: {a: b, b: a}.get(m, m) for m in Modality}))
-        assert [f.code for f in swapped] == ["order"], (folder, a, b)
-        assert f"given as {a.title} looks like {b.title}" in swapped[0].message
+        assert [f.code for f in swapped if f.code != "coverage"] == ["order"], (folder, a, b)
+        assert f"given as {a.title} looks like {b.title}" in swapped[-1].message
+    assert cut == 1
 
 
 def test_the_raw_clinical_study_is_described(real_data):

@@ -12,6 +12,7 @@ from typing import Any
 import torch
 
 from brainseg_engine.augment import artefacts, spatial, tensor_forms
+from brainseg_engine.augment.acquisition import acquired
 from brainseg_engine.augment.draw import chance, generator, uniform, whole
 from brainseg_engine.augment.intensity import change
 from brainseg_engine.core.study import Modality
@@ -50,6 +51,7 @@ def augment(
         image, labels = spatial.move(image, labels, spatial.affine_positions(image.shape[1:], affine, flips))
     elif flips:
         image, labels = image.flip([axis + 1 for axis in flips]), labels.flip(flips)
+    image = acquired(image, config.acquisition, g, spacing_mm)
     if intensity:
         image = torch.stack([change(channel, config, g) for channel in image])
     if shifted:

@@ -19,7 +19,7 @@ def change(channel: torch.Tensor, config: Augmentation, g: torch.Generator) -> t
         size = (high - low).clamp_min(1e-6)
         channel = ((channel - low) / size).pow_(uniform(*config.gamma_range, g)).mul_(high - low).add_(low)
     if chance(config.bias_field, g):
-        channel = channel + _smooth_field(torch.randn(3, 3, 3, generator=g) * 0.15, channel)
+        channel = channel + smooth_field(torch.randn(3, 3, 3, generator=g) * 0.15, channel)
     if chance(config.intensity, g):
         contrast = uniform(*config.contrast, g)
         channel = channel * contrast + uniform(-config.shift, config.shift, g)
@@ -29,7 +29,7 @@ def change(channel: torch.Tensor, config: Augmentation, g: torch.Generator) -> t
     return channel * brain
 
 
-def _smooth_field(corners: torch.Tensor, like: torch.Tensor) -> torch.Tensor:
+def smooth_field(corners: torch.Tensor, like: torch.Tensor) -> torch.Tensor:
     """(3, 3, 3) values at corners and middles → linear between them, of the shape of ``like``."""
     field = corners.to(like.device)
     for axis, n in enumerate(like.shape):

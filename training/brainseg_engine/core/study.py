@@ -15,6 +15,9 @@ from brainseg_engine.core.errors import GeometryError, InputError
 from brainseg_engine.core.geometry import Grid
 from brainseg_engine.core.labels import LabelArray, Region
 
+WORTH_TELLING_ML = 0.1
+"""Of specks that were left out of a region."""
+
 
 class Modality(StrEnum):
     """The four contrasts of a brain tumour protocol."""
@@ -100,17 +103,21 @@ class Study:
         """True when all volumes share one grid."""
         return all(v.grid.same_as(self.reference.grid) for v in self.volumes.values())
 
-    def require(self, modalities: tuple[Modality, ...]) -> None:
-        """Raise unless the modalities are present and aligned; the sentence names what is missing or differs."""
+    def require(self, modalities: tuple[Modality, ...], may_lack: int = 0) -> None:
+        """Raise unless the modalities are present, but for ``may_lack`` of them at most, and aligned; the sentence names what
+        is missing or differs."""
         missing = [m for m in modalities if m not in self.volumes]
-        if missing:
+        if len(missing) > may_lack:
+            least = f"{len(modalities) - may_lack} of " if may_lack else ""
             raise InputError(
                 f"The study '{self.id}' lacks {', '.join(m.title for m in missing)}"
-                f"{f' (in {self.folder})' if self.folder else ''}; the model needs "
+                f"{f' (in {self.folder})' if self.folder else ''}; the model needs {least}"
                 f"{', '.join(m.title for m in modalities)}. Add the series, or assign the right file to it."
             )
         reference = self.reference
         for m in modalities:
+            if m in missing:
+                continue
             v = self.volumes[m]
             if not v.grid.same_as(reference.grid):
                 raise GeometryError(
@@ -136,6 +143,16 @@ class Prediction:
     device: str
     seconds: Mapping[str, float] = field(default_factory=dict)
     probabilities: Mapping[Region, NDArray[np.float16]] | None = None
+    rests_on: tuple[Modality, ...] = ()
+    """The series that the answer was made from."""
+    dropped_ml: Mapping[Region, float] = field(default_factory=dict)
+    """Region → mL of pieces that were left out because each is smaller than the model's rule for specks."""
+
+    @property
+    def specks(self) -> str:
+        """A sentence on what was left out as too small, from ``WORTH_TELLING_ML`` on; "" where there is nothing to tell."""
+        told = [f"{r} {ml:.1f} mL" for r, ml in self.dropped_ml.items() if ml >= WORTH_TELLING_ML]
+        return f"Left out as specks: {', '.join(told)}." if told else ""
 
 
 def _where(v: Volume) -> str:

@@ -150,7 +150,7 @@ def _one(predictor: Predictor, source: Path, id_: str, settings: Settings, progr
     if settings.like_input:
         _require_slices(source, predictor)
     study = load_study(source, segmentation=False)  # a damaged mask beside the images is no reason to stop
-    doubts = require_usable(study, predictor.recipe.modalities)
+    doubts = require_usable(study, predictor.recipe.modalities, predictor.recipe.may_lack)
     read = time.perf_counter() - began
     wanted = _identity(predictor, study, settings)
     done = _done_before(path, predictor, wanted, settings)
@@ -171,7 +171,7 @@ def _one(predictor: Predictor, source: Path, id_: str, settings: Settings, progr
     save_segmentation(
         prediction.segmentation, path, reference=study.reference, coding=wanted["coding"], sidecar=sidecar
     )
-    earlier = " ".join(d.message for d in doubts)
+    earlier = " ".join([*(d.message for d in doubts), prediction.specks]).strip()
     seconds_all = round(time.perf_counter() - began, 2)
     return Row(id_, "done", earlier, str(path), seconds=seconds_all, **_volumes(sidecar))
 
@@ -268,6 +268,8 @@ def report(prediction: Prediction, study: Study, seconds: Mapping[str, float]) -
         "model": prediction.model,
         "model_version": prediction.model_version,
         "made_by": seg.made_by,
+        "rests_on": [m.value for m in prediction.rests_on],
+        "dropped_ml": {r.value: round(ml, 3) for r, ml in prediction.dropped_ml.items()},
         "reference": study.reference.modality.value,
         "device": prediction.device,
         "seconds": {k: round(v, 3) for k, v in seconds.items()},

@@ -18,7 +18,7 @@ from brainseg_engine.core.events import CancelCheck, Progress, ProgressCallback,
 from brainseg_engine.core.labels import Region
 from brainseg_engine.core.study import Prediction, Segmentation, Study
 from brainseg_engine.inference import tiles
-from brainseg_engine.inference.postprocess import of_regions, to_labels
+from brainseg_engine.inference.postprocess import decided, of_regions
 from brainseg_engine.inference.preprocess import preprocess
 from brainseg_engine.models import checkpoint
 from brainseg_engine.recipe import Recipe
@@ -29,7 +29,8 @@ _FLIPS = [axes for n in range(4) for axes in itertools.combinations((1, 2, 3), n
 class Predictor:
     """A model, loaded and ready: an installed one by name, a file, or the bundled one.
 
-    ``tta`` averages over the 8 mirror images (8 times the work; 4 of slices). ``threads`` limits the CPU threads of this process.
+    ``tta`` averages over the 8 mirror images (8 times the work; 4 of slices); without it, over those that the recipe's
+    ``window.mirror`` names. ``threads`` limits the CPU threads of this process.
     Raises CheckpointError, DeviceError.
     """
 
@@ -78,7 +79,7 @@ class Predictor:
         began = time.perf_counter()
         output, grid = self.recipe.output, study.reference.grid
         regions = output.regions
-        labels = to_labels(found, output, self.recipe.postprocess, grid)
+        labels, dropped = decided(found, output, self.recipe.postprocess, grid)
         shares = zip(regions, of_regions(found, output), strict=True) if probabilities else ()
         kept = {r: p.half().cpu().numpy() for r, p in shares} or None
         seconds = {**seconds, "postprocess": time.perf_counter() - began}
@@ -89,7 +90,15 @@ class Predictor:
             own = "lgg"  # the coding that has a tumour of unknown class
         segmentation = Segmentation(labels, grid, own or "brats2023", made_by, regions)
         return Prediction(
-            study.id, segmentation, self.card.name, self.card.version, devices.describe(self.device), seconds, kept
+            study.id,
+            segmentation,
+            self.card.name,
+            self.card.version,
+            devices.describe(self.device),
+            seconds,
+            kept,
+            rests_on=tuple(m for m in self.recipe.modalities if m in study.volumes),
+            dropped_ml=dropped,
         )
 
 
@@ -127,7 +136,7 @@ def infer(
     window, dimensions = recipe.window, recipe.network.dimensions
     largest = window.size if window.policy == "patch" and window.size is not None else window.largest
     tile, places = tiles.plan(image.shape[1:], (largest[0], largest[1], largest[-1]), window.overlap, divisor)
-    flips = [f for f in _FLIPS if 3 not in f or dimensions == 3] if tta else _FLIPS[:1]
+    flips = [f for f in _FLIPS if 3 not in f or dimensions == 3] if tta else _FLIPS[: 1 + window.mirror]
     done, total = 0, tiles.rounds(image.shape, places, dimensions) * len(flips)
 
     def between() -> None:

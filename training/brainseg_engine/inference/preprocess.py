@@ -19,7 +19,8 @@ from numpy.typing import NDArray
 from brainseg_engine.core import brain, resample
 from brainseg_engine.core.errors import InputError, RecipeError
 from brainseg_engine.core.geometry import Grid, Shape3
-from brainseg_engine.core.labels import LabelArray
+from brainseg_engine.core.labels import LabelArray, Mask
+from brainseg_engine.core.morphology import components
 from brainseg_engine.core.study import Modality, Study
 from brainseg_engine.inference import normalise
 from brainseg_engine.recipe import Preprocess, Recipe
@@ -28,6 +29,9 @@ Box = tuple[slice, slice, slice]
 
 MOST_VOXELS = 2**26
 """Of a study at the model's spacing: a cube of 406 voxels."""
+STRAY = 0.05
+"""A piece of what is not 0 with less than this part of the largest one's voxels is no brain."""
+_NOTHING = np.zeros((1, 1, 1), dtype=bool)
 MOSTLY_PADDING = 8
 """A patch with more than this many times the voxels of a whole study is refused: most of it would be padding."""
 
@@ -78,15 +82,19 @@ def preprocess(study: Study, recipe: Recipe, divisor: Shape3) -> tuple[torch.Ten
     Every side is at least that of the recipe's window, and a multiple of its ``divisor`` (but for patches, whose sides
     are multiples themselves and which may begin anywhere).
 
+    A missing modality that the recipe allows for is 0. With ``crop = "brain"`` so are strays: what is not 0, far from the brain
+    and small against it, would stretch the box and shift every statistic.
+
     Raises InputError for a missing modality, an image of zeros or voxels that are no numbers, GeometryError for grids
     that differ, RecipeError for a window far larger than the study.
     """
-    study.require(recipe.modalities)
+    study.require(recipe.modalities, recipe.may_lack)
     config = recipe.preprocess
     study = _above_air(study, recipe)
     original = study.reference.grid
     transform, oriented = resample.to_axes(original, config.orientation)
-    cut = _box_before(study, recipe, transform, oriented.shape)
+    tissue, strays = _brain(study, recipe, transform) if config.crop == "brain" else (_NOTHING, None)
+    cut = _box_before(study, recipe, tissue, oriented.shape)
     whole = cut == _whole(oriented.shape)
     source = oriented if whole else oriented.crop(_start(cut), _shape(cut))
     working = _working(source, config)
@@ -99,9 +107,9 @@ def preprocess(study: Study, recipe: Recipe, divisor: Shape3) -> tuple[torch.Ten
     if not resampled:  # nothing to do between the two crops: one, of views
         source = working = oriented
         if config.crop != "margins" and config.resize_to is None:
-            cut = _crop(config, oriented.shape, lambda: _union_box(study, recipe, transform))
-    limits = [_limits(study, m, config) for m in recipe.modalities]
-    channels = [_read(study, m, transform, cut) for m in recipe.modalities]
+            cut = _crop(config, oriented.shape, lambda: _box(tissue, study.id))
+    limits = [_limits(study, m, config) if m in study.volumes else None for m in recipe.modalities]
+    channels = [_read(study, m, transform, cut, strays) for m in recipe.modalities]
     image = torch.cat([resample.linear(c, source, working) for c in channels] if resampled else channels)
     box = cut
     if resampled:
@@ -109,7 +117,10 @@ def preprocess(study: Study, recipe: Recipe, divisor: Shape3) -> tuple[torch.Ten
         if config.resize_to is None:
             box = _crop(config, working.shape, lambda: _box((image != 0).any(dim=0).numpy(), study.id))
         image = image[(slice(None), *box)]
-    image = torch.stack([normalise.channel(c, found, config) for c, found in zip(image, limits, strict=True)])
+    there = [m in study.volumes for m in recipe.modalities]
+    image = torch.stack(
+        [normalise.channel(c, found, config) if t else c for c, found, t in zip(image, limits, there, strict=True)]
+    )
     start, shape = _window(box, recipe, divisor, working.shape, study.id)
     inside = (start[0] - box[0].start, start[1] - box[1].start, start[2] - box[2].start)
     before = _start(cut) if resampled else (0, 0, 0)
@@ -140,11 +151,17 @@ def _limits(study: Study, modality: Modality, config: Preprocess) -> normalise.L
     return found
 
 
-def _read(study: Study, modality: Modality, transform: NDArray[np.float64], cut: Box) -> torch.Tensor:
-    """(1, *cut) float32 of one series, along the working axes."""
+def _read(
+    study: Study, modality: Modality, transform: NDArray[np.float64], cut: Box, strays: Mask | None
+) -> torch.Tensor:
+    """(1, *cut) float32 of one series, along the working axes; 0 at ``strays``, and for a series that is missing."""
+    if modality not in study.volumes:
+        return torch.zeros(1, *_shape(cut))
     data = resample.reorient(study.volumes[modality].data, transform)[cut]
     tensor = torch.from_numpy(np.ascontiguousarray(data, dtype=np.float32))[None]
     _require_numbers(tensor, modality, study)
+    if strays is not None:
+        tensor[0][torch.from_numpy(strays[cut])] = 0
     return tensor
 
 
@@ -157,14 +174,14 @@ def _require_numbers(values: torch.Tensor, modality: Modality, study: Study) -> 
         )
 
 
-def _box_before(study: Study, recipe: Recipe, transform: NDArray[np.float64], shape: Shape3) -> Box:
+def _box_before(study: Study, recipe: Recipe, tissue: Mask, shape: Shape3) -> Box:
     """What is cut out before the resampling: by fixed margins, or, before a stretch to a fixed shape, any crop."""
     config = recipe.preprocess
     if config.crop == "margins":
         return _within_margins(config, shape, study.id)
     if config.resize_to is None:
         return _whole(shape)
-    box = _crop(config, shape, lambda: _union_box(study, recipe, transform))
+    box = _crop(config, shape, lambda: _box(tissue, study.id))
     if config.crop != "brain":
         return box
     grown = [(max(0, b.start - config.margin_voxels), b.stop + config.margin_voxels) for b in box]
@@ -192,14 +209,39 @@ def _within_margins(config: Preprocess, shape: Shape3, study_id: str) -> Box:
     return _slices([(low, n - high) for n, (low, high) in zip(shape, config.margins, strict=True)])
 
 
-def _union_box(study: Study, recipe: Recipe, transform: NDArray[np.float64]) -> Box:
+def _brain(study: Study, recipe: Recipe, transform: NDArray[np.float64]) -> tuple[Mask, Mask | None]:
+    """What is not 0 in any series, along the working axes, without strays; and the strays, None where there are none.
+
+    Pieces are told apart on a grid of every other voxel, where what lies a voxel apart is one.
+    """
     mask = np.zeros(study.reference.grid.shape, dtype=bool)
     for m in recipe.modalities:
-        mask |= study.volumes[m].data != 0
-    return _box(resample.reorient(mask, transform), study.id)
+        if m in study.volumes:
+            mask |= study.volumes[m].data != 0
+    mask = resample.reorient(mask, transform)
+    labelled, pieces = components(_halved(mask))
+    if pieces < 2:
+        return mask, None
+    sizes = np.bincount(labelled.ravel())
+    sizes[0] = 0
+    small = sizes < STRAY * sizes.max()
+    small[0] = False
+    x, y, z = mask.shape
+    strays = small[labelled].repeat(2, 0).repeat(2, 1).repeat(2, 2)[:x, :y, :z] & mask
+    return mask & ~strays, strays
 
 
-def _box(mask: NDArray[np.bool_], study_id: str) -> Box:
+def _halved(mask: Mask) -> Mask:
+    """Whether anything is set in each block of 2×2×2."""
+    for axis, n in enumerate(mask.shape):
+        if n % 2:
+            mask = np.pad(mask, [(0, int(a == axis)) for a in range(3)])
+        even, odd = (mask[(slice(None),) * axis + (slice(first, None, 2),)] for first in (0, 1))
+        mask = even | odd
+    return mask
+
+
+def _box(mask: Mask, study_id: str) -> Box:
     bounds = []
     for axis in range(3):
         hit = np.flatnonzero(mask.any(axis=tuple(a for a in range(3) if a != axis)))

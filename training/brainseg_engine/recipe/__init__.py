@@ -28,6 +28,7 @@ from brainseg_engine.recipe.networks import (
 )
 from brainseg_engine.recipe.section import Section
 from brainseg_engine.recipe.sections import (
+    Acquisition,
     Artefacts,
     Augmentation,
     Constant,
@@ -48,7 +49,7 @@ from brainseg_engine.recipe.sections import (
 )
 
 __all__ = [
-    "Artefacts", "AttentionUNetConfig", "Augmentation", "Constant", "Cosine", "GraftConfig", "Halving", "Loss",
+    "Acquisition", "Artefacts", "AttentionUNetConfig", "Augmentation", "Constant", "Cosine", "GraftConfig", "Halving", "Loss",
     "MyronenkoConfig", "NetworkConfig", "Optimiser", "Output", "Plateau", "Poly", "Postprocess", "Preprocess", "Recipe",
     "ResidualUNet2dConfig", "Schedule", "SegResNetConfig", "Step", "TimeDecay", "Training", "UNet2dConfig", "Window",
     "load_recipe", "parse_recipe", "presets", "recipe_names", "recipe_text",
@@ -67,6 +68,8 @@ class Recipe(Section):
     summary: str = ""
     source: str = ""
     modalities: tuple[Modality, ...] = (Modality.T1, Modality.T1CE, Modality.T2, Modality.FLAIR)
+    may_lack: int = Field(default=0, ge=0)
+    """So many of the modalities may be missing from a study; the network then sees 0 in their place."""
     preprocess: Preprocess = Preprocess()
     window: Window = Window()
     network: NetworkConfig = SegResNetConfig()
@@ -98,6 +101,8 @@ class Recipe(Section):
     def _consistent(self) -> Self:
         if len(set(self.modalities)) != len(self.modalities) or not self.modalities:
             raise ValueError(f"modalities must be distinct and not empty, not {[str(m) for m in self.modalities]}")
+        if self.may_lack >= len(self.modalities):
+            raise ValueError(f"may_lack is {self.may_lack}, and there are no more modalities than that")
         for key in ("min_component_ml", "thresholds"):
             strange = set(getattr(self.postprocess, key)) - set(self.output.regions)
             if strange:
@@ -109,6 +114,12 @@ class Recipe(Section):
                 f"augmentation.dose is {self.augmentation.dose} and needs t1 and t1ce, but modalities is "
                 f"{[str(m) for m in self.modalities]}"
             )
+        if (
+            isinstance(self.network, SegResNetConfig)
+            and self.network.norm_over == "brain"
+            and self.output.kind != "regions"
+        ):
+            raise ValueError(f"network.norm_over 'brain' needs output.kind 'regions', not '{self.output.kind}'")
         self._check_window()
         self._check_loss()
         return self

@@ -36,6 +36,9 @@ class SegResNetConfig(Section):
     blocks_down: Blocks = (1, 2, 2, 4)
     blocks_up: Blocks = (1, 1, 1)
     dropout: Fraction = Field(default=0.0, ge=0, lt=1)
+    norm_over: Literal["image", "brain"] = "image"
+    """What group normalisation takes its statistics from: the whole array, or the voxels of the brain (any series ≠ 0) at
+    every scale, outside of which activations are kept at 0, so that an empty margin does not change the answer."""
 
     @model_validator(mode="after")
     def _fits(self) -> Self:

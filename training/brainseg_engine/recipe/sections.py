@@ -77,6 +77,8 @@ class Window(Section):
     """Pieces drawn from a case in an epoch (``patch``, and ``slice`` with a size)."""
     foreground: Fraction = Field(default=0.0, ge=0, le=1)
     """Share of pieces, or of whole slices, that are centred on a tumour voxel."""
+    mirror: bool = False
+    """In use: the answer is averaged with that for the image mirrored left to right, where ``tta`` does not ask for more."""
 
     @model_validator(mode="after")
     def _fits(self) -> Self:
@@ -266,6 +268,30 @@ class Artefacts(Section):
         return self
 
 
+class Acquisition(Section):
+    """What hospitals' series have and challenges' series have not, for each series on its own.
+
+    Each is a probability: of each series for ``thick``, of the sample for the others.
+    """
+
+    thick: Fraction = Field(default=0.0, ge=0, le=1)
+    """The series was acquired in slices of ``thick_mm`` along a random axis, and resampled."""
+    thick_mm: Range = (3.0, 7.0)
+    gap: Fraction = Field(default=0.3, ge=0, lt=1)
+    """At most this part of a slice's distance is not excited."""
+    cut: Fraction = Field(default=0.0, ge=0, le=1)
+    """One series' field of view ends inside the head: at most ``cut_part`` of the brain is missing at one side."""
+    cut_part: Fraction = Field(default=0.35, gt=0, lt=1)
+    missing: Fraction = Field(default=0.0, ge=0, le=1)
+    """One series, or two, are not there (0)."""
+    moved: Fraction = Field(default=0.0, ge=0, le=1)
+    """One series is misregistered by up to ``moved_mm`` along and ``moved_deg`` about each axis."""
+    moved_mm: float = Field(default=3.0, ge=0)
+    moved_deg: float = Field(default=3.0, ge=0)
+    quantised: Fraction = Field(default=0.0, ge=0, le=1)
+    """Intensities in 32 to 256 steps."""
+
+
 class Augmentation(Section):
     """Random changes of a training sample; probabilities per sample, intensity changes per modality."""
 
@@ -290,6 +316,7 @@ class Augmentation(Section):
     transplant: Fraction = Field(default=0.0, ge=0, le=1)
     """Another training case's lesion is put into this one's brain (CarveMix, Zhang 2021, arXiv:2108.06883); whole brains
     only."""
+    acquisition: Acquisition = Acquisition()
     artefacts: Artefacts = Artefacts()
     on: Literal["auto", "workers", "device"] = "auto"
     """Where it is done: by the loader's workers on the CPU, or by the training's device; auto: on a GPU where there is one."""

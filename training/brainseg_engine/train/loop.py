@@ -241,6 +241,7 @@ class Loop:
             recipe=self.recipe.name,
             summary=self.recipe.summary,
             modalities=self.recipe.modalities,
+            may_lack=self.recipe.may_lack,
             regions=self.recipe.output.regions,
             parameters=nets.count_parameters(self.learner.averaged()),
             created=datetime.now(UTC).date().isoformat(),

@@ -41,6 +41,8 @@ class Learner:
         if init:
             self._start_from(init)
         nets.train_only(self.raw, recipe)
+        self.order = torch.channels_last_3d if getattr(self.raw, "channels_last", False) else torch.contiguous_format
+        self.raw.to(memory_format=self.order)  # type: ignore[call-overload]  # torch's stubs name it without its default
         self.net, self.optimiser = fabric.setup(self.raw, optimisers.build(recipe.optimiser, self.raw))
         if hasattr(self.raw, "training_forward"):
             self.net.mark_forward_method("training_forward")
@@ -51,7 +53,8 @@ class Learner:
 
     def _start_from(self, model: str) -> None:
         given = checkpoint.load(find(model))
-        if given.recipe.for_use().network != self.recipe.for_use().network or given.recipe.output != self.recipe.output:
+        own = nets.for_use(self.recipe, self.raw.state_dict())
+        if {k: v.shape for k, v in own.items()} != {k: v.shape for k, v in given.state.items()}:
             raise RecipeError(
                 f"The model '{model}' has the network {given.recipe.network} and the recipe asks for {self.recipe.network}; "
                 "weights can only start a network of the same form."
@@ -117,6 +120,8 @@ class Learner:
 
     def _forward(self, image: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
         aux: Mapping[str, torch.Tensor] = {}
+        if image.dim() == 5:
+            image = image.contiguous(memory_format=self.order)
         if hasattr(self.raw, "training_forward"):
             logits, aux = self.net.training_forward(image)
         else:
