@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from brainseg_engine.cli.assigning import AssignOption, FlairOption, T1ceOption, T1Option, T2Option, wanted
 from brainseg_engine.cli.printing import say_json
 from brainseg_engine.core.errors import BrainsegError, InputError
 
@@ -14,6 +15,7 @@ if TYPE_CHECKING:
     from brainseg_engine.core.geometry import Grid
     from brainseg_engine.core.study import Modality, Segmentation, Volume
     from brainseg_engine.io import Series
+    from brainseg_engine.studies.assignment import Wanted
     from brainseg_engine.studies.checks import Finding
 
 
@@ -26,6 +28,11 @@ def inspect(
         str | None, typer.Option("--coding", help="Label coding of the mask, like brats2021 (default: by naming).")
     ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object instead of the table.")] = False,
+    t1: T1Option = None,
+    t1ce: T1ceOption = None,
+    t2: T2Option = None,
+    flair: FlairOption = None,
+    assign: AssignOption = None,
 ) -> None:
     """Tell what a study holds (series, grids, mask and its label coding) and what is wrong with it.
 
@@ -39,12 +46,14 @@ def inspect(
       napari-brainseg inspect patient1
       napari-brainseg inspect patient1 --json
       napari-brainseg inspect export.zip
+      napari-brainseg inspect patient1 --t1ce scan7.nii.gz
       napari-brainseg inspect T1.nii.gz T1_GD.nii.gz T2.nii.gz FLAIR.nii.gz
     """
     from brainseg_engine.cli import inspect_listing
 
     export = len(study) == 1 and inspect_listing.is_export(study[0])
-    report = inspect_listing.inspect_export(study[0]) if export else inspect_study(study, coding)
+    by_hand = wanted(t1, t1ce, t2, flair, assign)
+    report = inspect_listing.inspect_export(study[0]) if export else inspect_study(study, coding, by_hand)
     if as_json:
         say_json(report)
     elif export:
@@ -55,13 +64,15 @@ def inspect(
         raise typer.Exit(InputError.exit_code)
 
 
-def inspect_study(paths: list[Path], coding: str | None = None) -> dict[str, Any]:
+def inspect_study(paths: list[Path], coding: str | None = None, by_hand: Wanted | None = None) -> dict[str, Any]:
     """The report as a JSON object; problems are in ``problems``. Raises InputError only where there is no study at all."""
     from brainseg_engine.core.study import Study
     from brainseg_engine.io import series_of
+    from brainseg_engine.studies.assignment import assigned
     from brainseg_engine.studies.checks import Finding, check_study
 
-    series = series_of(paths[0] if len(paths) == 1 else paths)
+    source = paths[0] if len(paths) == 1 else paths
+    series = assigned(source, by_hand) if by_hand else series_of(source)
     problems = _naming_problems(series)
     volumes, failed = _read(series)
     problems += [Finding("unreadable", "error", e) for e in dict.fromkeys(failed.values())]
@@ -69,6 +80,7 @@ def inspect_study(paths: list[Path], coding: str | None = None) -> dict[str, Any
     if volumes:
         problems += check_study(Study(series.id, volumes, segmentation=mask, folder=series.folder), tuple(volumes))
     problems += [Finding("slices", "warning", note) for note in series.notes]
+    problems += _proposals(series)
     problems.sort(key=lambda f: f.severity != "error")
     return {
         "id": series.id,
@@ -89,6 +101,21 @@ def _naming_problems(series: Series) -> list[Finding]:
     several = [ambiguity(what, candidates) for what, candidates in series.ambiguous.items()]
     codes = dict.fromkeys(several, "ambiguous") | {series.mixed: "mixed"}
     return [Finding(codes.get(p, "missing"), "error", p) for p in series.problems]
+
+
+def _proposals(series: Series) -> list[Finding]:
+    """What images without a telling name look like, where a series is missing."""
+    from brainseg_engine.studies.assignment import proposed
+    from brainseg_engine.studies.checks import Finding
+
+    if not (series.unknown or series.ambiguous) or len(series.files) == len(_modalities()):
+        return []
+    found = {m: Path(i) for m, i in proposed(series).chosen.items() if m not in series.files}
+    if not found:
+        return []
+    looks = ", ".join(f"{p.name} looks like {m.title}" for m, p in found.items())
+    options = " ".join(f"--{m.value} {p.name}" for m, p in found.items())
+    return [Finding("proposal", "warning", f"By what they hold, {looks}. If that is right, add {options}")]
 
 
 def _read(series: Series) -> tuple[dict[Modality, Volume], dict[Modality, str]]:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from brainseg_engine.cli.assigning import AssignOption, FlairOption, T1ceOption, T1Option, T2Option, wanted
 from brainseg_engine.cli.printing import messages, say_json
 
 if TYPE_CHECKING:
@@ -49,6 +50,11 @@ def predict(
         typer.Option("--like-input", help="For image slices: also write one mask a slice, into a folder <id>."),
     ] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print the results as one JSON object.")] = False,
+    t1: T1Option = None,
+    t1ce: T1ceOption = None,
+    t2: T2Option = None,
+    flair: FlairOption = None,
+    assign: AssignOption = None,
 ) -> None:
     """Segment studies: a mask <id>_seg.nii.gz each, on the grid and with the header of the T1ce series, and <id>_seg.json
     with the regions' volumes.
@@ -60,6 +66,7 @@ def predict(
 
       napari-brainseg predict patient1 --out masks
       napari-brainseg predict data/ --out masks --device cuda --tta
+      napari-brainseg predict export/ --out masks --assign our_names.toml
     """
 
     from brainseg_engine import models
@@ -70,6 +77,7 @@ def predict(
 
     # all that can be wrong with the call itself is reported before the heavy part
     sources = batch.expand(studies)
+    by_hand = wanted(t1, t1ce, t2, flair, assign)
     chosen = models.find(model or models.default())
     devices.choose(device)
     if coding is not None:
@@ -77,7 +85,7 @@ def predict(
     outputs.require(out, outputs.Use.MASKS, made_before=batch.made_before)
     check_writable(out, batch.NEED_BYTES)
     console = messages()
-    settings = batch.Settings(out, coding, save_probabilities, overwrite, like_input)
+    settings = batch.Settings(out, coding, save_probabilities, overwrite, like_input, by_hand)
     rows = _run(console, sources, settings, chosen, device, tta, quiet=as_json)
     summary = out / "summary.csv"
     if as_json:

@@ -24,6 +24,7 @@ from brainseg_engine.core.text import printable
 from brainseg_engine.inference.predictor import Predictor
 from brainseg_engine.io import (
     Layout,
+    Series,
     decathlon,
     find_studies,
     load_study,
@@ -34,6 +35,7 @@ from brainseg_engine.io import (
 )
 from brainseg_engine.io.segmentation import read_sidecar, sidecar_state
 from brainseg_engine.scores import volumes
+from brainseg_engine.studies.assignment import Wanted, assigned
 from brainseg_engine.studies.checks import require_usable
 
 _log = logging.getLogger(__name__)
@@ -70,13 +72,14 @@ class Row:
 
 @dataclass(frozen=True)
 class Settings:
-    """What the caller chose."""
+    """What the caller chose. ``assign``: series named by hand, for every study."""
 
     out: Path
     coding: str | None = None
     probabilities: bool = False
     overwrite: bool = False
     like_input: bool = False
+    assign: Wanted = field(default_factory=dict)
 
 
 def expand(sources: Sequence[Path]) -> list[Path]:
@@ -112,7 +115,7 @@ def predict_many(
     for source in sources:
         name = source.resolve().name  # of "." too
         try:
-            id_ = series_of(source).id
+            id_ = _series(source, settings).id
             if id_ in taken:
                 raise InputError(
                     f"{source} and {taken[id_]} have the same study id '{id_}'. Predict them into two --out folders."
@@ -144,12 +147,18 @@ def made_before(out: Path) -> bool:
     return False
 
 
+def _series(source: Path, settings: Settings) -> Series:
+    """The study's files: by their names, and as they were assigned by hand."""
+    return assigned(source, settings.assign) if settings.assign else series_of(source)
+
+
 def _one(predictor: Predictor, source: Path, id_: str, settings: Settings, progress: ProgressCallback) -> Row:
     began = time.perf_counter()
     path = settings.out / f"{id_}_seg.nii.gz"
     if settings.like_input:
         _require_slices(source, predictor)
-    study = load_study(source, segmentation=False)  # a damaged mask beside the images is no reason to stop
+    # a damaged mask beside the images is no reason to stop
+    study = load_study(_series(source, settings), segmentation=False)
     doubts = require_usable(study, predictor.recipe.modalities, predictor.recipe.may_lack)
     read = time.perf_counter() - began
     wanted = _identity(predictor, study, settings)

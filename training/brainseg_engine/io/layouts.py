@@ -66,7 +66,7 @@ def sort_series(paths: Sequence[Path], *, names: Sequence[str] | None = None, fo
         coding=implied_coding(recognised),
         problems=[
             *filter(None, [mixed]),
-            *_missing(files, several, unknown),
+            *missing_series(files, several, unknown),
             *(ambiguity(k, several[k]) for k in several),
         ],
         ambiguous=several,
@@ -172,9 +172,10 @@ def _nothing_in(folder: Path) -> str:
     return f"{folder} {what}. A study folder has files named {NAMES_KNOWN}."
 
 
-def _missing(
+def missing_series(
     files: Mapping[Modality, Path], several: Mapping[str, tuple[Path, ...]], unknown: tuple[Path, ...]
 ) -> list[str]:
+    """The sentence for modalities that no file is, nor may be; [] where there are none."""
     missing = [m.title for m in Modality if m not in files and m.value not in several]
     if not missing:
         return []

@@ -89,6 +89,18 @@ def classify(names: Sequence[str]) -> list[Kind]:
     return alone if lost else without
 
 
+def contrast_told(name: str) -> bool | None:
+    """Whether a T1's name says that contrast agent was given, or that it was not; None where it says neither."""
+    tokens = _without_target(words(name))
+    if _contrast_given(tokens) or any(_family(t) is Modality.T1CE for t in tokens):
+        return True
+    following = [*tokens, ""][1:]
+    against = any(
+        t in _NO_CONTRAST and not (t == "pre" and n in _COURSE) for t, n in zip(tokens, following, strict=True)
+    )
+    return False if against or "t1n" in tokens else None
+
+
 def study_id(names: Iterable[str]) -> str:
     """The id that series and masks share when they are named ``<id>_<modality>``; "" when they are not."""
     starts = set()
@@ -201,7 +213,7 @@ def _family(token: str) -> Modality | None:
 
 def _contrast_given(tokens: list[str]) -> bool:
     """T1 with words of contrast ("post gad", "t1 c") and none against it; "post op" is no contrast."""
-    following = [*tokens[1:], ""]
+    following = [*tokens, ""][1:]
     telling = [t for t, n in zip(tokens, following, strict=True) if not (t in ("pre", "post") and n in _COURSE)]
     marked = any(t in _CONTRAST for t in telling)
     marked |= any(_family(t) is Modality.T1 and n == "c" for t, n in zip(tokens, following, strict=True))

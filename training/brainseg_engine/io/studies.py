@@ -20,7 +20,7 @@ from brainseg_engine.io.segmentation import load_segmentation, require_on_grid
 from brainseg_engine.io.series import Layout, Series
 
 _log = logging.getLogger(__name__)
-Source = Path | str | Sequence[Path | str] | Mapping[Modality, Path]
+Source = Path | str | Sequence[Path | str] | Mapping[Modality, Path] | Series
 
 
 @in_words
@@ -31,7 +31,8 @@ def load_study(
     id: str | None = None,
     segmentation: bool = True,
 ) -> Study:
-    """A study from a folder, from files picked by hand (distinguished by name), or from files as assigned to modalities.
+    """A study from a folder, from files picked by hand (distinguished by name), or from files as assigned to modalities, or
+    a :class:`Series` that was found before.
 
     A folder may also hold image slices (:mod:`brainseg_engine.io.slices`), a file four channels
     (:mod:`brainseg_engine.io.decathlon`).
@@ -63,6 +64,8 @@ def load_study(
 @in_words
 def series_of(source: Source) -> Series:
     """What the source's files are; no pixel is read. Raises InputError for paths that are absent or given twice."""
+    if isinstance(source, Series):
+        return source
     if isinstance(source, Mapping):
         return _assigned({Modality(m): Path(p) for m, p in source.items()})
     if isinstance(source, (str, Path)):

@@ -17,7 +17,8 @@ from brainseg_engine.core.errors import GeometryError, InputError
 from brainseg_engine.core.labels import Label
 from brainseg_engine.core.study import Modality, Study, Volume
 from brainseg_engine.io import nifti
-from brainseg_engine.studies.series_order import likely_order, skull_on
+from brainseg_engine.studies.series_order import likely_order
+from brainseg_engine.studies.skull import with_skull
 
 Severity = Literal["error", "warning"]
 
@@ -51,8 +52,9 @@ def check_study(study: Study, modalities: Iterable[Modality] = tuple(Modality), 
     looks = []
     if study.reference.grid.calibrated:  # the rules of skull and order count in mm
         comparable = study.aligned and not copies
-        order = likely_order(sound) if comparable else {m: m for m in sound}
-        looks = [*_spacing(study), *(_skull(sound, order) or [*_coverage(sound, comparable), *_order(order)])]
+        order = {m: m for m in sound} if copies else likely_order(sound)  # of copies it would only be guessed
+        on = _skull(sound, order)
+        looks = [*_spacing(study), *(on or _coverage(sound, comparable)), *_order(order)]
     found += [*copies, *_geometry(study), *looks, *_mask(study)]
     return found
 
@@ -172,7 +174,7 @@ def _spacing(study: Study) -> list[Finding]:
 
 
 def _skull(volumes: Mapping[Modality, Volume], order: Mapping[Modality, Modality]) -> list[Finding]:
-    on = [v.modality.title for m, v in volumes.items() if skull_on(v, order[m])]
+    on = [m.title for m in with_skull(volumes, order)]
     if not on:
         return []
     look = "looks" if len(on) == 1 else "look"

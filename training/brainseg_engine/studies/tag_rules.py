@@ -1,0 +1,209 @@
+"""What a series is, from the scanner's tags and words: the rules a radiographer reads a protocol by.
+
+Times tell the weighting (in ms): FLAIR is an inversion recovery with TE ≥ 60, TI ≥ 1400, TR ≥ 3500; T2 has TE ≥ 60 and
+TR ≥ 1800; T1 has TE ≤ 35 and TR ≤ 1100, or TI 400–1300. What is no source image of these (diffusion, perfusion, T2*, STIR,
+proton density, angiograms, maps, localisers, projections) is named as what it is. Where there are no times, words tell.
+Contrast is told by its tag or by words; where neither does, it is open: many scanners never write it.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+
+from brainseg_engine.core.series import SeriesFacts
+from brainseg_engine.core.study import Modality
+from brainseg_engine.io.naming import classify, contrast_told
+
+LEAST_SLICES = 10
+_SUSCEPTIBILITY = "T2*- or susceptibility-weighted"
+_TIME_SERIES = "perfusion or another time series"
+_NO_AGENT = {
+    "",
+    "no",
+    "none",
+    "n",
+    "0",
+    "non",
+    "nein",
+    "na",
+    "n/a",
+    "no contrast",
+    "without",
+    "ohne",
+    "false",
+    "nil",
+    "-",
+}
+_OTHER_WORDS: tuple[tuple[str, str], ...] = (
+    (r"loc|localizer|localiser|scout|survey|3 ?-?plane|3-?pl|aahead\w*", "a localiser"),
+    (r"d?adc|eadc|apparent diffusion\w*", "a diffusion map (ADC)"),
+    (r"dwi|(?:ep2d_)?diff|diffusion|tracew?|dti|hardi|dki|noddi|colfa|tensor|b-?\d{3,4}", "diffusion-weighted"),
+    (r"swi|swan|venobold|(?:mip|pha|mag)_images|swip|t2star\w*|t2 ?star|t2 ?\*|hemo|haemo|heme|medic", _SUSCEPTIBILITY),
+    (r"perf|perfusion|dsc|dce|p?c?asl|r?cb[vf]|mtt|ttp|tmax|pbp|ktrans|twist|bold|r?s?fmri|resting|ep2d\w*", _TIME_SERIES),
+    (r"tof|mra|mrv|angio\w*|pca|pc3d|venogra\w*|inhance|trance", "an angiogram"),
+    (r"stirm?", "STIR (fat-suppressed inversion recovery)"),
+    (r"double inversion|dir", "a double inversion recovery"),
+    (r"pdw?|proton ?\w*", "proton-density-weighted"),
+    (r"ciss|fiesta-?c?|trufi\w*|truefisp|b-?ffe|b-?tfe|balanced", "a balanced steady-state sequence"),
+    (r"mip|minip|mnip|projections?|vrt", "a projection"),
+    (r"sub(?!-)|subtract\w*", "a subtraction"),
+    (r"spectro\w*|svs|csi|mrs|press", "spectroscopy"),
+    (r"field ?map\w*|b[01] ?map|t[12] ?map|mtr|qsm|phase ?map|synthetic", "a map"),
+    (r"report|screen ?save|screen ?shots?|secondary ?capture|key ?images?|dose|patient ?protocol|phoenix\w*", "no scan"),
+    (r"spine|cervical|thoracic|lumbar|[ctl]-?spine|hws|bws|lws|myelo\w*", "of the spine"),
+)  # fmt: skip
+_WORDS = tuple((re.compile(rf"(?<![a-z0-9])(?:{p})(?![a-z0-9])"), what) for p, what in _OTHER_WORDS)
+_IMAGE_TYPES = {
+    "LOCALIZER": "a localiser", "ADC": "a diffusion map (ADC)", "EADC": "a diffusion map", "DIFFUSION": "diffusion-weighted",
+    "TRACEW": "diffusion-weighted", "FA": "a diffusion map", "TENSOR": "a diffusion map", "SWI": "susceptibility-weighted",
+    "MINIP": "a projection", "MNIP": "a projection", "MIN IP": "a projection", "MIP": "a projection", "MAX_IP": "a projection",
+    "PERFUSION": "perfusion", "ASL": "perfusion", "RCBV": "a perfusion map", "RCBF": "a perfusion map", "CBV": "a perfusion map",
+    "CBF": "a perfusion map", "MTT": "a perfusion map", "TTP": "a perfusion map", "TMAX": "a perfusion map",
+    "SUBTRACTION": "a subtraction", "SUB": "a subtraction", "PHASE": "a phase image", "PHASE MAP": "a phase image",
+    "P": "a phase image", "VELOCITY": "a phase image", "SCREEN SAVE": "no scan", "T1 MAP": "a map", "T2 MAP": "a map",
+    "T2_STAR MAP": "a map", "SPECTROSCOPY": "spectroscopy", "CSAPARALLEL": "no scan",
+}  # fmt: skip
+_REFORMATS = {"PROJECTION IMAGE", "MPR", "REFORMATTED", "RESAMPLED", "CURVED_MPR", "CPR"}
+_ELSEWHERE = {
+    "SPINE",
+    "CSPINE",
+    "TSPINE",
+    "LSPINE",
+    "NECK",
+    "CHEST",
+    "ABDOMEN",
+    "PELVIS",
+    "BREAST",
+    "KNEE",
+    "SHOULDER",
+    "LIVER",
+    "HEART",
+}
+
+
+@dataclass(frozen=True)
+class TagVerdict:
+    """What tags and words say. ``family``: the weighting (T1 stands for T1 and T1ce), None where they do not tell.
+
+    ``other``: what it is, where it is none of the four, in words; ``contrast``: with an agent, without, or not told;
+    ``reason``: the finding, as part of a sentence; ``by_times``: told by the scanner's times, not by words alone;
+    ``reformatted``: made from another series; ``doubt``: what contradicts it, in words.
+    """
+
+    family: Modality | None = None
+    other: str = ""
+    contrast: bool | None = None
+    reason: str = ""
+    by_times: bool = False
+    reformatted: bool = False
+    doubt: str = ""
+
+
+def judge(facts: SeriesFacts) -> TagVerdict:
+    """The verdict of tags and words on one series; see :class:`TagVerdict`."""
+    times, why = _by_times(facts)
+    named = _named(facts)
+    reformatted = bool(_REFORMATS & {t.upper() for t in facts.image_type})
+    other = _no_scan_of_ours(facts) or _other_by_words(facts) or ("" if isinstance(times, Modality) else times or "")
+    if other:
+        return TagVerdict(
+            other=other, reason=f"{other}{f' ({why})' if times == other else ''}", reformatted=reformatted
+        )
+    if times is Modality.T2 and named is Modality.FLAIR and not facts.ti_ms and (facts.tr_ms or 0) >= 3500:
+        times = Modality.FLAIR  # some scanners do not write the inversion time
+        why += ", named FLAIR"
+    family = times if isinstance(times, Modality) else named
+    if family is None:
+        return TagVerdict(reason=why or "neither tags nor name tell what it is", reformatted=reformatted)
+    contrast, told_by = _contrast(facts) if family is Modality.T1 else (None, "")
+    weighting = {Modality.T1: "T1-weighted", Modality.T2: "T2-weighted", Modality.FLAIR: "FLAIR"}[family]
+    reason = f"{weighting} ({why})" if times else f"{weighting} by its name"
+    return TagVerdict(
+        family, "", contrast, ", ".join(filter(None, (reason, told_by))), bool(times), reformatted,
+        f"its name says {named.title}" if times and named not in (None, family) else "",
+    )  # fmt: skip
+
+
+def told(facts: SeriesFacts) -> str:
+    """The words to read: the description, else the protocol, else the sequence's name."""
+    return facts.description or facts.protocol or facts.sequence_name
+
+
+def _no_scan_of_ours(facts: SeriesFacts) -> str:
+    types = [t.upper().strip() for t in facts.image_type]
+    slices = facts.slices
+    if facts.modality not in ("", "MR"):
+        return f"{facts.modality}, not MR"
+    if facts.body_part.upper().replace(" ", "").replace("-", "") in _ELSEWHERE:
+        return f"of another part of the body ({facts.body_part.lower()})"
+    if found := next((_IMAGE_TYPES[t] for t in types if t in _IMAGE_TYPES), ""):
+        return found
+    if facts.orientations > 1:
+        return "a localiser (slices in several directions)"
+    if (facts.b_value or 0) > 0:
+        return "diffusion-weighted"
+    if facts.time_points > 1:
+        return f"a time series ({facts.time_points} images a position)"
+    if "EP" in facts.scanning_sequence:
+        return "echo-planar (diffusion, perfusion or functional)"
+    if slices is not None and slices < LEAST_SLICES:
+        return f"too few slices ({slices})"
+    return ""
+
+
+def _other_by_words(facts: SeriesFacts) -> str:
+    text = re.sub(r"[_.]+", " ", told(facts).lower())
+    found = [what for pattern, what in _WORDS if pattern.search(text) or pattern.search(told(facts).lower())]
+    if (
+        found
+        and _by_times(facts)[0] is Modality.T1
+        and "perfusion" in found[0]
+        and re.search(r"t1|mprage|spgr|bravo", text)
+    ):
+        return ""  # a "T1 post perfusion" is a T1
+    return found[0] if found else ""
+
+
+def _by_times(facts: SeriesFacts) -> tuple[Modality | str | None, str]:
+    """The modality, or what else it is in words, or None; and the times, as they are said."""
+    te, tr, ti = facts.te_ms, facts.tr_ms, facts.ti_ms
+    if not te or not tr:
+        return None, ""
+    why = f"TE {te:.3g} ms, TR {tr:.4g} ms" + (f", TI {ti:.4g} ms" if ti else "")
+    recovery, gradient = "IR" in facts.scanning_sequence or bool(ti), "GR" in facts.scanning_sequence
+    if te >= 60 and tr >= 3500 and recovery and (not ti or ti >= 1400):
+        return Modality.FLAIR, why
+    if gradient and te >= 12:
+        return _SUSCEPTIBILITY, why
+    if ti and 80 <= ti < 350 and not gradient:
+        return "STIR (fat-suppressed inversion recovery)", why
+    if te >= 60 and tr >= 1800 and (not ti or ti < 400):
+        return Modality.T2, why
+    if te <= 35 and (tr <= 1100 or (ti and 400 <= ti <= 1300)):
+        return Modality.T1, why
+    if te <= 35 and tr >= 1800 and not recovery:
+        return "proton-density-weighted", why
+    return None, why
+
+
+def _named(facts: SeriesFacts) -> Modality | None:
+    kind = classify([told(facts)])[0]
+    if kind is Modality.T1CE:
+        return Modality.T1
+    return kind if isinstance(kind, Modality) else None
+
+
+def _contrast(facts: SeriesFacts) -> tuple[bool | None, str]:
+    """With contrast, without, or not told; and what tells it."""
+    agent = facts.contrast
+    if agent is not None and agent.strip().lower() not in _NO_AGENT:
+        return True, "contrast agent named in the tags"
+    by_words = contrast_told(told(facts))
+    if by_words is not None:
+        return by_words, f"{'contrast' if by_words else 'no contrast'} by its name"
+    if facts.entities.get("ce"):
+        return True, "contrast by its name"
+    if agent is not None and agent.strip().lower() in _NO_AGENT - {""}:
+        return False, "the tags name no contrast agent"
+    return None, ""
