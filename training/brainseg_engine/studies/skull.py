@@ -37,10 +37,8 @@ def _outlines_differ(a: Volume, b: Volume) -> bool:
     """True when what is no air is another part of the space (of another volume, where the grids differ)."""
     (inside_a, ml_a), (inside_b, ml_b) = _outline(a), _outline(b)
     if a.grid.same_as(b.grid):
-        common = (
-            2 * np.count_nonzero(inside_a & inside_b) / max(np.count_nonzero(inside_a) + np.count_nonzero(inside_b), 1)
-        )
-        return float(common) < COMMON
+        whole = int(np.count_nonzero(inside_a)) + int(np.count_nonzero(inside_b))
+        return 2 * int(np.count_nonzero(inside_a & inside_b)) < COMMON * whole
     return min(ml_a, ml_b) < COMMON * max(ml_a, ml_b)
 
 
