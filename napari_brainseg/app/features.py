@@ -10,6 +10,7 @@ from napari_brainseg.features.context import Context
 from napari_brainseg.features.corrections.verbs import CorrectionVerbs
 from napari_brainseg.features.doubt.verbs import DoubtVerbs
 from napari_brainseg.features.finetune.verbs import FinetuneVerbs, Launcher
+from napari_brainseg.features.measure.verbs import MeasureVerbs
 from napari_brainseg.features.paint.verbs import PaintVerbs
 from napari_brainseg.features.propagate.verbs import PropagateVerbs
 from napari_brainseg.features.queue.verbs import QueueVerbs
@@ -38,7 +39,9 @@ class Features:
         self.queue = QueueVerbs(context)
         self.finetune = FinetuneVerbs(context, launcher)
         self.segment = SegmentVerbs(context)
+        self.measure = MeasureVerbs(context)
         self.save = SaveVerbs(context)
+        self.save.more = self.measure.beside
         self.study = StudyVerbs(context)
 
     def start(self) -> None:

@@ -15,6 +15,8 @@ from napari_brainseg.features.doubt.section import DoubtSection
 from napari_brainseg.features.doubt.view import DoubtRow
 from napari_brainseg.features.finetune.section import FinetuneSection
 from napari_brainseg.features.finetune.view import FinetuneView
+from napari_brainseg.features.measure.section import MeasureSection
+from napari_brainseg.features.measure.view import MeasureView
 from napari_brainseg.features.paint.section import PaintSection
 from napari_brainseg.features.paint.view import PaintView
 from napari_brainseg.features.propagate.section import PropagateSection
@@ -45,6 +47,7 @@ class Sections:
         self.paint, self.propagate = PaintView(), PropagateRow()
         self.corrections, self.doubt = CorrectionsView(), DoubtRow()
         self.view, self.save = ViewView(PLANES, WINDOW_PRESETS, (*KEYS, *NAPARI_KEYS, *MOUSE)), SaveView(CODING_CHOICES)
+        self.measure = MeasureView()
         self.queue, self.finetune = QueueView(), FinetuneView(DEVICES)
         self._paint = PaintSection(self.paint, f.paint, context)
         self._corrections = CorrectionsSection(self.corrections, f.corrections, context)
@@ -58,6 +61,7 @@ class Sections:
             SegmentSection(self.segment, f.segment, context),
             RegionsSection(self.regions, f.regions, context),
             SaveSection(self.save, f.save, context),
+            MeasureSection(self.measure, f.measure, context, f.save.known),
         )
         self.paint.add_row(self.propagate)
         self.propagate.wanted_changed.connect(self.paint.show_more)
@@ -67,8 +71,8 @@ class Sections:
     def views(self) -> list[QWidget]:
         """From top to bottom."""
         return [
-            self.study, self.segment, self.regions, self.paint, self.corrections, self.view, self.save, self.queue,
-            self.finetune,
+            self.study, self.segment, self.regions, self.paint, self.corrections, self.view, self.measure, self.save,
+            self.queue, self.finetune,
         ]  # fmt: skip
 
     def commands(self) -> Mapping[str, Callable[[], object]]:

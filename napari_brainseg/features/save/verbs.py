@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +18,8 @@ class SaveVerbs:
 
     def __init__(self, context: Context) -> None:
         self._context, self._session = context, context.session
+        self.more: Callable[[], Mapping[str, Any]] = dict
+        """What else is kept beside the mask."""
 
     @property
     def coding(self) -> str:
@@ -41,16 +43,17 @@ class SaveVerbs:
         """Write the labels as they are now, with the header of the reference series."""
         from brainseg_engine.io import save_segmentation
 
-        current, layer, answer = self._session.study, self._context.labels, self._session.answer
+        current, layer = self._session.study, self._context.labels
         if current is None or layer is None:
             self._session.say("There is nothing to save yet: segment the study, or open a mask.", Kind.WARNING)
             return
 
+        more = self.more()
+
         def work() -> int:
             segmentation = layers.segmentation_of(layer)
             digest = checksum(segmentation.labels)
-            edited = answer is None or answer.edited or digest != checksum(answer.segmentation.labels)
-            beside = report(current.study, segmentation, edited, answer.notes if answer is not None else {})
+            beside = {**self.sidecar(current.study, segmentation, digest), **more}
             save_segmentation(segmentation, path, reference=current.study.reference, coding=coding, sidecar=beside)
             return digest
 
@@ -60,6 +63,18 @@ class SaveVerbs:
             self._session.say(f"Saved {path}", Kind.GOOD)
 
         self._context.run(work, done)
+
+    def sidecar(self, study: Study, segmentation: Segmentation, digest: int | None = None) -> dict[str, Any]:
+        """What is known of labels of the open study whose checksum is ``digest``: see :func:`report`."""
+        answer = self._session.answer
+        digest = checksum(segmentation.labels) if digest is None else digest
+        edited = answer is None or answer.edited or digest != checksum(answer.segmentation.labels)
+        return report(study, segmentation, edited, answer.notes if answer is not None else {})
+
+    def known(self) -> dict[str, Any]:
+        """The sidecar of the labels as they are now; {} where there are none."""
+        current, layer = self._session.study, self._context.labels
+        return {} if current is None or layer is None else self.sidecar(current.study, layers.segmentation_of(layer))
 
 
 def report(study: Study, segmentation: Segmentation, edited: bool, notes: Mapping[str, Any]) -> dict[str, Any]:

@@ -42,7 +42,7 @@ def build(
     """
     told = sidecar or {}
     grid, labels = segmentation.grid, segmentation.labels
-    lengths = diameters.to_json(_lengths_of(segmentation, told.get("diameters"))) if grid.calibrated else {}
+    lengths = diameters.to_json(lengths_of(segmentation, told.get("diameters"))) if grid.calibrated else {}
     counts = volumes.voxel_counts(labels, segmentation.regions)
     classes = [c for c in Label if c and (c in volumes.CLASSES or (labels == c).any())]
     if set(segmentation.regions) != set(Region):
@@ -130,7 +130,7 @@ def name_of(item: str) -> str:
     return REGION_NAMES[Region(item)] if item in Region.__members__ else LABEL_NAMES[Label[item]]
 
 
-def _lengths_of(segmentation: Segmentation, told: Any) -> dict[Region, diameters.Diameters]:
+def lengths_of(segmentation: Segmentation, told: Any) -> dict[Region, diameters.Diameters]:
     """Region → diameters: those that a person set, where there are any, else as measured."""
     try:
         given = diameters.from_json(told) if isinstance(told, Mapping) else {}
