@@ -171,8 +171,8 @@ hostile = st.text(max_size=40) | st.sampled_from(
 def test_names_are_shown_as_text_whatever_they_hold(built, name, other):
     told = built | {
         "id": name, "made_by": other, "corrected_by_hand": True, "warnings": [other], "model": {"name": name, "version": other},
-        "identity": {"name": other, "id": name, "birth_date": other}, "preparation": {"quality": {
-            other: {"peak": 1.0, "cover": 1.0, "dice": 1.0, "good": True}}},
+        "identity": {"name": other, "id": name, "birth_date": other}, "preparation": {"brain": name, "quality": {
+            other: {"moved_mm": 1.0, "turned_deg": None, "peak": 1.0, "cover": 1.0, "dice": 1.0, "good": True}}},
         "prior": {"id": other, "created": name, "model": {"name": other, "version": name}},
     }  # fmt: skip
     plain = Page(report_page(built | {"corrected_by_hand": True}, []))
@@ -304,12 +304,17 @@ def test_a_damaged_prior_is_refused_in_a_sentence(tmp_path, built, spoil):
 
 
 def test_odd_sidecars_do_no_harm(small):
-    for told in ({"preparation": 3, "warnings": "x"}, {"preparation": {"quality": {"t1": {"peak": "high"}}}}):
+    for told in ({"prepared": 3, "warnings": "x"}, {"prepared": {"t1": {"peak": "high"}}}):
         record = records.build(small.segmentation, small, sidecar=told)
         assert record["preparation"] is None
         report_page(record, [])
-    good = {"preparation": {"quality": {"t1": {"peak": 2, "cover": 0.9, "dice": 0.95, "good": True}}}}
-    assert "Alignment of" in Page(report_page(records.build(small.segmentation, small, sidecar=good), [])).text
+    good = {"prepared": {
+        "t1": {"alignment": "registered", "moved_mm": 9.1, "turned_deg": 2, "peak": 2, "cover": 0.9, "dice": 0.95, "good": False},
+        "brain": "HD-BET", "warnings": ["T1 does not match T1ce."],
+    }}  # fmt: skip
+    text = Page(report_page(records.build(small.segmentation, small, sidecar=good), [])).text
+    for words in ("Alignment of", "9.1", "doubtful", "Brain: HD-BET", "T1 does not match T1ce."):
+        assert words in text
 
 
 def test_diameters_set_by_hand_count_and_say_so(small):

@@ -14,13 +14,15 @@ from typing import Any
 from brainseg_engine.core.errors import InputError
 from brainseg_engine.core.labels import LABEL_NAMES, REGION_NAMES, Label, Region
 from brainseg_engine.core.records import read_object
-from brainseg_engine.core.study import Segmentation, Study
+from brainseg_engine.core.study import Modality, Segmentation, Study
 from brainseg_engine.scores import diameters, volumes
 
 SCHEMA = "napari-brainseg-report/1"
 NOTE = "For research use only, not for diagnosis."
 
 Record = dict[str, Any]
+
+_MARKS, _MOVES = ("peak", "cover", "dice"), ("moved_mm", "turned_deg")  # of an alignment, as `prepare` records it
 
 
 def build(
@@ -58,8 +60,8 @@ def build(
         "reference": study.reference.modality.value if study else told.get("reference"),
         "grid": _grid(grid),
         "series": [_series(study, m) for m in study.volumes] if study else [],
-        "preparation": _preparation(told.get("preparation")),
-        "warnings": [str(w) for w in _list(told.get("warnings"))],
+        "preparation": _preparation(told.get("prepared")),
+        "warnings": [str(w) for w in (*_list(told.get("warnings")), *_list(_object(told.get("prepared")).get("warnings")))],
         "regions": {
             r.value: {**_amount(counts[r], grid.voxel_ml), "diameters": lengths.get(r.value)} if r in counts else None
             for r in Region
@@ -151,22 +153,26 @@ def _model(told: Mapping[str, Any], segmentation: Segmentation) -> dict[str, str
     return {"name": str(told["model"]), "version": str(told.get("model_version") or "")}
 
 
+def _object(told: Any) -> Mapping[str, Any]:
+    return told if isinstance(told, Mapping) else {}
+
+
 def _list(told: Any) -> list[Any]:
     return told if isinstance(told, list) else []
 
 
 def _preparation(told: Any) -> dict[str, Any] | None:
-    """How well the series were aligned, series → peak, cover, dice, good; None where nothing of that kind is recorded."""
-    quality = told.get("quality") if isinstance(told, Mapping) else None
-    if not isinstance(quality, Mapping):
+    """How the brain was found, and how well each series was aligned; None where nothing of that kind is recorded."""
+    if not isinstance(told, Mapping):
         return None
-    keys = ("peak", "cover", "dice")
-    good = {
-        str(m): {**{k: float(q[k]) for k in keys}, "good": bool(q.get("good"))}
-        for m, q in quality.items()
-        if isinstance(q, Mapping) and all(isinstance(q.get(k), int | float) for k in keys)
-    }
-    return {"quality": good} if good else None
+    quality = {}
+    for modality in Modality:
+        found = told.get(modality.value)
+        if isinstance(found, Mapping) and all(isinstance(found.get(k), int | float) for k in _MARKS):
+            numbers = {k: float(found[k]) for k in (*_MARKS, *_MOVES) if isinstance(found.get(k), int | float)}
+            quality[modality.value] = {**dict.fromkeys(_MOVES), **numbers, "good": bool(found.get("good"))}
+    brain = str(told["brain"]) if "brain" in told else None
+    return {"brain": brain, "quality": quality} if quality or brain else None
 
 
 def _corrected(told: Mapping[str, Any], segmentation: Segmentation) -> bool | None:
