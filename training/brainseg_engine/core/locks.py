@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from brainseg_engine.core import plain
 from brainseg_engine.core.errors import OutputError
 
 _log = logging.getLogger(__name__)
@@ -54,6 +55,23 @@ else:
             _log.debug("unlocking: %s", e)
 
 
+def is_held(file: Path) -> bool:
+    """Whether a process holds the lock of that file, wherever it runs; False where the file is absent or cannot be opened."""
+    if not plain.is_file(file):
+        return False
+    try:
+        handle = plain.updating(file)
+    except OSError:
+        return False
+    try:
+        if not try_lock(handle):
+            return True
+        unlock(handle)
+        return False
+    finally:
+        os.close(handle)
+
+
 @contextmanager
 def held(file: Path, patience_s: float = 30.0) -> Iterator[None]:
     """Hold the lock of that file (made where it is absent), waiting for others up to ``patience_s``.
@@ -61,7 +79,7 @@ def held(file: Path, patience_s: float = 30.0) -> Iterator[None]:
     Raises OutputError where the file cannot be made or the wait was in vain.
     """
     try:
-        handle = os.open(file, os.O_CREAT | os.O_RDWR, 0o666)
+        handle = plain.updating(file)
     except OSError as e:
         raise OutputError(f"Cannot write {file}: {e.strerror or e}. Choose another folder.") from e
     try:

@@ -28,7 +28,7 @@ from brainseg_engine.core import plain, records
 from brainseg_engine.core.errors import InputError, OutputError
 from brainseg_engine.core.geometry import Grid
 from brainseg_engine.core.labels import LabelArray, Region
-from brainseg_engine.core.locks import try_lock, unlock
+from brainseg_engine.core.locks import is_held, try_lock, unlock
 from brainseg_engine.core.names import inside
 from brainseg_engine.core.paths import atomic, home, private_folder, sweep
 from brainseg_engine.core.records import count_of, number_of, text_of
@@ -321,18 +321,8 @@ def _lock_of(path: Path) -> Path:
 
 def _is_written(path: Path) -> bool:
     """Whether a program that runs writes to the copy: it holds the lock, or is there by the number that it noted."""
-    lock = _lock_of(path)
-    if plain.is_file(lock):
-        try:
-            handle = plain.updating(lock)
-        except OSError:
-            return True  # another user's: not ours to offer
-        try:
-            if not try_lock(handle):
-                return True
-            unlock(handle)
-        finally:
-            os.close(handle)
+    if is_held(_lock_of(path)):
+        return True
     try:
         header = _header_of(path)
         pid, began = count_of(header["pid"], 1, 2**31), number_of(header["began"])

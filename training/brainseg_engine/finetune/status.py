@@ -15,11 +15,12 @@ from typing import Any, Literal, get_args
 from brainseg_engine.core import plain, records
 from brainseg_engine.core.errors import OutputError
 from brainseg_engine.core.events import Event, Failed, Finished, Progress
+from brainseg_engine.core.locks import is_held
 from brainseg_engine.core.paths import home
 from brainseg_engine.core.records import count_of, number_of, text_of
 
 _log = logging.getLogger(__name__)
-FILE, EVENTS, STOP = "status.json", "events.jsonl", "stop"
+FILE, EVENTS, STOP, LOCK = "status.json", "events.jsonl", "stop", "lock"
 EVERY_S = 0.5
 """Progress is written at most this often."""
 State = Literal["running", "done", "stopped", "failed", "killed"]
@@ -56,7 +57,8 @@ def status_of(out: Path) -> Status | None:
         found = _checked(Status(**records.parse_json(_read(out / FILE))))
     except (OSError, ValueError, TypeError):
         return None
-    if found.state == "running" and not _alive(found.pid, found.began):
+    # the lock tells of a process in another container too, and of one that the clock was set back under
+    if found.state == "running" and not is_held(out / LOCK) and not _alive(found.pid, found.began):
         return replace(found, state="killed")
     return found
 

@@ -167,12 +167,13 @@ class RunFolder:
         while not try_lock(handle):
             holder = file.read_text(encoding="utf-8").strip()
             orphaned = holder.isdigit() and not _alive(int(holder))
-            if not orphaned or time.monotonic() > patience:
+            looked_at = not holder and time.monotonic() < patience - ORPHANS_S + 1  # by one who asks whether it is held
+            if not (orphaned or looked_at) or time.monotonic() > patience:
                 who = f"The process {holder}" if holder else "Another process"
                 raise TrainingError(
                     f"{who} is already training into {self.path}. Wait for it, or name another --out folder."
                 )
-            time.sleep(0.5)
+            time.sleep(0.05 if looked_at else 0.5)
 
     @contextmanager
     def log(self) -> Iterator[None]:
