@@ -13,6 +13,7 @@ from napari_brainseg.features.study.view import StudyShown, StudyView
 from napari_brainseg.session import OpenStudy
 
 FILTER = "Images (*.nii *.nii.gz *.mha *.mhd *.nrrd);;All files (*)"
+MASKS = "Masks (*.nii *.nii.gz *.mha *.mhd *.nrrd *.dcm);;All files (*)"
 
 
 class StudySection:
@@ -57,7 +58,7 @@ class StudySection:
             self._verbs.open([Path(n) for n in names])
 
     def _ask_mask(self, coding: str | None) -> None:
-        name, _ = QFileDialog.getOpenFileName(self._view, "Open a mask of this study", self._folder(), FILTER)
+        name, _ = QFileDialog.getOpenFileName(self._view, "Open a mask of this study", self._folder(), MASKS)
         if name:
             self._verbs.load_mask(Path(name), coding)
 

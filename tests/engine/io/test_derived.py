@@ -68,13 +68,16 @@ def test_a_label_map_comes_back(written):
     assert np.array_equal(read_derived(path).labels, mask.labels)
 
 
-def test_a_mask_turned_to_ras_is_turned_back_and_never_resampled(written):
+def test_a_mask_turned_to_ras_is_turned_back_and_never_resampled(written, tmp_path):
     _, mask, source = written
     labels, affine = mask.labels[::-1, :, ::-1].transpose(2, 0, 1), mask.grid.affine.copy()
     affine[:, 3] += affine[:, 0] * (mask.grid.shape[0] - 1) + affine[:, 2] * (mask.grid.shape[2] - 1)
     affine[:, [0, 2]] *= -1
     turned = replace(mask, labels=labels, grid=Grid(labels.shape, affine[:, [2, 0, 1, 3]]))
     assert np.array_equal(transferred(turned, source.grid), mask.labels)
+    for write in (write_seg, write_rtstruct):  # and read back onto a study whose files are turned
+        write(turned, source, MADE).save_as(tmp_path / "turned.dcm", enforce_file_format=True)
+        assert np.array_equal(read_derived(tmp_path / "turned.dcm", grid=turned.grid).labels, turned.labels)
     shifted = affine[:, [2, 0, 1, 3]].copy()
     shifted[:3, 3] += shifted[:3, 1] * 0.5
     assert transferred(replace(turned, grid=Grid(labels.shape, shifted)), source.grid) is None

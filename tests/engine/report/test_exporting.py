@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -279,6 +280,13 @@ def test_the_command_exports_what_predict_wrote(tmp_path):
     files = json.loads(done.stdout)["results"][0]["files"]
     assert [f.rpartition("/")[2] for f in files] == ["p1_seg.dcm", "p1_WT.stl", "p1_TC.stl", "p1_ET.stl"]
     assert CliRunner().invoke(app, [*call, "--to", "seg"]).exit_code == 3
+    again = ["report", files[0], "--out", str(tmp_path / "again"), "--json"]  # the SEG itself, its series not beside it
+    assert "not in" in CliRunner().invoke(app, again).stdout
+    (tmp_path / "s" / "result.dcm").write_bytes(Path(files[0]).read_bytes())
+    again[1] = str(tmp_path / "s" / "result.dcm")
+    assert CliRunner().invoke(app, again).exit_code == 0
+    told = records.read(tmp_path / "again" / "result_report.json")
+    assert told["regions"]["ET"]["volume_ml"] == records.build(seg)["regions"]["ET"]["volume_ml"]
 
 
 def test_a_full_disk_leaves_no_half_of_an_object(tmp_path, monkeypatch):

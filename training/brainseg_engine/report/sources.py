@@ -10,6 +10,7 @@ from typing import Any
 from brainseg_engine.core.errors import InputError
 from brainseg_engine.core.study import Segmentation, Study
 from brainseg_engine.io import find_series, find_studies, load_segmentation, load_study, require_on_grid
+from brainseg_engine.io.derived.reading import is_derived
 from brainseg_engine.io.naming import is_image, stem
 from brainseg_engine.io.segmentation import read_sidecar
 
@@ -102,9 +103,9 @@ def _in_folder(folder: Path, studies: Mapping[str, Path]) -> list[Source]:
 
 
 def _mask(path: Path, studies: Mapping[str, Path]) -> Source:
-    if not is_image(path):
-        raise InputError(f"{path} is no mask: its name must end in .nii.gz, .nii or .mha.")
-    id_ = stem(path.name).removesuffix("_seg").removesuffix("-seg")
+    if not is_image(path) and not is_derived(path):
+        raise InputError(f"{path} is no mask: give a NIfTI or MetaImage file, a DICOM SEG or an RTSTRUCT.")
+    id_ = stem(path.name).removesuffix(".dcm").removesuffix("_seg").removesuffix("-seg")
     study = studies.get(id_) or studies.get("")
     if study is None and find_studies(path.parent) == [path.parent] and find_series(path.parent).files:
         study = path.parent

@@ -189,22 +189,28 @@ def _roi_masks(d: Any, grid: Grid) -> tuple[dict[str, Mask], list[str]]:
 
 
 def _filled(roi: Any, grid: Grid) -> Mask:
-    """What the contours of a ROI enclose: the voxels whose centres lie in an odd number of them."""
-    slices: dict[int, list[NDArray[np.float64]]] = {}
+    """What the contours of a ROI enclose: the voxels whose centres lie in an odd number of them.
+
+    The axis across which they were drawn need not be the grid's last one: a study may come from another program's files.
+    """
+    slices: dict[tuple[int, int], list[NDArray[np.float64]]] = {}
     for contour in roi.get("ContourSequence") or []:
         points = np.array([float(v) for v in contour.ContourData]).reshape(-1, 3)
         if len(points) < 3:
             continue  # a point or a line encloses nothing
         index = grid.to_index(points @ LPS[:3, :3])
-        z = float(index[:, 2].mean())
-        if np.abs(index[:, 2] - round(z)).max() > _NEAR:
+        across = int(np.ptp(index, axis=0).argmin())
+        at = round(float(index[:, across].mean()))
+        if np.abs(index[:, across] - at).max() > _NEAR:
             raise GeometryError("its contours lie between the slices")
-        slices.setdefault(round(z), []).append(index[:, 1::-1])
-    out: Mask = np.zeros(grid.shape, dtype=np.bool_)
-    for at, polygons in slices.items():
-        if not 0 <= at < grid.shape[2]:
+        if not 0 <= at < grid.shape[across]:
             raise GeometryError("it reaches outside")
-        out[:, :, at] = filled(polygons, (grid.shape[1], grid.shape[0])).T
+        slices.setdefault((across, at), []).append(np.delete(index, across, axis=1))
+    out: Mask = np.zeros(grid.shape, dtype=np.bool_)
+    for (across, at), polygons in slices.items():
+        first, second = (n for axis, n in enumerate(grid.shape) if axis != across)
+        place = tuple(at if axis == across else slice(None) for axis in range(3))
+        out[place] |= filled(polygons, (first, second))
     return out
 
 
