@@ -67,7 +67,9 @@ def test_same_as_is_about_corners(grid, shift):
     moved[2, 3] += shift
     other = Grid(grid.shape, moved)
     assert grid.same_as(grid)
-    assert grid.same_as(other) == other.same_as(grid) == (shift <= 0.01) or shift == pytest.approx(0.01, abs=1e-6)
+    assert grid.same_as(other) == other.same_as(grid) == (shift <= grid.tolerance_mm) or shift == pytest.approx(
+        grid.tolerance_mm, abs=1e-6
+    )
     assert grid.corner_distance(other) == pytest.approx(shift, abs=1e-9)
     longer = Grid((grid.shape[0] + 1, *grid.shape[1:]), grid.affine)
     assert not grid.same_as(longer) and np.isinf(grid.corner_distance(longer))

@@ -200,7 +200,7 @@ BROKEN = {
     "truncated gzip": (lambda d: cut(write(d / "x.nii.gz", image()), 0.5), "cut short"),
     "gzip of a truncated file": (
         lambda d: holding(d / "x.nii.gz", gzip.compress(write(d / "y.nii", image()).read_bytes()[:500])),
-        "cut short: it holds 35% of the voxels",
+        r"cut short: [\d,]+ of its [\d,]+ bytes",
     ),
     "truncated header": (lambda d: cut(write(d / "x.nii", image()), 0.3), "no NIfTI image"),
     "truncated nii": (lambda d: cut(write(d / "x.nii", image()), 0.9), "cut short"),
@@ -214,8 +214,8 @@ BROKEN = {
     "empty": (lambda d: holding(d / "x.nii.gz", b""), r"is empty \(0 bytes\)"),
     "empty mha": (lambda d: holding(d / "x.mha", b""), "no MetaImage"),
     "text mha": (lambda d: holding(d / "x.mha", b"hello " * 99), "no MetaImage"),
-    "truncated mha": (lambda d: cut(write_mha(d / "x.mha", image()), 0.7), r"cut short: it holds \d+% of its voxels"),
-    "truncated plain mha": (lambda d: cut(plain_mha(d / "x.mha"), 0.9), "damaged or cut short"),
+    "truncated mha": (lambda d: cut(write_mha(d / "x.mha", image()), 0.7), r"cut short: [\d,]+ of its [\d,]+ bytes"),
+    "truncated plain mha": (lambda d: cut(plain_mha(d / "x.mha"), 0.9), "cut short"),
     "mha without voxels": (
         lambda d: holding(d / "x.mha", b"NDims = 3\nDimSize = 2 2 2\nElementDataFile = /etc/hostname\n"),
         "keeps its voxels in another file",
@@ -224,7 +224,7 @@ BROKEN = {
     "unknown type": (lambda d: patched(d / "x.nii", 70, b"\x07\x30"), "damaged NIfTI header"),
     "no shape": (lambda d: patched(d / "x.nii", 40, b"\0\0\0\0"), "damaged NIfTI header"),
     "negative shape": (lambda d: patched(d / "x.nii", 42, b"\xff\xff"), "damaged NIfTI header"),
-    "vast shape": (lambda d: patched(d / "x.nii", 42, b"\xff\x7f" * 3), "cut short: it holds 0%"),
+    "vast shape": (lambda d: patched(d / "x.nii", 42, b"\xff\x7f" * 3), "cut short"),
     "four axes": (lambda d: write(d / "x.nii.gz", image(shape=(5, 5, 5, 4))), r"4 axes \(5×5×5×4\).*Split it"),
     "five axes": (lambda d: write(d / "x.nii.gz", image(shape=(5, 5, 5, 1, 2))), "5 axes"),
     "four axes, mha": (lambda d: write_mha4(d / "x.mha"), "4 axes"),

@@ -190,8 +190,12 @@ WRONG = {
         GeometryError,
         "7×6×4 voxels, and its images 7×6×5",
     ),
-    "other place": ({"affine": affine_of("LPS", origin=(3, -20, 9.5))}, GeometryError, "another grid.* 2 mm away"),
-    "other orientation": ({"affine": affine_of("RAS")}, GeometryError, "another grid"),
+    "other place": (
+        {"affine": affine_of("LPS", origin=(3, -20, 9.5))},
+        GeometryError,
+        "lies elsewhere than its images: equal voxels, placed 2 mm up further",
+    ),
+    "other orientation": ({"affine": affine_of("RAS")}, GeometryError, "the corner .* lies .* mm away"),
 }
 
 
@@ -236,7 +240,7 @@ def test_a_class_that_the_coding_lacks_is_refused_and_nothing_is_written(tmp_pat
 
 def test_a_mask_off_its_reference_is_refused(tmp_path):
     reference = read_volume(write(tmp_path / "a_t1.nii.gz", image(), affine_of("RAS")), Modality.T1)
-    with pytest.raises(GeometryError, match="another grid"):
+    with pytest.raises(GeometryError, match="lies elsewhere than its reference series"):
         save_segmentation(segmentation(), tmp_path / "x_seg.nii.gz", reference=reference)
     assert not (tmp_path / "x_seg.nii.gz").exists()
 
@@ -300,5 +304,5 @@ def test_codings_do_not_mix_up_in_one_folder(tmp_path):
         if set(np.unique(expected)) <= {int(v) for v in CODINGS[name].writes}:
             save_segmentation(segmentation(), tmp_path / f"{name}_seg.nii.gz", coding=name, sidecar={})
     read = {p.name: load_segmentation(p) for p in sorted(Path(tmp_path).glob("*.nii.gz"))}
-    assert len(read) == 5
+    assert len(read) == 6
     assert all(np.array_equal(s.labels, expected) for s in read.values())

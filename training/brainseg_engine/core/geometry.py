@@ -30,7 +30,7 @@ class Grid:
 
     def __post_init__(self) -> None:
         affine = np.array(self.affine, dtype=np.float64)
-        if affine.shape != (4, 4) or not np.isfinite(affine).all() or abs(np.linalg.det(affine[:3, :3])) < 1e-9:
+        if affine.shape != (4, 4) or not np.isfinite(affine).all() or abs(np.linalg.det(affine[:3, :3])) < 1e-22:
             raise ValueError(f"not an invertible 4×4 affine: {affine.tolist()}")
         if len(self.shape) != 3 or min(self.shape) < 1:
             raise ValueError(f"not a 3D shape: {self.shape}")
@@ -72,23 +72,52 @@ class Grid:
 
         return [(int(w), int(f)) for w, f in io_orientation(self.affine)]
 
-    def same_as(self, other: Grid, tolerance_mm: float = 0.01) -> bool:
-        """True when the shapes are equal and no corner lies further apart than the tolerance.
+    @property
+    def tolerance_mm(self) -> float:
+        """How far corners of equal grids may lie apart: a quarter of the smallest voxel side, 0.1 mm at least.
+
+        What rounding of headers leaves (origins to 0.1 mm, angles to 1e-4, dropped shears) is within, and no voxel has
+        another nearest one.
+        """
+        return max(0.1, min(self.spacing) / 4)
+
+    def same_as(self, other: Grid, tolerance_mm: float | None = None) -> bool:
+        """True when the shapes are equal and no corner lies further apart than the tolerance (None: :attr:`tolerance_mm`).
 
         Where one of the two is not calibrated, its places mean nothing: then the axes must run the same way.
         """
         if self.shape != other.shape:
             return False
         if self.calibrated and other.calibrated:
-            return self.corner_distance(other) <= tolerance_mm
+            return self.corner_distance(other) <= (self.tolerance_mm if tolerance_mm is None else tolerance_mm)
         return self.orientation == other.orientation
 
     def corner_distance(self, other: Grid) -> float:
         """The largest distance in mm between corresponding corners (inf when shapes differ)."""
+        return float("inf") if self.shape != other.shape else max(self._corner_moves(other).values())
+
+    def difference(self, other: Grid) -> str:
+        """In words, how this grid differs from the other: in voxels, in where the whole of it lies, or in which corner."""
         if self.shape != other.shape:
-            return float("inf")
+            return " and ".join(f"{'×'.join(map(str, g.shape))}" for g in (self, other)) + " voxels"
+        if np.abs(self.affine[:3, :3] - other.affine[:3, :3]).max() * max(self.shape) <= self.tolerance_mm:
+            ways = zip(
+                self.affine[:3, 3] - other.affine[:3, 3],
+                ("left", "back", "down"),
+                ("right", "front", "up"),
+                strict=True,
+            )
+            moves = [f"{abs(mm):.3g} mm {ahead if mm > 0 else behind}" for mm, behind, ahead in ways if abs(mm) >= 0.05]
+            return f"equal voxels, placed {', '.join(moves) or 'a little'} further"
+        moved = self._corner_moves(other)
+        index = max(moved, key=lambda corner: moved[corner])
+        return f"equal numbers of voxels, but the corner {index} lies {moved[index]:.3g} mm away"
+
+    def _corner_moves(self, other: Grid) -> dict[tuple[int, int, int], float]:
+        """Corner (voxel indices) → its distance in mm from the other's."""
         corners = np.array([[i, j, k] for i in (0, 1) for j in (0, 1) for k in (0, 1)]) * (np.array(self.shape) - 1)
-        return float(np.linalg.norm(self.to_world(corners) - other.to_world(corners), axis=1).max())
+        apart = np.linalg.norm(self.to_world(corners) - other.to_world(corners), axis=1)
+        return {(int(i), int(j), int(k)): float(mm) for (i, j, k), mm in zip(corners, apart, strict=True)}
 
     def to_world(self, index: ArrayLike) -> NDArray[np.float64]:
         """Voxel indices (..., 3) → RAS mm (..., 3)."""

@@ -8,6 +8,7 @@ Regions are nested: ET is inside TC is inside WT (Menze et al. 2015, doi:10.1109
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from enum import IntEnum, StrEnum
@@ -124,36 +125,63 @@ CODINGS: Mapping[str, Coding] = {
             {1: Label.NCR, 2: Label.ED, 3: Label.NCR, 4: Label.ET}, "brats2013", "brats2014",
         ),
         _coding(
-            "brats2021", "1 necrotic core, 2 oedema, 4 enhancing",
+            "brats2021", "1 necrotic, 2 oedema, 4 enhancing",
             {1: Label.NCR, 2: Label.ED, 4: Label.ET},
             "brats2017", "brats2018", "brats2019", "brats2020", "brats2022",
         ),
-        _coding("brats2023", "1 necrotic core, 2 oedema, 3 enhancing", {1: Label.NCR, 2: Label.ED, 3: Label.ET}),
+        _coding("brats2023", "1 necrotic, 2 oedema, 3 enhancing", {1: Label.NCR, 2: Label.ED, 3: Label.ET}),
         _coding(
-            "brats2024", "1 necrotic core, 2 oedema, 3 enhancing, 4 resection cavity",
+            "brats2024", "the same, 4 resection cavity",
             {1: Label.NCR, 2: Label.ED, 3: Label.ET, 4: Label.RC}, "brats2025",
         ),
         _coding(
             "decathlon", "1 oedema, 2 non-enhancing, 3 enhancing",
             {1: Label.ED, 2: Label.NCR, 3: Label.ET}, "msd", "task01",
         ),
-        _coding("lgg", "255 tumour (FLAIR abnormality)", {255: Label.TUMOUR}, "kaggle_3m"),
+        _coding(
+            "brats-ped", "1 enhancing, 2 non-enhancing, 3 cyst, 4 oedema",
+            {1: Label.ET, 2: Label.NCR, 3: Label.NCR, 4: Label.ED}, "brats-ped2024",
+        ),
+        _coding("lgg", "255 tumour", {255: Label.TUMOUR}, "kaggle_3m"),
     )
 }  # fmt: skip
 
 
+HOW_TO_SAY = '--coding, Mask: Open… in the window, or {"coding": "…"} in <mask>.json beside it'
+"""The doors by which a person tells a mask's coding."""
+_PAIR = re.compile(r"(\d{1,3})=(\w+)")
+
+
 def coding(name: str) -> Coding:
-    """The coding of that name or alias. Raises CodingError naming the choices."""
-    key = name.lower()
+    """The coding of that name or alias, or one written out: ``1=ED,2=NCR,3=ET``. Raises CodingError naming the choices."""
+    key = name.lower().replace(" ", "")
     for c in CODINGS.values():
         if key == c.name or key in c.aliases:
             return c
+    if "=" in key:
+        return _written_out(name)
     raise CodingError(f"There is no label coding '{name}'; {choices()}")
 
 
 def choices() -> str:
     """The codings in words, for a message."""
-    return "the choices are: " + "; ".join(f"{c.name} ({c.description})" for c in CODINGS.values()) + "."
+    listed = "; ".join(f"{c.name} ({c.description})" for c in CODINGS.values())
+    return f"the choices are: {listed}; or values like 1=ED,2=NCR,3=ET."
+
+
+def _written_out(name: str) -> Coding:
+    """The coding that a text like ``1=ED,2=NCR,3=ET`` tells. Raises CodingError for another."""
+    table: dict[int, Label] = {}
+    for part in name.replace(" ", "").upper().split(","):
+        pair = _PAIR.fullmatch(part)
+        value = int(pair[1]) if pair else 0
+        if pair is None or pair[2] not in Label.__members__ or not 0 < value < _NONE or value in table:
+            classes = ", ".join(label.name for label in Label if label)
+            raise CodingError(f"'{name}' is no label coding: write each value from 1 to 254 once and its class ({classes}), "
+                              "like 1=ED,2=NCR,3=ET.")  # fmt: skip
+        table[value] = Label[pair[2]]
+    told = ", ".join(f"{value} {LABEL_NAMES[label]}" for value, label in sorted(table.items()))
+    return _coding(",".join(f"{value}={label.name}" for value, label in sorted(table.items())), told, table)
 
 
 def region_mask(labels: LabelArray, region: Region) -> Mask:

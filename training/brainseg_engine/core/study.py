@@ -67,6 +67,8 @@ class Segmentation:
     made_by: str = ""
     regions: tuple[Region, ...] = tuple(Region)
     path: Path | None = None
+    note: str = ""
+    """What about its coding had to be decided when it was read, in words."""
 
     def __post_init__(self) -> None:
         if self.labels.shape != self.grid.shape or self.labels.dtype != np.uint8:

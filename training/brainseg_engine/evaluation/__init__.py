@@ -14,7 +14,7 @@ from brainseg_engine import io
 from brainseg_engine.core.errors import BrainsegError, Cancelled, CodingError, GeometryError
 from brainseg_engine.core.events import CancelCheck, Progress, ProgressCallback, never, silent
 from brainseg_engine.core.labels import Region
-from brainseg_engine.core.study import Segmentation
+from brainseg_engine.core.study import Modality, Segmentation
 from brainseg_engine.evaluation.comparison import COMPARED, Comparison, Paired, compare
 from brainseg_engine.evaluation.result import Evaluation
 from brainseg_engine.evaluation.training import Training
@@ -82,7 +82,10 @@ def evaluate(
 
 def _score(case: Truth, prediction: Path, coding: str | None, truth_coding: str | None) -> CaseScore:
     truth = _load_truth(case, truth_coding, coding)
-    predicted = io.load_segmentation(prediction, coding=coding)
+    predicted = io.load_segmentation(prediction, coding=coding, t1ce=_t1ce(case))
+    for mask in (truth, predicted):
+        if mask.note:
+            _log.warning("%s: %s.", case.id, mask.note)
     if not predicted.grid.same_as(truth.grid):
         raise GeometryError(
             f"The prediction {prediction} is on another grid than the truth {case.path.name}: {_grid(predicted)} "
@@ -103,6 +106,11 @@ def _load_truth(case: Truth, flag: str | None, last_resort: str | None) -> Segme
             raise
         flag = last_resort
     return io.load_segmentation(case.path, coding=flag, implied=implied)
+
+
+def _t1ce(case: Truth) -> Path | None:
+    """The case's T1ce file, where its images lie beside its truth."""
+    return io.series_of(case.folder).files.get(Modality.T1CE) if case.folder is not None else None
 
 
 def _grid(s: Segmentation) -> str:

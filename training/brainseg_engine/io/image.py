@@ -21,6 +21,8 @@ MOST_VOXELS = 2**27
 """Of one file, all channels together: 512×512×512. A head at 0.5 mm has some 80 million."""
 MOST_BYTES = 2**30
 """Of its voxels."""
+LARGEST_MM, SMALLEST_MM, FINEST_MM = 1000.0, 4.0, 0.05
+"""Sides of an image of a head, and of its voxels, beyond which its header cannot be right."""
 _P = ParamSpec("_P")
 _T = TypeVar("_T")
 
@@ -135,6 +137,23 @@ def unreadable(path: Path, error: OSError) -> InputError:
     if isinstance(error, IsADirectoryError):
         return InputError(f"{path} is a folder, and a file is expected. Name the image itself.")
     return InputError(f"{path} cannot be read: {error.strerror or error}. Copy it to another place and try again.")
+
+
+def cut_short(path: Path, held: int, need: int) -> InputError:
+    """The sentence for a file that ends before its voxels do; both numbers in bytes."""
+    return InputError(f"{path} is cut short: {need - held:,} of its {need:,} bytes of voxels are missing. Copy or download it "
+                      "again.")  # fmt: skip
+
+
+def require_head(grid: Grid, path: Path) -> None:
+    """Raise InputError for a size that no head can have, before memory is asked for it. Nothing where sizes are not known."""
+    sides = [n * mm for n, mm in zip(grid.shape, grid.spacing, strict=True)]
+    if grid.calibrated and (max(sides) > LARGEST_MM or max(sides) < SMALLEST_MM or min(grid.spacing) < FINEST_MM):
+        size, voxel = ("×".join(f"{mm:.4g}" for mm in numbers) for numbers in (sides, grid.spacing))
+        raise InputError(
+            f"{path} would be {size} mm large (voxels of {voxel} mm), which no head is: the voxel sizes in its header are "
+            "wrong, or their unit is (mm, metre or micron). Convert it anew from its source, or correct the header."
+        )
 
 
 def three_axes(data: NDArray[Any], path: Path) -> NDArray[Any]:

@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from brainseg_engine.core import plain
 from brainseg_engine.core.errors import InputError
 from brainseg_engine.core.names import inside
-from brainseg_engine.io.image import require_size, unreadable
+from brainseg_engine.io.image import cut_short, require_size, unreadable
 
 _ISAL: Any = isal_zlib.error  # isal's stubs call its exception an instance
 _HEAD = 65536  # a header is text of a few hundred bytes
@@ -95,7 +95,7 @@ def read_voxels(path: Path, head: Head) -> NDArray[Any]:
         if len(raw) > need:
             raise InputError(f"{path} is damaged: it holds more voxels than its header tells. {_AGAIN}")
     if len(raw) < need:
-        raise InputError(f"{path} is damaged or cut short: it holds {len(raw) / need:.0%} of its voxels. {_AGAIN}")
+        raise cut_short(path, len(raw), need)
     data = np.frombuffer(raw, head.dtype, count)
     return data.astype(head.dtype.newbyteorder("="), copy=False).reshape(head.shape, order="F")
 
@@ -152,10 +152,9 @@ def _checked(fields: Mapping[str, str], begin: int, held: int, path: Path, file:
     if _yes(fields, "CompressedData"):
         packed = _whole(fields.get("CompressedDataSize", str(room)), 0, 2**40, "CompressedDataSize")
         if packed > room:
-            raise InputError(f"{path} is cut short: it holds {max(room, 0) / packed:.0%} of its voxels. {_AGAIN}")
+            raise cut_short(path, max(room, 0), packed)
     elif room < count * dtype.itemsize:
-        part = max(room, 0) / (count * dtype.itemsize)
-        raise InputError(f"{path} is damaged or cut short: it holds {part:.0%} of its voxels. {_AGAIN}")
+        raise cut_short(path, max(room, 0), count * dtype.itemsize)
     return Head(shape, dtype, channels, begin, packed, file)
 
 

@@ -36,7 +36,19 @@ _MASK_WORDS = {
     "seg", "segm", "segmentation", "dseg", "truth", "gt", "mask", "label", "labels", "tumorseg", "tumourseg",
     "glistrboost",
 }  # fmt: skip
-_NOT_TUMOUR = {"brain", "brainmask", "bet", "skull", "head", "tissue", "parenchyma", "wm", "gm", "csf", "aseg"}
+_TUMOUR_WORDS = {
+    "tumor", "tumour", "lesion", "lesions", "glioma", "tumormask", "tumourmask", "lesionmask", "otmulticlass", "gtv", "segmask",
+}  # fmt: skip
+_STRIPPED = {"ss", "hd", "skullstrip", "skullstripped", "stripped", "synthstrip", "strip", "robex", "nobrainer"}
+_NOT_TUMOUR = {
+    "brain", "bet", "hdbet", "skull", "head", "tissue", "parenchyma", "wm", "gm", "csf", "aseg", "aparc", "icv", "intracranial",
+    "ventricle", "ventricles",
+}  # fmt: skip
+_BRAIN_MASK = re.compile(
+    r"(.*[a-z0-9])?(brain|bet|head|skull|skullstrip|synthstrip|hdbet|icv|parenchyma|gm|wm|csf|t1|t2|t1ce|t1c|flair)_?masks?|"
+    r"masks?(brain|bet|head|skull|icv)|brainseg"
+)
+"""One word that names a mask of the brain, not of a tumour."""
 _OTHER_SEQUENCES = {
     "adc", "dwi", "swi", "asl", "dti", "dsc", "dce", "perf", "perfusion", "cbv", "cbf", "mtt", "bold", "t2star", "star",
     "swan", "hemo", "trace", "loc", "localizer", "localiser", "scout", "survey", "tof", "mra", "ktrans",
@@ -101,6 +113,28 @@ def contrast_told(name: str) -> bool | None:
     return False if against or "t1n" in tokens else None
 
 
+def is_brain_mask(tokens: Sequence[str]) -> bool:
+    """Whether a name's words tell a mask that is none of a tumour: of the brain, of tissue, or of one series.
+
+    The brain extractors name theirs after the series: HD-BET's ``<id>_t1_mask``, BET's ``<id>_t1_brain_mask``.
+    """
+    held = set(tokens)
+    if _is_tumour(tokens):
+        return False
+    if any(_BRAIN_MASK.fullmatch(t) for t in tokens):
+        return True
+    of_a_series = "mask" in held and any(_family(t) is not None for t in tokens)
+    weak = bool(held & {"mask", "label", "labels"} and held & _STRIPPED)
+    return of_a_series or weak or bool(held & _MASK_WORDS and held & _NOT_TUMOUR)
+
+
+def _is_tumour(tokens: Sequence[str]) -> bool:
+    """Words of tumour, in a name that is not one of a series of a patient called so ("tumor_001_t1")."""
+    series = any(_family(t) is not None for t in tokens)
+    named = {t for t in tokens if t in _TUMOUR_WORDS}
+    return bool(named) and (not series or bool(_MASK_WORDS & set(tokens)) or tokens[-1] in named)
+
+
 def study_id(names: Iterable[str]) -> str:
     """The id that series and masks share when they are named ``<id>_<modality>``; "" when they are not."""
     starts = set()
@@ -144,9 +178,11 @@ def _bids_kind(name: str) -> Kind:
 
 def _kind(tokens: list[str]) -> Kind:
     tokens = _without_target(tokens)
-    if "ot" in tokens or (_MASK_WORDS & set(tokens) and not _NOT_TUMOUR & set(tokens)):
+    if is_brain_mask(tokens):
+        return None
+    if "ot" in tokens or _is_tumour(tokens) or _MASK_WORDS & set(tokens):
         return MASK
-    if (_MASK_WORDS | _OTHER_SEQUENCES) & set(tokens):
+    if _OTHER_SEQUENCES & set(tokens):
         return None
     families = {f for t in tokens if (f := _family(t)) is not None}
     if Modality.T1CE in families:

@@ -20,7 +20,16 @@ from numpy.typing import NDArray
 from brainseg_engine.core import plain
 from brainseg_engine.core.errors import InputError
 from brainseg_engine.core.geometry import Affine, Grid
-from brainseg_engine.io.image import MOST_BYTES, Header, Image, read_bytes, require_size, three_axes, unreadable
+from brainseg_engine.io.image import (
+    MOST_BYTES,
+    Header,
+    Image,
+    cut_short,
+    read_bytes,
+    require_size,
+    three_axes,
+    unreadable,
+)
 
 _GZIP = b"\x1f\x8b"
 _HEADERS = {348: (nibabel.Nifti1Header, b"n+1\x00", 344), 540: (nibabel.Nifti2Header, b"n+2\x00", 4)}
@@ -29,12 +38,16 @@ _DAMAGED: Any = (OSError, IsalError)
 _PIECE = 2**20
 _FARTHEST = 1e9
 """No number of an affine is larger, in whatever unit."""
+_FLAT = 1e-13
+"""Voxels of less volume, in whatever unit, are none: some 0.05 micron a side in metres."""
 _AGAIN = "Copy or download it again."
 _PLACE = (
     "dim_info", "pixdim", "slice_start", "slice_end", "slice_code", "slice_duration", "toffset", "xyzt_units",
     "qform_code", "sform_code", "quatern_b", "quatern_c", "quatern_d", "qoffset_x", "qoffset_y", "qoffset_z",
     "srow_x", "srow_y", "srow_z",
 )  # fmt: skip
+_UNITS_MM = {1: 1000.0, 2: 1.0, 3: 0.001}
+"""NIfTI's codes for metre, mm and micron."""
 _UNCALIBRATED = b"voxel sizes are not known"
 """The description in a file whose grid is not calibrated. The unit "unknown" alone does not tell: many files in mm have it."""
 
@@ -104,10 +117,12 @@ def _image(voxels: NDArray[Any], header: Any, path: Path) -> Image:
 def affine_of(header: Any) -> tuple[Affine | None, str]:
     """Voxel → RAS mm as the header tells it, and what had to be guessed, in words.
 
+    Metres and microns become mm; an unknown unit is mm, as nearly every file without one means it.
     The sform counts first, then the qform, then the voxel size alone (which tells no orientation: nibabel's
     convention, x to the left, is taken). None when not even that is usable.
     """
-    sform, qform = _sform(header), _qform(header)
+    scale = _mm(header)
+    sform, qform = _sform(header, scale), _qform(header, scale)
     shape = tuple(header.get_data_shape()[:3])
     if sform is not None:
         if qform is not None and (apart := Grid(shape, sform).corner_distance(Grid(shape, qform))) > 1.0:
@@ -115,7 +130,7 @@ def affine_of(header: Any) -> tuple[Affine | None, str]:
         return sform, ""
     if qform is not None:
         return qform, "its sform is singular; the qform is used" if int(header["sform_code"]) > 0 else ""
-    sizes = np.abs(np.asarray(header["pixdim"][1:4], dtype=np.float64))
+    sizes = np.abs(np.asarray(header["pixdim"][1:4], dtype=np.float64)) * scale
     if not np.isfinite(sizes).all() or sizes.min() <= 0 or sizes.max() > _FARTHEST:
         return None, ""
     clean = nibabel.Nifti1Header()
@@ -199,6 +214,10 @@ def _sizeof_hdr(raw: bytes) -> int:
 
 def _header(raw: bytes, path: Path) -> Any:
     size = _sizeof_hdr(raw)
+    if raw.startswith(_GZIP):
+        raise InputError(
+            f"{path} was compressed with gzip twice. Decompress it once (gunzip); what that gives can be read."
+        )
     if not size or len(raw) < size:
         raise InputError(f"{path} is no NIfTI image: it does not start with a NIfTI header. {_AGAIN}")
     kind, magic, at = _HEADERS[size]
@@ -228,8 +247,7 @@ def _layout(header: Any, path: Path) -> tuple[np.dtype[Any], tuple[int, ...], in
 def _voxels(raw: bytes, dtype: np.dtype[Any], shape: tuple[int, ...], offset: int, path: Path) -> NDArray[Any]:
     count = int(np.prod(shape, dtype=object))
     if len(raw) < offset + count * dtype.itemsize:
-        held = max(len(raw) - offset, 0) / (count * dtype.itemsize)
-        raise InputError(f"{path} is cut short: it holds {held:.0%} of the voxels that its header tells. {_AGAIN}")
+        raise cut_short(path, max(len(raw) - offset, 0), count * dtype.itemsize)
     data = np.frombuffer(raw, dtype=dtype, count=count, offset=offset)
     native = data.astype(dtype.newbyteorder("="), copy=False)
     return native.reshape(shape, order="F")
@@ -245,23 +263,33 @@ def _scaled(data: NDArray[Any], header: Any) -> NDArray[Any]:
     return (data.astype(np.float64) * slope + inter).astype(np.float32)
 
 
-def _sform(header: Any) -> Affine | None:
-    return _usable(header.get_sform()) if int(header["sform_code"]) > 0 else None
+def _mm(header: Any) -> float:
+    """How many mm the header's unit of length is."""
+    return _UNITS_MM.get(int(header["xyzt_units"]) & 7, 1.0)
 
 
-def _qform(header: Any) -> Affine | None:
+def _sform(header: Any, scale: float) -> Affine | None:
+    return _usable(header.get_sform(), scale) if int(header["sform_code"]) > 0 else None
+
+
+def _qform(header: Any, scale: float) -> Affine | None:
+    """As nibabel reads it from a file: a sign of the third axis that is none is 1, negative voxel sizes are positive."""
     if int(header["qform_code"]) <= 0:
         return None
+    mended = header.copy()
+    mended["pixdim"][1:4] = np.abs(mended["pixdim"][1:4])
+    if float(mended["pixdim"][0]) not in (-1.0, 1.0):
+        mended["pixdim"][0] = 1
     try:
-        return _usable(header.get_qform())
+        return _usable(mended.get_qform(), scale)
     except (HeaderDataError, ValueError):  # a quaternion longer than 1
         return None
 
 
-def _usable(affine: NDArray[Any]) -> Affine | None:
+def _usable(affine: NDArray[Any], scale: float) -> Affine | None:
     a = np.asarray(affine, dtype=np.float64)
     bounded = np.isfinite(a).all() and np.abs(a).max() < _FARTHEST
-    return a if bounded and abs(np.linalg.det(a[:3, :3])) > 1e-9 else None
+    return np.diag([scale, scale, scale, 1.0]) @ a if bounded and abs(np.linalg.det(a[:3, :3])) > _FLAT else None
 
 
 def _without_texts(header: Any, grid: Grid) -> Any:

@@ -17,19 +17,26 @@ from brainseg_engine.core.errors import CodingError, GeometryError, InputError, 
 from brainseg_engine.core.geometry import Grid
 from brainseg_engine.core.labels import Region
 from brainseg_engine.core.paths import atomic
-from brainseg_engine.core.study import Segmentation, Volume
-from brainseg_engine.io import decathlon, mha, nifti, slices
+from brainseg_engine.core.study import Modality, Segmentation, Volume
+from brainseg_engine.io import decathlon, mha, nifti, plausibility, slices
 from brainseg_engine.io.derived import reading as derived
-from brainseg_engine.io.formats import read_image
-from brainseg_engine.io.image import Image, in_words, unreadable
-from brainseg_engine.io.naming import implied_coding, is_image, stem, study_id
+from brainseg_engine.io.formats import read_header, read_image
+from brainseg_engine.io.image import Image, in_words, require_head, unreadable
+from brainseg_engine.io.naming import classify, implied_coding, is_image, stem, study_id
 
+_NEAR = 0.01
+"""Values this close to whole numbers are those: what a scale in a header leaves of them. Interpolation leaves more."""
 _MANY = 20  # a mask has a handful of classes; more values than this are an image
 
 
 @in_words
 def load_segmentation(
-    path: Path | str, *, coding: str | None = None, grid: Grid | None = None, implied: str | None = None
+    path: Path | str,
+    *,
+    coding: str | None = None,
+    grid: Grid | None = None,
+    implied: str | None = None,
+    t1ce: Path | None = None,
 ) -> Segmentation:
     """The mask in that file, or in that folder of slices, as canonical labels.
 
@@ -37,7 +44,9 @@ def load_segmentation(
 
     Its coding is given by ``coding``, else by our own sidecar, else by its data set's description or the file naming
     (``implied`` when the caller knows it, otherwise that of the files beside the mask); else CodingError names the
-    choices. With ``grid``, a mask on another grid is refused (GeometryError). InputError when the file cannot be used.
+    choices. What the naming tells is judged by the values, and where these leave two readings, by the file ``t1ce`` or the
+    T1ce beside the mask (:mod:`brainseg_engine.io.plausibility`). With ``grid``, a mask on another grid is refused
+    (GeometryError). InputError when the file cannot be used.
     """
     path = Path(path)
     if path.is_dir():
@@ -49,12 +58,16 @@ def load_segmentation(
         return derived.read_derived(path, grid)
     image = read_image(path)
     found = image.grid
+    require_head(found, path)
     if grid is not None and not found.same_as(grid):
         raise off_grid(path, found, grid, "its images")
     values = _integers(image, path)
-    name, _ = coding_of(path, coding, implied)
-    if name == "brats2023" and not coding and values.max() == 4:
-        name = "brats2024"  # the same naming with one class more, the resection cavity
+    name, told_by = coding_of(path, coding, implied)
+    note = ""
+    if told_by != "sidecar":  # what we wrote ourselves is what it says
+        plausibility.require_no_brain(values, found, path)
+    if told_by == "file naming":
+        name, note = plausibility.judged(name, values, path, lambda: _t1ce(path, found, t1ce))
     table = codings.coding(name)
     # a coding by hand needs no sound sidecar
     written = _own_sidecar(path) if coding else read_sidecar(path)
@@ -65,7 +78,24 @@ def load_segmentation(
         made_by=_made_by(written),
         regions=_measured(written, table.name),
         path=path,
+        note=note,
     )
+
+
+def _t1ce(mask: Path, grid: Grid, path: Path | None) -> NDArray[Any] | None:
+    """The T1ce of the mask's study, if it lies on its grid: the file given, else the one beside the mask with its id."""
+    beside = [path] if path is not None else _t1ce_beside(mask)
+    if len(beside) != 1 or not read_header(beside[0]).grid.same_as(grid):
+        return None
+    return read_image(beside[0]).data
+
+
+def _t1ce_beside(mask: Path) -> list[Path]:
+    found = sorted(p for p in mask.parent.iterdir() if is_image(p))
+    own = study_id([mask.name])
+    named = zip(found, classify([p.name for p in found]), strict=True)
+    series = [p for p, kind in named if kind is Modality.T1CE]
+    return series if len(series) == 1 else [p for p in series if own and study_id([p.name]) == own]
 
 
 @in_words
@@ -87,7 +117,9 @@ def coding_of(path: Path, coding: str | None = None, implied: str | None = None)
     other = (
         "" if sidecar_state(path) in ("whole", "none") else f" ({sidecar_path(path).name} was written for another mask)"
     )
-    raise CodingError(f"Nothing tells the label coding of {path}{other}. Name it (--coding); {codings.choices()}")
+    raise CodingError(
+        f"Nothing tells the label coding of {path}{other}. Say which it is ({codings.HOW_TO_SAY}); {codings.choices()}"
+    )
 
 
 def save_segmentation(
@@ -201,11 +233,13 @@ def require_on_grid(mask: Segmentation, volumes: Iterable[Volume]) -> None:
 
 def off_grid(path: Path, found: Grid, expected: Grid, what: str) -> GeometryError:
     """The sentence for a mask that lies on another grid than its images."""
-    if found.shape != expected.shape:
-        size, other = ("×".join(str(n) for n in g.shape) for g in (found, expected))
-        differ = f"{size} voxels, and {what} {other}"
-    else:
-        differ = f"its corners up to {found.corner_distance(expected):.3g} mm away from those of {what}"
+    if found.shape == expected.shape:
+        return GeometryError(
+            f"{path} lies elsewhere than {what}: {found.difference(expected)}. If it was drawn on their voxels, save it "
+            "again with their header; if not, resample it onto their grid."
+        )
+    size, other = ("×".join(str(n) for n in g.shape) for g in (found, expected))
+    differ = f"{size} voxels, and {what} {other}"
     return GeometryError(f"{path} lies on another grid: it has {differ}. Resample the mask onto that of the images.")
 
 
@@ -238,11 +272,13 @@ def _integers(image: Image, path: Path) -> NDArray[Any]:
     if data.dtype.kind == "f":
         if not np.isfinite(low) or not np.isfinite(high):
             raise CodingError(f"{path} holds NaN or infinite values, so it is no mask. Export it again.")
-        if max(abs(low), abs(high)) > 2**31 or not np.array_equal(data, np.rint(data)):
+        whole = np.rint(data)
+        if max(abs(low), abs(high)) > 2**31 or np.abs(data - whole).max() > _NEAR:
             raise CodingError(
                 f"{path} holds fractional values: it was interpolated, or it is no mask. "
                 "Export it again (resample masks with nearest neighbour), or choose the right file."
             )
+        data, low, high = whole, round(low), round(high)
     return data.astype(np.uint8 if low >= 0 and high <= 255 else np.int64, copy=False)
 
 

@@ -12,7 +12,7 @@ from brainseg_engine.core.errors import BrainsegError, InputError
 from brainseg_engine.core.study import Modality, Study, Volume
 from brainseg_engine.io import decathlon, dicom, slices
 from brainseg_engine.io.formats import read_image
-from brainseg_engine.io.image import content_hash, in_words, is_folder, unreadable
+from brainseg_engine.io.image import content_hash, in_words, is_folder, require_head, unreadable
 from brainseg_engine.io.layouts import NAMES_KNOWN, ambiguity, find_series, sort_series
 from brainseg_engine.io.listing import series_at, volume_of
 from brainseg_engine.io.naming import MASK, is_image
@@ -113,6 +113,7 @@ def read_volume(path: Path, modality: Modality) -> Volume:
     if not is_image(path) and (is_folder(path) or dicom.holds_dicom(path)):
         return volume_of(series_at(path), modality)
     image = read_image(path)
+    require_head(image.grid, path)
     return Volume(
         data=image.data,
         grid=image.grid,

@@ -14,7 +14,7 @@ import numpy as np
 
 from brainseg_engine.core.brain import brain
 from brainseg_engine.core.errors import GeometryError, InputError
-from brainseg_engine.core.labels import Label
+from brainseg_engine.core.labels import HOW_TO_SAY
 from brainseg_engine.core.study import Modality, Study, Volume
 from brainseg_engine.io import nifti
 from brainseg_engine.studies.series_order import likely_order
@@ -191,16 +191,9 @@ def _order(order: Mapping[Modality, Modality]) -> list[Finding]:
 
 def _mask(study: Study) -> list[Finding]:
     mask = study.segmentation
-    if (
-        mask is None
-        or mask.coding != "brats2024"
-        or not (mask.labels == Label.RC).any()
-        or (mask.labels == Label.ET).any()
-    ):
+    if mask is None or not mask.note:
         return []
-    where = mask.path.name if mask.path else "The mask"
-    return [Finding("mask-coding", "warning", f"{where} holds 4 and no 3: it is read as BraTS 2024 (4 is a resection cavity). "
-                    "If 4 is enhancing tumour, name the coding brats2021.")]  # fmt: skip
+    return [Finding("mask-coding", "warning", f"{mask.note}. If that is wrong, name the coding ({HOW_TO_SAY}).")]
 
 
 def named(v: Volume) -> str:

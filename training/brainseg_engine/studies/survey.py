@@ -193,6 +193,7 @@ def _with_mask(report: CaseReport, series: Series, grids: Mapping[Modality, Grid
     return replace(
         report,
         coding=mask.coding,
+        warnings=(*report.warnings, *([f"{mask.note}."] if mask.note else [])),
         labels={label: int(counts[label]) for label in Label if counts[label]},
         regions=mask.regions,
         empty=tuple(r for r, n in voxels.items() if not n),

@@ -1,0 +1,193 @@
+"""A mask's values against what its coding says, and masks that are none of a tumour: a question, never a number."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+from helpers.on_disk import write
+from helpers.small_study import make_study
+from hypothesis import given
+from hypothesis import strategies as st
+from typer.testing import CliRunner
+
+from brainseg_engine.cli import app
+from brainseg_engine.core.errors import CodingError
+from brainseg_engine.core.geometry import Grid
+from brainseg_engine.core.labels import CODINGS, Label, coding
+from brainseg_engine.core.study import Modality, Study
+from brainseg_engine.evaluation import evaluate
+from brainseg_engine.io import load_segmentation, load_study
+from brainseg_engine.io.naming import MASK, classify
+from brainseg_engine.io.plausibility import BRAIN_ML, require_no_brain
+from brainseg_engine.studies.survey import survey
+
+ENDINGS = {Modality.T1: "t1n", Modality.T1CE: "t1c", Modality.T2: "t2w", Modality.FLAIR: "t2f"}
+ID = "BraTS-GLI-00001-000"
+
+
+def write_case(folder: Path, study: Study, values: dict[Label, int], images: bool = True, id_: str = ID) -> Path:
+    """A case named as in BraTS 2023, whose mask has these file values."""
+    case = folder / id_
+    labels = np.zeros(study.segmentation.labels.shape, np.uint8)
+    for label, value in values.items():
+        labels[study.segmentation.labels == label] = value
+    if images:
+        for m, ending in ENDINGS.items():
+            data = study.volumes[m].data.astype(np.int16)
+            write(case / f"{id_}-{ending}.nii.gz", data, study.reference.grid.affine)
+    return write(case / f"{id_}-seg.nii.gz", labels, study.reference.grid.affine)
+
+
+EARLIER = {Label.NCR: 1, Label.ED: 2, Label.ET: 4}
+DECATHLON = {Label.ED: 1, Label.NCR: 2, Label.ET: 3}
+
+
+def with_cavity() -> Study:
+    """The enhancing part is a cavity: as dark as fluid in T1ce."""
+    study = make_study(0)
+    t1ce = study.volumes[Modality.T1CE]
+    data = np.where(study.segmentation.labels == Label.ET, 20, t1ce.data).astype(np.float32)
+    return replace(study, volumes={**study.volumes, Modality.T1CE: replace(t1ce, data=data)})
+
+
+def test_four_that_enhances_is_read_as_enhancing_and_said(tmp_path):
+    path = write_case(tmp_path, make_study(0), EARLIER)
+    mask = load_segmentation(path)
+    assert mask.coding == "brats2021" and (mask.labels == Label.ET).any() and not (mask.labels == Label.RC).any()
+    assert "bright in the T1ce" in mask.note
+    assert load_study(path.parent).segmentation.coding == "brats2021"
+    (report,) = survey(tmp_path)
+    assert report.coding == "brats2021" and any("bright in the T1ce" in w for w in report.warnings)
+    result = CliRunner().invoke(app, ["inspect", str(path.parent)])
+    assert "bright in the T1ce" in result.output
+
+
+def test_four_that_is_dark_is_a_cavity(tmp_path):
+    mask = load_segmentation(write_case(tmp_path, with_cavity(), EARLIER))
+    assert mask.coding == "brats2024" and "as dark as fluid" in mask.note
+
+
+def test_without_the_image_it_is_a_question_at_every_door(tmp_path):
+    path = write_case(tmp_path / "masks", make_study(0), EARLIER, images=False)
+    with pytest.raises(CodingError, match=r"brats2021.*brats2024.*--coding"):
+        load_segmentation(path)
+    assert load_segmentation(path, coding="brats2021").coding == "brats2021"
+    flat = tmp_path / "flat"
+    flat.mkdir()
+    path.rename(flat / path.name)
+    scores = evaluate(flat, flat)
+    assert not scores.cases and "4 may be enhancing tumour" in scores.failed[ID]
+
+
+def test_a_prediction_elsewhere_is_judged_by_the_truths_images(tmp_path):
+    study = make_study(0)
+    write_case(tmp_path / "truth", study, {Label.NCR: 1, Label.ED: 2, Label.ET: 3})
+    write_case(tmp_path / "predicted", study, EARLIER, images=False)
+    scores = evaluate(tmp_path / "truth", tmp_path / "predicted")
+    assert all(s.dice == 1 for s in scores.cases[ID].values())
+
+
+def test_three_and_four_where_four_is_the_brighter_is_a_question(tmp_path):
+    path = write_case(tmp_path, make_study(0), {Label.NCR: 1, Label.ED: 3, Label.ET: 4})
+    with pytest.raises(CodingError, match="4 is brighter than 3"):
+        load_segmentation(path)
+
+
+def test_oedema_inside_necrosis_is_a_question(tmp_path):
+    study = make_study(0, shape=(72, 76, 70))
+    with pytest.raises(CodingError, match="what would be necrosis lies around"):
+        load_segmentation(write_case(tmp_path, study, DECATHLON))
+    sound = write_case(tmp_path / "b", study, {Label.NCR: 1, Label.ED: 2, Label.ET: 3})
+    assert load_segmentation(sound).note == ""
+
+
+# ------------------------------------------------------------------------------------------------------------ brain masks
+
+SERIES = ("X_t1.nii.gz", "X_t1ce.nii.gz", "X_t2.nii.gz", "X_flair.nii.gz")
+BRAINS = (
+    "X_t1_mask", "X_t1_brainmask", "X_brain_mask", "X_brainmask", "X_ss_mask", "X_hdbet_mask", "X_hd_bet_mask", "X_bet_mask",
+    "X_skullstrip_mask", "X_synthstrip_mask", "X_t1_bet_mask", "X_mask_brain", "X_t1mask", "X_brain_segmentation",
+)  # fmt: skip
+TUMOURS = (
+    "X_seg",
+    "X_mask",
+    "X_tumorMask",
+    "OTMultiClass",
+    "X_flair_seg",
+    "X_lesion",
+    "X_t1_tumor_mask",
+    "X_tumour_segmentation",
+)
+
+
+@pytest.mark.parametrize("name", BRAINS)
+def test_a_brain_mask_is_neither_tumour_nor_series(name):
+    assert classify([*SERIES, f"{name}.nii.gz"])[-1] is None and classify([f"{name}.nii.gz"]) == [None]
+
+
+@pytest.mark.parametrize("name", TUMOURS)
+def test_a_tumour_mask_is_one(name):
+    assert classify([*SERIES, f"{name}.nii.gz"])[-1] == MASK == classify([f"{name}.nii.gz"])[0]
+
+
+@pytest.mark.parametrize("name", ["X_t1_ss", "X_t1_brain", "X_t1_bet", "tumor_001_t1"])
+def test_stripped_images_are_images(name):
+    assert classify([f"{name}.nii.gz"]) == [Modality.T1]
+
+
+def test_no_tumour_has_the_size_of_a_brain(tmp_path):
+    """Whatever the name says, and the coding."""
+    brain = np.zeros((60, 60, 60), np.uint8)
+    brain[5:55, 5:55, 5:55] = 1
+    path = write(tmp_path / "Case_seg.nii.gz", brain, np.diag([2.0, 2, 2, 1]))
+    for name in (None, "brats2021", "decathlon"):
+        with pytest.raises(CodingError, match="1000 mL, the size of a whole brain"):
+            load_segmentation(path, coding=name, implied="brats2021")
+
+
+@given(st.floats(0.3, 2.5))
+def test_the_size_counts_in_millilitres(side):
+    values = np.ones((60, 60, 60), np.uint8)
+    ml = 216 * side**3
+    try:
+        require_no_brain(values, Grid(values.shape, np.diag([side, side, side, 1])), Path("x"))
+        assert ml <= BRAIN_ML * 1.001
+    except CodingError:
+        assert ml > BRAIN_ML * 0.999
+
+
+# ---------------------------------------------------------------------------------------------------------- any coding at all
+
+CLASSES = [label for label in Label if label]
+
+
+@given(st.dictionaries(st.integers(1, 254), st.sampled_from(CLASSES), min_size=1, max_size=5))
+def test_a_coding_can_be_written_out(table):
+    name = ",".join(f"{value}={label.name}" for value, label in table.items())
+    read = coding(name)
+    assert dict(read.values) == {0: Label.BACKGROUND, **table} and coding(read.name) == read
+
+
+@pytest.mark.parametrize("text", ["1=ED,1=ET", "0=ED", "300=ED", "1=foo", "ED=1", "1=ED,", "="])
+def test_what_is_no_coding_is_refused(text):
+    with pytest.raises(CodingError, match="like 1=ED,2=NCR,3=ET"):
+        coding(text)
+
+
+def test_the_paediatric_coding():
+    values = np.array([0, 1, 2, 3, 4], np.uint8)
+    assert CODINGS["brats-ped"].to_canonical(values).tolist() == [0, Label.ET, Label.NCR, Label.NCR, Label.ED]
+
+
+def test_masks_stored_with_a_scale_are_read(tmp_path):
+    data = np.zeros((6, 7, 8), np.float32)
+    data[1, 1, 1:4] = (1.0000153, 3.9999, 0.99999997)
+    data[2, 2, 2] = 2
+    mask = load_segmentation(write(tmp_path / "a_seg.nii.gz", data), coding="brats2021")
+    assert mask.labels[1, 1, 1:4].tolist() == [Label.NCR, Label.ET, Label.NCR]
+    data[3, 3, 3] = 1.5
+    with pytest.raises(CodingError, match="fractional"):
+        load_segmentation(write(tmp_path / "b_seg.nii.gz", data), coding="brats2021")

@@ -1,0 +1,126 @@
+"""Whether a mask's values can be what its coding says: one judgement, whoever reads the mask.
+
+File names tell a data set's coding, and files are renamed, converted and mixed. What the values, their places and the
+contrast-enhanced T1 contradict is a question to the reader, never a number. Thresholds were set on 40 public BraTS studies
+with expert labels (2018 and 2021); the figures stand at each of them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from brainseg_engine.core import labels as codings
+from brainseg_engine.core.brain import brain
+from brainseg_engine.core.errors import BrainsegError, CodingError
+from brainseg_engine.core.geometry import Grid
+from brainseg_engine.core.labels import Label
+from brainseg_engine.core.morphology import bounding_box
+
+BRAIN_ML = 600.0
+"""More than any glioma (at most 232 mL in the 40 studies), less than a brain from the second year of life on (1,146 mL and
+more)."""
+BRIGHT, DARK = 0.7, 0.1
+"""Rank of a class's median among the brain's T1ce intensities outside the mask: enhancing tumour had 0.73 and more in 36 of
+38 studies (0.26 and 0.47 in two that enhance weakly), a cavity holds fluid, which is among the darkest."""
+INSIDE_OUT = 2.0
+"""Oedema lies around the core. The share of its voxels that touch healthy tissue was at least 2.8 times that of the necrosis
+in the 40 studies; this many times the other way round, the two are exchanged."""
+ENOUGH = 1000
+"""Voxels that a class needs before its place says anything."""
+FEW = 20
+"""Voxels that a class needs before its brightness says anything."""
+
+Evidence = Callable[[], "NDArray[Any] | None"]
+"""Gives the T1ce (X, Y, Z) on the mask's grid, or None where it is not at hand."""
+
+
+def require_no_brain(values: NDArray[Any], grid: Grid, path: Path) -> None:
+    """Raise CodingError for a mask that is as large as a whole brain; nothing where voxel sizes are not known."""
+    ml = int(np.count_nonzero(values)) * (grid.voxel_ml or 0.0)
+    if ml > BRAIN_ML:
+        raise CodingError(
+            f"{path} marks {ml:.0f} mL, the size of a whole brain, so it is a brain mask and not one of a tumour. Move it "
+            "out of the folder, or name the mask of the tumour instead."
+        )
+
+
+def judged(name: str, values: NDArray[Any], path: Path, t1ce: Evidence) -> tuple[str, str]:
+    """The coding that a naming's ``name`` stands for with these values, and what had to be decided, in words ("" nothing).
+
+    Raises CodingError where the values contradict it and the T1ce does not settle what they mean.
+    """
+    note, held = "", set(np.unique(values).tolist())
+    if name == "brats2023" and held >= {4} and held <= {0, 1, 2, 3, 4}:
+        name, note = _four(values, held, path, t1ce)
+    table = codings.coding(name)
+    if held <= set(table.values):
+        _require_order(table, values, path)
+    return name, note
+
+
+def _four(values: NDArray[Any], held: set[int], path: Path, t1ce: Evidence) -> tuple[str, str]:
+    """What 4 is under the names of BraTS 2023 and later: a resection cavity, or the enhancing tumour of earlier years."""
+    ranks = _ranks(values, t1ce)
+    four, three, one = (ranks.get(v) for v in (4, 3, 1))
+    if 3 in held:
+        if four is None or three is None or four <= three:
+            return "brats2024", ""
+        raise CodingError(f"{path} is named as in BraTS 2023 and later, where 4 is a resection cavity and 3 enhances, but in "
+                          f"the T1ce 4 is brighter than 3. {_ask()}")  # fmt: skip
+    if four is not None and four >= BRIGHT and (one is None or four > one):
+        return "brats2021", (f"{path.name} is named as in BraTS 2023 and holds 4 and no 3. It is read as brats2021 (4 is "
+                             "enhancing tumour), because 4 is bright in the T1ce")  # fmt: skip
+    if four is not None and four <= DARK and (one is None or four <= one):
+        return "brats2024", (f"{path.name} holds 4 and no 3. It is read as brats2024 (4 is a resection cavity), because 4 is "
+                             "as dark as fluid in the T1ce")  # fmt: skip
+    raise CodingError(f"{path} is named as in BraTS 2023 and later, and holds 4 and no 3: 4 may be enhancing tumour "
+                      f"(brats2021) or a resection cavity (brats2024). {_ask()}")  # fmt: skip
+
+
+def _require_order(table: codings.Coding, values: NDArray[Any], path: Path) -> None:
+    """Raise CodingError where necrosis and oedema lie as if exchanged."""
+    core = [v for v, label in table.values.items() if label is Label.NCR]
+    around = [v for v, label in table.values.items() if label is Label.ED]
+    box = bounding_box(values != 0, 1)
+    if box is None or not core or not around:
+        return
+    inner, outer = np.isin(values[box], core), np.isin(values[box], around)
+    if min(np.count_nonzero(inner), np.count_nonzero(outer)) < ENOUGH:
+        return
+    from scipy.ndimage import binary_dilation
+
+    outside = binary_dilation(values[box] == 0)
+    inner_share, outer_share = float(outside[inner].mean()), float(outside[outer].mean())
+    if inner_share > INSIDE_OUT * outer_share:
+        raise CodingError(
+            f"{path} is read as '{table.name}' ({table.description}) by its name, but what would be necrosis lies around what "
+            f"would be oedema. {_ask()}"
+        )
+
+
+def _ranks(values: NDArray[Any], t1ce: Evidence) -> dict[int, float]:
+    """Value → rank (0…1) of its median among the T1ce intensities of the brain outside the mask; {} without a T1ce."""
+    try:
+        image = t1ce()
+    except BrainsegError:
+        return {}
+    if image is None or image.shape != values.shape:
+        return {}
+    around = np.sort(image[(values == 0) & brain(image)][::7])
+    if around.size < FEW:
+        return {}
+    ranks = {}
+    for v in (1, 2, 3, 4):
+        own = image[values == v]
+        if own.size >= FEW:
+            ranks[v] = float(np.searchsorted(around, np.median(own)) / around.size)
+    return ranks
+
+
+def _ask() -> str:
+    return f"Say which coding it is ({codings.HOW_TO_SAY}); {codings.choices()}"
