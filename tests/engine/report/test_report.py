@@ -107,7 +107,9 @@ def test_page_json_and_csv_tell_the_same_numbers(tmp_path, small):
     write_report(result_of(small, model="m", model_version="3", edited=True, made_by="m 3 and a person"), tmp_path)
     told = records.read(tmp_path / "Case_1_report.json")
     with (tmp_path / "Case_1_report.csv").open(encoding="utf-8") as f:
-        rows = {(r["region"], r["lesion"], r["quantity"]): r["value"] for r in csv.DictReader(f)}
+        lines = list(csv.DictReader(f))
+    rows = {(r["region"], r["lesion"], r["quantity"]): r["value"] for r in lines}
+    assert len(rows) == len(lines)  # no number stands there twice
     text = assert_self_contained((tmp_path / "Case_1_report.html").read_text(encoding="utf-8")).text
     for name, region in told["regions"].items():
         lesion = region["diameters"]["lesions"][0]

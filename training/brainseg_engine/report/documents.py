@@ -77,7 +77,7 @@ def _page(record: Mapping[str, Any]) -> Any:
     model = record["model"]
     by = f"model {model['name']} {model['version']}" if model else record["made_by"] or ""
     lines = [(title, 13, 0.955), (f"{record['created'][:16].replace('T', ' ')} UTC   {by}   {record['software']}", 8.5, 0.937),
-             (record["note"], 9.5, 0.918)]  # fmt: skip
+             (f"{record['note']}{' Corrected by hand.' if record['corrected_by_hand'] else ''}", 9.5, 0.918)]  # fmt: skip
     for text, size, y in lines:
         figure.text(0.07, y, str(plain(text)), fontsize=size, parse_math=False)
     return figure
@@ -87,9 +87,11 @@ def _images_page(record: Mapping[str, Any], pictures: Sequence[Picture]) -> Any:
     from PIL import Image
 
     figure = _page(record)
+    legend = "Outlines: WT dashed, TC dotted, ET solid. White: diameters. The patient's right is on the left."
+    figure.text(0.07, 0.9, legend, fontsize=8.5)
     for i, picture in enumerate(pictures[:8]):
         row, column = divmod(i, 2)
-        ax = figure.add_axes((0.07 + 0.44 * column, 0.70 - 0.215 * row, 0.42, 0.19))
+        ax = figure.add_axes((0.07 + 0.44 * column, 0.685 - 0.212 * row, 0.42, 0.188))
         ax.imshow(np.asarray(Image.open(io.BytesIO(picture.png))))
         ax.set_axis_off()
         ax.set_title(picture.caption, fontsize=8, loc="left", parse_math=False)

@@ -101,7 +101,8 @@ def quantities(record: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
 
     What is not measured has the value None.
     """
-    for name, told in (*record["regions"].items(), *record["classes"].items()):
+    classes = {c: told for c, told in record["classes"].items() if c not in record["regions"]}  # ET is both
+    for name, told in (*record["regions"].items(), *classes.items()):
         unit = "mL" if record["grid"]["calibrated"] else "voxels"
         value = None if told is None else told["volume_ml" if unit == "mL" else "volume_voxels"]
         yield {"region": name, "lesion": "", "quantity": "volume", "unit": unit, "value": value}
