@@ -6,17 +6,15 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from brainseg_engine.core.labels import Region
+from brainseg_engine.finetune.table import MEAN, differences, rows
 from brainseg_engine.finetune.verdict import WORSE
-from brainseg_engine.finetune.wording import change, interval, number, signed, weights
+from brainseg_engine.finetune.wording import change, number, weights
 
 if TYPE_CHECKING:
     from brainseg_engine.finetune.plan import Plan
     from brainseg_engine.models import Ancestor
 
 SETS: Mapping[str, str] = {"held_out": "Held-out corrections", "anchor_scores": "Anchors"}
-NUMBERS = (("dice", 3), ("hd95_mm", 1))
-"""Metric, and its digits."""
 
 
 @dataclass(frozen=True)
@@ -124,44 +122,18 @@ def _scores(scores: Mapping[str, Mapping[str, Mapping[str, Mapping[str, float | 
 
 
 def _group(scores: Mapping[str, Any], title: str, names: Mapping[str, str]) -> Group:
-    before, after = scores["before"], scores["after"]
-    blocks = [
-        Block(names.get(case, case), _lines(before["cases"][case], after["cases"][case])) for case in before["cases"]
-    ]
+    lines: dict[str, list[Line]] = {case: [] for case in scores["before"]["cases"]}
+    for row in rows(scores):
+        lines.setdefault(row.case, []).append(Line(row.region, (*row.dice, *row.hd95), row.sign))
+    means = tuple(lines.pop(MEAN, ()))
+    blocks = [Block(names.get(case, case), tuple(found)) for case, found in lines.items()]
     if len(blocks) > 1:
-        blocks.insert(
-            0, Block("Mean", _lines(before["mean"], after["mean"]), _intervals(scores["comparison"]["regions"]))
-        )
+        sentences = tuple(f"{region}  Dice {dice}, HD95 {hd95} mm" for region, dice, hd95 in differences(scores))
+        blocks.insert(0, Block("Mean", means, sentences))
     elif blocks:
         blocks = [Block(blocks[0].title, blocks[0].lines, ("One case only: there is no interval.",))]
-    count = len(before["cases"])
+    count = len(scores["before"]["cases"])
     return Group(f"{title} ({count} case{'s' if count > 1 else ''})", str(scores["verdict"]), tuple(blocks))
-
-
-def _lines(before: Mapping[str, Any], after: Mapping[str, Any]) -> tuple[Line, ...]:
-    found = []
-    for region in Region:
-        b, a = before.get(region.value, {}), after.get(region.value, {})
-        if b.get("dice") is None and a.get("dice") is None:
-            continue
-        cells: list[str] = []
-        for key, digits in NUMBERS:
-            one, two = b.get(key), a.get(key)
-            change = None if one is None or two is None else two - one
-            cells += [number(one, digits), number(two, digits), signed(change, digits)]
-        gain = round((a.get("dice") or 0.0) - (b.get("dice") or 0.0), NUMBERS[0][1])
-        found.append(Line(region.value, tuple(cells), (gain > 0) - (gain < 0)))  # type: ignore[arg-type]
-    return tuple(found)
-
-
-def _intervals(regions: Mapping[str, Any]) -> tuple[str, ...]:
-    parts = []
-    for region, of_region in regions.items():
-        if of_region["dice"]["n"]:
-            both = ((of_region[key], digits) for key, digits in NUMBERS)
-            dice, hd95 = (interval(p["difference"], p["low"], p["high"], digits) for p, digits in both)
-            parts.append(f"{region}  Dice {dice}, HD95 {hd95} mm")
-    return tuple(parts)
 
 
 def _listed(sentences: Sequence[str]) -> str:

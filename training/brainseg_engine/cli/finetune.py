@@ -189,26 +189,19 @@ def _table(scores: dict[str, Any], title: str) -> Any:
     from rich.table import Table
     from rich.text import Text
 
-    from brainseg_engine.finetune.wording import interval, number
+    from brainseg_engine.finetune.table import MEAN, differences, rows
 
     table = Table(
         title=Text(f"{title}: {scores['verdict']}"), title_justify="left", box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0)
     )
     for column in ("case", "region", "Dice before", "after", "HD95 before, mm", "after"):
         table.add_column(column, justify="left" if column in ("case", "region") else "right")
-    before, after = scores["before"], scores["after"]
-    for case in (*before["cases"], "mean"):
-        one, other = (s["mean"] if case == "mean" else s["cases"][case] for s in (before, after))
-        if case == "mean":
+    means = False
+    for row in rows(scores):
+        if row.case == MEAN and not means:
             table.add_section()
-        for region in one:
-            if one[region]["dice"] is not None or other[region]["dice"] is not None:
-                dice = (number(s[region]["dice"]) for s in (one, other))
-                hd95 = (number(s[region]["hd95_mm"], 1) for s in (one, other))
-                table.add_row(case, region, *dice, *hd95)
-    for region, of_region in scores["comparison"]["regions"].items():
-        if of_region["dice"]["n"]:
-            paired = ((of_region[key], digits) for key, digits in (("dice", 3), ("hd95_mm", 1)))
-            cells = [interval(p["difference"], p["low"], p["high"], digits) for p, digits in paired]
-            table.add_row("difference", region, "", cells[0], "", cells[1])
+            means = True
+        table.add_row(row.case or "mean", row.region, *row.dice[:2], *row.hd95[:2])
+    for region, dice, hd95 in differences(scores):
+        table.add_row("difference", region, "", dice, "", hd95)
     return table

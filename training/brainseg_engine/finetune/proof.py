@@ -110,17 +110,5 @@ def in_words(sets: Mapping[str, BeforeAfter], real_anchors: bool) -> str:
     return f"{verdict[0].upper()}{verdict[1:]}. {' '.join(sentences)}"
 
 
-def rows(one: BeforeAfter) -> list[tuple[str, str, float | None, float | None, float | None, float | None]]:
-    """(case or "mean", region, Dice before, Dice after, HD95 before, HD95 after), the regions measured alone."""
-    out = []
-    pairs = [(case, one.before.cases[case], one.after.cases[case]) for case in one.before.cases]
-    for name, before, after in (*pairs, ("mean", one.before.mean, one.after.mean)):
-        for r in Region:
-            b, a = before[r], after[r]
-            if b.dice is not None or a.dice is not None:
-                out.append((name, str(r), b.dice, a.dice, b.hd95_mm, a.hd95_mm))
-    return out
-
-
 def _rounded(value: float | None, digits: int) -> float | None:
     return None if value is None else round(value, digits)

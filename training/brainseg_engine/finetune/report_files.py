@@ -7,11 +7,10 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from brainseg_engine.core.labels import Region
 from brainseg_engine.core.paths import atomic
-from brainseg_engine.finetune.proof import SETS, BeforeAfter, rows
-from brainseg_engine.finetune.wording import interval, number, weights
-from brainseg_engine.scores.scorer import METRICS
+from brainseg_engine.finetune.proof import SETS, BeforeAfter
+from brainseg_engine.finetune.table import MEAN, differences, rows
+from brainseg_engine.finetune.wording import number, weights
 
 JSON, PAGE = "report.json", "report.md"
 README = """One fine-tuning of napari-brainseg.
@@ -69,16 +68,12 @@ def page(report: Mapping[str, Any], sets: Mapping[str, BeforeAfter]) -> str:
 def _section(title: str, one: BeforeAfter) -> list[str]:
     lines = [f"## {title[0].upper()}{title[1:]}: {one.verdict}", ""]
     lines += ["| case | region | Dice before | after | HD95 before, mm | after |", "|---|---|---|---|---|---|"]
-    for case, region, *values in rows(one):
-        dice, hd95 = map(number, values[:2]), (number(v, 1) for v in values[2:])
-        lines.append(f"| {case} | {region} | {' | '.join((*dice, *hd95))} |")
+    scores = one.to_dict()
+    for row in rows(scores):
+        case = "mean" if row.case == MEAN else row.case
+        lines.append(f"| {case} | {row.region} | {' | '.join((*row.dice[:2], *row.hd95[:2]))} |")
     lines += ["", "| difference (95 % interval) | Dice | HD95, mm |", "|---|---|---|"]
-    for region in Region:
-        paired = one.comparison.regions[region]
-        if paired["dice"].n:
-            intervals = ((paired[key], METRICS[key].digits) for key in ("dice", "hd95_mm"))
-            cells = (interval(p.difference, p.low, p.high, digits) for p, digits in intervals)
-            lines.append(f"| {region} | {' | '.join(cells)} |")
+    lines += [f"| {' | '.join(cells)} |" for cells in differences(scores)]
     if one.before.seen_in_training:
         seen = ", ".join(one.before.seen_in_training)
         lines += ["", f"The base model was trained on {seen}: its scores there flatter it."]
