@@ -34,6 +34,7 @@ INTERRUPTED = 130
 _SEGMENT, _LOOK, _TRAIN = "Segment", "Look and compare", "Train"
 COMMANDS = {
     "demo": _SEGMENT,
+    "prepare": _SEGMENT,
     "predict": _SEGMENT,
     "models": _SEGMENT,
     "inspect": _LOOK,

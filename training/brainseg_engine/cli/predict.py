@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from brainseg_engine.cli.assigning import AssignOption, FlairOption, T1ceOption, T1Option, T2Option, wanted
+from brainseg_engine.cli.prepare import BrainOption, options_of
 from brainseg_engine.cli.printing import messages, say_json
 
 if TYPE_CHECKING:
@@ -49,6 +50,15 @@ def predict(
         bool,
         typer.Option("--like-input", help="For image slices: also write one mask a slice, into a folder <id>."),
     ] = False,
+    on: Annotated[
+        str,
+        typer.Option("--on", help="The grid of the masks: t1ce, t1, t2, flair, 1mm or an image; default: T1ce's own."),
+    ] = "",
+    prepare: Annotated[
+        bool, typer.Option("--prepare/--no-prepare", help="Make studies as acquired ready first (see 'prepare').")
+    ] = True,
+    brain: BrainOption = "deepbet",
+    preview: Annotated[bool, typer.Option("--preview", help="Also write a picture <id>_preview.png.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print the results as one JSON object.")] = False,
     t1: T1Option = None,
     t1ce: T1ceOption = None,
@@ -59,7 +69,8 @@ def predict(
     """Segment studies: a mask <id>_seg.nii.gz each, on the grid and with the header of the T1ce series, and <id>_seg.json
     with the regions' volumes.
 
-    One study that fails does not stop the others; summary.csv in the output folder lists them all. Called again, it skips
+    Studies as acquired (series on their own grids, the skull still on) are prepared first; see 'prepare' for doing that by
+    itself. One study that fails does not stop the others; summary.csv in the output folder lists them all. Called again, it skips
     what is done.
 
     Examples:
@@ -67,6 +78,7 @@ def predict(
       napari-brainseg predict patient1 --out masks
       napari-brainseg predict data/ --out masks --device cuda --tta
       napari-brainseg predict export/ --out masks --assign our_names.toml
+      napari-brainseg predict hospital1 --out masks --on flair
     """
 
     from brainseg_engine import models
@@ -85,7 +97,10 @@ def predict(
     outputs.require(out, outputs.Use.MASKS, made_before=batch.made_before)
     check_writable(out, batch.NEED_BYTES)
     console = messages()
-    settings = batch.Settings(out, coding, save_probabilities, overwrite, like_input, by_hand)
+    options = options_of(brain, None, "auto", "auto", [], n4=False) if prepare else None
+    settings = batch.Settings(
+        out, coding, save_probabilities, overwrite, like_input, by_hand, prepare=options, on=on, preview=preview
+    )
     rows = _run(console, sources, settings, chosen, device, tta, quiet=as_json)
     summary = out / "summary.csv"
     if as_json:

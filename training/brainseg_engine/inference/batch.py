@@ -21,12 +21,11 @@ from brainseg_engine.core.locks import held
 from brainseg_engine.core.paths import atomic, check_writable
 from brainseg_engine.core.study import Prediction, Study
 from brainseg_engine.core.text import printable
+from brainseg_engine.inference import raw
 from brainseg_engine.inference.predictor import Predictor
 from brainseg_engine.io import (
     Layout,
     Series,
-    decathlon,
-    find_studies,
     load_study,
     save_segmentation,
     save_slices,
@@ -34,10 +33,13 @@ from brainseg_engine.io import (
     series_of,
 )
 from brainseg_engine.io.segmentation import read_sidecar, sidecar_state
+from brainseg_engine.prepare import Options
 from brainseg_engine.scores import volumes
 from brainseg_engine.studies.assignment import Wanted, assigned
-from brainseg_engine.studies.checks import require_usable
+from brainseg_engine.studies.checks import Finding, require_usable
+from brainseg_engine.studies.sources import expand
 
+__all__ = ["NEED_BYTES", "Row", "Settings", "expand", "made_before", "predict_many", "report", "write_summary"]
 _log = logging.getLogger(__name__)
 NEED_BYTES = 64 * 2**20
 _DIFFERENCE = {
@@ -47,6 +49,8 @@ _DIFFERENCE = {
     "coding": "another label coding",
     "tta": "another --tta setting",
     "images": "other images",
+    "on": "another --on grid",
+    "preparing": "another way of preparing",
 }
 """What a result's sidecar tells → how a difference in it is named."""
 
@@ -72,7 +76,9 @@ class Row:
 
 @dataclass(frozen=True)
 class Settings:
-    """What the caller chose. ``assign``: series named by hand, for every study."""
+    """What the caller chose. ``assign``: series named by hand, for every study; ``prepare``: how a raw study is made ready,
+    None to take every study as it is; ``on``: the grid the mask lies on (see :func:`brainseg_engine.inference.raw.answer`);
+    ``preview``: a picture beside it."""
 
     out: Path
     coding: str | None = None
@@ -80,27 +86,9 @@ class Settings:
     overwrite: bool = False
     like_input: bool = False
     assign: Wanted = field(default_factory=dict)
-
-
-def expand(sources: Sequence[Path]) -> list[Path]:
-    """Studies as given (folders, images of four channels); a data folder stands for the studies in it, and any other file
-    among folders (``data/*``) for nothing.
-
-    Raises InputError for what is not there.
-    """
-    for source in sources:
-        try:
-            source.stat()
-        except FileNotFoundError:
-            raise InputError(f"There is no folder {source}.") from None
-        except (OSError, ValueError) as e:
-            why = (e.strerror if isinstance(e, OSError) else None) or e
-            raise InputError(f"{source} cannot be looked at: {why}. Check the path.") from e
-    given = [s for s in sources if s.is_dir() or decathlon.is_case(s)]
-    if not given:
-        raise InputError(f"{sources[0]} is a file; give the folder that holds the study's four series.")
-    found = [study for source in given for study in (source.is_dir() and find_studies(source)) or [source]]
-    return list({study.resolve(): study for study in found}.values())
+    prepare: Options | None = field(default_factory=Options)
+    on: str = ""
+    preview: bool = False
 
 
 def predict_many(
@@ -159,30 +147,66 @@ def _one(predictor: Predictor, source: Path, id_: str, settings: Settings, progr
         _require_slices(source, predictor)
     # a damaged mask beside the images is no reason to stop
     study = load_study(_series(source, settings), segmentation=False)
-    doubts = require_usable(study, predictor.recipe.modalities, predictor.recipe.may_lack)
+    modalities, may_lack = predictor.recipe.modalities, predictor.recipe.may_lack
+    options = settings.prepare if settings.prepare is not None and raw.is_raw(study) else None
+    if options is None:
+        doubts = require_usable(study, modalities, may_lack)
+    else:
+        raw.require_series(study, modalities, may_lack)
+    raw.target_grid(settings.on, study)
     read = time.perf_counter() - began
-    wanted = _identity(predictor, study, settings)
+    wanted = _identity(predictor, study, settings) | _way(options, settings)
     done = _done_before(path, predictor, wanted, settings)
     if done is not None:
         return Row(id_, "skipped", "done before", str(path), **done)
     check_writable(settings.out, NEED_BYTES)  # it may have filled up since the last study
-    prediction = predictor.predict(study, progress=progress, probabilities=settings.probabilities)
-    seconds = {"read": read, **prediction.seconds}
-    seen = any(h in predictor.card.training_hashes for h in wanted["images"].values())
-    # the doubts by their codes: their sentences name files
-    sidecar = (
-        report(prediction, study, seconds) | wanted | {"seen_in_training": seen, "warnings": [d.code for d in doubts]}
+    answer = raw.answer(
+        predictor.predict, study, settings.on, options, probabilities=settings.probabilities, progress=progress
     )
-    for region, p in (prediction.probabilities or {}).items():
-        save_volume(p.astype("float32"), study.reference.grid, _probability_path(path, region))
-    if settings.like_input:
-        save_slices(prediction.segmentation, source, _slices_folder(path), overwrite=True)
-    save_segmentation(
-        prediction.segmentation, path, reference=study.reference, coding=wanted["coding"], sidecar=sidecar
-    )
-    earlier = " ".join([*(d.message for d in doubts), prediction.specks]).strip()
+    prepared = answer.prepared
+    if prepared is not None:
+        doubts = require_usable(prepared.study, modalities, may_lack)
+    sidecar = _sidecar(predictor, answer, study, read, doubts) | wanted
+    _write(answer, prepared.study if prepared else study, source, path, settings, sidecar)
+    messages = [*(prepared.warnings if prepared else ()), *(d.message for d in doubts), answer.seen.specks]
     seconds_all = round(time.perf_counter() - began, 2)
-    return Row(id_, "done", earlier, str(path), seconds=seconds_all, **_volumes(sidecar))
+    return Row(id_, "done", " ".join(messages).strip(), str(path), seconds=seconds_all, **_volumes(sidecar))
+
+
+def _sidecar(
+    predictor: Predictor, answer: raw.Answer, study: Study, read: float, doubts: Sequence[Finding]
+) -> dict[str, Any]:
+    """What is kept beside the mask. The doubts by their codes: their sentences name files."""
+    prepared = answer.prepared
+    seconds = {"read": read, **(prepared.seconds if prepared else {}), **answer.prediction.seconds}
+    seen = any(v.sha256 in predictor.card.training_hashes for v in study.volumes.values())
+    return (
+        report(answer.prediction, study, seconds)
+        | {"seen_in_training": seen, "warnings": [d.code for d in doubts]}
+        | raw.fields(prepared)
+    )
+
+
+def _write(
+    answer: raw.Answer, shown: Study, source: Path, path: Path, settings: Settings, sidecar: Mapping[str, Any]
+) -> None:
+    """The mask last: where it is, everything beside it is."""
+    prediction, segmentation = answer.prediction, answer.prediction.segmentation
+    for region, p in (prediction.probabilities or {}).items() if settings.probabilities else ():
+        save_volume(p.astype("float32"), segmentation.grid, _probability_path(path, region))
+    if settings.like_input:
+        save_slices(segmentation, source, _slices_folder(path), overwrite=True)
+    if settings.preview:
+        from brainseg_engine.figures import overlay_figure
+
+        overlay_figure(shown, answer.seen.segmentation, _preview_path(path))
+    save_segmentation(segmentation, path, reference=answer.reference, coding=sidecar["coding"], sidecar=sidecar)
+
+
+def _way(options: Options | None, settings: Settings) -> dict[str, Any]:
+    """How the answer came to its grid, as far as it is not the ordinary way; it must be equal for a result to count."""
+    on = {"on": settings.on} if settings.on else {}
+    return on | ({} if options is None else {"preparing": options.to_dict()})
 
 
 def _done_before(
@@ -209,6 +233,8 @@ def _done_before(
         return None  # the mask is there, what was asked for beside it is not
     if settings.like_input and not _slices_folder(path).is_dir():
         return None
+    if settings.preview and not _preview_path(path).exists():
+        return None
     return _volumes(earlier)
 
 
@@ -229,6 +255,10 @@ def _require_slices(source: Path, predictor: Predictor) -> None:
 def _slices_folder(mask: Path) -> Path:
     """Where the masks of slices lie, beside the one of the whole study."""
     return mask.with_name(mask.name.removesuffix("_seg.nii.gz"))
+
+
+def _preview_path(mask: Path) -> Path:
+    return mask.with_name(mask.name.removesuffix("_seg.nii.gz") + "_preview.png")
 
 
 def _probability_path(mask: Path, region: Region) -> Path:
@@ -280,6 +310,8 @@ def report(prediction: Prediction, study: Study, seconds: Mapping[str, float]) -
         "rests_on": [m.value for m in prediction.rests_on],
         "dropped_ml": {r.value: round(ml, 3) for r, ml in prediction.dropped_ml.items()},
         "reference": study.reference.modality.value,
+        "spacing_mm": [round(s, 3) for s in seg.grid.spacing] if seg.grid.calibrated else None,
+        "slice_thickness_mm": round(max(seg.grid.spacing), 3) if seg.grid.calibrated else None,
         "device": prediction.device,
         "seconds": {k: round(v, 3) for k, v in seconds.items()},
         "software": f"napari-brainseg {metadata.version('napari-brainseg')}",

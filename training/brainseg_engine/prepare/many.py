@@ -1,0 +1,198 @@
+"""Many studies prepared unattended: one failure is one row with its reason, and a second call skips what is done."""
+
+from __future__ import annotations
+
+import csv
+import logging
+import multiprocessing
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import Future, ProcessPoolExecutor, as_completed
+from dataclasses import asdict, dataclass, fields, replace
+from multiprocessing.synchronize import Event
+from pathlib import Path
+from typing import Any
+
+from brainseg_engine.core import outputs
+from brainseg_engine.core.errors import BrainsegError, Cancelled, InputError, OutputError
+from brainseg_engine.core.events import CancelCheck, ProgressCallback, never, silent
+from brainseg_engine.core.paths import atomic
+from brainseg_engine.core.study import Study
+from brainseg_engine.io import load_study, series_of
+from brainseg_engine.prepare import files
+from brainseg_engine.prepare.pipeline import Options, prepare
+
+_log = logging.getLogger(__name__)
+SUMMARY = "prepared.csv"
+
+
+@dataclass(frozen=True)
+class Row:
+    """One study in the summary; ``status`` is done, doubtful (prepared, but look at it), skipped or failed.
+
+    ``message`` says what is doubtful or why it failed, ``output`` is the folder, ``lowest_peak`` the worst alignment.
+    """
+
+    id: str
+    status: str
+    message: str = ""
+    output: str = ""
+    reference: str = ""
+    lowest_peak: float | None = None
+    brain_ml: float | None = None
+    seconds: float | None = None
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What the caller chose."""
+
+    out: Path
+    options: Options
+    overwrite: bool = False
+
+
+def prepare_many(
+    sources: Sequence[Path],
+    settings: Settings,
+    *,
+    jobs: int = 1,
+    progress: Callable[[Path], ProgressCallback] = lambda _: silent,
+) -> Iterator[Row]:
+    """Yield one row a study as it ends, with ``jobs`` processes at once.
+
+    Raises OutputError at once when nothing can be written. On KeyboardInterrupt no half study is left, and what was
+    finished stays.
+    """
+    outputs.claim(settings.out, outputs.Use.CASES, need_bytes=files.NEED_BYTES)
+    unique, repeated = _by_id(sources)
+    yield from repeated
+    if jobs <= 1:
+        for source in unique:
+            yield row_of(source, settings, progress(source))
+        return
+    yield from _in_processes(unique, settings, jobs)
+
+
+def row_of(
+    source: Path, settings: Settings, progress: ProgressCallback = silent, cancelled: CancelCheck = never
+) -> Row:
+    """Prepare one study into ``settings.out`` unless that was done. Raises Cancelled."""
+    began = time.perf_counter()
+    name = source.resolve().name
+    try:
+        study = load_study(source, segmentation=False)
+        identity = identity_of(study, settings.options)
+        if (done := _done_before(study, identity, settings)) is not None:
+            return done
+        prepared = prepare(study, settings.options, progress=progress, cancelled=cancelled)
+        folder = files.save(prepared, settings.out, identity)
+    except Cancelled:
+        raise
+    except BrainsegError as e:
+        return Row(name, "failed", str(e))
+    except Exception as e:  # a bug met by one study: the others are worth going on for
+        _log.debug("%s failed", name, exc_info=True)
+        return Row(name, "failed", f"Unexpected {type(e).__name__}: {e}. Run it again with -v for the details.")
+    return replace(_row(study.id, files.read_record(folder), folder), seconds=round(time.perf_counter() - began, 1))
+
+
+def identity_of(study: Study, options: Options) -> dict[str, Any]:
+    """What must be equal for a prepared study to count as done: its images and what was chosen."""
+    return {"images": {m.value: v.sha256 for m, v in study.volumes.items()}, "options": options.to_dict()}
+
+
+def write_summary(rows: Sequence[Row], path: Path) -> None:
+    """All rows as CSV. Rows of earlier calls stay, unless a study stands here anew."""
+    table: dict[str, Mapping[str, Any]] = {r["id"]: r for r in _earlier(path)}
+    table |= {row.id: asdict(row) for row in rows}
+    with atomic(path) as part, part.open("w", newline="", encoding="utf-8") as f:
+        writer = csv.DictWriter(f, [x.name for x in fields(Row)], extrasaction="ignore")
+        writer.writeheader()
+        writer.writerows(table.values())
+
+
+def _in_processes(sources: Sequence[Path], settings: Settings, jobs: int) -> Iterator[Row]:
+    """One thread a process: two studies at once are quicker than two threads on one."""
+    context = multiprocessing.get_context("spawn")
+    stop = context.Event()
+    single = replace(settings, options=replace(settings.options, threads=1))
+    pool = ProcessPoolExecutor(jobs, context, _begin, (stop,))
+    try:
+        running: list[Future[Row]] = [pool.submit(_in_process, source, single) for source in sources]
+        for ended in as_completed(running):
+            yield ended.result()
+    except BaseException:
+        stop.set()
+        raise
+    finally:
+        pool.shutdown(wait=True, cancel_futures=True)
+
+
+_stop: Event | None = None  # of this worker process, set as it begins
+
+
+def _begin(stop: Event) -> None:
+    """A worker process: it is stopped by the event, not by the terminal's Ctrl-C, so that it can clean up."""
+    import signal
+
+    global _stop
+    _stop = stop
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    import torch
+
+    torch.set_num_threads(1)
+
+
+def _in_process(source: Path, settings: Settings) -> Row:
+    return row_of(source, settings, cancelled=_stop.is_set if _stop is not None else never)
+
+
+def _by_id(sources: Sequence[Path]) -> tuple[list[Path], list[Row]]:
+    """The sources whose study id is their own, and a failed row for each of the others."""
+    taken: dict[str, Path] = {}
+    rows = []
+    for source in sources:
+        name = source.resolve().name
+        try:
+            id_ = series_of(source).id
+            if id_ in taken:
+                raise InputError(
+                    f"{source} and {taken[id_]} have the same study id '{id_}'. Prepare them into two --out folders."
+                )
+        except BrainsegError as e:
+            rows.append(Row(name, "failed", str(e)))
+        else:
+            taken[id_] = source
+    return list(taken.values()), rows
+
+
+def _done_before(study: Study, identity: Mapping[str, Any], settings: Settings) -> Row | None:
+    """The row of an equal result that is there already, else None. Raises OutputError when another result is."""
+    folder = settings.out / study.id
+    if settings.overwrite or not (folder / files.RECORD).is_file():
+        return None
+    record = files.read_record(folder)
+    if record.get("made_from") != identity:
+        raise OutputError(
+            f"{folder} exists and was prepared from other images or in another way. Add --overwrite to replace it, or name "
+            "another --out folder."
+        )
+    return replace(_row(study.id, record, folder), status="skipped", message="done before")
+
+
+def _row(id_: str, record: Mapping[str, Any], folder: Path) -> Row:
+    peaks = [s["quality"]["peak"] for s in record["series"].values() if s.get("quality")]
+    warnings = " ".join(record["warnings"])
+    return Row(
+        id_, "doubtful" if warnings else "done", warnings, str(folder), record["reference"],
+        min(peaks) if peaks else None, record["brain_ml"],
+    )  # fmt: skip
+
+
+def _earlier(path: Path) -> list[dict[str, Any]]:
+    try:
+        with path.open(newline="", encoding="utf-8") as f:
+            return [row for row in csv.DictReader(f) if row.get("id")]
+    except (OSError, UnicodeDecodeError, csv.Error):
+        return []
