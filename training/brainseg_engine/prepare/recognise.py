@@ -7,7 +7,8 @@ import numpy as np
 from brainseg_engine.core.labels import Mask
 from brainseg_engine.core.study import Study, Volume
 from brainseg_engine.prepare.network_grid import SPACING_MM
-from brainseg_engine.studies.series_order import likely_order, skull_on
+from brainseg_engine.studies.series_order import likely_order
+from brainseg_engine.studies.skull import skull_on
 
 _TOLERANCE = 0.02
 
