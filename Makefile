@@ -1,6 +1,7 @@
 # make demo       segment the bundled study with the bundled model, and show it where there is a display
 # make test       lint and the fast tests          make test-all   the slow ones too
 # make fuzz       N damaged and wicked files at every door that reads any (N=10000)
+# make kills      N kills of each kind of work at random moments (N=20)
 # make lint       style, types, floors, manifest   make bench      measurements against other tools
 # Each sets up what it needs: system libraries (as root; otherwise it says which are missing) and a virtual environment.
 # Indexes and proxies are pip's own affair (pip.conf, PIP_*).
@@ -17,7 +18,7 @@ PIP := $(BIN)/python -m pip install --quiet -c constraints.txt
 # What the goals of this call need of the system, asked for at once.
 LEVEL := $(if $(filter test-all test-slow,$(MAKECMDGOALS)),slow,$(if $(filter-out demo,$(MAKECMDGOALS)),test,app))
 
-.PHONY: help demo test test-all test-fast test-slow fuzz lint bench screenshots clean system
+.PHONY: help demo test test-all test-fast test-slow fuzz kills lint bench screenshots clean system
 
 help:
 	@sed -n '/^# make/,/^$$/s/^# //p' Makefile
@@ -36,10 +37,11 @@ test-fast: $(VENV)/.dev | system
 test-slow: $(VENV)/.slow | system
 	@scripts/with-display $(BIN)/python -m pytest -m slow
 
-N ?= 10000
-
 fuzz: $(VENV)/.dev
-	@$(BIN)/python scripts/fuzz.py --cases $(N)
+	@$(BIN)/python scripts/fuzz.py --cases $(or $(N),10000)
+
+kills: $(VENV)/.dev
+	@$(BIN)/python scripts/kills.py --kills $(or $(N),20)
 
 lint: $(VENV)/.dev
 	@$(BIN)/ruff check .

@@ -6,11 +6,17 @@ what to do; the command line prints it as it is and the window shows it as it is
 
 from __future__ import annotations
 
+_LONGEST = 4000
+
 
 class BrainsegError(Exception):
     """A user's error: the message is shown as it is. ``exit_code`` is what the command line returns for it."""
 
     exit_code = 1
+
+    def __init__(self, message: str = "") -> None:
+        """What it quotes of a file may be of any length: the sentence is cut where nobody reads on."""
+        super().__init__(message if len(message) <= _LONGEST else message[:_LONGEST] + "…")
 
 
 class InputError(BrainsegError):

@@ -19,7 +19,7 @@ MOST_BYTES = 64 * 2**20
 MOST_DEPTH = 64
 MOST_TOML = 2**20
 _DIGITS = 19
-_LONG_KEY = re.compile(r"""(?>["'\w-]++[ \t]*+\.[ \t]*+){64}""")
+_LONG_KEY = re.compile(r"""(?<!["'\w-])(?>["'\w-]++[ \t]*+\.[ \t]*+){64}""")
 _SURROGATE = re.compile("[\ud800-\udfff]")
 
 

@@ -42,9 +42,9 @@ def read_weights(path: Path) -> dict[str, torch.Tensor]:
 
 def _refuse_packed(path: Path) -> None:
     """torch stores its tensors as they are; a compressed part may hold any number of gigabytes. Raises CheckpointError."""
-    if not zipfile.is_zipfile(path):
-        return
     try:
+        if not zipfile.is_zipfile(path):
+            return
         with zipfile.ZipFile(path) as parts:
             entries = parts.infolist()
         packed = [e for e in entries if e.compress_type != zipfile.ZIP_STORED or e.file_size != e.compress_size]

@@ -1,0 +1,329 @@
+"""Kills at random moments: nothing is lost, and nothing half-written is read as whole. `kills.py --kills 20` for 20 of each.
+
+Each case runs in a process forked from this one (so that none of the time goes into importing torch), is killed by SIGKILL
+at a moment drawn from its whole duration, and what lies on the disk is then read as the program itself would read it.
+"""
+
+from __future__ import annotations
+
+import argparse
+import logging
+import os
+import random
+import signal
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
+
+
+def forked(work: Callable[[], None]) -> int:
+    pid = os.fork()
+    if pid:
+        return pid
+    code = 1
+    try:
+        with open(os.devnull, "w") as nowhere:  # noqa: PTH123
+            os.dup2(nowhere.fileno(), 1)
+            work()
+        code = 0
+    finally:
+        os._exit(code)
+
+
+def duration(work: Callable[[], None]) -> float:
+    began = time.monotonic()
+    _, status = os.waitpid(forked(work), 0)
+    assert status == 0, "it does not run even when nobody kills it"
+    return time.monotonic() - began
+
+
+def killed(work: Callable[[], None], after: float) -> bool:
+    """Whether the kill came before the end."""
+    pid = forked(work)
+    time.sleep(after)
+    os.kill(pid, signal.SIGKILL)
+    _, status = os.waitpid(pid, 0)
+    return os.WIFSIGNALED(status)
+
+
+def no_halves(folder: Path) -> None:
+    left = list(folder.rglob(".part-*"))
+    assert not left, f"left behind: {left}"
+
+
+# --- what is killed: (the work, what must hold after a kill, what must hold at the end)
+
+Case = tuple[Callable[[], None], Callable[[], None], Callable[[], None]]
+
+
+def predict(folder: Path, model: Path) -> Case:
+    from helpers.small_study import make_study
+
+    from brainseg_engine.core.events import silent
+    from brainseg_engine.inference import batch
+    from brainseg_engine.inference.predictor import Predictor
+    from brainseg_engine.io import load_segmentation, load_study, read_image, save_segmentation
+    from brainseg_engine.io.segmentation import sidecar_state
+    from brainseg_engine.phantom import write_study
+
+    studies = [write_study(make_study(n, id=f"Case_{n}"), folder / "data") for n in range(3)]
+    out, predictor = folder / "out", Predictor(model, "cpu")
+    truths = [load_study(s).segmentation for s in studies]
+
+    def work() -> None:
+        for settings in (batch.Settings(out, overwrite=True), batch.Settings(out, coding="brats2021", overwrite=True)):
+            for row in batch.predict_many(predictor, studies, settings, lambda _: silent):
+                batch.write_summary([row], out / "summary.csv")
+            for s, truth in zip(studies, truths, strict=True):  # another mask each time, so that the pairs differ
+                save_segmentation(truth, out / f"{s.name}_seg.nii.gz", coding="brats2021", sidecar={"model": "truth"})
+
+    def held() -> None:
+        for s in studies:
+            mask = out / f"{s.name}_seg.nii.gz"
+            if not mask.exists():
+                continue
+            state = sidecar_state(mask)
+            assert state in ("whole", "torn"), state
+            if state == "whole":
+                load_segmentation(mask)
+            read_image(mask)  # whole in any case
+        if (out / "summary.csv").exists():
+            batch.write_summary([], out / "summary.csv")
+
+    def ended() -> None:
+        rows = list(batch.predict_many(predictor, studies, batch.Settings(out, overwrite=True), lambda _: silent))
+        assert {r.status for r in rows} == {"done"}
+        again = list(batch.predict_many(predictor, studies, batch.Settings(out), lambda _: silent))
+        assert {r.status for r in again} == {"skipped"}
+        no_halves(out)
+
+    return work, held, ended
+
+
+def train(folder: Path, model: Path) -> Case:
+    from helpers.small_study import write_cohort
+
+    from brainseg_engine.models import checkpoint
+    from brainseg_engine.recipe import load_recipe
+    from brainseg_engine.runs import RunFolder, load_state
+    from brainseg_engine.train import Options
+    from brainseg_engine.train import loop as loops
+    from brainseg_engine.train import train as run
+
+    data, split = write_cohort(folder)
+    out, steps = folder / "run", [0]
+    loops.SAVE_EVERY = 2
+    recipe = load_recipe("baseline", [
+        "network.init_filters=8", "network.blocks_down=[1]", "network.blocks_up=[]", "schedule.warmup_steps=2",
+        "training.validate_every_steps=3",
+    ])  # fmt: skip
+
+    def work(total: int = 12) -> None:
+        options = Options(data, split, out, total, resume=RunFolder(out).last.exists(), device="cpu")
+        run(recipe, options, lambda _: None)
+
+    def held() -> None:
+        folder = RunFolder(out)
+        if folder.last.exists():
+            _, facts, _ = load_state(folder.last)
+            assert facts["step"] >= steps[0], "steps were lost"
+            steps[0] = facts["step"] if facts["step"] < 12 else 0
+            if facts["step"] >= 12:  # it came to its end: begin anew
+                import shutil
+
+                shutil.rmtree(out)
+                return
+        if folder.model.exists():
+            checkpoint.load(folder.model)
+
+    def ended() -> None:
+        work()
+        assert load_state(RunFolder(out).last)[1]["step"] == 12
+        no_halves(out)
+
+    return work, held, ended
+
+
+def finetune(folder: Path, model: Path) -> Case:
+    import shutil
+
+    from helpers.small_world import make_world
+
+    from brainseg_engine.core.errors import BrainsegError
+    from brainseg_engine.finetune import Options, plan, status_of
+    from brainseg_engine.finetune.job import run
+    from brainseg_engine.models import checkpoint
+
+    store, anchors = make_world(folder, 3, 3)
+    out, ids = folder / "run", [c.id for c in store.corrections()]
+
+    def work() -> None:
+        known = plan.load(out) is not None if out.exists() else False
+        try:
+            run(Options(out, str(model), store.path, anchors, epochs=1, device="cpu", resume=known))
+        except BrainsegError as e:
+            assert "already" in str(e), e
+
+    def held() -> None:
+        assert [c.id for c in store.corrections()] == ids
+        assert not [f for f in store.check(images=False) if f.severity == "error"]
+        state = status_of(out)
+        assert state is None or state.state in ("killed", "done"), state
+        plan.load(out)
+        for file in (out / "model.safetensors", out / "training" / "model.safetensors"):
+            if file.exists():
+                checkpoint.load(file)
+        if state is not None and state.state == "done":
+            shutil.rmtree(out)
+
+    def ended() -> None:
+        work()
+        assert status_of(out).state == "done"
+        no_halves(out)
+
+    return work, held, ended
+
+
+def accept(folder: Path, model: Path) -> Case:
+    from helpers.small_study import make_study
+
+    from brainseg_engine.corrections import State, Store
+
+    store, drafts = Store(folder / "store"), []
+
+    def add() -> None:
+        for seed in range(6):
+            study = make_study(seed, shape=(8, 8, 8))
+            drafts.append(store.add(study, study.segmentation, state=State.DRAFT).id)
+
+    add()
+    batch = [list(drafts)]
+
+    def work() -> None:
+        store.accept_all(batch[0])
+        study = make_study(0, shape=(8, 8, 8))
+        for _ in range(5):
+            store.add(study, study.segmentation)
+
+    def held() -> None:
+        found = {c.id: c.state for c in store.corrections()}
+        states = {found[id] for id in batch[0]}
+        assert len(states) == 1, "a part of them was accepted"
+        assert not [f for f in store.check(images=False) if f.severity == "error"]
+        if states == {State.ACCEPTED}:
+            drafts.clear()
+            add()
+            batch[0] = list(drafts)
+
+    def ended() -> None:
+        work()
+        held()
+        no_halves(folder / "store")
+
+    return work, held, ended
+
+
+def autosave(folder: Path, model: Path) -> Case:
+    import numpy as np
+    from helpers.small_study import make_study
+
+    from brainseg_engine.corrections import Work, study_key, working
+
+    study = make_study()
+    key, noted = study_key(study), folder / "noted"
+    noted.write_text("0")
+    base = study.segmentation
+
+    def work() -> None:
+        desk = working.Desk(key)
+        for n in range(1, 40):
+            labels = np.zeros_like(base.labels)
+            labels.ravel()[:n] = 1
+            desk.save(Work(key, study.id, replace(base, labels=labels), base=base))
+            noted.write_text(str(n))
+            if n % 13 == 0:
+                desk.clear()  # accepted; and painted on
+                noted.write_text("0")
+        desk.clear()
+
+    def held() -> None:
+        at_least = int(noted.read_text() or 0)
+        found = working.pending(key)
+        if at_least:
+            work = working.load(found[0].path)
+            assert int((work.segmentation.labels == 1).sum()) >= at_least, "strokes were lost"
+            assert work.base is not None and np.array_equal(work.base.labels, base.labels), "the answer was lost"
+        for f in found:
+            working.load(f.path)
+            working.discard(f.path)
+        noted.write_text("0")
+
+    def ended() -> None:
+        work()
+        assert not working.pending(key)
+
+    return work, held, ended
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--kills", type=int, default=20, help="Of each kind.")
+    parser.add_argument("--seed", type=int, default=0)
+    given = parser.parse_args()
+    logging.disable(logging.CRITICAL)
+    print(f"{'what':<10}{'kills':>7}{'before the end':>16}{'failures':>10}{'seconds':>9}")
+    failed = 0
+    with tempfile.TemporaryDirectory(prefix="brainseg-kills-") as name:
+        os.environ["BRAINSEG_HOME"] = str(Path(name) / "home")
+        model = _tiny(Path(name))
+        for kind in (predict, train, finetune, accept, autosave):
+            began, chance = time.monotonic(), random.Random(f"{given.seed}:{kind.__name__}")
+            place = Path(name) / kind.__name__
+            place.mkdir()
+            work, held, ended = kind(place, model)
+            whole, early, failures = duration(work), 0, []
+            held()
+            for n in range(given.kills):
+                early += killed(work, chance.uniform(0, whole))
+                try:
+                    held()
+                except Exception as e:
+                    failures.append(f"{kind.__name__} {n}: {type(e).__name__}: {e}")
+            try:
+                ended()
+            except Exception as e:
+                failures.append(f"{kind.__name__}, at the end: {type(e).__name__}: {e}")
+            failed += len(failures)
+            took = time.monotonic() - began
+            print(f"{kind.__name__:<10}{given.kills:>7}{early:>16}{len(failures):>10}{took:>9.0f}", flush=True)
+            print(*(f"  {failure}\n" for failure in failures[:5]), sep="", end="", flush=True)
+    return 1 if failed else 0
+
+
+def _tiny(folder: Path) -> Path:
+    import torch
+
+    from brainseg_engine import nets
+    from brainseg_engine.models import checkpoint
+    from brainseg_engine.recipe import load_recipe
+
+    torch.set_num_threads(1)
+    recipe = load_recipe("baseline", [
+        "network.init_filters=8", "network.blocks_down=[1, 1]", "network.blocks_up=[1]", "schedule.warmup_steps=2",
+        "training.validate_every_steps=5",
+    ])  # fmt: skip
+    net = nets.build(recipe)
+    card = checkpoint.Card(name="tiny", recipe="baseline", modalities=recipe.modalities, regions=recipe.output.regions,
+                           parameters=nets.count_parameters(net))  # fmt: skip
+    path = folder / "tiny.safetensors"
+    checkpoint.save(path, net.state_dict(), card, recipe)
+    return path
+
+
+if __name__ == "__main__":
+    sys.exit(main())
