@@ -18,8 +18,8 @@ All lengths are in mm in the patient, so oblique grids and unequal spacings need
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -28,7 +28,7 @@ from numpy.typing import NDArray
 from brainseg_engine.core.errors import GeometryError
 from brainseg_engine.core.geometry import Grid
 from brainseg_engine.core.labels import LabelArray, Mask, Region, region_mask
-from brainseg_engine.core.morphology import bounding_box, mesh
+from brainseg_engine.core.morphology import mesh
 from brainseg_engine.scores.lesions import lesions
 from brainseg_engine.scores.planar import outline
 from brainseg_engine.scores.volumes import axial_axis
@@ -109,7 +109,12 @@ def diameters(
     if not grid.calibrated:
         raise GeometryError("The voxel sizes of this image are not known, so nothing in it can be measured in mm.")
     across = slice_axis(grid) if axis is None else axis
-    return {r: _of_region(region_mask(labels, r), grid, r, across) for r in regions}
+    found: dict[Region, Diameters] = {}
+    for region in regions:
+        mask = region_mask(labels, region)
+        same = next((d for r, d in found.items() if np.array_equal(mask, region_mask(labels, r))), None)
+        found[region] = replace(same, region=region) if same else _of_region(mask, grid, region, across)
+    return found
 
 
 def slice_axis(grid: Grid) -> int:
@@ -121,38 +126,39 @@ def slice_axis(grid: Grid) -> int:
 
 
 def _of_region(mask: Mask, grid: Grid, region: Region, axis: int) -> Diameters:
-    numbered, n = lesions(mask, grid.spacing)
-    found = [_measured(numbered == number, grid, axis) for number in range(1, n + 1)]
+    from scipy.ndimage import find_objects
+
+    numbered, _ = lesions(mask, grid.spacing)
+    boxes = find_objects(numbered.astype(np.int32))
+    found = [_measured(numbered[box] == n, [s.start for s in box], grid, axis) for n, box in enumerate(boxes, 1)]
     found.sort(key=lambda lesion: (-lesion.product_mm2, -lesion.volume_ml))
     return Diameters(region, tuple(found), largest_diameter(numbered > 0, grid))
 
 
-def _measured(mask: Mask, grid: Grid, axis: int) -> Lesion:
-    """The diameters of one lesion, which has at least one voxel."""
-    box = bounding_box(mask)
-    assert box is not None
-    start = np.array([s.start for s in box])
+def _measured(mask: Mask, start: Sequence[int], grid: Grid, axis: int) -> Lesion:
+    """The diameters of one lesion: ``mask`` is its box, which begins at the grid's voxel ``start``."""
     first, second = (a for a in range(3) if a != axis)
-    flats = np.moveaxis(mask[box], axis, 0)
+    flats = np.moveaxis(mask, axis, 0)
     sides = _plane_basis(grid, first, second)
     outlines = [(i, outline(flat, sides)) for i, flat in enumerate(flats) if flat.any()]
     # no product is larger than twice the hull's area (the chords' ends span half their product): most slices can be skipped
     outlines.sort(key=lambda pair: -pair[1].hull_area)
     index, best = outlines[0][0], outlines[0][1].bidirectional()
+    assert best is not None
     for i, flat_outline in outlines[1:]:
         if 2 * flat_outline.hull_area <= best.product:
             break
-        pair = flat_outline.bidirectional()
-        if pair.product > best.product:
+        pair = flat_outline.bidirectional(more_than=best.product)
+        if pair is not None and pair.product > best.product:
             index, best = i, pair
 
     def place(pixel: NDArray[np.float64]) -> Point:
-        x, y, z = grid.to_world(start + np.insert(pixel, axis, index))
+        x, y, z = grid.to_world(np.array(start) + np.insert(pixel, axis, index))
         return float(x), float(y), float(z)
 
     longest, across = (Chord(place(a), place(b)) for a, b in (best.longest, best.perpendicular))
     volume = float(np.count_nonzero(mask)) * float(grid.voxel_ml or 0)
-    return Lesion(volume, axis, index + int(box[axis].start), longest, across)
+    return Lesion(volume, axis, index + int(start[axis]), longest, across)
 
 
 def _plane_basis(grid: Grid, first: int, second: int) -> NDArray[np.float64]:

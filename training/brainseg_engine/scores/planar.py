@@ -45,9 +45,15 @@ class Outline:
         self._step = _STEP * float(np.linalg.norm(sides, axis=1).min())
         self._hull, self.hull_area = _hull(self._points)
 
-    def bidirectional(self) -> Bidirectional:
-        """The longest diameter inside the mask, and the longest chord inside that crosses it at a right angle."""
-        start, end = self._longest()
+    def bidirectional(self, more_than: float = 0.0) -> Bidirectional | None:
+        """The longest diameter inside the mask, and the longest chord inside that crosses it at a right angle.
+
+        None where their product cannot exceed ``more_than``: the second chord is never longer than the first.
+        """
+        found = self._longest(np.sqrt(more_than))
+        if found is None:
+            return None
+        start, end = found
         across = self._perpendicular(start, end)
         product = float(np.linalg.norm(end - start) * np.linalg.norm(across[1] - across[0]))
         return Bidirectional(
@@ -65,21 +71,23 @@ class Outline:
         values: NDArray[np.float32] = map_coordinates(self._smooth, where, order=1, mode="constant")
         return values
 
-    def _longest(self) -> Ends:
+    def _longest(self, longer_than: float) -> Ends | None:
         corners = self._hull
-        i, j, _ = _pairs_by_length(corners, 1)
+        i, j = _pairs_by_length(corners, most=1)
         start, end = corners[i[0]], corners[j[0]]
+        if np.linalg.norm(end - start) < longer_than:
+            return None
         if self._stays(start[None], end[None])[0]:
             return start, end
         thinned = self._points[:: -(-len(self._points) // _MOST_POINTS)]
-        i, j, _ = _pairs_by_length(thinned)
+        i, j = _pairs_by_length(thinned, longer_than)
         for k in range(0, len(i), _CHUNK):
             starts, ends = thinned[i[k : k + _CHUNK]], thinned[j[k : k + _CHUNK]]
             stays = self._stays(starts, ends)
             if stays.any():
                 first = int(np.argmax(stays))
                 return starts[first], ends[first]
-        return start, end  # nothing but specks of a pixel
+        return None if longer_than else (start, end)  # nothing but specks of a pixel
 
     def _stays(self, starts: Points, ends: Points) -> NDArray[np.bool_]:
         """Which of the chords (n, 2), (n, 2) stay inside the mask: a coarse look at all, a fine one at what remains."""
@@ -140,11 +148,14 @@ def _hull(points: Points) -> tuple[Points, float]:
     return points[hull.vertices], float(hull.volume)
 
 
-def _pairs_by_length(points: Points, most: int | None = None) -> tuple[NDArray[np.intp], NDArray[np.intp], Points]:
-    """Pairs of points (n, 2), the furthest apart first (at most so many): first and second index, and the distance."""
+def _pairs_by_length(
+    points: Points, longer_than: float = 0.0, most: int | None = None
+) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
+    """Pairs of points (n, 2) further apart than that, the furthest first (at most so many): first and second index."""
     from scipy.spatial.distance import pdist
 
     apart = pdist(points)
-    order = np.argsort(-apart, kind="stable") if most is None else np.array([np.argmax(apart)])
+    wanted = np.flatnonzero(apart >= longer_than) if most is None else np.array([np.argmax(apart)])
+    order = wanted[np.argsort(-apart[wanted], kind="stable")]
     first, second = np.triu_indices(len(points), 1)
-    return first[order], second[order], apart[order]
+    return first[order], second[order]
