@@ -160,9 +160,11 @@ def test_a_folder_without_cases_and_a_name_twice_are_refused(study, tmp_path):
         cohort.list_cases(tmp_path)
     for group in ("HGG", "LGG"):
         write_study(study, tmp_path / group)
-    with pytest.raises(InputError, match="two cases named 'Case_1'"):
-        cohort.list_cases(tmp_path)
-    with pytest.raises(TrainingError, match="two of that name"):
+    cases = cohort.list_cases(tmp_path)
+    assert [(c.name, c.patient) for c in cases] == [("HGG_Case_1", "Case_1"), ("LGG_Case_1", "Case_1")]
+    with pytest.raises(
+        TrainingError, match="'Case_1', and there are 2 of that name: call them HGG_Case_1 and LGG_Case_1"
+    ):
         cohort.cases(tmp_path, {"Case_1": "train"}, "train")
     with pytest.raises(TrainingError, match=r"not in .*: Case_2"):
         cohort.cases(tmp_path, {"Case_2": "train"}, "train")

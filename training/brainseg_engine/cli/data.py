@@ -73,11 +73,19 @@ def split(
     ] = None,
     test: Annotated[float, typer.Option("--test", min=0.0, max=0.9, help="Share that is kept for the test.")] = 0.0,
     seed: Annotated[int, typer.Option("--seed", min=0, help="Another seed gives another split.")] = 0,
+    patients: Annotated[
+        str,
+        typer.Option(
+            "--patients",
+            help="Which cases are one patient's: auto, case, folder, or a regular expression with one group.",
+        ),
+    ] = "auto",
     force: Annotated[bool, typer.Option("--force", help="Replace the file when it is there.")] = False,
 ) -> None:
     """Divide the cases of a data folder into training, validation and test, and write it down as a CSV file.
 
-    All cases of a patient, as far as the names tell, go to one side. The same cases and seed give the same split. Cases
+    All cases of a patient, as far as names and folders tell, go to one side; the output says who has several, and --patients
+    changes it. The same cases and seed give the same split. Cases
     without a mask are left out.
 
     Examples:
@@ -98,14 +106,18 @@ def split(
     names = [case.name for case in found if _has_mask(case.source)]
     if not names:
         raise InputError(f"None of the {len(found)} cases of {folder} has a mask, so there is nothing to train on.")
+    whose = cohort.patients_of((case for case in found if case.name in set(names)), patients)
     if folds is not None:
-        column, divided = "fold", cohort.make_folds(names, folds, test, seed)
+        column, divided = "fold", cohort.make_folds(names, folds, test, seed, whose)
     else:
-        column, divided = "split", cohort.make_split(names, 0.2 if validation is None else validation, test, seed)
+        column, divided = (
+            "split",
+            cohort.make_split(names, 0.2 if validation is None else validation, test, seed, whose),
+        )
     _require_folder(out)
     with atomic(out) as part:
-        part.write_text(cohort.split_text(column, divided), encoding="utf-8")
-    _tell_split(out, divided, len(found) - len(names))
+        part.write_text(cohort.split_text(column, divided, whose), encoding="utf-8")
+    _tell_split(out, divided, whose, len(found) - len(names))
 
 
 commands: Mapping[str, Callable[..., None]] = {"check": check, "split": split}
@@ -213,11 +225,17 @@ def _require_folder(out: Path) -> None:
         raise OutputError(f"Cannot write into {out.parent}: {e.strerror or e}. Choose another place.") from e
 
 
-def _tell_split(out: Path, divided: Mapping[str, str], without: int) -> None:
+def _tell_split(out: Path, divided: Mapping[str, str], whose: Mapping[str, str], without: int) -> None:
     counts = Counter(divided.values())
     names = {n: f"fold {n}" if n.isdigit() else n for n in counts}
     order = [n for n in ("train", "validation") if n in counts] + sorted(n for n in counts if n.isdigit())
     overview = ", ".join(f"{names[n]} {counts[n]}" for n in [*order, *(["test"] if "test" in counts else [])])
     say(f"Wrote {out}: {overview} cases.")
+    several = [p for p, n in Counter(whose.values()).items() if n > 1]
+    people = len(set(whose.values()))
+    example = f", like {several[0]}" if several else ""
+    typer.echo(
+        f"{people} patients, {len(several)} of them with several cases{example} (--patients changes who is one)."
+    )
     if without:
         say(f"{without} case{'s' if without > 1 else ''} without a mask left out.", err=True)

@@ -61,7 +61,7 @@ def evaluate(
         if case.problem:
             failed[case.id] = case.problem
             continue
-        path = files.of(case.id)
+        path = files.of(case.id, case.place)
         if path is None:
             missing.append(case.id)
             continue

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import logging
+import os
 import re
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from brainseg_engine import io
 from brainseg_engine.core.errors import BrainsegError, InputError
 from brainseg_engine.io.layouts import ambiguity
 from brainseg_engine.io.naming import MASK, is_image, stem
+from brainseg_engine.io.sessions import kept_apart, name_of
 
 _NAME = re.compile(r"^(?P<id>.+)[_-]seg$", re.IGNORECASE)
 _log = logging.getLogger(__name__)
@@ -21,7 +23,8 @@ _log = logging.getLogger(__name__)
 class Truth:
     """A case to score: its mask, the coding its naming tells ("" for none), its study folder where it has images.
 
-    ``problem`` says why its mask cannot be used ("" where it can); ``path`` is then the folder.
+    ``place`` is that folder's path below the folder of all. ``problem`` says why its mask cannot be used ("" where it can);
+    ``path`` is then the folder.
     """
 
     id: str
@@ -29,6 +32,7 @@ class Truth:
     coding: str = ""
     folder: Path | None = None
     problem: str = ""
+    place: Path | None = None
 
     @property
     def names(self) -> set[str]:
@@ -40,26 +44,32 @@ def find_truths(folder: Path) -> list[Truth]:
     """The masks below ``folder``, sorted by id: of study folders, and files named ``<id>_seg`` in the folder itself."""
     if not folder.is_dir():
         raise InputError(f"There is no folder {folder}; name the folder of the studies or masks to compare with.")
-    found: dict[str, Truth] = {}
+    below: dict[Path, Truth] = {}
     for study in io.find_studies(folder):
         try:
             series = io.series_of(study)
         except BrainsegError as e:  # one case that cannot be used does not stop the others
-            id_ = stem(study.name)
-            found[id_] = Truth(id_, study, folder=study, problem=str(e))
+            below[study] = Truth(stem(name_of(study)), study, folder=study, problem=str(e))
             continue
         if series.segmentation is not None:
-            found[series.id] = Truth(series.id, series.segmentation, series.coding, study)
+            below[study] = Truth(series.id, series.segmentation, series.coding, study)
         elif MASK in series.ambiguous:
-            found[series.id] = Truth(series.id, study, folder=study, problem=ambiguity(MASK, series.ambiguous[MASK]))
+            below[study] = Truth(series.id, study, folder=study, problem=ambiguity(MASK, series.ambiguous[MASK]))
         else:
             _log.warning("%s holds no mask and is left out", study)
+    ids = kept_apart({study: t.id for study, t in below.items()})
+    found = {ids[study]: replace(t, id=ids[study], place=_place(study, folder)) for study, t in below.items()}
     known = {t.path for t in found.values()}
     for path in sorted(folder.iterdir()):
         name = _NAME.match(stem(path.name)) if is_image(path) and path.is_file() else None
         if name and path not in known:
             found.setdefault(name["id"], Truth(name["id"], path))
     return [found[key] for key in sorted(found)]
+
+
+def _place(study: Path, folder: Path) -> Path | None:
+    relative = Path(os.path.relpath(study, folder))
+    return None if ".." in relative.parts or relative == Path() else relative
 
 
 def chosen(truths: list[Truth], cases: Iterable[str] | None, folder: Path) -> list[Truth]:
@@ -87,10 +97,16 @@ class Predictions:
             raise InputError(f"There is no folder {folder}; name the folder of the predicted masks.")
         self._folder = folder
 
-    def of(self, case: str) -> Path | None:
+    def of(self, case: str, place: Path | None = None) -> Path | None:
         """The mask of that case: ``<id>_seg``, ``<id>-seg`` or ``<id>``, here or in a folder ``<id>``, or that folder itself
-        where it holds one mask a slice."""
-        names = [f"{case}{ending}{suffix}" for ending in ("_seg", "-seg", "") for suffix in io.SUFFIXES]
-        paths = (folder / name for folder in (self._folder, self._folder / case) for name in names)
+        where it holds one mask a slice. With ``place``, also in the folder at that path, by the id or its folder's name."""
+        names = _file_names(case)
+        paths = [folder / name for folder in (self._folder, self._folder / case) for name in names]
+        if place is not None:
+            paths += [self._folder / place / name for name in (*names, *_file_names(place.name))]
         slices = self._folder / case
         return next((p for p in paths if p.is_file()), slices if io.holds_masks(slices) else None)
+
+
+def _file_names(case: str) -> list[str]:
+    return [f"{case}{ending}{suffix}" for ending in ("_seg", "-seg", "") for suffix in io.SUFFIXES]

@@ -32,7 +32,9 @@ from brainseg_engine.io import (
     save_volume,
     series_of,
 )
+from brainseg_engine.io.naming import stem
 from brainseg_engine.io.segmentation import read_sidecar, sidecar_state
+from brainseg_engine.io.sessions import kept_apart, name_of
 from brainseg_engine.prepare import Options
 from brainseg_engine.scores import volumes
 from brainseg_engine.studies.assignment import Wanted, assigned
@@ -99,17 +101,11 @@ def predict_many(
     if settings.coding:
         _coding(predictor, settings.coding)
     outputs.claim(settings.out, outputs.Use.MASKS, need_bytes=NEED_BYTES, made_before=made_before)
-    taken: dict[str, Path] = {}
+    ids = _ids(sources, settings)
     for source in sources:
-        name = source.resolve().name  # of "." too
+        name = ids[source]
         try:
-            id_ = _series(source, settings).id
-            if id_ in taken:
-                raise InputError(
-                    f"{source} and {taken[id_]} have the same study id '{id_}'. Predict them into two --out folders."
-                )
-            taken[id_] = source
-            yield _one(predictor, source, id_, settings, progress(source))
+            yield _one(predictor, source, name, settings, progress(source))
         except Cancelled:
             raise
         except BrainsegError as e:
@@ -119,6 +115,17 @@ def predict_many(
             yield Row(
                 name, "failed", f"Unexpected {type(e).__name__}: {str(e)[:300]}. Run it again with -v for the details."
             )
+
+
+def _ids(sources: Sequence[Path], settings: Settings) -> dict[Path, str]:
+    """Source → the id of its results, unique: of a source that cannot be looked at, its name."""
+    found: dict[Path, str] = {}
+    for source in sources:
+        try:
+            found[source] = _series(source, settings).id
+        except Exception:  # whatever it is, the reading of that one study says it
+            found[source] = stem(name_of(source))
+    return kept_apart(found)
 
 
 def made_before(out: Path) -> bool:

@@ -21,6 +21,7 @@ from brainseg_engine.io.image import in_words, is_folder, unreadable
 from brainseg_engine.io.naming import MASK, Kind, classify, implied_coding, is_image, study_id
 from brainseg_engine.io.segmentation import read_sidecar
 from brainseg_engine.io.series import Series
+from brainseg_engine.io.sessions import name_of
 
 NAMES_KNOWN = "<id>_t1, _t1ce, _t2, _flair, or <id>-t1n, -t1c, -t2w, -t2f (.nii, .nii.gz, .mha, .mhd or .nrrd)"
 
@@ -60,7 +61,7 @@ def sort_series(paths: Sequence[Path], *, names: Sequence[str] | None = None, fo
     mixed = mixed_patients(names)
     home = folder if folder is not None else _common_folder(paths)
     return Series(
-        id=(study_id(images) if images else "") or (home.resolve().name if home is not None else "") or "study",
+        id=(study_id(images) if images else "") or (name_of(home) if home is not None else "") or "study",
         files=files,
         segmentation=paths[masks[0]] if len(masks) == 1 else None,
         coding=implied_coding(recognised),

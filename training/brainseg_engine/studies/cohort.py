@@ -15,6 +15,7 @@ from typing import Literal
 from brainseg_engine.core.errors import InputError, TrainingError
 from brainseg_engine.io import find_studies
 from brainseg_engine.io.naming import stem
+from brainseg_engine.io.sessions import kept_apart, name_of, patient_in
 
 SUBSETS = ("train", "validation", "test")
 Fold = int | Literal["all"]
@@ -24,8 +25,13 @@ _PATIENTS = (
     r"(?P<patient>brats1[789]_.+)_\d+",  # BraTS 2017 to 2019: _<number of the scan>
     r"(?P<patient>tcga[_-]\w\w[_-]\w{4})[_-]\d{8}",  # the LGG slices: _<date>
     r"(?P<patient>upenn-gbm-\d+)_\d+",
+    r"(?P<patient>sub-[a-z0-9]+)_ses-[a-z0-9]+.*",  # BIDS
 )
 """How data sets name several cases of one patient. Of other names each is a patient."""
+
+
+_GROUPS = {"hgg", "lgg", "train", "training", "validation", "val", "test", "testing", "data"}
+"""Folders of a data set that are no patients."""
 
 
 @dataclass(frozen=True)
@@ -34,40 +40,46 @@ class Case:
 
     name: str
     source: Path
+    folder: str = ""
+    """Of the data folder, the path that the case's own folder lies in."""
+    repeated: bool = False
+    """Whether other folders hold a case of this folder's name, so that they must be of different patients."""
 
     @property
     def patient(self) -> str:
-        """Whose it is, as far as the name tells."""
+        """Whose it is, as far as the name tells, else the folders."""
+        if self.repeated and self.folder:
+            own = name(self.source)
+            return patient_of(own) if self.folder.lower() in _GROUPS else self.folder
         return patient_of(self.name)
 
 
 def name(source: Path) -> str:
     """What a split calls the case: the name of its folder, or of its image without the ending."""
-    return stem(source.name)
+    return stem(source.name) if source.is_file() else name_of(source)
 
 
 def patient_of(case: str) -> str:
     """The patient that a case's name tells: ``BraTS-GLI-00001-001`` → ``BraTS-GLI-00001``."""
     found = next((m for pattern in _PATIENTS if (m := re.fullmatch(pattern, case, re.IGNORECASE))), None)
-    return found["patient"] if found else case
+    return found["patient"] if found else patient_in(case) or case
 
 
 def list_cases(data: Path) -> list[Case]:
     """The cases of a data folder of any known layout, sorted by name.
 
     BraTS study folders (also below HGG and LGG), the Decathlon's images, folders of slices. Raises InputError for a
-    folder that is absent or without cases, and for two cases of one name.
+    folder that is absent or without cases. Names that repeat are paths below the data folder.
     """
     if not data.is_dir():
         raise InputError(f"There is no data folder {data}.")
-    found: dict[str, Case] = {}
-    for source in find_studies(data):
-        case = Case(name(source), source)
-        if case.name in found:
-            raise InputError(
-                f"{data} holds two cases named '{case.name}': {found[case.name].source} and {source}. Rename one of them."
-            )
-        found[case.name] = case
+    plain = {source: name(source) for source in find_studies(data)}
+    named = kept_apart(plain)
+    root = data.resolve()
+    found = {
+        n: Case(n, source, "_".join(source.resolve().relative_to(root).parts[:-1]), n != plain[source])
+        for source, n in named.items()
+    }
     if not found:
         raise InputError(
             f"{data} holds no case. Known are BraTS study folders, the Decathlon's Task01 (imagesTr with dataset.json) and "
@@ -85,8 +97,15 @@ def cases(data: Path, split: Mapping[str, str], subset: str, elsewhere: Mapping[
     if not data.is_dir():
         raise InputError(f"There is no data folder {data}.")
     sources: dict[str, Path] = dict(elsewhere or {})
-    for source in find_studies(data):
-        n = name(source)
+    plain = {source: name(source) for source in find_studies(data)}
+    named = kept_apart(plain)
+    for n in wanted:
+        alike = [named[source] for source, p in plain.items() if p == n != named[source]]
+        if alike:
+            raise TrainingError(
+                f"The split names '{n}', and there are {len(alike)} of that name: call them {' and '.join(alike)} in it."
+            )
+    for source, n in named.items():
         if n in sources and n in wanted:
             raise TrainingError(
                 f"The split names '{n}', and there are two of that name: {source} and {sources[n]}. Rename one of them."
@@ -133,12 +152,39 @@ def read_split(path: Path, fold: Fold | None = None) -> dict[str, str]:
     return split
 
 
-def make_folds(names: Iterable[str], folds: int, test: float = 0.0, seed: int = 0) -> dict[str, str]:
+def patients_of(cases: Iterable[Case], rule: str = "auto") -> dict[str, str]:
+    """Case → patient: by names and folders (``auto``), each case one (``case``), the folder that the case's lies in
+    (``folder``), or the first group of a regular expression in the case's name. Raises TrainingError for another rule."""
+    cases = list(cases)
+    if rule == "auto":
+        return {c.name: c.patient for c in cases}
+    if rule == "case":
+        return {c.name: c.name for c in cases}
+    if rule == "folder":
+        return {c.name: c.folder or c.name for c in cases}
+    try:
+        pattern = re.compile(rule)
+    except re.error as e:
+        raise TrainingError(f"--patients '{rule}' is neither auto, case, folder nor a regular expression ({e}).") from e
+    if not pattern.groups:
+        raise TrainingError(
+            f"--patients '{rule}': put the part of the name that is the patient in brackets, like '(P\\d+)_.*'."
+        )
+    found = {c.name: m[1] if (m := pattern.search(c.name)) else "" for c in cases}
+    alone = next((name for name, patient in found.items() if not patient), None)
+    if alone is not None:
+        raise TrainingError(f"--patients '{rule}' finds no patient in the name '{alone}'.")
+    return found
+
+
+def make_folds(
+    names: Iterable[str], folds: int, test: float = 0.0, seed: int = 0, patients: Mapping[str, str] | None = None
+) -> dict[str, str]:
     """Case → its fold ("0", "1", …) or "test": patients whole, the folds as equal in cases as patients allow.
 
     The same names and seed give the same answer, on every machine. Raises TrainingError when there are too few patients.
     """
-    groups = _shuffled(names, seed)
+    groups = _shuffled(names, seed, patients)
     held, rest = _take(groups, test)
     if folds < 2 or len(rest) < folds:
         raise TrainingError(
@@ -153,12 +199,18 @@ def make_folds(names: Iterable[str], folds: int, test: float = 0.0, seed: int = 
     return dict(sorted(found.items()))
 
 
-def make_split(names: Iterable[str], validation: float, test: float = 0.0, seed: int = 0) -> dict[str, str]:
+def make_split(
+    names: Iterable[str],
+    validation: float,
+    test: float = 0.0,
+    seed: int = 0,
+    patients: Mapping[str, str] | None = None,
+) -> dict[str, str]:
     """Case → train, validation or test: patients whole, shares of the cases. Deterministic as :func:`make_folds`.
 
     Raises TrainingError when nothing would be left to train on, or a share is given and no patient is left for it.
     """
-    groups = _shuffled(names, seed)
+    groups = _shuffled(names, seed, patients)
     held, rest = _take(groups, test)
     checked, trained = _take(rest, validation, of=sum(map(len, groups)))
     if not trained or (validation > 0 and not checked):
@@ -170,12 +222,14 @@ def make_split(names: Iterable[str], validation: float, test: float = 0.0, seed:
     return dict(sorted(found.items()))
 
 
-def split_text(column: str, split: Mapping[str, str]) -> str:
+def split_text(column: str, split: Mapping[str, str], patients: Mapping[str, str] | None = None) -> str:
     """The CSV text of a split: case, patient, and the ``column`` "split" or "fold"."""
     out = text.StringIO()
     writer = csv.writer(out, lineterminator="\n")
     writer.writerow(["case", "patient", column])
-    writer.writerows([case, patient_of(case), value] for case, value in sorted(split.items()))
+    writer.writerows(
+        [case, (patients or {}).get(case) or patient_of(case), value] for case, value in sorted(split.items())
+    )
     return out.getvalue()
 
 
@@ -243,11 +297,11 @@ def _require_whole_patients(path: Path, split: Mapping[str, str], patients: Mapp
             )
 
 
-def _shuffled(names: Iterable[str], seed: int) -> list[list[str]]:
+def _shuffled(names: Iterable[str], seed: int, patients: Mapping[str, str] | None = None) -> list[list[str]]:
     """The cases of each patient, the patients in an order that only names and seed decide."""
     groups: dict[str, list[str]] = {}
     for case in sorted(set(names)):
-        groups.setdefault(patient_of(case), []).append(case)
+        groups.setdefault((patients or {}).get(case) or patient_of(case), []).append(case)
     return [groups[p] for p in sorted(groups, key=lambda p: hashlib.sha256(os.fsencode(f"{seed}:{p}")).digest())]
 
 

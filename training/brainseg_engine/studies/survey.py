@@ -47,13 +47,14 @@ class CaseReport:
     errors: tuple[str, ...] = ()
     warnings: tuple[str, ...] = ()
     hashes: Mapping[str, str] = field(default_factory=dict)
+    patient: str = ""
 
     def to_dict(self) -> dict[str, Any]:
         """The JSON form."""
         grid = self.grid
         return {
             "case": self.name,
-            "patient": cohort.patient_of(self.name),
+            "patient": self.patient or cohort.patient_of(self.name),
             "source": str(self.source),
             "layout": self.layout,
             "modalities": [m.value for m in self.modalities],
@@ -94,7 +95,7 @@ def look(case: cohort.Case, coding: str | None = None, full: bool = False) -> Ca
 
 
 def _look(case: cohort.Case, coding: str | None, full: bool) -> CaseReport:
-    report = CaseReport(case.name, case.source)
+    report = CaseReport(case.name, case.source, patient=case.patient)
     try:
         series = series_of(case.source)
     except BrainsegError as e:
@@ -118,7 +119,7 @@ def summary(reports: Sequence[CaseReport]) -> dict[str, Any]:
     masked = [r for r in reports if r.labels]
     return {
         "cases": len(reports),
-        "patients": len({cohort.patient_of(r.name) for r in reports}),
+        "patients": len({r.patient or cohort.patient_of(r.name) for r in reports}),
         "unusable": sum(bool(r.errors) for r in reports),
         "without_mask": sum(not r.labels for r in reports),
         "layouts": _counted(r.layout for r in reports if r.layout),
