@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import zipfile
 
+import numpy as np
 import pytest
 from dicom_studies import NAMES, new_person, write_clinical, write_other_object
 from helpers.small_study import make_study
@@ -22,7 +23,9 @@ def inspect(*args) -> tuple[int, dict]:
 @pytest.fixture
 def export(tmp_path):
     folder = tmp_path / "export"
-    person = write_clinical(folder / "A", make_study(shape=(40, 40, 50)), vendor="GE")
+    person = write_clinical(
+        folder / "A", make_study(shape=(40, 40, 50), affine=np.diag([-4.0, -4.0, 3.0, 1.0])), vendor="GE"
+    )
     earlier = new_person(patient_id=person.patient_id, study_date="20230101")
     write_clinical(folder / "B", make_study(shape=(40, 40, 50)), person=earlier, distractors=1)
     sorted((folder / "A" / "S0004").iterdir())[3].unlink()
@@ -45,6 +48,8 @@ def test_patients_dates_series_and_verdicts(export):
     assert series["AX T1 FSE +C"]["remarks"][0]["code"] == "missing-slices"
     assert len(series["AX T1 FSE +C"]["missing_mm"]) == 1
     assert series["localizer"]["orientations"] == 3
+    assert {s["use"]: s["label"] for s in series.values() if s["use"]} == {m.value: n for m, n in NAMES["GE"].items()}
+    assert "contrast agent named" in series["AX T1 FSE +C"]["reason"]
     assert {(s["files"], s["reason"]) for s in told["skipped"]} == {
         (1, "is a structured report, no image"),
         (1, "is no DICOM file"),

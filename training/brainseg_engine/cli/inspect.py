@@ -50,10 +50,11 @@ def inspect(
       napari-brainseg inspect T1.nii.gz T1_GD.nii.gz T2.nii.gz FLAIR.nii.gz
     """
     from brainseg_engine.cli import inspect_listing
+    from brainseg_engine.studies.incoming import is_export
 
-    export = len(study) == 1 and inspect_listing.is_export(study[0])
+    export = len(study) == 1 and is_export(study[0])
     by_hand = wanted(t1, t1ce, t2, flair, assign)
-    report = inspect_listing.inspect_export(study[0]) if export else inspect_study(study, coding, by_hand)
+    report = inspect_listing.inspect_export(study[0], by_hand) if export else inspect_study(study, coding, by_hand)
     if as_json:
         say_json(report)
     elif export:

@@ -7,41 +7,33 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from brainseg_engine.io.found import ImageSeries, Listing
+    from brainseg_engine.studies.assignment import Wanted
+    from brainseg_engine.studies.incoming import Incoming
 
 
-def is_export(path: Path) -> bool:
-    """Whether the path is listed series by series: an archive, DICOM, or a folder that is no study by its files' names."""
-    from brainseg_engine.core.errors import InputError
-    from brainseg_engine.io import dicom, find_series
-    from brainseg_engine.io.archive import is_archive
-    from brainseg_engine.io.naming import is_image
-
-    if path.is_file():
-        return is_archive(path) or (not is_image(path) and dicom.holds_dicom(path))
-    if not path.is_dir():
-        return False
-    try:
-        return not find_series(path).files and dicom.holds_dicom(path)
-    except InputError:
-        return dicom.holds_dicom(path)
+MOST_VISITS = 3
+"""Of more visits the voxels are not looked at: tags and names alone say what the series are."""
 
 
-def inspect_export(path: Path) -> dict[str, Any]:
-    """The report as a JSON object. Raises InputError where there is no image at all."""
+def inspect_export(path: Path, wanted: Wanted | None = None) -> dict[str, Any]:
+    """The report as a JSON object; ``wanted`` names series by hand. Raises InputError where there is no image at all."""
     from brainseg_engine.cli.printing import messages, progress_bars
     from brainseg_engine.io.listing import list_series
 
     with progress_bars(messages()) as bars:
         task = bars.add_task("reading headers", total=1.0)
         with list_series(path, lambda p: bars.update(task, description=p.stage, completed=p.fraction)) as listing:
-            return report(path, listing)
+            return report(path, listing, wanted)
 
 
-def report(path: Path, listing: Listing) -> dict[str, Any]:
+def report(path: Path, listing: Listing, wanted: Wanted | None = None) -> dict[str, Any]:
     """What a listing holds, without a name, an id or a UID: days and neutral labels alone tell visits and people apart."""
+    from brainseg_engine.studies.incoming import identified
     from brainseg_engine.studies.listed import check_listing
 
     problems = check_listing(listing)
+    voxels = sum(len(p.visits) for p in listing.patients) <= MOST_VISITS
+    found = {(p.label, v.label): identified(p, v, wanted, voxels=voxels) for p in listing.patients for v in p.visits}
     return {
         "path": str(path),
         "usable": all(f.severity != "error" for f in problems),
@@ -52,7 +44,8 @@ def report(path: Path, listing: Listing) -> dict[str, Any]:
                     {
                         "label": v.label,
                         "date": v.day.isoformat() if v.day else None,
-                        "series": [_series(s) for s in v.series],
+                        "missing": [m.value for m in found[p.label, v.label].choices.missing],
+                        "series": [_series(s, found[p.label, v.label]) for s in v.series],
                     }
                     for v in p.visits
                 ],
@@ -64,8 +57,10 @@ def report(path: Path, listing: Listing) -> dict[str, Any]:
     }
 
 
-def _series(s: ImageSeries) -> dict[str, Any]:
+def _series(s: ImageSeries, among: Incoming) -> dict[str, Any]:
     grid = s.grid
+    proposal = next((p for p in among.choices.proposals if p.series.id == s.facts.id), None)
+    use = proposal.use if proposal is not None else None
     placed = {} if grid is None else {
         "obliquity_deg": round(grid.obliquity_deg, 1),
         "missing_mm": [round(mm, 2) for mm in s.missing_mm],
@@ -74,6 +69,8 @@ def _series(s: ImageSeries) -> dict[str, Any]:
         **s.facts.to_dict(),
         **placed,
         "usable": s.usable,
+        "use": use.value if use else None,
+        "reason": proposal.reason if proposal is not None else "",
         "remarks": [{"code": r.code, "severity": r.severity, "message": r.message} for r in s.remarks],
     }
 
@@ -106,11 +103,14 @@ def _table(console: Any, title: str, visit: dict[str, Any]) -> None:
     table = Table(box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0))
     table.add_column("no.", justify="right", no_wrap=True)
     table.add_column("series", overflow="fold")
-    for name in ("kind", "plane", "voxels", "mm", "axes", "can be read"):
+    for name in ("plane", "voxels", "mm", "axes", "can be read", "use"):
         table.add_column(name, no_wrap=True)
     for s in visit["series"]:
         table.add_row(*_cells(s))
     console.print(table)
+    for s in visit["series"]:
+        if s["use"]:
+            console.print(Text.assemble(("use: ", "green"), f"{s['label']}: {s['reason']}"), soft_wrap=True)
     for s in visit["series"]:
         for r in s["remarks"]:
             colour = {"error": "red", "warning": "yellow"}.get(r["severity"], "dim")
@@ -123,12 +123,15 @@ def _table(console: Any, title: str, visit: dict[str, Any]) -> None:
 def _cells(s: dict[str, Any]) -> list[Any]:
     from rich.text import Text
 
+    from brainseg_engine.core.study import Modality
+
     tilt = f" {s['obliquity_deg']:.0f}°" if s.get("obliquity_deg", 0) >= 0.5 else ""
     mm = "×".join(f"{v:.3g}" for v in s["spacing"]) if s.get("spacing") and s.get("calibrated", True) else ""
     verdict = Text("no", style="red") if not s["usable"] else Text("yes")
     if s["usable"] and any(r["severity"] == "warning" for r in s["remarks"]):
         verdict = Text("see below", style="yellow")
     return [
-        str(s.get("number", "")), Text(s["label"]), s.get("modality", ""), s.get("plane", ""),
+        str(s.get("number", "")), Text(s["label"]), s.get("plane", "") if s.get("modality", "MR") == "MR" else s["modality"],
         "×".join(str(n) for n in s.get("shape", ())), mm, s.get("orientation", "") + tilt, verdict,
+        Modality(s["use"]).title if s["use"] else "",
     ]  # fmt: skip

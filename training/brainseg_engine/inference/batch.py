@@ -37,8 +37,9 @@ from brainseg_engine.io.segmentation import read_sidecar, sidecar_state
 from brainseg_engine.io.sessions import kept_apart, name_of
 from brainseg_engine.prepare import Options
 from brainseg_engine.scores import volumes
-from brainseg_engine.studies.assignment import Wanted, assigned
+from brainseg_engine.studies.assignment import Wanted
 from brainseg_engine.studies.checks import Finding, require_usable
+from brainseg_engine.studies.incoming import find_study, study_id
 from brainseg_engine.studies.sources import expand
 
 __all__ = ["NEED_BYTES", "Row", "Settings", "expand", "made_before", "predict_many", "report", "write_summary"]
@@ -122,7 +123,7 @@ def _ids(sources: Sequence[Path], settings: Settings) -> dict[Path, str]:
     found: dict[Path, str] = {}
     for source in sources:
         try:
-            found[source] = _series(source, settings).id
+            found[source] = study_id(source, settings.assign)
         except Exception:  # whatever it is, the reading of that one study says it
             found[source] = stem(name_of(source))
     return kept_apart(found)
@@ -143,8 +144,8 @@ def made_before(out: Path) -> bool:
 
 
 def _series(source: Path, settings: Settings) -> Series:
-    """The study's files: by their names, and as they were assigned by hand."""
-    return assigned(source, settings.assign) if settings.assign else series_of(source)
+    """The study's series: by names, tags and voxels, and as they were assigned by hand."""
+    return find_study(source, settings.assign)
 
 
 def _one(predictor: Predictor, source: Path, id_: str, settings: Settings, progress: ProgressCallback) -> Row:

@@ -50,6 +50,11 @@ def is_case(path: Path) -> bool:
 
 
 @in_words
+def is_label(path: Path) -> bool:
+    """True for a mask in the ``labelsTr`` of a Decathlon folder, whose names are those of the images."""
+    return path.parent.name == _LABELS and (path.parent.parent / DESCRIPTION).is_file()
+
+
 def find(path: Path) -> Series:
     """The channels of an image as series, with its labels where it has some. Raises InputError."""
     root = _root(path)
@@ -117,8 +122,7 @@ def coding(root: Path) -> str:
 
 def implied_coding(mask: Path) -> str:
     """The coding of a mask in ``labelsTr``, "" for masks elsewhere. Raises as :func:`coding`."""
-    root = mask.parent.parent
-    return coding(root) if mask.parent.name == _LABELS and (root / DESCRIPTION).is_file() else ""
+    return coding(mask.parent.parent) if is_label(mask) else ""
 
 
 def _root(path: Path) -> Path:

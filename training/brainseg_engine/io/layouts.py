@@ -165,7 +165,9 @@ def _children(folder: Path) -> list[Path]:
 def _nothing_in(folder: Path) -> str:
     children = _children(folder)
     if any(p.suffix.lower() in (".dcm", ".ima") or p.name.upper() == "DICOMDIR" for p in children):
-        return f"{folder} holds DICOM files, which are not read. Convert them to NIfTI first, say with dcm2niix."
+        return (
+            f"{folder} holds DICOM files, and a study of image files is expected here. Convert them, say with dcm2niix."
+        )
     studies = find_studies(folder)
     if studies:
         return f"{folder} is no study but holds {len(studies)} of them. Name one, for example {studies[0]}."

@@ -11,9 +11,13 @@ from brainseg_engine.core import plain
 from brainseg_engine.core.errors import InputError
 from brainseg_engine.core.events import CancelCheck, ProgressCallback, never, silent
 from brainseg_engine.core.study import Modality, Volume
-from brainseg_engine.io import archive, dicom
+from brainseg_engine.io import archive, dicom, nifti
+from brainseg_engine.io.dicom.scan import is_dicom, plain_files
+from brainseg_engine.io.file_series import list_files
+from brainseg_engine.io.formats import read_image
 from brainseg_engine.io.found import ImageSeries, Listing, Workspace
 from brainseg_engine.io.image import Image, content_hash, is_folder
+from brainseg_engine.io.naming import is_image
 
 
 def list_series(path: Path, progress: ProgressCallback = silent, cancelled: CancelCheck = never) -> Listing:
@@ -23,15 +27,34 @@ def list_series(path: Path, progress: ProgressCallback = silent, cancelled: Canc
     list does. Raises InputError where there is no image at all, and Cancelled.
     """
     path = Path(path)
-    if not is_folder(path) and archive.is_archive(path):
-        workspace, packed = archive.unpack(path, progress, cancelled)
-        try:
-            listing = dicom.list_dicom(workspace.folder, progress, cancelled, named=path)
-        except BaseException:
-            workspace.close()
-            raise
-        return replace(_living_in(workspace, listing), skipped=(*packed, *listing.skipped))
-    return dicom.list_dicom(path, progress, cancelled)
+    if is_folder(path) or not archive.is_archive(path):
+        return _list(path, path, progress, cancelled)
+    workspace, packed = archive.unpack(path, progress, cancelled)
+    try:
+        listing = _list(workspace.folder, path, progress, cancelled)
+    except BaseException:
+        workspace.close()
+        raise
+    return replace(_living_in(workspace, listing), skipped=(*packed, *listing.skipped))
+
+
+def _list(path: Path, named: Path, progress: ProgressCallback, cancelled: CancelCheck) -> Listing:
+    """DICOM and image files together; ``named`` is what messages call the place."""
+    if path.name.upper() == "DICOMDIR" and not path.is_dir():
+        path = path.parent
+    files = plain_files(path)
+    images = [f for f in files if is_image(f)]
+    if not images:
+        return dicom.list_dicom(path, progress, cancelled, files=files, named=named)
+    patients, skipped = list_files(images, path if path.is_dir() else path.parent, progress, cancelled)
+    others = [f for f in files if f not in set(images)]
+    if any(is_dicom(f) for f in others):
+        more = dicom.list_dicom(path, progress, cancelled, files=others, named=named)
+        return Listing((*patients, *more.patients), (*skipped, *more.skipped))
+    if not patients:
+        reasons = "; ".join(f"{s.paths[0].name} {s.reason}" for s in skipped[:3])
+        raise InputError(f"{named} holds no image that can be used: {reasons}. Give the folder that holds the images.")
+    return Listing(patients, skipped)
 
 
 def series_at(path: Path, progress: ProgressCallback = silent, cancelled: CancelCheck = never) -> ImageSeries:
@@ -42,6 +65,9 @@ def series_at(path: Path, progress: ProgressCallback = silent, cancelled: Cancel
     path = Path(path)
     if is_folder(path):
         found = [s for s in list_series(path, progress, cancelled).series if s.usable]
+        what = f"{path} holds"
+    elif is_image(path):
+        found = [s for p in list_files([path], path.parent)[0] for v in p.visits for s in v.series]
         what = f"{path} holds"
     else:
         beside = _listed_before(path.parent, _state(path.parent))
@@ -78,6 +104,11 @@ def read_listed(series: ImageSeries, progress: ProgressCallback = silent, cancel
     if not series.usable or series.grid is None:
         why = " ".join(r.message for r in series.remarks if r.severity == "error")
         raise InputError(f"The series '{series.facts.label}' cannot be used. {why}".strip())
+    if series.path is not None:
+        if series.channel is None:
+            return read_image(series.path)
+        whole = nifti.read_channels(series.path)
+        return replace(whole, data=whole.data[..., series.channel])
     data = dicom.read_voxels(series, progress, cancelled)
     return Image(data, series.grid.affine, calibrated=series.grid.calibrated)
 

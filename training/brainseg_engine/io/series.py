@@ -8,6 +8,7 @@ from enum import StrEnum
 from pathlib import Path
 
 from brainseg_engine.core.study import Modality
+from brainseg_engine.io.found import ImageSeries
 
 
 class Layout(StrEnum):
@@ -16,6 +17,7 @@ class Layout(StrEnum):
     FILES = "one file a series"
     SLICES = "image slices"
     CHANNELS = "one file of four channels"
+    LISTED = "series found among others"
 
 
 @dataclass(frozen=True)
@@ -26,6 +28,7 @@ class Series:
     ``ambiguous``: what has several candidates (a modality, or "mask") → the candidates; these are not in ``files``.
     ``unknown``: images whose names tell no modality. ``coding``: the label coding that the naming implies, "" when none.
     ``mixed``: the sentence for files of different patients or dates in one study, "" where the names tell no such thing.
+    ``listed``: of series found among others (DICOM, archives), the series themselves; ``files`` then name one file of each.
     ``problems``: what stands in the way of a complete study, in words; ``notes``: what is worth knowing and does not.
     """
 
@@ -40,3 +43,4 @@ class Series:
     layout: Layout = Layout.FILES
     notes: tuple[str, ...] = ()
     mixed: str = ""
+    listed: Mapping[Modality, ImageSeries] = field(default_factory=dict, repr=False)

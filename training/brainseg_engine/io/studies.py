@@ -88,6 +88,8 @@ def series_of(source: Source) -> Series:
 
 def read_series(series: Series) -> dict[Modality, Volume]:
     """The images of those files, whatever their layout. Raises as :func:`read_volumes`."""
+    if series.layout is Layout.LISTED:
+        return {m: volume_of(s, m) for m, s in series.listed.items()}
     if series.layout is Layout.FILES or not series.files:
         return read_volumes(series.files)
     source = next(iter(series.files.values()))

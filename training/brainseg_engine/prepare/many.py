@@ -18,9 +18,10 @@ from brainseg_engine.core.errors import BrainsegError, Cancelled, InputError, Ou
 from brainseg_engine.core.events import CancelCheck, ProgressCallback, never, silent
 from brainseg_engine.core.paths import atomic
 from brainseg_engine.core.study import Study
-from brainseg_engine.io import load_study, series_of
+from brainseg_engine.io import load_study
 from brainseg_engine.prepare import files
 from brainseg_engine.prepare.pipeline import Options, prepare
+from brainseg_engine.studies.incoming import find_study, study_id
 
 _log = logging.getLogger(__name__)
 SUMMARY = "prepared.csv"
@@ -81,7 +82,7 @@ def row_of(
     began = time.perf_counter()
     name = source.resolve().name
     try:
-        study = load_study(source, segmentation=False)
+        study = load_study(find_study(source, progress=progress, cancelled=cancelled), segmentation=False)
         identity = identity_of(study, settings.options)
         if (done := _done_before(study, identity, settings)) is not None:
             return done
@@ -155,7 +156,7 @@ def _by_id(sources: Sequence[Path]) -> tuple[list[Path], list[Row]]:
     for source in sources:
         name = source.resolve().name
         try:
-            id_ = series_of(source).id
+            id_ = study_id(source)
             if id_ in taken:
                 raise InputError(
                     f"{source} and {taken[id_]} have the same study id '{id_}'. Prepare them into two --out folders."

@@ -33,7 +33,7 @@ def plain_files(path: Path) -> list[Path]:
 
 def holds_dicom(path: Path, most: int = 400) -> bool:
     """Whether there is a DICOM file among the first files at or below the path (a file counts itself)."""
-    return any(_is_dicom(p) for p, _ in zip(_walk(path), range(most), strict=False))
+    return any(is_dicom(p) for p, _ in zip(_walk(path), range(most), strict=False))
 
 
 def scan(files: Iterable[Path], progress: ProgressCallback = silent, cancelled: CancelCheck = never) -> Scan:
@@ -69,7 +69,8 @@ def _walk(path: Path) -> Iterator[Path]:
         yield from (p for n in sorted(names) if plain.is_file(p := Path(folder, n)))
 
 
-def _is_dicom(path: Path) -> bool:
+def is_dicom(path: Path) -> bool:
+    """Whether the file begins as DICOM files do."""
     try:
         with plain.opened(path) as file:
             return looks_like_dicom(file.read(132))

@@ -1,0 +1,97 @@
+"""From an export to the four series: the right visit, the right series, or one sentence."""
+
+from __future__ import annotations
+
+import re
+import zipfile
+
+import numpy as np
+import pytest
+from dicom_studies import as_stored, new_person, write_clinical, write_distractors
+from helpers.small_study import make_study
+
+from brainseg_engine.core.errors import InputError
+from brainseg_engine.core.study import Modality
+from brainseg_engine.io import load_study, read_series
+from brainseg_engine.io.series import Layout
+from brainseg_engine.studies.incoming import find_study, is_export, study_id
+
+STUDY = make_study(shape=(48, 52, 60), affine=np.diag([-3.5, -3.5, 2.5, 1.0]))
+
+
+def titles(series) -> dict[str, str]:
+    return {m.value: s.facts.label for m, s in series.listed.items()}
+
+
+@pytest.mark.parametrize(("vendor", "enhanced"), [("SIEMENS", False), ("GE", False), ("Philips", True)])
+def test_four_series_among_nineteen(tmp_path, vendor, enhanced):
+    write_clinical(tmp_path, STUDY, vendor=vendor, enhanced=enhanced, thickness_mm=None)
+    series = find_study(tmp_path)
+    from dicom_studies import NAMES
+
+    assert titles(series) == {m.value: NAMES[vendor][m] for m in Modality}
+    assert series.layout is Layout.LISTED and series.problems == []
+    for m, volume in load_study(series).volumes.items():
+        np.testing.assert_array_equal(volume.data, as_stored(STUDY.volumes[m].data))
+        assert volume.grid.same_as(STUDY.volumes[m].grid, 1e-3)
+
+
+def test_an_archive_lives_as_long_as_the_study(tmp_path):
+    write_clinical(tmp_path / "x", STUDY, distractors=1)
+    with zipfile.ZipFile(tmp_path / "export.zip", "w") as z:
+        for path in (tmp_path / "x").rglob("*"):
+            z.write(path, path.relative_to(tmp_path))
+    series = find_study(tmp_path / "export.zip")
+    assert series.id == "export"
+    assert len(read_series(series)) == 4
+
+
+def test_a_folder_of_the_patients_name_names_no_files(tmp_path):
+    write_clinical(tmp_path / "Phantom Philippa 1970", STUDY, distractors=0)
+    id_ = find_study(tmp_path / "Phantom Philippa 1970").id
+    assert re.fullmatch(r"study-[0-9a-f]{8}", id_)
+    assert study_id(tmp_path / "Phantom Philippa 1970") == id_
+
+
+def test_several_patients_and_dates_ask_which(tmp_path):
+    person = write_clinical(tmp_path / "a", STUDY, distractors=0)
+    write_clinical(tmp_path / "b", STUDY, distractors=0, person=new_person(study_date="20240101"))
+    with pytest.raises(InputError, match=r"holds 2 studies of one patient \(1: 2024-01-01, 2: 2025-03-14\)"):
+        find_study(tmp_path)
+    assert find_study(tmp_path, visit=2).listed[Modality.T1].facts.study_uid == person.study_uid
+    write_clinical(tmp_path / "c", STUDY, distractors=0, person=new_person(patient_id="P2", name="Other^One"))
+    with pytest.raises(InputError, match="holds 2 patients, who are never mixed"):
+        find_study(tmp_path)
+    with pytest.raises(InputError, match="no number 3"):
+        find_study(tmp_path, patient=3)
+
+
+def test_a_series_that_is_missing_is_said(tmp_path):
+    volumes = {m: v for m, v in STUDY.volumes.items() if m is not Modality.T2}
+    from dataclasses import replace
+
+    write_clinical(tmp_path, replace(STUDY, volumes=volumes), distractors=3)
+    series = find_study(tmp_path)
+    assert series.problems == ["No series of this study was found to be T2. Assign it by hand."]
+
+
+def test_series_are_assigned_by_hand(tmp_path):
+    write_clinical(tmp_path, STUDY, distractors=15)
+    series = find_study(tmp_path, {Modality.T2: "#32", Modality.T1: None})
+    assert titles(series)["t2"] == "pd_tse_cor"
+    assert "t1" not in titles(series)
+
+
+def test_localisers_alone_are_no_study(tmp_path):
+    write_distractors(tmp_path, new_person(), most=1)
+    with pytest.raises(InputError, match="at least 8 slices"):
+        find_study(tmp_path)
+
+
+def test_what_is_listed_series_by_series(tmp_path):
+    write_clinical(tmp_path / "dicom", STUDY, distractors=0)
+    (tmp_path / "empty").mkdir()
+    (tmp_path / "x.txt").write_text("x")
+    assert is_export(tmp_path) and is_export(tmp_path / "dicom")
+    assert is_export(next((tmp_path / "dicom/S0003").iterdir()))
+    assert not is_export(tmp_path / "empty") and not is_export(tmp_path / "x.txt") and not is_export(tmp_path / "no")
