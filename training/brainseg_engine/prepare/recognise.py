@@ -8,7 +8,7 @@ from brainseg_engine.core.labels import Mask
 from brainseg_engine.core.study import Study, Volume
 from brainseg_engine.prepare.network_grid import SPACING_MM
 from brainseg_engine.studies.series_order import likely_order
-from brainseg_engine.studies.skull import skull_on
+from brainseg_engine.studies.skull import with_skull
 
 _TOLERANCE = 0.02
 
@@ -16,7 +16,7 @@ _TOLERANCE = 0.02
 def stripped(study: Study) -> bool:
     """True when no series seems to have a skull."""
     order = likely_order(study.volumes) if study.aligned else {m: m for m in study.volumes}
-    return not any(skull_on(v, order[m]) for m, v in study.volumes.items())
+    return not with_skull(study.volumes, order)
 
 
 def fine(study: Study) -> bool:
