@@ -174,27 +174,28 @@ def page(results: Mapping[str, Any]) -> str:
     overall = {w: float(np.mean(list(mean[w].values()))) for w in WAYS}
     lines = [
         "# Prepare: what the way from moved, thick slices costs", "",
-        f"{len(rows)} of {results['validation_cases']} validation cases; every series turned by up to {MOST_DEG:g}° and shifted by "
-        f"up to {MOST_MM:g} mm in its own way, slices of 0.9×0.9×5.5 mm. Dice against the expert labels on the case's own 1 mm "
+        f"{len(rows)} of {results['validation_cases']} validation cases; every series turned by up to {MOST_DEG:g}° and shifted "
+        f"by up to {MOST_MM:g} mm in its own way, slices of 0.9×0.9×5.5 mm. Dice against the experts on the case's own 1 mm "
         "grid. The brains are stripped in these data, so finding the brain is not part of it.", "",
-        f"{results['date']}, {results['machine']}, {results['cores']} cores, {results['jobs']} cases at once with a thread each; load "
+        f"{results['date']}, {results['machine']}, {results['cores']} cores, {results['jobs']} at once with a thread each; load "
         f"{results['load_before']} before the run.", "",
         "| | WT | TC | ET | mean |", "|---|---|---|---|---|",
     ]  # fmt: skip
+    lines += [f"| {w} | {' | '.join(f'{mean[w][r]:.3f}' for r in regions)} | {overall[w]:.3f} |" for w in WAYS]
     lines += [
-        f"| {w} | {' | '.join(f'{mean[w][r]:.3f}' for r in regions)} | {overall[w]:.3f} |" for w in WAYS
+        "",
+        "| case | " + " | ".join(WAYS) + " | worst error mm | lowest peak | processor s |",
+        "|---|---|---|---|---|---|---|",
     ]
-    lines += ["", "| case | " + " | ".join(WAYS) + " | worst error mm | lowest peak | processor s |", "|---|---|---|---|---|---|---|"]
     for x in rows:
         dice = " | ".join(f"{np.mean(list(x['dice'][w].values())):.3f}" for w in WAYS)
-        lines.append(
-            f"| {x['case']} | {dice} | {max(x['worst_mm'].values()):.2f} | {min(x['peaks'].values()):.2f} | {x['cpu_seconds']:.0f} |"
-        )
+        worst, peak = max(x["worst_mm"].values()), min(x["peaks"].values())
+        lines.append(f"| {x['case']} | {dice} | {worst:.2f} | {peak:.2f} | {x['cpu_seconds']:.0f} |")
     known = results["recognised"]
     loss = overall[WAYS[1]] - overall[WAYS[2]]
     lines += [
-        "", f"- Preparation costs {loss:+.3f} Dice against the same slices left in place (at most {TARGET_LOSS:g} wanted); the slices "
-        f"themselves cost {overall[WAYS[0]] - overall[WAYS[1]]:+.3f}.",
+        "", f"- Preparation costs {loss:+.3f} Dice against the same slices left in place (at most {TARGET_LOSS:g} wanted); the "
+        f"slices themselves cost {overall[WAYS[0]] - overall[WAYS[1]]:+.3f}.",
         f"- Untouched cases recognised as prepared: {sum(known.values())} of {len(known)}.", "",
         "Made by `python benchmarks/prepare/run.py --data DIR`, DIR with `brats/<case>/` and `brats_split.csv`.",
     ]  # fmt: skip
