@@ -41,20 +41,20 @@ def measured(study: Study) -> dict[str, Any]:
     looks = {m: seen for m in Modality if (seen := look(study.volumes[m])) is not None}
     scores = series_order.order_scores(looks)
     seconds = time.process_time() - began
-    given = tuple(Modality)
+    given, alarm = tuple(Modality), series_order.alarm(looks)
     right = scores[given]
     best = max(scores, key=lambda order: scores[order])
     caught = []
     for a, b in SWAPS:  # a file given under another's name changes places in the order alone
         order = tuple({a: b, b: a}.get(m, m) for m in given)
-        caught.append(best == given and right - scores[order] > series_order.ALARM)
+        caught.append(best == given and right - scores[order] > alarm)
     volumes: dict[Modality, Volume] = dict(study.volumes)
-    order = dict(zip(given, best, strict=True)) if scores[best] - right > series_order.ALARM else {m: m for m in given}
+    order = dict(zip(given, best, strict=True)) if scores[best] - right > alarm else {m: m for m in given}
     return {
         "joint": sum(a is b for a, b in zip(best, given, strict=True)),
         "alone": [series_order.likely(looks[m])[0] is m for m in given],
         "margin": right - max(s for o, s in scores.items() if o != given),
-        "alarm": bool(scores[best] - right > series_order.ALARM),
+        "alarm": bool(scores[best] - right > alarm),
         "swaps": sum(caught),
         "skull_alone": [skull.skull_on(v) for v in volumes.values()],
         "skull": [m.value for m in skull.with_skull(volumes, order)],
@@ -130,8 +130,8 @@ def readme(table: dict[str, dict[str, Any]]) -> str:
     lines += [
         "",
         "Margins are log-odds between the right order and the best wrong one; a report needs more than "
-        f"{series_order.ALARM:g}. Processor seconds a study (median, reading not counted): "
-        f"{table['validation, as it is']['seconds']:.2f}.",
+        f"{series_order.ALARM:g} ({series_order.HEAD_ALARM:g} where a head is among them). "
+        f"Processor seconds a study (median, reading not counted): {table['validation, as it is']['seconds']:.2f}.",
         "",
         "## The skull still on",
         "",

@@ -25,7 +25,12 @@ STEP_MM = 3.0
 HEAD_MM = 100.0
 """What lies further below the top of the head (face and neck) is not looked at."""
 DEPTHS_MM = (20.0, 12.0, 6.0)
-"""How deep under the surface "inside" begins: scalp and skull end before the first; the others where little is so deep."""
+"""How deep under the surface of a head "inside" begins: skin and skull end before the first; the others where little is so
+deep. Of a stripped brain it is the last."""
+HEAD_ML = 2200.0
+"""More than any brain (1,080–1,730 mL in 40 studies; with skin and skull 2,790 mL and more)."""
+BLANK = 0.5
+"""Least share of the border that has one value where the air was masked out (0.99 and more; else at most 0.17)."""
 PAIR_FEATURES = 7
 FEW = 400
 """Fewer voxels than this tell nothing."""
@@ -36,6 +41,8 @@ QUANTILES = (0.1, 0.5, 1, 2, 5, 10, 16, 25, 35, 65, 75, 84, 90, 95, 98, 99, 99.5
 class Look:
     """One series, coarse: ``data`` (X, Y, Z) along RAS on ``grid``; ``head``: what is no air; ``inside``: deep in it.
 
+    ``stripped``: the air has one value, and what is left is no larger than a brain.
+
     ``features``: see :func:`look`.
     """
 
@@ -44,6 +51,7 @@ class Look:
     head: Mask
     inside: Mask
     features: Features
+    stripped: bool
 
 
 def look(volume: Volume) -> Look | None:
@@ -56,12 +64,14 @@ def look(volume: Volume) -> Look | None:
     head = head_of(data)
     if head.sum() < FEW:
         return None
-    depth = _depth(head, grid)
-    inside = next((m for d in DEPTHS_MM if (m := depth > d).sum() >= 4 * FEW), depth > 0)
+    stripped = _air(data)[1] and head.sum() * np.prod(grid.spacing) / 1000 < HEAD_ML
+    depth = _depth(head, grid, np.inf if stripped else HEAD_MM)
+    depths = DEPTHS_MM[-1:] if stripped else DEPTHS_MM
+    inside = next((m for d in depths if (m := depth > d).sum() >= 4 * FEW), depth > 0)
     z = _standard(data, inside)
     if inside.sum() < FEW or z is None:
         return None
-    return Look(data, grid, head, inside, _features(z, depth, inside))
+    return Look(data, grid, head, inside, _features(z, depth, inside), bool(stripped))
 
 
 def pair_features(a: Look, b: Look) -> Features:
@@ -91,10 +101,8 @@ def head_of(data: Values) -> Mask:
     """
     from scipy import ndimage
 
-    faces = np.concatenate([np.take(data, side, axis).ravel() for axis in range(3) for side in (0, -1)])
-    values, counts = np.unique(faces, return_counts=True)
-    air = values[counts.argmax()]
-    if counts.max() >= 0.5 * faces.size:
+    air, blank = _air(data)
+    if blank:
         mask: Mask = data != air
     else:
         low, high = np.percentile(data, [2, 98])
@@ -106,6 +114,13 @@ def head_of(data: Values) -> Mask:
         return mask
     largest: Mask = pieces == np.bincount(pieces.ravel())[1:].argmax() + 1
     return largest
+
+
+def _air(data: Values) -> tuple[float, bool]:
+    """The most frequent value of the border, and whether it is nearly all of it."""
+    faces = np.concatenate([np.take(data, side, axis).ravel() for axis in range(3) for side in (0, -1)])
+    values, counts = np.unique(faces, return_counts=True)
+    return float(values[counts.argmax()]), bool(counts.max() >= BLANK * faces.size)
 
 
 def _coarse(volume: Volume) -> tuple[Values, Grid]:
@@ -121,14 +136,14 @@ def _coarse(volume: Volume) -> tuple[Values, Grid]:
     return data, Grid(data.shape, affine)
 
 
-def _depth(head: Mask, grid: Grid) -> NDArray[np.float64]:
-    """mm below the surface of the head; 0 in the air and further below the top than a brain reaches."""
+def _depth(head: Mask, grid: Grid, height_mm: float) -> NDArray[np.float64]:
+    """mm below the surface of the head; 0 in the air and further than ``height_mm`` below the top."""
     from scipy import ndimage
 
     depth: NDArray[np.float64] = ndimage.distance_transform_edt(head, sampling=grid.spacing)
     filled = np.flatnonzero(head.sum(axis=(0, 1)) >= 20)
     top = filled[-1] if filled.size else head.shape[2] - 1
-    depth[:, :, : max(0, round(top - HEAD_MM / grid.spacing[2]))] = 0
+    depth[:, :, : max(0, int(top - min(height_mm, 1e6) / grid.spacing[2]))] = 0
     return depth
 
 
@@ -149,7 +164,7 @@ def _features(z: Values, depth: NDArray[np.float64], inside: Mask) -> Features:
     q = np.percentile(v, QUANTILES)
     tails = np.sign(q) * np.log1p(np.abs(q))
     shells = [float(np.median(v[m])) if (m := (d > lo) & (d <= hi)).sum() > 50 else 0.0
-              for lo, hi in ((20, 28), (28, 38), (38, 50), (50, 90))]  # fmt: skip
+              for lo, hi in ((6, 12), (12, 20), (20, 28), (28, 38), (38, 50), (50, 90))]  # fmt: skip
     where, pieces = [], []
     for low in (True, False):
         limit = np.percentile(v, 4 if low else 96)

@@ -22,13 +22,17 @@ from numpy.typing import NDArray
 from brainseg_engine.core.study import Modality, Volume
 from brainseg_engine.studies.appearance import Look, look, pair_features, swapped
 
-ALARM = 1.0
-"""By how much (log-odds) another order of the series must explain them better before it is reported."""
+ALARM, HEAD_ALARM = 1.0, 4.0
+"""By how much (log-odds) another order of the series must explain them better before it is reported: where all are stripped,
+and where a head is among them, which are told less surely."""
 
 
 @dataclass(frozen=True)
 class _Weights:
-    """``alone`` (4, F) and ``offsets`` (4,) by role; ``together``: two roles, in the order of Modality, → (P,)."""
+    """``alone`` (4, F) and ``offsets`` (4,) by role; ``together``: two roles, in the order of Modality, → (P,).
+
+    There is one set for stripped brains and one for whole heads.
+    """
 
     alone: NDArray[np.float64]
     offsets: NDArray[np.float64]
@@ -36,8 +40,9 @@ class _Weights:
 
 
 @cache
-def _weights() -> _Weights:
+def _weights(stripped: bool) -> _Weights:
     stored = json.loads(files("brainseg_engine.studies").joinpath("series_order.json").read_text(encoding="utf-8"))
+    stored = stored["stripped" if stripped else "head"]
     pairs = combinations(Modality, 2)
     return _Weights(
         np.array(stored["weights"]),
@@ -48,14 +53,14 @@ def _weights() -> _Weights:
 
 def role_scores(seen: Look) -> dict[Modality, float]:
     """Modality → log-probability that the series is it, by its own voxels."""
-    w = _weights()
+    w = _weights(seen.stripped)
     raw = w.alone @ seen.features + w.offsets
     return dict(zip(Modality, (raw - np.logaddexp.reduce(raw)).tolist(), strict=True))
 
 
 def pair_scores(a: Look, b: Look) -> dict[tuple[Modality, Modality], float]:
     """(what ``a`` would be, what ``b`` would be) → what the two say together, in log-odds."""
-    w, pair = _weights(), pair_features(a, b)
+    w, pair = _weights(a.stripped and b.stripped), pair_features(a, b)
     turned = swapped(pair)
     scores = {(m, n): float(v @ pair) for (m, n), v in w.together.items()}
     return scores | {(n, m): float(v @ turned) for (m, n), v in w.together.items()}
@@ -72,7 +77,7 @@ def likely_order(volumes: Mapping[Modality, Volume]) -> dict[Modality, Modality]
     """What each series looks like: given modality → likely modality. The identity unless another order is clearly better.
 
     At least two series, on any grids, with or without skull. All ways to give them the uses that they were given are
-    scored; another one is reported only when it wins by :data:`ALARM`.
+    scored; another one is reported only when it leads by :func:`alarm`.
     """
     same = {m: m for m in volumes}
     looks = {m: seen for m, v in volumes.items() if (seen := look(v)) is not None}
@@ -81,7 +86,12 @@ def likely_order(volumes: Mapping[Modality, Volume]) -> dict[Modality, Modality]
     scores = order_scores(looks)
     best = max(scores, key=lambda order: scores[order])
     given = tuple(looks)
-    return dict(zip(given, best, strict=True)) if scores[best] - scores[given] > ALARM else same
+    return dict(zip(given, best, strict=True)) if scores[best] - scores[given] > alarm(looks) else same
+
+
+def alarm(looks: Mapping[Modality, Look]) -> float:
+    """The lead that another order needs before it is reported."""
+    return ALARM if all(seen.stripped for seen in looks.values()) else HEAD_ALARM
 
 
 def order_scores(looks: Mapping[Modality, Look]) -> dict[tuple[Modality, ...], float]:

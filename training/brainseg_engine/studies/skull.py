@@ -9,13 +9,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from brainseg_engine.core.study import Modality, Volume
+from brainseg_engine.studies.appearance import BLANK, HEAD_ML
 
-HEAD_ML = 2200.0
-"""More than any brain (1,080–1,730 mL in the 40 studies; with scalp 2,790 mL and more)."""
 SCALP = 1.8
 """Rim over centre in T1 and T1ce (at most 1.4 in the 40 studies; 2.3 and more with scalp fat)."""
-BLANK = 0.5
-"""Least part of the border that has one value when the air is masked out (0.99 and more; unmasked at most 0.17)."""
 COMMON = 0.9
 """Least share of outlines that are one mask (Dice over all pairs of the 40 studies: 0.99 and more)."""
 
