@@ -24,7 +24,7 @@ def folder(tmp_path) -> Path:
     return folder
 
 
-@pytest.mark.parametrize("command", ["train", "finetune", "predict", "export-brats", "export-bids"])
+@pytest.mark.parametrize("command", ["train", "finetune", "predict", "export-brats", "export-bids", "report"])
 @pytest.mark.parametrize("more", [[], ["--resume"]], ids=["", "resume"])
 def test_a_folder_of_the_users_own_is_left_as_it_is(command, more, folder, tmp_path, tiny_model, monkeypatch):
     monkeypatch.chdir(folder)  # --out . is how it happened
@@ -36,6 +36,7 @@ def test_a_folder_of_the_users_own_is_left_as_it_is(command, more, folder, tmp_p
         "finetune": ["finetune", "--model", str(tiny_model), "--corrections", str(store.path), "--epochs", "1"],
         "predict": ["predict", str(data), "--model", str(tiny_model), "--device", "cpu"],
         "export-brats": ["corrections", "export", str(store.path)],
+        "report": ["report", str(data)],
         "export-bids": ["corrections", "export", str(store.path), "--layout", "bids"],
     }[command]
     if more and command not in ("train", "finetune"):

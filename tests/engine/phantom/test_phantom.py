@@ -277,3 +277,12 @@ def test_resampling_keeps_linear_fields_and_noise_is_standard() -> None:
     assert noise.std() == pytest.approx(1, abs=1e-3)
     # Smooth: neighbours 1.5 mm apart differ far less than strangers do.
     assert np.abs(np.diff(noise, axis=1)).mean() < 0.5
+
+
+def test_a_folder_that_is_no_phantom_is_never_replaced(tmp_path: Path, small: list[Study]) -> None:
+    mine = tmp_path / small[0].id
+    mine.mkdir()
+    (mine / "thesis.txt").write_text("mine")
+    with pytest.raises(OutputError, match="no phantom"):
+        write_study(small[0], tmp_path, overwrite=True)
+    assert (mine / "thesis.txt").read_text() == "mine"

@@ -39,14 +39,16 @@ def claim(
     *,
     need_bytes: int = 0,
     private: bool = False,
+    beside: bool = False,
     made_before: Callable[[Path], bool] | None = None,
 ) -> None:
     """Take the folder to write into: it is made, marked, and rid of what killed processes left half-written.
 
-    ``private``: a new one is for its owner alone. ``made_before`` recognises a folder that an earlier version made without
-    a mark. Raises OutputError for a folder that holds anything else, was made for another use, or takes no file.
+    ``private``: a new one is for its owner alone. ``beside``: it may hold other work of ours too, like a report the masks.
+    ``made_before`` recognises a folder that an earlier version made without a mark. Raises OutputError for a folder that
+    holds anything else, was made for another use, or takes no file.
     """
-    require(folder, use, made_before=made_before)
+    require(folder, use, beside=beside, made_before=made_before)
     if private and not folder.exists():
         _make_private(folder)
     check_writable(folder, need_bytes)
@@ -55,7 +57,7 @@ def claim(
         records.write_json(folder / MARK, {"format": FORMAT, "use": use.name.lower()})
 
 
-def require(folder: Path, use: Use, *, made_before: Callable[[Path], bool] | None = None) -> None:
+def require(folder: Path, use: Use, *, beside: bool = False, made_before: Callable[[Path], bool] | None = None) -> None:
     """Raise OutputError where :func:`claim` would for what the folder holds; nothing is made or changed."""
     held = _held(folder)
     if not held:
@@ -68,7 +70,7 @@ def require(folder: Path, use: Use, *, made_before: Callable[[Path], bool] | Non
             f"{folder} holds files that are not of this program ({held[0]}{', …' if len(held) > 1 else ''}), and none of them "
             "may be lost. Name a new or an empty folder."
         )
-    if earlier is not use:
+    if earlier is not use and not beside:
         raise OutputError(
             f"{folder} holds {earlier.value}, and {use.value} would be mixed with it. Name another folder."
         )

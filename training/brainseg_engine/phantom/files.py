@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
-import tempfile
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
@@ -36,9 +34,11 @@ def write_study(study: Study, folder: Path, *, overwrite: bool = False) -> Path:
     target = folder / study.id
     if target.exists() and not overwrite:
         raise OutputError(f"{target} is there already. Choose another folder, or add --overwrite to replace it.")
+    if _is_foreign(target):
+        raise OutputError(f"{target} is no phantom, and would be lost. Choose another folder.")
     paths.check_writable(folder)
-    part = Path(tempfile.mkdtemp(prefix=f".part-{study.id}-", dir=folder))
-    try:
+    paths.sweep(folder)
+    with paths.part_folder(folder) as part:
         part.chmod(0o755)
         for modality, volume in study.volumes.items():
             whole = np.asarray(volume.data, dtype=np.int16)
@@ -47,8 +47,6 @@ def write_study(study: Study, folder: Path, *, overwrite: bool = False) -> Path:
         if study.segmentation is not None:
             save_segmentation(study.segmentation, part / f"{study.id}-seg.nii.gz", coding="brats2023")
         _replace(part, target)
-    finally:
-        shutil.rmtree(part, ignore_errors=True)
     return target
 
 
@@ -77,14 +75,24 @@ def complete(folder: Path) -> bool:
     return all(f.is_file() for f in (*image_files(folder).values(), mask_file(folder)))
 
 
+def _is_foreign(target: Path) -> bool:
+    """Whether something lies there that is no phantom: what was asked to be replaced is one."""
+    if target.is_symlink() or (target.exists() and not target.is_dir()):
+        return True
+    return target.is_dir() and any(target.iterdir()) and not any(f.is_file() for f in image_files(target).values())
+
+
 def _replace(part: Path, target: Path) -> None:
     """Put the folder ``part`` in the place of ``target``; what lay there is removed when the new one is in place."""
     try:
         if target.exists():
-            old = Path(tempfile.mkdtemp(prefix=".old-", dir=target.parent))
-            target.replace(old / target.name)
-            part.replace(target)
-            shutil.rmtree(old, ignore_errors=True)
+            with paths.part_folder(target.parent) as old:
+                target.replace(old / target.name)
+                try:
+                    part.replace(target)
+                except OSError:
+                    (old / target.name).replace(target)
+                    raise
         else:
             part.replace(target)
     except OSError as e:

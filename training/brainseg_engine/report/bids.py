@@ -6,6 +6,7 @@ subject's label. Source: the BIDS specification 1.11, "Derivatives: Imaging data
 
 from __future__ import annotations
 
+import contextlib
 import json
 import re
 from collections.abc import Mapping
@@ -14,6 +15,8 @@ from pathlib import Path
 from typing import Any
 
 from brainseg_engine.core import labels as codings
+from brainseg_engine.core import records
+from brainseg_engine.core.errors import OutputError
 from brainseg_engine.core.labels import LABEL_NAMES, Label
 from brainseg_engine.core.palette import LABEL_COLOURS
 from brainseg_engine.core.paths import atomic, check_writable
@@ -22,6 +25,7 @@ from brainseg_engine.io import read_image, save_segmentation, save_volume
 from brainseg_engine.report.sources import Result
 
 _NEED_BYTES = 16 << 20
+_NAME = "napari-brainseg tumour segmentations"
 
 
 def write_bids(result: Result, out: Path, record: Mapping[str, Any], probabilities: Mapping[str, Path]) -> list[Path]:
@@ -49,6 +53,7 @@ def write_bids(result: Result, out: Path, record: Mapping[str, Any], probabiliti
         save_volume(image.data, image.grid, target, header=image.header)
         _json(target.with_name(target.name.removesuffix(".nii.gz") + ".json"), _sidecar(result, record))
         written.append(target)
+    _require_ours(out / "dataset_description.json", out / "README.md")
     _json(out / "dataset_description.json", _description(result.study))
     _text(
         out / "README.md",
@@ -101,12 +106,25 @@ def _table(coding: codings.Coding) -> str:
 
 def _description(study: Study | None) -> dict[str, Any]:
     return {
-        "Name": "napari-brainseg tumour segmentations",
+        "Name": _NAME,
         "BIDSVersion": "1.10.0",
         "DatasetType": "derivative",
         "License": "n/a",
         "GeneratedBy": [{"Name": "napari-brainseg", "Version": metadata.version("napari-brainseg")}],
     }
+
+
+def _require_ours(description: Path, readme: Path) -> None:
+    """Raise OutputError where another data set lies: what it says of itself would be lost."""
+    if description.exists():
+        with contextlib.suppress(OSError, ValueError):
+            if records.read_object(description).get("Name") == _NAME:
+                return
+    elif not readme.exists():
+        return
+    raise OutputError(
+        f"{description.parent} holds another data set, whose description would be lost. Name another folder."
+    )
 
 
 def _json(path: Path, told: Mapping[str, Any]) -> None:

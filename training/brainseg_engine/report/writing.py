@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from brainseg_engine.core import outputs
 from brainseg_engine.core.errors import BrainsegError, Cancelled
 from brainseg_engine.core.events import CancelCheck, Progress, ProgressCallback, never, silent
 from brainseg_engine.core.paths import atomic, check_writable
@@ -77,7 +78,7 @@ def write_reports(
     One that fails does not stop the others. Raises OutputError before the first when nothing can be written, Cancelled
     between two; what was written stays.
     """
-    check_writable(out, NEED_BYTES)
+    outputs.claim(out, outputs.Use.REPORT, need_bytes=NEED_BYTES, beside=True)
     entries: list[Entry] = []
     for n, source in enumerate(sources):
         if cancelled():
