@@ -16,7 +16,7 @@ from brainseg_engine.core import plain, records
 from brainseg_engine.core.errors import OutputError
 from brainseg_engine.core.events import Event, Failed, Finished, Progress
 from brainseg_engine.core.locks import is_held
-from brainseg_engine.core.paths import home
+from brainseg_engine.core.paths import home, private_folder
 from brainseg_engine.core.records import count_of, number_of, text_of
 
 _log = logging.getLogger(__name__)
@@ -90,6 +90,8 @@ def announce(out: Path, pid: int) -> None:
     """Note the process that was started for that folder, so that it is found before it tells of itself. Raises OutputError."""
     import psutil
 
+    if out.parent == runs_home():
+        private_folder(out.parent)
     try:
         began = psutil.Process(pid).create_time()
     except psutil.Error:  # it has died already
