@@ -47,7 +47,6 @@ def tiny_recipe():  # type: ignore[no-untyped-def]
 
     return load_recipe("baseline", [
         "network.init_filters=8", "network.blocks_down=[1, 1]", "network.blocks_up=[1]", "schedule.warmup_steps=2", "may_lack=0",
-        "window.mirror=false",
         "optimiser.learning_rate=5e-3", "training.validate_every_steps=5",
     ])  # fmt: skip
 

@@ -8,7 +8,7 @@ by its own thresholds and its own rule for specks; Dice is that of its labels on
     python benchmarks/stress/run.py --smoke          one small phantom: does it run?
 
 ``--data`` holds brats/<case>/ and brats_split.csv (default: BRAINSEG_DATA); ``--subsets`` adds all 15 subsets of the series;
-``--json FILE`` keeps every case's Dice.
+``--only PATTERN`` takes the degradations whose names it fits; ``--json FILE`` keeps every case's Dice.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ import csv
 import itertools
 import json
 import os
+import re
 import sys
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
@@ -160,7 +161,9 @@ class Model:
         return {r.value: dice(region_mask(labels, r), region_mask(true, r)) for r in Region}
 
 
-def measure(cases: Mapping[str, Study], those: list[Model], subsets: bool) -> dict[str, dict[str, dict[str, Any]]]:
+def measure(
+    cases: Mapping[str, Study], those: list[Model], subsets: bool, only: str
+) -> dict[str, dict[str, dict[str, Any]]]:
     """Degradation → model → case → region → Dice."""
     table: dict[str, dict[str, dict[str, Any]]] = {}
     recipe = those[0].recipe
@@ -170,11 +173,13 @@ def measure(cases: Mapping[str, Study], those: list[Model], subsets: bool) -> di
         image, inverse = preprocess(study, recipe, nets.divisor(recipe))
         truth = torch.from_numpy(inverse.forward_labels(study.segmentation.labels).copy())
         for name, degrade in degradations(subsets):
+            if not re.search(only, name):
+                continue
             spoilt = degrade(image)
             true = truth.flip(0) if name == "mirrored" else truth
             for model in those:
                 table.setdefault(name, {}).setdefault(model.title, {})[case] = model.scores(spoilt, true, inverse)
-        print(f"{n + 1} of {len(cases)}: {case}", file=sys.stderr, flush=True)
+        print(f"{n + 1} of {len(cases)}\n{page(table)}", file=sys.stderr, flush=True)
     return table
 
 
@@ -210,6 +215,7 @@ def main() -> int:
     options.add_argument("--model", default="brats-baseline")
     options.add_argument("--against", nargs="*", default=[], help="other models, by name or file")
     options.add_argument("--subsets", action="store_true", help="all 15 subsets of the series")
+    options.add_argument("--only", default="", help="regular expression: the degradations whose names it fits")
     options.add_argument("--json", type=Path, help="keep every case's Dice there")
     options.add_argument("--smoke", action="store_true", help="one small phantom")
     args = options.parse_args()
@@ -220,7 +226,7 @@ def main() -> int:
         cases = {"phantom": phantom_study(1)}
     else:
         cases = validation_cases(args.data)
-    table = measure(cases, [Model(name) for name in (*args.against, args.model)], args.subsets)
+    table = measure(cases, [Model(name) for name in (*args.against, args.model)], args.subsets, args.only)
     if args.json is not None:
         args.json.write_text(json.dumps(table, indent=1) + "\n", encoding="utf-8")
     print(f"Dice WT / TC / ET, means of {len(cases)} cases\n\n{page(table)}")

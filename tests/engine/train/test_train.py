@@ -49,6 +49,7 @@ def test_it_learns_and_keeps_the_best(tiny_recipe, cohort, tmp_path):
     recipe = load_recipe("baseline", [
         "network.init_filters=8", "network.blocks_down=[1, 1]", "network.blocks_up=[1]", "schedule.warmup_steps=2",
         "optimiser.learning_rate=2e-2", "training.validate_every_steps=20", "training.ema_decay=0.8",
+        "augmentation.acquisition={}", 'network.norm_over="image"',
     ])  # fmt: skip
     events = run(recipe, cohort, tmp_path, 60)
     assert events[-1].loss < 0.6 * events[0].loss

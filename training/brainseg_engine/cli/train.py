@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from rich.progress import Progress, TaskID
 
     from brainseg_engine.core.events import Event
+    from brainseg_engine.recipe import Recipe
     from brainseg_engine.studies.cohort import Fold
 
 _log = logging.getLogger(__name__)
@@ -87,7 +88,7 @@ def train(
 
     from brainseg_engine.cli.stopping import Stop
     from brainseg_engine.core import device as devices_
-    from brainseg_engine.recipe import load_recipe
+    from brainseg_engine.recipe import load_recipe, recipe_names
     from brainseg_engine.train import Options
     from brainseg_engine.train import train as run
 
@@ -96,6 +97,8 @@ def train(
     overrides = [*(settings or []), *([f"training.epochs={epochs}"] if epochs else [])]
     overrides += [f"training.precision={precision}"] if precision else []
     chosen = load_recipe(recipe, overrides, preset)
+    if resume and recipe in recipe_names():
+        chosen = _as_begun(chosen, out, overrides)
     devices_.keep_heap()
     options = Options(data, split, out, steps, seed, resume, device, workers, name, init)
     options.fold, options.devices, options.nodes = _fold(fold), devices, nodes
@@ -117,6 +120,21 @@ def train(
     _draw_curves(out)
     say(f"The best model is {model}; the curves are in {out / 'curves.png'}.")
     say(f"Use it: napari-brainseg predict STUDY --out masks --model {model}")
+
+
+def _as_begun(today: Recipe, out: Path, overrides: list[str]) -> Recipe:
+    """The recipe that a run was begun with, where the program's own of that name has become another since."""
+    from brainseg_engine.core import records
+    from brainseg_engine.recipe import overridden, parse_recipe
+
+    file = out / "recipe.json"
+    if not file.is_file():
+        return today
+    try:
+        begun = parse_recipe(records.read_object(file), str(file))
+    except (OSError, ValueError) as e:
+        raise RecipeError(f"The recipe of the run, {file}, cannot be read ({e}). Begin anew in another --out.") from e
+    return overridden(begun, overrides) if (begun.name, begun.preset) == (today.name, today.preset) else today
 
 
 def _fold(given: str | None) -> Fold | None:

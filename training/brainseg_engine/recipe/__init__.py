@@ -52,7 +52,7 @@ __all__ = [
     "Acquisition", "Artefacts", "AttentionUNetConfig", "Augmentation", "Constant", "Cosine", "GraftConfig", "Halving", "Loss",
     "MyronenkoConfig", "NetworkConfig", "Optimiser", "Output", "Plateau", "Poly", "Postprocess", "Preprocess", "Recipe",
     "ResidualUNet2dConfig", "Schedule", "SegResNetConfig", "Step", "TimeDecay", "Training", "UNet2dConfig", "Window",
-    "load_recipe", "parse_recipe", "presets", "recipe_names", "recipe_text",
+    "load_recipe", "overridden", "parse_recipe", "presets", "recipe_names", "recipe_text",
 ]  # fmt: skip
 
 DEFAULT_NAMES = {"network": "segresnet", "schedule": "cosine"}
@@ -182,6 +182,14 @@ def load_recipe(name_or_path: str | Path, overrides: Iterable[str] = (), preset:
     for item in overrides:
         _override(tree, item)
     return parse_recipe(tree, where)
+
+
+def overridden(recipe: Recipe, overrides: Iterable[str]) -> Recipe:
+    """The recipe with ``section.key=value`` overrides (values in TOML). Raises RecipeError."""
+    tree = recipe.model_dump(mode="json")
+    for item in overrides:
+        _override(tree, item)
+    return parse_recipe(tree)
 
 
 def recipe_text(name_or_path: str | Path) -> str:
