@@ -234,8 +234,6 @@ def _tell_split(out: Path, divided: Mapping[str, str], whose: Mapping[str, str],
     several = [p for p, n in Counter(whose.values()).items() if n > 1]
     people = len(set(whose.values()))
     example = f", like {several[0]}" if several else ""
-    typer.echo(
-        f"{people} patients, {len(several)} of them with several cases{example} (--patients changes who is one)."
-    )
+    say(f"{people} patients, {len(several)} of them with several cases{example} (--patients changes who is one).")
     if without:
         say(f"{without} case{'s' if without > 1 else ''} without a mask left out.", err=True)

@@ -51,10 +51,12 @@ def demo(
     """
     from brainseg_engine import models
     from brainseg_engine.cli.printing import console as results
+    from brainseg_engine.core import outputs
     from brainseg_engine.core.paths import check_writable
     from brainseg_engine.inference.predictor import Predictor
 
     chosen = models.find(model or models.default())
+    outputs.require(out, outputs.Use.CASES, made_before=_made_before)
     check_writable(out, NEED_BYTES)
     console = results(soft_wrap=True)
     console.print("A made-up brain with a tumour whose extent is known exactly.", style="bold")
@@ -92,6 +94,13 @@ def has_display() -> bool:
 def has_viewer() -> bool:
     """True when napari and a Qt binding are installed."""
     return find_spec("napari") is not None and any(find_spec(qt) for qt in ("PyQt6", "PySide6", "PyQt5", "PySide2"))
+
+
+def _made_before(out: Path) -> bool:
+    """Whether a demo was made there: its study tells it, no mark."""
+    from brainseg_engine.phantom import DEMO_SEED, study_id
+
+    return (out / study_id(DEMO_SEED)).is_dir()
 
 
 def _study(out: Path) -> tuple[Study, Segmentation]:

@@ -23,6 +23,7 @@ from brainseg_engine.core.errors import InputError, OutputError
 from brainseg_engine.core.geometry import Grid
 from brainseg_engine.core.names import inside
 from brainseg_engine.core.paths import check_writable, part_folder
+from brainseg_engine.core.records import read_json
 from brainseg_engine.core.study import Modality, Study
 from brainseg_engine.io import load_study, read_image, save_volume
 from brainseg_engine.prepare.prepared import Prepared
@@ -84,7 +85,7 @@ def read_record(folder: Path) -> Mapping[str, Any]:
     """The record of a prepared study. Raises InputError where there is none."""
     path = folder / RECORD
     try:
-        told = json.loads(path.read_text(encoding="utf-8"))
+        told = read_json(path)
     except FileNotFoundError as e:
         raise InputError(f"{folder} holds no prepared study: it has no {RECORD}. Prepare the study first.") from e
     except (OSError, ValueError) as e:
