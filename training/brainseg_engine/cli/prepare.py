@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from brainseg_engine.cli.assigning import AssignOption, FlairOption, T1ceOption, T1Option, T2Option, wanted
 from brainseg_engine.cli.printing import messages, say_json
 
 if TYPE_CHECKING:
@@ -53,6 +54,11 @@ def prepare(
     jobs: Annotated[int, typer.Option("--jobs", min=1, help="Studies at once.")] = 1,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace studies prepared in another way.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print the results as one JSON object.")] = False,
+    t1: T1Option = None,
+    t1ce: T1ceOption = None,
+    t2: T2Option = None,
+    flair: FlairOption = None,
+    assign: AssignOption = None,
 ) -> None:
     """Align the series of studies as acquired, take the brain out, and write them on a grid of 1 mm: what predict, train and
     other tools read.
@@ -73,9 +79,10 @@ def prepare(
 
     options = options_of(brain, reference, align, strip, transform or [], n4)
     sources = expand(studies)
+    by_hand = wanted(t1, t1ce, t2, flair, assign)
     outputs.require(out, outputs.Use.CASES)
     console = messages()
-    rows = _run(console, sources, many.Settings(out, options, overwrite), jobs, quiet=as_json)
+    rows = _run(console, sources, many.Settings(out, options, overwrite, by_hand), jobs, quiet=as_json)
     summary = out / many.SUMMARY
     if as_json:
         content = {"results": [asdict(r) for r in rows], "summary": str(summary)}
@@ -111,8 +118,8 @@ def options_of(brain: str, reference: str | None, align: str, strip: str, transf
         if not file or not Path(file).is_file():
             raise InputError(f"--transform is '{pair}', and must be SERIES=FILE with a file that exists.")
         given[modality(name)] = Path(file)
-    wanted = None if reference is None else modality(reference)
-    return Options(wanted, cast(Any, align), cast(Any, strip), chosen, cast(dict[Modality, Any], given), n4=n4)
+    onto = None if reference is None else modality(reference)
+    return Options(onto, cast(Any, align), cast(Any, strip), chosen, cast(dict[Modality, Any], given), n4=n4)
 
 
 def modality(name: str) -> Modality:

@@ -8,7 +8,7 @@ import multiprocessing
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor, as_completed
-from dataclasses import asdict, dataclass, fields, replace
+from dataclasses import asdict, dataclass, field, fields, replace
 from multiprocessing.synchronize import Event
 from pathlib import Path
 from typing import Any
@@ -21,6 +21,7 @@ from brainseg_engine.core.study import Study
 from brainseg_engine.io import load_study
 from brainseg_engine.prepare import files
 from brainseg_engine.prepare.pipeline import Options, prepare
+from brainseg_engine.studies.assignment import Wanted
 from brainseg_engine.studies.incoming import find_study, study_id
 
 _log = logging.getLogger(__name__)
@@ -46,11 +47,12 @@ class Row:
 
 @dataclass(frozen=True)
 class Settings:
-    """What the caller chose."""
+    """What the caller chose. ``assign``: series named by hand, for every study."""
 
     out: Path
     options: Options
     overwrite: bool = False
+    assign: Wanted = field(default_factory=dict)
 
 
 def prepare_many(
@@ -82,7 +84,9 @@ def row_of(
     began = time.perf_counter()
     name = source.resolve().name
     try:
-        study = load_study(find_study(source, progress=progress, cancelled=cancelled), segmentation=False)
+        study = load_study(
+            find_study(source, settings.assign, progress=progress, cancelled=cancelled), segmentation=False
+        )
         identity = identity_of(study, settings.options)
         if (done := _done_before(study, identity, settings)) is not None:
             return done

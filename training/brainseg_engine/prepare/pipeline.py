@@ -167,7 +167,7 @@ class _Work:
     def untouched(self) -> Prepared:
         """The study as it came."""
         grid = self.reference.grid
-        mask = np.any([recognise.brain_of(v) for v in self.study.volumes.values()], axis=0)
+        mask = np.any([v.data != v.data.flat[0] for v in self.study.volumes.values()], axis=0)
         self.choices |= {m.value: {"alignment": "as it came"} for m in self.study.volumes}
         self.choices |= {"brain": "stripped already", "n4": False}
         rigids = {m: Rigid.identity() for m in self.study.volumes}

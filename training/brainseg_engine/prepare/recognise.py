@@ -32,6 +32,15 @@ def prepared(study: Study) -> bool:
 
 
 def brain_of(volume: Volume) -> Mask:
-    """The brain in a stripped series: all that is not the background's one value."""
-    corner = volume.data.flat[0]
-    return np.asarray(volume.data != corner)
+    """The brain in a stripped series: all that is not the background's one value, and in its outermost layer of voxels
+    only what is half as bright as the brain: the others are mostly background, a slice thick at the vertex."""
+    from scipy.ndimage import binary_erosion
+
+    data = np.asarray(volume.data)
+    inside: Mask = np.asarray(data != data.flat[0])
+    if not inside.any():
+        return inside
+    rim: Mask = inside & ~binary_erosion(inside)
+    bright = np.abs(data - data.flat[0])
+    dark: Mask = rim & (bright < np.median(bright[inside]) / 2)
+    return inside & ~dark
