@@ -39,9 +39,13 @@ def read_study(path: str | Sequence[str]) -> list[LayerTuple]:
     Opens the panel beside it. Raises a BrainsegError whose sentence names the file, the cause and the remedy.
     """
     from brainseg_engine.io import load_study
+    from brainseg_engine.studies.incoming import find_study, is_export
     from napari_brainseg.display.layers import study_tuples
 
-    study = load_study(path if isinstance(path, str) else [Path(p) for p in path])
+    if isinstance(path, str):
+        study = load_study(find_study(Path(path)) if is_export(Path(path)) else path)
+    else:
+        study = load_study([Path(p) for p in path])
     _open_panel()
     return study_tuples(study)
 
@@ -77,7 +81,7 @@ def _is_image(path: Path) -> bool:
 
 
 def _is_study(folder: Path) -> bool:
-    """True when a name in the folder tells one of our modalities, or when it holds a patient's image slices.
+    """True when a name in the folder tells one of our modalities, or when it holds DICOM or a patient's image slices.
 
     A folder of studies, or of anything else, is not ours.
     """
@@ -85,7 +89,7 @@ def _is_study(folder: Path) -> bool:
     if any(_SLICE.search(name) for name in names) and _is_slices(folder):
         return True
     if not any(name.endswith(_SUFFIXES) for name in names):
-        return False
+        return _holds_dicom(folder)
     from brainseg_engine.core.errors import BrainsegError
     from brainseg_engine.io.layouts import find_series
 
@@ -94,6 +98,13 @@ def _is_study(folder: Path) -> bool:
     except BrainsegError:
         return False
     return bool(series.files or series.ambiguous)
+
+
+def _holds_dicom(folder: Path) -> bool:
+    """Whether one of the first files is DICOM, by its first bytes."""
+    from brainseg_engine.io import dicom
+
+    return dicom.holds_dicom(folder, most=50)
 
 
 def _is_slices(folder: Path) -> bool:

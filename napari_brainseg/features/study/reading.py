@@ -28,18 +28,21 @@ class Opened:
 
 
 def read(source: Source, coding: str | None = None) -> Opened:
-    """Read a study folder, or files picked by hand.
+    """Read a study folder, files picked by hand, or a DICOM folder or archive.
 
     What the names leave open is not read but listed in ``problems``: it can be assigned in the panel. A mask that cannot be
     used does not keep the images away. Raises InputError and its kin when no image can be read.
     """
     from brainseg_engine.io import load_study, series_of
+    from brainseg_engine.studies.incoming import find_study, is_export
 
-    series = series_of(source)
+    given = [source] if isinstance(source, (str, Path)) else list(source)
+    export = not isinstance(source, Mapping) and len(given) == 1 and is_export(Path(given[0]))
+    series = find_study(Path(given[0])) if export else series_of(source)
     if (series.ambiguous or series.mixed) and series.files:
         study = replace(load_study(series.files, id=series.id), coding=series.coding, folder=series.folder)
     else:
-        study = load_study(source, segmentation=False)
+        study = load_study(series if export else source, segmentation=False)
     mask, trouble = None, ""
     if series.segmentation is not None:
         try:
