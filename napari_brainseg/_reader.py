@@ -5,6 +5,7 @@ What is not ours is left to other readers (None), known by names alone and befor
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Callable, Sequence
 from itertools import islice
@@ -17,6 +18,7 @@ ReaderFunction = Callable[[str | Sequence[str]], list[LayerTuple]]
 _SUFFIXES = (".nii", ".nii.gz", ".mha", ".mhd", ".nrrd")
 _SLICE = re.compile(r"_\d+(_mask)?\.tiff?$")
 _MANY = 2000  # entries of a folder that are looked at: a study has a few dozen at most
+_FEW = 50  # files whose first bytes are looked at
 PANEL = ("napari-brainseg", "Brain tumour segmentation")
 """Plugin and display name of the panel, as in the manifest."""
 
@@ -101,10 +103,17 @@ def _is_study(folder: Path) -> bool:
 
 
 def _holds_dicom(folder: Path) -> bool:
-    """Whether one of the first files is DICOM, by its first bytes."""
-    from brainseg_engine.io import dicom
+    """Whether one of the first files is DICOM, by its first bytes (files without a preamble are left to the panel)."""
+    from brainseg_engine.core import plain
 
-    return dicom.holds_dicom(folder, most=50)
+    for path in islice((Path(where, n) for where, _, names in os.walk(folder) for n in sorted(names)), _FEW):
+        try:
+            with plain.opened(path) as file:
+                if file.read(132)[128:] == b"DICM":
+                    return True
+        except OSError:
+            continue
+    return False
 
 
 def _is_slices(folder: Path) -> bool:
