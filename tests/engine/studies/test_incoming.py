@@ -46,6 +46,12 @@ def test_an_archive_lives_as_long_as_the_study(tmp_path):
     assert len(read_series(series)) == 4
 
 
+def test_any_file_of_a_folder_stands_for_the_folder(tmp_path):
+    write_clinical(tmp_path / "cd", STUDY, distractors=0, nested=False)
+    series = find_study(next((tmp_path / "cd").iterdir()))
+    assert series.id == "cd" and len(series.listed) == 4
+
+
 def test_a_folder_of_the_patients_name_names_no_files(tmp_path):
     write_clinical(tmp_path / "Phantom Philippa 1970", STUDY, distractors=0)
     id_ = find_study(tmp_path / "Phantom Philippa 1970").id

@@ -72,6 +72,7 @@ def find_study(
     """
     if not is_export(source):
         return assigned(source, wanted) if wanted else series_of(source)
+    source = _place(source)
     listing = list_series(source, progress, cancelled)
     found = identified(*choose(listing, source, patient, visit), wanted, cancelled=cancelled)
     series = found.chosen()
@@ -94,8 +95,8 @@ def find_study(
 def study_id(source: Path, wanted: Wanted | None = None) -> str:
     """The id that :func:`find_study` gives the study, without looking for its series. Raises InputError."""
     if is_export(source):
-        with list_series(source) as listing:
-            return neutral_id(source, listing)
+        with list_series(_place(source)) as listing:
+            return neutral_id(_place(source), listing)
     return (assigned(source, wanted) if wanted else series_of(source)).id
 
 
@@ -133,6 +134,11 @@ def identified(
     if len(by_tags.chosen) > len(choices.chosen):  # what tags tell is not given up for what voxels look like
         choices = by_tags
     return Incoming(patient, visit, assign(facts, wanted, choices) if wanted else choices)
+
+
+def _place(source: Path) -> Path:
+    """The folder of a DICOMDIR or of a slice; folders and archives as they are."""
+    return source if source.is_dir() or is_archive(source) else source.parent
 
 
 def neutral_id(source: Path, listing: Listing) -> str:
