@@ -34,6 +34,7 @@ def read(source: Source, coding: str | None = None) -> Opened:
     used does not keep the images away. Raises InputError and its kin when no image can be read.
     """
     from brainseg_engine.io import load_study, series_of
+    from brainseg_engine.io.unused import sentence
     from brainseg_engine.studies.incoming import find_study, is_export
 
     given = [source] if isinstance(source, (str, Path)) else list(source)
@@ -49,7 +50,7 @@ def read(source: Source, coding: str | None = None) -> Opened:
             mask = read_mask(series.segmentation, study, coding, series.coding)
         except BrainsegError as e:
             trouble = f"The images were opened without their mask. {e}"
-    problems = (*series.problems, *series.notes)
+    problems = (*series.problems, *series.notes, *filter(None, [sentence(series)]))
     return opened(replace(study, segmentation=mask), files_of(series, study), problems, mask, trouble)
 
 

@@ -12,7 +12,7 @@ from brainseg_engine.core.errors import BrainsegError, CodingError, InputError
 from brainseg_engine.core.labels import Label
 from brainseg_engine.core.study import Modality
 from brainseg_engine.evaluation import find_truths
-from brainseg_engine.io import find_series, find_studies, load_segmentation, load_study, save_segmentation
+from brainseg_engine.io import decathlon, find_series, find_studies, load_segmentation, load_study, save_segmentation
 
 T1, T1CE, T2, FLAIR = Modality
 
@@ -79,10 +79,15 @@ DAMAGE = {
     "no channels": (lambda r: _told(r, modality=None), "does not tell the channels"),
     "three channels": (lambda r: _told(r, modality={k: CHANNELS[k] for k in "012"}), "has 4 channels"),
     "another organ": (lambda r: _told(r, labels={"0": "background", "1": "Anterior"}), "'Anterior'"),
-    "an odd coding": (lambda r: _told(r, labels={**LABELS, "1": LABELS["3"], "3": LABELS["1"]}), "no known coding"),
     "no JSON": (lambda r: (r / "dataset.json").write_text("{"), "no JSON text"),
     "a 3-D image": (lambda r: write(r / "imagesTr/BRATS_001.nii.gz", image()), "has 3 axes"),
 }
+
+
+def test_an_odd_coding_is_read_as_it_is_told(tmp_path):
+    root = write_decathlon(tmp_path)
+    _told(root, labels={**LABELS, "1": LABELS["3"], "3": LABELS["1"]})
+    assert decathlon.coding(root) == "1=ET,2=NCR,3=ED"
 
 
 @pytest.mark.parametrize("what", DAMAGE)

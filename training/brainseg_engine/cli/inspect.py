@@ -69,6 +69,7 @@ def inspect_study(paths: list[Path], coding: str | None = None, by_hand: Wanted 
     """The report as a JSON object; problems are in ``problems``. Raises InputError only where there is no study at all."""
     from brainseg_engine.core.study import Study
     from brainseg_engine.io import series_of
+    from brainseg_engine.io.unused import sentence
     from brainseg_engine.studies.assignment import assigned
     from brainseg_engine.studies.checks import Finding, check_study
 
@@ -81,6 +82,7 @@ def inspect_study(paths: list[Path], coding: str | None = None, by_hand: Wanted 
     if volumes:
         problems += check_study(Study(series.id, volumes, segmentation=mask, folder=series.folder), tuple(volumes))
     problems += [Finding("slices", "warning", note) for note in series.notes]
+    problems += [Finding("unused", "warning", left)] if (left := sentence(series)) else []
     problems += _proposals(series)
     problems.sort(key=lambda f: f.severity != "error")
     return {
@@ -146,13 +148,15 @@ def _mask(
 ) -> tuple[Segmentation | None, str | None]:
     """The mask beside the images and where its coding comes from; what is wrong with it goes into ``problems``."""
     from brainseg_engine.io import coding_of, load_segmentation, require_on_grid
+    from brainseg_engine.io.derived.slicer import is_slicer
     from brainseg_engine.studies.checks import Finding
 
     if series.segmentation is None:
         return None, None
     try:
         _, told_by = coding_of(series.segmentation, coding, series.coding)
-        mask = load_segmentation(series.segmentation, coding=coding, implied=series.coding)
+        grid = volumes[0].grid if volumes and is_slicer(series.segmentation) else None
+        mask = load_segmentation(series.segmentation, coding=coding, implied=series.coding, grid=grid)
         if volumes:
             require_on_grid(mask, volumes)
     except BrainsegError as e:

@@ -68,6 +68,9 @@ def train(
         bool,
         typer.Option("--case-names", help="Name the cases in run.json and the pictures; default: hashes and numbers."),
     ] = False,
+    coding: Annotated[
+        str | None, typer.Option("--coding", help="Label coding of the masks, like brats2021; default: by naming.")
+    ] = None,
     name: Annotated[str, typer.Option("--name", help="The model's name; default: the recipe's.")] = "",
 ) -> None:
     """Train a model from a recipe, and keep the one that segments the validation cases best.
@@ -88,6 +91,7 @@ def train(
 
     from brainseg_engine.cli.stopping import Stop
     from brainseg_engine.core import device as devices_
+    from brainseg_engine.core import labels
     from brainseg_engine.recipe import load_recipe, recipe_names
     from brainseg_engine.train import Options
     from brainseg_engine.train import train as run
@@ -111,6 +115,9 @@ def train(
         TimeElapsedColumn(),
         TimeRemainingColumn(),
     )
+    if coding is not None:
+        labels.coding(coding)  # raises before any work
+    options.coding = coding
     stop = Stop("Stopping after this step; once more to stop at once.")
     others = rank_zero_only.rank > 0  # of several processes, the first one shows and tells
     with stop.listening(), Progress(*columns, console=console, disable=others) as bars:

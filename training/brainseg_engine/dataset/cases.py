@@ -73,9 +73,10 @@ class Case:
         return {**self.__dict__, "_tensors": None if self.path is not None else self._tensors}
 
 
-def with_truth(folder: Path, recipe: Recipe) -> tuple[Study, LabelArray]:
-    """One study and its true labels. Raises InputError when there are none, or they tell less than the recipe's regions."""
-    study = load_study(folder)
+def with_truth(folder: Path, recipe: Recipe, coding: str | None = None) -> tuple[Study, LabelArray]:
+    """One study and its true labels. Raises InputError when there are none, or they tell less than the recipe's regions.
+    ``coding``: of the mask, where the files do not tell it."""
+    study = load_study(folder, coding=coding)
     truth = study.segmentation
     if truth is None:
         raise InputError(f"The case {folder} has no segmentation file. Add one, or take the case out of the split.")
@@ -88,9 +89,9 @@ def with_truth(folder: Path, recipe: Recipe) -> tuple[Study, LabelArray]:
     return study, truth.labels
 
 
-def usable(folder: Path, recipe: Recipe) -> tuple[Study, LabelArray]:
+def usable(folder: Path, recipe: Recipe, coding: str | None = None) -> tuple[Study, LabelArray]:
     """As :func:`with_truth`, with the images checked: InputError for what cannot be used, doubts as warnings in the log."""
-    study, truth = with_truth(folder, recipe)
+    study, truth = with_truth(folder, recipe, coding)
     _check(study, folder, recipe)
     return study, truth
 
@@ -105,12 +106,12 @@ def hashes_of(study: Study, recipe: Recipe) -> tuple[str, ...]:
     return tuple(study.volumes[m].sha256 for m in recipe.modalities)
 
 
-def prepare(path: Path, recipe: Recipe, divisor: Shape3, cache: Path | None = None) -> Case:
+def prepare(path: Path, recipe: Recipe, divisor: Shape3, cache: Path | None = None, coding: str | None = None) -> Case:
     """Read one study with its truth; check and preprocess it unless ``cache`` (None: the user's own) holds it.
 
     Raises as :func:`usable`, and as :func:`brainseg_engine.inference.preprocess.preprocess`.
     """
-    study, truth = with_truth(path, recipe)
+    study, truth = with_truth(path, recipe, coding)
     study.require(recipe.modalities)
     folder = cache or store.default_folder()
     key = _key(study, truth, recipe, divisor)

@@ -1,12 +1,15 @@
 """The Medical Segmentation Decathlon's brain tumours (Task01): one 4-D NIfTI image a case, channels named by ``dataset.json``.
 
 Antonelli et al. 2022, doi:10.1038/s41467-022-30695-9. The folder has ``imagesTr/<case>.nii.gz``, ``labelsTr/<case>.nii.gz``
-and ``imagesTs``. A case is named by its image's path. Neither the channels' order nor the labels' meaning is taken for
+and ``imagesTs``. nnU-Net's raw folders have a file a channel, ``imagesTr/<case>_0000.nii.gz`` and on; a case's first stands for
+it. A case is named by its image's path. Neither the channels' order nor the labels' meaning is taken for
 granted: both are read, and what does not fit a table of :data:`brainseg_engine.core.labels.CODINGS` is refused.
 """
 
 from __future__ import annotations
 
+import glob
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -23,7 +26,8 @@ from brainseg_engine.io.naming import MASK, classify, is_image, stem, words
 from brainseg_engine.io.series import Layout, Series
 
 DESCRIPTION = "dataset.json"
-_IMAGES, _LABELS = ("imagesTr", "imagesTs"), "labelsTr"
+_IMAGES, _LABELS = ("imagesTr", "imagesTs", "imagesVal"), "labelsTr"
+_CHANNEL = re.compile(r"(?P<case>.+)_(?P<number>\d{4})")
 
 
 def cases_in(folder: Path) -> list[Path]:
@@ -32,17 +36,35 @@ def cases_in(folder: Path) -> list[Path]:
     if not (images.parent / DESCRIPTION).is_file() or not images.is_dir():
         return []
     try:
-        return sorted(p for p in images.iterdir() if is_image(p) and classify([p.name]) != [MASK])
+        found = sorted(p for p in images.iterdir() if is_image(p) and classify([p.name]) != [MASK])
     except OSError as e:
         raise unreadable(images, e) from e
+    firsts = [p for p in found if _channel(p) == 0]
+    return firsts or found
+
+
+def case_name(path: Path) -> str:
+    """What a case is called: its image without the ending, and without nnU-Net's number of the channel."""
+    found = _CHANNEL.fullmatch(stem(path.name)) if _is_described(path) else None
+    return found["case"] if found else stem(path.name)
+
+
+def _channel(path: Path) -> int | None:
+    """The number of the channel of a file of nnU-Net's raw layout (``X_0000`` …); None for other names."""
+    found = _CHANNEL.fullmatch(stem(path.name))
+    return int(found["number"]) if found else None
+
+
+def _is_described(path: Path) -> bool:
+    return path.parent.name in _IMAGES and (path.parent.parent / DESCRIPTION).is_file()
 
 
 def is_case(path: Path) -> bool:
     """True for an image of several channels: by its place in a Decathlon folder, else by its header."""
+    if is_image(path) and _is_described(path):
+        return True
     if not path.name.lower().endswith((".nii", ".nii.gz")):
         return False
-    if path.parent.name in _IMAGES and (path.parent.parent / DESCRIPTION).is_file():
-        return True
     try:
         return nifti.read_header(path).channels > 1
     except InputError:
@@ -58,10 +80,35 @@ def is_label(path: Path) -> bool:
 def find(path: Path) -> Series:
     """The channels of an image as series, with its labels where it has some. Raises InputError."""
     root = _root(path)
+    if _is_described(path) and _channel(path) is not None:
+        return _find_apart(path, root)
     files = dict.fromkeys((m for m in Modality if m in channels(path)), path)
     labels = root / _LABELS / path.name
     mask = labels if labels.is_file() and path.parent.name != "imagesTs" else None
     return Series(stem(path.name), files, mask, coding(root), folder=root, layout=Layout.CHANNELS)
+
+
+def _find_apart(path: Path, root: Path) -> Series:
+    """A case of nnU-Net's raw layout: a file a channel, named by its number, which ``dataset.json`` gives a meaning."""
+    case = case_name(path)
+    named = {(case_name(p), _channel(p)): p for p in sorted(path.parent.iterdir()) if is_image(p)}
+    order = channels(path)
+    files = {m: named[case, i] for i, m in enumerate(order) if (case, i) in named}
+    absent = [f"{case}_{i:04d} ({m.title})" for i, m in enumerate(order) if m not in files]
+    if absent:
+        raise InputError(
+            f"{path.parent} lacks {', '.join(absent)}, which {root / DESCRIPTION} tells of. Add what is missing."
+        )
+    masks = (
+        [p for p in (root / _LABELS).glob(f"{glob.escape(case)}.*") if is_image(p)]
+        if path.parent.name != "imagesTs"
+        else []
+    )
+    try:
+        told = coding(root)
+    except CodingError:  # said where the mask is read
+        told = ""
+    return Series(case, {m: files[m] for m in Modality if m in files}, masks[0] if masks else None, told, folder=root)
 
 
 @in_words
@@ -105,19 +152,34 @@ def coding(root: Path) -> str:
     where = root / DESCRIPTION
     description = _description(where).get("labels")
     pairs = description.items() if isinstance(description, dict) else ()
-    table = {}
+    table: dict[int, Label] = {}
     for a, b in pairs:
+        if isinstance(b, list):  # nnU-Net's regions: the more inside, the later they count
+            continue
         value, name = (a, b) if _is_number(str(a)) else (b, a)  # the Decathlon's form, and nnU-Net's
         label = _label(str(name))
         if not _is_number(str(value)) or label is None:
             raise CodingError(f"{where} tells of the label {value} that it is '{name}', which is none of background, "
                               "oedema, non-enhancing and enhancing tumour. Only brain tumour data can be read.")  # fmt: skip
         table[int(value)] = label
+    table |= _of_regions({str(a): b for a, b in pairs if isinstance(b, list)})
     for c in codings.CODINGS.values():
         if table and dict(c.values) == table:
             return c.name
-    listed = ", ".join(f"{value} {name}" for value, name in sorted(table.items())) or "nothing"
-    raise CodingError(f"{where} tells labels that no known coding has ({listed}); {codings.choices()}")
+    if not any(label for label in table.values()):
+        raise CodingError(f"{where} tells of no label what it is; {codings.choices()}")
+    return codings.coding(",".join(f"{value}={label.name}" for value, label in sorted(table.items()) if label)).name
+
+
+def _of_regions(regions: Mapping[str, list[Any]]) -> dict[int, Label]:
+    """Value → label, where labels are told as nested regions: whole tumour, tumour core, enhancing tumour."""
+    table: dict[int, Label] = {}
+    kinds = (({"whole", "wt"}, Label.ED), ({"core", "tc"}, Label.NCR), ({"enhancing", "et"}, Label.ET))
+    for marks, label in kinds:
+        for name, values in regions.items():
+            if set(words(name)) & marks:
+                table |= {int(v): label for v in values if _is_number(str(v))}
+    return table
 
 
 def implied_coding(mask: Path) -> str:

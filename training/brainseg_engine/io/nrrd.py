@@ -9,6 +9,7 @@ from __future__ import annotations
 import io
 import math
 import zlib
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +23,7 @@ from brainseg_engine.core.geometry import Affine
 from brainseg_engine.io.image import Header, Image, require_size, three_axes, unreadable
 
 _HEAD = 65536
+_MOST_SEGMENTS = 1000
 _AGAIN = "Copy or download it again."
 _TYPES = {
     "i1": ("signed char", "int8", "int8_t"), "u1": ("uchar", "unsigned char", "uint8", "uint8_t"),
@@ -53,6 +55,37 @@ def read(path: Path) -> Image:
 def read_header(path: Path) -> Header:
     """The header alone, without the voxels. Raises InputError."""
     return _header(_fields(path)[0], path)[0]
+
+
+@dataclass(frozen=True)
+class Segment:
+    """One segment of a Slicer segmentation: it is where its ``layer`` has its ``value``."""
+
+    name: str
+    value: int
+    layer: int
+
+
+def read_segments(path: Path) -> tuple[Header, NDArray[Any], list[Segment]]:
+    """Of a Slicer segmentation: its grid, the layers (L, X, Y, Z), and the segments. Raises InputError."""
+    fields, begin = _fields(path)
+    header, axis = _header(fields, path)
+    data = _voxels(fields, begin, path)
+    layers = data[None] if axis is None else np.moveaxis(data, axis, 0)
+    segments = []
+    try:
+        for i in range(_MOST_SEGMENTS):
+            if f"Segment{i}_Name" not in fields and f"Segment{i}_LabelValue" not in fields:
+                break
+            told = (
+                fields.get(f"Segment{i}_{what}", other)
+                for what, other in (("Name", ""), ("LabelValue", 1), ("Layer", 0))
+            )
+            name, value, layer = told
+            segments.append(Segment(str(name), int(value), int(layer)))
+    except _DAMAGED as e:
+        raise InputError(f"{path} has a damaged header: a segment's value is no number. {_AGAIN}") from e
+    return header, layers, segments
 
 
 def _fields(path: Path) -> tuple[dict[str, Any], int]:

@@ -20,6 +20,7 @@ from brainseg_engine.core.paths import atomic
 from brainseg_engine.core.study import Modality, Segmentation, Volume
 from brainseg_engine.io import decathlon, mha, nifti, plausibility, slices
 from brainseg_engine.io.derived import reading as derived
+from brainseg_engine.io.derived import slicer
 from brainseg_engine.io.formats import read_header, read_image
 from brainseg_engine.io.image import Image, in_words, require_head, unreadable
 from brainseg_engine.io.naming import classify, implied_coding, is_image, stem, study_id
@@ -56,6 +57,14 @@ def load_segmentation(
         return seg
     if derived.is_derived(path):
         return derived.read_derived(path, grid)
+    if slicer.is_slicer(path) and coding is None:
+        seg = slicer.read_slicer(path)
+        if grid is not None:
+            seg = slicer.placed(seg, grid)
+        if grid is not None and not seg.grid.same_as(grid):
+            raise off_grid(path, seg.grid, grid, "its images")
+        plausibility.require_no_brain(seg.labels, seg.grid, path)
+        return seg
     image = read_image(path)
     found = image.grid
     require_head(found, path)
@@ -105,6 +114,8 @@ def coding_of(path: Path, coding: str | None = None, implied: str | None = None)
         return codings.coding(coding).name, "option"
     if path.is_dir():
         return "lgg", "file naming"
+    if slicer.is_slicer(path):
+        return "brats2023", "segments' names"
     written = read_sidecar(path).get("coding")
     if written is not None:
         return codings.coding(str(written)).name, "sidecar"

@@ -11,6 +11,7 @@ from pathlib import Path
 from brainseg_engine.core.errors import BrainsegError, InputError
 from brainseg_engine.core.study import Modality, Study, Volume
 from brainseg_engine.io import decathlon, dicom, slices
+from brainseg_engine.io.derived import slicer
 from brainseg_engine.io.formats import read_image
 from brainseg_engine.io.image import content_hash, in_words, is_folder, require_head, unreadable
 from brainseg_engine.io.layouts import NAMES_KNOWN, ambiguity, find_series, sort_series
@@ -55,7 +56,8 @@ def load_study(
     study = Study(id or series.id, read_series(series), coding=coding or series.coding, folder=series.folder)
     if not segmentation or series.segmentation is None:
         return study
-    mask = load_segmentation(series.segmentation, coding=coding, implied=series.coding)
+    grid = study.reference.grid if slicer.is_slicer(series.segmentation) else None
+    mask = load_segmentation(series.segmentation, coding=coding, implied=series.coding, grid=grid)
     require_on_grid(mask, study.volumes.values())
     newer = (study.coding, mask.coding) == ("brats2023", "brats2024")  # the same naming, and the mask tells which
     return replace(study, segmentation=mask, coding=mask.coding if newer else study.coding)

@@ -96,7 +96,15 @@ def _listed(series: Iterable[Modality]) -> str:
 
 
 def _grids(study: Study) -> list[Finding]:
-    return [f for m in study.volumes for f in _sentences("grid", lambda m=m: study.require((m,)), GeometryError)]  # type: ignore[misc]
+    reference = study.reference
+    off = [v for v in study.volumes.values() if not v.grid.same_as(reference.grid)]
+    if not off:
+        return []
+    if len(off) == 1:
+        return _sentences("grid", lambda: study.require((off[0].modality,)), GeometryError)
+    listed = ", ".join(v.modality.title for v in off)
+    return [Finding("grid", "error", f"{listed} lie on other grids than {reference.modality.title}. Align the series first: "
+                    "napari-brainseg prepare registers them and resamples them onto one grid.")]  # fmt: skip
 
 
 def _sentences(code: str, check: Callable[[], None], kind: type[InputError]) -> list[Finding]:
@@ -168,9 +176,11 @@ def _spacing(study: Study) -> list[Finding]:
     far = [v for v in study.volumes.values() if min(v.grid.spacing) < low or max(v.grid.spacing) > high]
     if not far:
         return []
-    listed = "; ".join(f"{v.modality.title} {'×'.join(f'{s:.3g}' for s in v.grid.spacing)} mm" for v in far)
+    sides = {v.modality.title: f"{'×'.join(f'{s:.3g}' for s in v.grid.spacing)} mm" for v in far}
+    alike = len(set(sides.values())) == 1 and len(far) == len(study.volumes) > 1
+    listed = next(iter(sides.values())) if alike else "; ".join(f"{m} {mm}" for m, mm in sides.items())
     return [Finding("spacing", "warning", f"The voxels are far from 1 mm cubes ({listed}), which the models were trained on. "
-                    "The result will be coarse or wrong; resample to 1 mm, better from a 3D acquisition.")]  # fmt: skip
+                    "The result will be coarse or wrong; a 3D acquisition is better.")]  # fmt: skip
 
 
 def _skull(volumes: Mapping[Modality, Volume], order: Mapping[Modality, Modality]) -> list[Finding]:
@@ -179,7 +189,8 @@ def _skull(volumes: Mapping[Modality, Volume], order: Mapping[Modality, Modality
         return []
     look = "looks" if len(on) == 1 else "look"
     return [Finding("skull", "warning", f"{', '.join(on)} {look} as if the skull were still on; the models were trained on "
-                    "skull-stripped brains. Strip the skull first, for example with HD-BET or SynthStrip.")]  # fmt: skip
+                    "skull-stripped brains. "
+                    "Strip the skull first: napari-brainseg prepare does it, or HD-BET.")]  # fmt: skip
 
 
 def _order(order: Mapping[Modality, Modality]) -> list[Finding]:

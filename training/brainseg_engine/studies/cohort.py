@@ -13,8 +13,7 @@ from pathlib import Path
 from typing import Literal
 
 from brainseg_engine.core.errors import InputError, TrainingError
-from brainseg_engine.io import find_studies
-from brainseg_engine.io.naming import stem
+from brainseg_engine.io import decathlon, find_studies
 from brainseg_engine.io.sessions import kept_apart, name_of, patient_in
 
 SUBSETS = ("train", "validation", "test")
@@ -56,7 +55,7 @@ class Case:
 
 def name(source: Path) -> str:
     """What a split calls the case: the name of its folder, or of its image without the ending."""
-    return stem(source.name) if source.is_file() else name_of(source)
+    return decathlon.case_name(source) if source.is_file() else name_of(source)
 
 
 def patient_of(case: str) -> str:

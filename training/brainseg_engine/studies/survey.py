@@ -19,6 +19,7 @@ from brainseg_engine.core.geometry import SLICES_AFFINE, Grid
 from brainseg_engine.core.labels import Label, Region
 from brainseg_engine.core.study import Modality, Segmentation, Study
 from brainseg_engine.io import Layout, Series, load_segmentation, read_header, read_series, series_of, slices
+from brainseg_engine.io.unused import sentence
 from brainseg_engine.scores.volumes import voxel_counts
 from brainseg_engine.studies import cohort
 from brainseg_engine.studies.checks import check_study
@@ -100,7 +101,12 @@ def _look(case: cohort.Case, coding: str | None, full: bool) -> CaseReport:
         series = series_of(case.source)
     except BrainsegError as e:
         return replace(report, errors=(str(e),))
-    report = replace(report, layout=series.layout.value, modalities=tuple(series.files), warnings=series.notes)
+    report = replace(
+        report,
+        layout=series.layout.value,
+        modalities=tuple(series.files),
+        warnings=(*series.notes, *filter(None, [sentence(series)])),
+    )
     errors = list(series.problems)
     grids: dict[Modality, Grid] = {}
     try:

@@ -63,7 +63,7 @@ def train(recipe: Recipe, options: Options, report: Report, cancelled: CancelChe
                 run.describe(recipe, facts)
             model = loop.run(folders, held_out)
         if first and model.exists():
-            draw_examples(model, held_out, recipe, str(fabric.device), run, options.case_names)
+            draw_examples(model, held_out, recipe, str(fabric.device), run, options.case_names, options.coding)
         return model
 
 

@@ -92,7 +92,7 @@ class Loop:
         if self.fabric.is_global_zero:
             fingerprint = hashlib.sha256("".join(self.hashes).encode()).hexdigest()
             self.folder.note({"data_fingerprint": fingerprint, "planned": self.planned})
-            validation.check_held_out(held_out, cases, self.recipe, self.earlier, self._telling)
+            validation.check_held_out(held_out, cases, self.recipe, self.earlier, self._telling, self.options.coding)
         if self.state.step >= total:
             _log.warning("step %d of %d: nothing is left to train", self.state.step, total)
         self._train(held_out, total)
@@ -169,7 +169,7 @@ class Loop:
         cases = []
         for n, folder in enumerate(folders):
             self._telling(Progress(f"reading {cohort.name(folder)}", n / len(folders)))
-            case = dataset.prepare(folder, self.recipe, divisor, self.options.cache)
+            case = dataset.prepare(folder, self.recipe, divisor, self.options.cache, self.options.coding)
             cases += [case] * self.options.visits.get(cohort.name(folder), 1)
         if self.fabric.is_global_zero:
             self.fabric.barrier()
@@ -207,7 +207,9 @@ class Loop:
         )
 
     def _validate(self, held_out: Sequence[Path]) -> dict[str, float]:
-        return validation.validate(self.learner.averaged(), held_out, self.recipe, self.fabric, self._stop_alone)
+        return validation.validate(
+            self.learner.averaged(), held_out, self.recipe, self.fabric, self._stop_alone, self.options.coding
+        )
 
     def _stop_alone(self) -> None:
         """Between two validation cases: processes have different ones, so that only a lone process can stop there."""

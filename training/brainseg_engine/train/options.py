@@ -47,5 +47,7 @@ class Options:
     """Which averaged weights become the model: those of the best validation, or those of the last step."""
     case_names: bool = False
     """Whether ``run.json`` and the pictures name the cases, which may tell who the patients are."""
+    coding: str | None = None
+    """Of the masks, where files do not tell it, or tell it wrongly."""
     rows: int | None = None
     """About how many rows ``metrics.csv`` shall have; None: one every 25 steps."""

@@ -34,6 +34,7 @@ def check_held_out(
     recipe: Recipe,
     earlier: Sequence[str],
     report: ProgressCallback,
+    coding: str | None = None,
 ) -> None:
     """Read the validation cases once before hours of work: they must be usable, and unseen. Raises TrainingError,
     InputError."""
@@ -41,7 +42,7 @@ def check_held_out(
     for folder in folders:
         name = cohort.name(folder)
         report(Progress(f"checking {name}", 1.0))
-        study, _ = dataset.usable(folder, recipe)
+        study, _ = dataset.usable(folder, recipe, coding)
         hashes = dataset.hashes_of(study, recipe)
         twin = next((owner[h] for h in hashes if h in owner), None)
         if twin:
@@ -54,13 +55,18 @@ def check_held_out(
 
 
 def validate(
-    net: torch.nn.Module, folders: Sequence[Path], recipe: Recipe, fabric: Fabric, stop: Callable[[], None]
+    net: torch.nn.Module,
+    folders: Sequence[Path],
+    recipe: Recipe,
+    fabric: Fabric,
+    stop: Callable[[], None],
+    coding: str | None = None,
 ) -> dict[str, float]:
     """Mean Dice per region over the cases, which the processes share among them. ``stop`` may raise between two cases."""
     mine: dict[int, Mapping[Region, float | None]] = {}
     for index in range(fabric.global_rank, len(folders), fabric.world_size):
         stop()
-        study, truth = dataset.with_truth(folders[index], recipe)
+        study, truth = dataset.with_truth(folders[index], recipe, coding)
         with fabric.autocast():
             probabilities, _ = infer(net, study, recipe, str(fabric.device))
         grid = study.reference.grid
@@ -77,7 +83,13 @@ def validate(
 
 
 def draw_examples(
-    model: Path, folders: Sequence[Path], recipe: Recipe, device: str, run: RunFolder, named: bool = False
+    model: Path,
+    folders: Sequence[Path],
+    recipe: Recipe,
+    device: str,
+    run: RunFolder,
+    named: bool = False,
+    coding: str | None = None,
 ) -> None:
     """Pictures of the model's answers to the first validation cases, with the truth's outline. What cannot be drawn is
     no reason to fail a training that is done. ``named``: by their cases, else by numbers."""
@@ -86,7 +98,7 @@ def draw_examples(
     try:
         predictor = Predictor(model, device)
         for n, folder in enumerate(folders[:EXAMPLES], start=1):
-            study, _ = dataset.with_truth(folder, recipe)
+            study, _ = dataset.with_truth(folder, recipe, coding)
             answer = predictor.predict(study)
             shown = study if named else replace(study, id=f"validation case {n}")
             name = study.id if named else f"validation-{n}"

@@ -94,7 +94,7 @@ def read_derived(path: Path, grid: Grid | None = None, images: Path | None = Non
     if not masks:
         held = ", ".join("".join(c for c in name if c.isprintable())[:40] for name in other[:12]) or "none"
         raise InputError(f"{path} holds no part of a brain tumour; its segments are: {held}.")
-    return _segmentation(masks, target, made_by, path)
+    return segmentation_of(masks, target, made_by, path)
 
 
 def _grid_of_source(d: Any, path: Path, images: Path | None) -> Grid:
@@ -223,7 +223,8 @@ def part_of(name: str, codes: Any) -> str:
     return next((_CODES[c] for c in codes if c in _CODES), "")
 
 
-def _segmentation(masks: Mapping[str, Mask], grid: Grid, made_by: str, path: Path) -> Segmentation:
+def segmentation_of(masks: Mapping[str, Mask], grid: Grid, made_by: str, path: Path) -> Segmentation:
+    """Masks of classes and regions as one segmentation, nested; it measures the regions that they tell."""
     empty: Mask = np.zeros(grid.shape, dtype=np.bool_)
     et = masks.get("ET", empty)
     tc = masks.get("TC", empty) | masks.get("NCR", empty) | et
