@@ -19,6 +19,7 @@ from brainseg_engine.core.geometry import SLICES_AFFINE, Grid
 from brainseg_engine.core.labels import Label, Region
 from brainseg_engine.core.study import Modality, Segmentation, Study
 from brainseg_engine.io import Layout, Series, load_segmentation, read_header, read_series, series_of, slices
+from brainseg_engine.io.image import require_head
 from brainseg_engine.io.unused import sentence
 from brainseg_engine.scores.volumes import voxel_counts
 from brainseg_engine.studies import cohort
@@ -170,7 +171,10 @@ def _grids(series: Series) -> dict[Modality, Grid]:
         width, height = sizes.pop()
         grid = Grid((width, height, len(found.images)), SLICES_AFFINE, calibrated=False)
         return dict.fromkeys(series.files, grid)
-    return {m: read_header(path).grid for m, path in series.files.items()}
+    grids = {m: read_header(path).grid for m, path in series.files.items()}
+    for m, path in series.files.items():
+        require_head(grids[m], path)
+    return grids
 
 
 def _require_one(grids: Mapping[Modality, Grid]) -> None:
