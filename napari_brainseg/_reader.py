@@ -15,6 +15,8 @@ from typing import Any
 LayerTuple = tuple[Any, dict[str, Any], str]
 ReaderFunction = Callable[[str | Sequence[str]], list[LayerTuple]]
 
+_ARCHIVES = (".zip",)
+_DICOM = (".dcm",)
 _SUFFIXES = (".nii", ".nii.gz", ".mha", ".mhd", ".nrrd")
 _SLICE = re.compile(r"_\d+(_mask)?\.tiff?$")
 _MANY = 2000  # entries of a folder that are looked at: a study has a few dozen at most
@@ -28,6 +30,8 @@ def get_reader(path: str | Sequence[str]) -> ReaderFunction | None:
     paths = [Path(path)] if isinstance(path, str) else [Path(p) for p in path]
     if not paths:
         return None
+    if all(_is_export(p) for p in paths):
+        return read_export
     if len(paths) == 1 and paths[0].is_dir():
         return read_study if _is_study(paths[0]) else None
     if not all(_is_image(p) for p in paths):
@@ -41,15 +45,40 @@ def read_study(path: str | Sequence[str]) -> list[LayerTuple]:
     Opens the panel beside it. Raises a BrainsegError whose sentence names the file, the cause and the remedy.
     """
     from brainseg_engine.io import load_study
-    from brainseg_engine.studies.incoming import find_study, is_export
     from napari_brainseg.display.layers import study_tuples
 
-    if isinstance(path, str):
-        study = load_study(find_study(Path(path)) if is_export(Path(path)) else path)
-    else:
-        study = load_study([Path(p) for p in path])
+    study = load_study(path if isinstance(path, str) else [Path(p) for p in path])
+    if not study.aligned:
+        return read_export(path)
     _open_panel()
     return study_tuples(study)
+
+
+def read_export(path: str | Sequence[str]) -> list[LayerTuple]:
+    """No layer yet: the panel lists the series of DICOM, of an archive, or of files on grids of their own, to be prepared.
+
+    Without a window the layers of a study that needs no preparation; InputError for another.
+    """
+    from napari import current_viewer
+
+    from brainseg_engine.core.errors import InputError
+
+    viewer = current_viewer()
+    if getattr(viewer, "window", None) is None:
+        from brainseg_engine.io import load_study
+        from brainseg_engine.studies.incoming import find_study, is_export
+        from napari_brainseg.display.layers import study_tuples
+
+        if isinstance(path, str) and is_export(Path(path)) and (study := load_study(find_study(Path(path)))).aligned:
+            return study_tuples(study)
+        raise InputError(
+            "These are series as acquired. Prepare them first: 'napari-brainseg prepare' does so without a window."
+        )
+    source = Path(path) if isinstance(path, str) else [Path(p) for p in path]
+    if not isinstance(source, Path) and len(source) == 1:
+        source = source[0]
+    _open_panel(lambda session: session.open_requested.emit(source))
+    return [(None,)]  # type: ignore[list-item]  # what napari takes for "read, and nothing to add"
 
 
 def read_file(path: str | Sequence[str]) -> list[LayerTuple]:
@@ -78,12 +107,20 @@ def read_file(path: str | Sequence[str]) -> list[LayerTuple]:
     return [plain_tuple(image.data, image.affine, study_id=study, name=name)]
 
 
+def _is_export(path: Path) -> bool:
+    """An archive, DICOM, or a folder with DICOM and no study by its files' names."""
+    name = path.name.lower()
+    if path.is_file():
+        return name.endswith((*_ARCHIVES, *_DICOM)) or name == "dicomdir"
+    return path.is_dir() and not _is_study(path) and _holds_dicom(path)
+
+
 def _is_image(path: Path) -> bool:
     return path.name.lower().endswith(_SUFFIXES) and path.is_file()
 
 
 def _is_study(folder: Path) -> bool:
-    """True when a name in the folder tells one of our modalities, or when it holds DICOM or a patient's image slices.
+    """True when a name in the folder tells one of our modalities, or when it holds a patient's image slices.
 
     A folder of studies, or of anything else, is not ours.
     """
@@ -91,7 +128,7 @@ def _is_study(folder: Path) -> bool:
     if any(_SLICE.search(name) for name in names) and _is_slices(folder):
         return True
     if not any(name.endswith(_SUFFIXES) for name in names):
-        return _holds_dicom(folder)
+        return False
     from brainseg_engine.core.errors import BrainsegError
     from brainseg_engine.io.layouts import find_series
 
@@ -134,8 +171,8 @@ def _is_slices(folder: Path) -> bool:
     return True
 
 
-def _open_panel() -> None:
-    """Open the panel once napari has put the layers in; nothing where there is no window."""
+def _open_panel(then: Callable[[Any], object] = lambda session: None) -> None:
+    """Open the panel once napari has put the layers in, ``then`` do that with its session; nothing where there is no window."""
     from napari import current_viewer
 
     viewer = current_viewer()
@@ -146,7 +183,8 @@ def _open_panel() -> None:
     def show(_: object = None) -> None:
         window = getattr(viewer, "window", None)
         if window is not None:
-            window.add_plugin_dock_widget(*PANEL)  # a second call gives the one that is open
+            _, panel = window.add_plugin_dock_widget(*PANEL)  # a second call gives the one that is open
+            then(panel.owner.session)
 
     # An empty job for a thread: its answer comes by way of the event loop, which is after the layers are in.
     create_worker(lambda: None, _connect={"returned": show})

@@ -17,6 +17,7 @@ from napari_brainseg.features.queue.verbs import QueueVerbs
 from napari_brainseg.features.regions.verbs import RegionVerbs
 from napari_brainseg.features.save.verbs import SaveVerbs
 from napari_brainseg.features.segment.verbs import SegmentVerbs
+from napari_brainseg.features.series.verbs import SeriesVerbs
 from napari_brainseg.features.study.verbs import StudyVerbs
 from napari_brainseg.features.view.verbs import ViewVerbs
 from napari_brainseg.jobs.detached import launch
@@ -43,6 +44,7 @@ class Features:
         self.save = SaveVerbs(context)
         self.save.more = self.measure.beside
         self.study = StudyVerbs(context)
+        self.series = SeriesVerbs(context)
 
     def start(self) -> None:
         """Look up what is installed, what is in the viewer already, and whether a fine-tuning of an earlier window is there."""
@@ -90,6 +92,7 @@ class Features:
         steps: list[Callable[[], object]] = [
             self.context.close,
             self.context.runner.close,
+            self.series.leave,
             self.finetune.close,
             self.corrections.close,
             self.view.close,

@@ -29,6 +29,8 @@ from napari_brainseg.features.save.section import CODING_CHOICES, SaveSection
 from napari_brainseg.features.save.view import SaveView
 from napari_brainseg.features.segment.section import SegmentSection
 from napari_brainseg.features.segment.view import SegmentView
+from napari_brainseg.features.series.section import SeriesSection, methods
+from napari_brainseg.features.series.view import SeriesView
 from napari_brainseg.features.study.section import StudySection
 from napari_brainseg.features.study.view import StudyView
 from napari_brainseg.features.view.section import PLANES, ViewSection
@@ -47,7 +49,7 @@ class Sections:
         self.paint, self.propagate = PaintView(), PropagateRow()
         self.corrections, self.doubt = CorrectionsView(), DoubtRow()
         self.view, self.save = ViewView(PLANES, WINDOW_PRESETS, (*KEYS, *NAPARI_KEYS, *MOUSE)), SaveView(CODING_CHOICES)
-        self.measure = MeasureView()
+        self.measure, self.series = MeasureView(), SeriesView(methods())
         self.queue, self.finetune = QueueView(), FinetuneView(DEVICES)
         self._paint = PaintSection(self.paint, f.paint, context)
         self._corrections = CorrectionsSection(self.corrections, f.corrections, context)
@@ -58,6 +60,7 @@ class Sections:
             DoubtSection(self.doubt, f.doubt, context),
             FinetuneSection(self.finetune, f.finetune, context),
             StudySection(self.study, f.study, context),
+            SeriesSection(self.series, f.series, context),
             SegmentSection(self.segment, f.segment, context),
             RegionsSection(self.regions, f.regions, context),
             SaveSection(self.save, f.save, context),
@@ -71,7 +74,7 @@ class Sections:
     def views(self) -> list[QWidget]:
         """From top to bottom."""
         return [
-            self.study, self.segment, self.regions, self.paint, self.corrections, self.view, self.measure, self.save,
+            self.study, self.series, self.segment, self.regions, self.paint, self.corrections, self.view, self.measure, self.save,
             self.queue, self.finetune,
         ]  # fmt: skip
 

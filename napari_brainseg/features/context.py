@@ -204,6 +204,7 @@ class Context:
         prepare: Callable[[Any], Callable[[], U]] | None = None,
         failed: Callable[[Failed], None] | None = None,
         stage: str = "starting",
+        where: str = "segment",
         stages: Mapping[str, str] | None = None,
     ) -> None:
         """Have the worker answer, and show how far it is. To be asked while no other job runs.
@@ -212,7 +213,7 @@ class Context:
         When ``finished`` or ``failed`` is called, the job has ended. ``stages``: other words for some of the worker's.
         """
         session = self.session
-        session.job = JobState(request.id, request.token, request.study.id, stage)
+        session.job = JobState(request.id, request.token, request.study.id, stage, where=where)
         self.runner.submit(
             request, _Slot(self, request.id, prepare, finished, failed or self._say_failed, stages or {})
         )

@@ -11,6 +11,7 @@ from napari_brainseg.jobs.client import GRACE_S, WorkerClient
 from napari_brainseg.jobs.requests import (
     DoubtMap,
     DoubtRequest,
+    PrepareRequest,
     PropagateRequest,
     ProposedLabels,
     Request,
@@ -27,6 +28,7 @@ __all__ = [
     "DoubtMap",
     "DoubtRequest",
     "Listener",
+    "PrepareRequest",
     "PropagateRequest",
     "ProposedLabels",
     "Request",

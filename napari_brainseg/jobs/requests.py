@@ -193,6 +193,36 @@ class ScoreRequest:
 
 
 @dataclass(frozen=True, eq=False)
+class PrepareRequest:
+    """Align the series of a raw study and find the brain by ``brain`` (a method of :mod:`brainseg_engine.prepare.brain_mask`).
+
+    Ends in the folder of the prepared study (see :mod:`brainseg_engine.prepare.files`), which lies in ``folder``.
+    """
+
+    study: Study
+    token: str
+    folder: Path
+    brain: str = "deepbet"
+    id: str = field(default_factory=_id)
+
+    def command(self) -> dict[str, Any]:
+        """See :class:`Request`."""
+        return {"do": "prepare", "brain": self.brain, "folder": str(self.folder)}
+
+    def arrays(self) -> Arrays:
+        """See :class:`Request`."""
+        return {}
+
+    def room(self) -> Room:
+        """See :class:`Request`."""
+        return {}
+
+    def outcome(self, result: Mapping[str, Any], filled: Arrays) -> Path:
+        """See :class:`Request`."""
+        return Path(result["folder"])
+
+
+@dataclass(frozen=True, eq=False)
 class ProposedLabels:
     """Labels (X, Y, Z) on the grid of the study's reference series, and what else the worker reported."""
 

@@ -13,12 +13,13 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from brainseg_engine.core.labels import LabelArray
-from brainseg_engine.core.study import Modality, Segmentation, Study
+from brainseg_engine.core.study import Modality, Segmentation, Study, Volume
 from brainseg_engine.corrections import BaseModel, Correction
 
 if TYPE_CHECKING:
     from brainseg_engine.models import ModelInfo
     from brainseg_engine.models.checkpoint import Card
+    from brainseg_engine.prepare import Prepared
     from brainseg_engine.studies.checks import Finding
 
 DEVICES: Mapping[str, str] = {"auto": "Automatic", "cpu": "CPU", "cuda": "GPU (CUDA)"}
@@ -46,11 +47,23 @@ class Message:
 
 
 @dataclass(frozen=True, eq=False)
+class Acquired:
+    """What a study was prepared from: ``reference``, the series whose own grid results go back to, with its header;
+    ``titles``: modality → its series, in words; ``folder``: where these series lie, or the archive with them."""
+
+    prepared: Prepared
+    reference: Volume
+    titles: Mapping[Modality, str]
+    folder: Path | None = None
+
+
+@dataclass(frozen=True, eq=False)
 class OpenStudy:
     """The study that is open, with what was found when it was read.
 
     ``files`` are the images that a modality can be assigned to; ``problems`` what its files lack, in words; ``findings``
-    what the check before the inference says; ``truth`` the mask that came with it, to compare with.
+    what the check before the inference says; ``truth`` the mask that came with it, to compare with;
+    ``acquired``: of a study that was prepared here, what from.
     """
 
     study: Study
@@ -58,6 +71,7 @@ class OpenStudy:
     problems: tuple[str, ...] = ()
     findings: tuple[Finding, ...] = ()
     truth: Segmentation | None = None
+    acquired: Acquired | None = None
     token: str = field(init=False)
 
     def __post_init__(self) -> None:
@@ -112,7 +126,10 @@ class Accepted:
 
 @dataclass(frozen=True)
 class JobState:
-    """The job that runs, and of which study; ``fraction`` in 0…1, ``stage`` in words, ``seconds_left`` where known."""
+    """The job that runs, and of which study; ``fraction`` in 0…1, ``stage`` in words, ``seconds_left`` where known.
+
+    ``where``: the section that shows how far it is.
+    """
 
     id: str
     token: str
@@ -120,6 +137,7 @@ class JobState:
     stage: str = "starting"
     fraction: float = 0.0
     seconds_left: float | None = None
+    where: str = "segment"
 
 
 @dataclass(frozen=True)

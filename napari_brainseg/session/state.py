@@ -29,6 +29,11 @@ class Session:
 
     open_requested = Signal(object)
     """A study folder (a Path) is to be opened."""
+    series_requested = Signal(object)
+    """What lies there (a Path, or several) is a study as acquired: its series are to be listed. None: a study is open that
+    needs no preparation."""
+    prepared = Signal(OpenStudy)
+    """A study was made ready and is to be opened."""
     study_changed = Signal()
     segmentation_changed = Signal()
     measures_changed = Signal()

@@ -110,7 +110,7 @@ class House:
         self.features = f = Features(self.context, clock=clock, **more)
         self.study, self.segment, self.regions, self.paint, self.save = f.study, f.segment, f.regions, f.paint, f.save
         self.view, self.corrections, self.doubt, self.propagate = f.view, f.corrections, f.doubt, f.propagate
-        self.queue, self.finetune = f.queue, f.finetune
+        self.queue, self.finetune, self.series = f.queue, f.finetune, f.series
 
     @property
     def labels(self):
@@ -126,6 +126,7 @@ class Card:
     modalities: tuple = tuple(Modality)
     name: str = "model"
     version: str = "1"
+    may_lack: int = 0
 
 
 @dataclass

@@ -12,6 +12,8 @@ Commands
     ``map`` (float16); ``{"do": "score", …, "files": {MODALITY: PATH}}`` say how much it doubts a study that lies in files.
     ``{"do": "propagate", … as predict …, "answer": ARRAY, "corrected": ARRAY, "voxels": ARRAY, "slices": {AXIS: [INDEX, …]},
     "labels": ARRAY}`` carry corrections over to the other slices (:mod:`.adapt`) and write the proposal into ``labels``.
+    ``{"do": "prepare", "job": ID, "study": …, "brain": METHOD, "folder": PATH}`` align the series of a raw study, find the brain
+    and write the prepared study (:mod:`brainseg_engine.prepare.files`) into that folder.
     ``{"do": "cancel", "job": ID}`` stop that job at its next check. ``{"do": "quit"}``, or the end of stdin: exit now.
 
 Every command but the last two is answered by one ``Finished`` or one ``Failed``, ``Progress`` records before it. Jobs run
@@ -112,6 +114,7 @@ class Worker:
                 "doubt": self._doubt,
                 "score": self._score,
                 "propagate": self._propagate,
+                "prepare": self._prepare,
             }
             work = kinds.get(str(command.get("do")))
             result = work(job, command) if work is not None else self._warm(command)
@@ -216,6 +219,22 @@ class Worker:
             _fill(ArraySpec.from_dict(command["labels"]), found.labels)
             del study
         return {"changed": found.changed, "steps": found.steps, "seconds": {**seconds, **found.seconds}}
+
+    def _prepare(self, job: str, command: Mapping[str, Any]) -> dict[str, Any]:
+        """A raw study made ready, into a folder that the other side owns."""
+        self._emit(Progress("checking", 0.0))
+        from brainseg_engine.prepare import Options, files, prepare
+
+        with ExitStack() as stack:
+            study = study_from_wire(command["study"], stack)
+            options = Options(brain=command["brain"])
+            prepared = prepare(study, options, progress=self._emit, cancelled=lambda: job in self._cancelled)
+            if job in self._cancelled:
+                raise Cancelled
+            self._emit(Progress("writing", 0.97))
+            folder = files.save(prepared, Path(command["folder"]))
+            del study, prepared
+        return {"folder": str(folder)}
 
     def _load(self, job: str, command: Mapping[str, Any]) -> Mapping[str, float]:
         """Have the predictor ready; stage → seconds."""

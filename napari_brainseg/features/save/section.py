@@ -23,6 +23,7 @@ class SaveSection:
         self._view, self._verbs, self._session = view, verbs, context.session
         view.save_requested.connect(self._ask)
         context.follow(context.session.study_changed, self._show_coding)
+        context.follow(context.session.study_changed, self._show_grids)
         context.follow(context.session.segmentation_changed, self._show)
         context.follow(context.session.segmentation_changed, self._show_coding)
         context.follow(context.session.dirty_changed, self._show)
@@ -35,11 +36,14 @@ class SaveSection:
     def _show(self) -> None:
         self._view.show_state(possible=self._session.segmentation is not None, dirty=self._session.dirty)
 
+    def _show_grids(self) -> None:
+        self._view.show_grids(self._verbs.grids)
+
     def _ask(self, coding: str) -> None:
         suggested = self._verbs.suggestion()
         name, chosen = QFileDialog.getSaveFileName(self._view, "Save the mask", str(suggested or ""), FILTER)
         if name:
-            self._verbs.save(with_ending(Path(name), chosen), coding)
+            self._verbs.save(with_ending(Path(name), chosen), coding, self._view.grid.currentData() or "")
 
 
 def with_ending(path: Path, chosen: str = "") -> Path:

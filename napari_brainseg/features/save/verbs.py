@@ -10,7 +10,10 @@ from brainseg_engine.core.labels import Region
 from brainseg_engine.core.study import Segmentation, Study
 from napari_brainseg.display import layers
 from napari_brainseg.features.context import Context
-from napari_brainseg.session import BY_HAND, Kind, checksum
+from napari_brainseg.session import BY_HAND, Acquired, Kind, checksum
+
+ALIGNED = "1mm"
+"""The grid of a prepared study, as it is shown."""
 
 
 class SaveVerbs:
@@ -35,12 +38,28 @@ class SaveVerbs:
         current = self._session.study
         if current is None:
             return None
-        folder = current.study.folder or Path.cwd()
+        folder = current.study.folder or (_place(current.acquired) if current.acquired is not None else Path.cwd())
         names = (f"{current.study.id}_seg{n}.nii.gz" for n in ("", *(f"_{i}" for i in range(2, 1000))))
         return next((folder / name for name in names if not (folder / name).exists()), None)
 
-    def save(self, path: Path, coding: str | None = None) -> None:
-        """Write the labels as they are now, with the header of the reference series."""
+    @property
+    def grids(self) -> tuple[tuple[str, str, str], ...]:
+        """The grids that the mask of a prepared study can be written on: (words, name, tooltip), the default first."""
+        acquired = self._session.study.acquired if self._session.study is not None else None
+        if acquired is None or acquired.prepared.untouched:
+            return ()
+        sides = "×".join(f"{s:.2g}" for s in acquired.reference.grid.spacing)
+        name = acquired.reference.modality.title
+        return (
+            (f"{name} as acquired · {sides} mm", "", f"On the voxels of the {name} series as the scanner gave it"),
+            ("1 mm, aligned", ALIGNED, "On the grid that the model saw, which is the one on the screen"),
+        )
+
+    def save(self, path: Path, coding: str | None = None, grid: str = "") -> None:
+        """Write the labels as they are now, with the header of the reference series.
+
+        Those of a prepared study go back onto the reference series as acquired, unless ``grid`` is :data:`ALIGNED`.
+        """
         from brainseg_engine.io import save_segmentation
 
         current, layer = self._session.study, self._context.labels
@@ -53,8 +72,12 @@ class SaveVerbs:
         def work() -> int:
             segmentation = layers.segmentation_of(layer)
             digest = checksum(segmentation.labels)
+            reference = current.study.reference
+            acquired = current.acquired
+            if acquired is not None and not acquired.prepared.untouched and grid != ALIGNED:
+                segmentation, reference = acquired.prepared.back(segmentation), acquired.reference
             beside = {**self.sidecar(current.study, segmentation, digest), **more}
-            save_segmentation(segmentation, path, reference=current.study.reference, coding=coding, sidecar=beside)
+            save_segmentation(segmentation, path, reference=reference, coding=coding, sidecar=beside)
             return digest
 
         def done(digest: int) -> None:
@@ -69,12 +92,24 @@ class SaveVerbs:
         answer = self._session.answer
         digest = checksum(segmentation.labels) if digest is None else digest
         edited = answer is None or answer.edited or digest != checksum(answer.segmentation.labels)
-        return report(study, segmentation, edited, answer.notes if answer is not None else {})
+        told = report(study, segmentation, edited, answer.notes if answer is not None else {})
+        current = self._session.study
+        if current is None or current.acquired is None:
+            return told
+        from brainseg_engine.inference.raw import fields
+
+        return {**told, **fields(current.acquired.prepared)}
 
     def known(self) -> dict[str, Any]:
         """The sidecar of the labels as they are now; {} where there are none."""
         current, layer = self._session.study, self._context.labels
         return {} if current is None or layer is None else self.sidecar(current.study, layers.segmentation_of(layer))
+
+
+def _place(acquired: Acquired) -> Path:
+    """The folder to suggest for what is made of these series."""
+    place = acquired.folder or Path.cwd()
+    return place if place.is_dir() else place.parent
 
 
 def report(study: Study, segmentation: Segmentation, edited: bool, notes: Mapping[str, Any]) -> dict[str, Any]:

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from qtpy.QtCore import Signal
 from qtpy.QtWidgets import QHBoxLayout
 
-from napari_brainseg.qt.widgets import Combo, Section, button, label
+from napari_brainseg.qt.widgets import Combo, Section, button, label, plain
 
 
 class SaveView(Section):
@@ -30,11 +30,24 @@ class SaveView(Section):
         row.addWidget(self.coding, 1)
         row.addWidget(self.save, 1)
         self.body.addLayout(row)
+        row = QHBoxLayout()
+        row.setSpacing(8)
+        self._grids = plain(row)
+        self.grid = Combo("save_grid", "The grid that the mask is written on")
+        row.addWidget(label("Grid"))
+        row.addWidget(self.grid, 1)
+        self.body.addWidget(self._grids)
+        self.show_grids(())
         self.show_state(possible=False, dirty=False)
 
     def show_coding(self, name: str) -> None:
         """Choose that coding."""
         self.coding.setCurrentIndex(self.coding.findData(name))
+
+    def show_grids(self, grids: Sequence[tuple[str, str, str]]) -> None:
+        """(text, name, tooltip) of the grids to choose from, the first chosen; () where there is but one."""
+        self.grid.show_choices(grids, grids[0][1] if grids else None)
+        self._grids.setVisible(bool(grids))
 
     def show_state(self, *, possible: bool, dirty: bool) -> None:
         """Whether there is a segmentation, and whether it differs from what is in a file."""

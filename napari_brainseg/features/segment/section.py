@@ -35,12 +35,15 @@ class SegmentSection:
         self._show_blocker()
 
     def _show_blocker(self) -> None:
-        self._view.show_blocker(self._session.blocker, len(self._session.warnings))
+        job = self._session.job
+        elsewhere = "Wait until the series are prepared." if job is not None and job.where != "segment" else ""
+        self._view.show_blocker(elsewhere or self._session.blocker, len(self._session.warnings))
 
     def _show_job(self) -> None:
         job, current = self._session.job, self._session.study
-        if job is None:
+        if job is None or job.where != "segment":
             self._view.show_progress(None)
+            self._show_blocker()
             return
         elsewhere = current is None or current.token != job.token
         self._view.show_progress((f"{job.study_id}: {job.stage}" if elsewhere else job.stage, job.fraction))

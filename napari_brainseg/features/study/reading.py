@@ -18,6 +18,13 @@ if TYPE_CHECKING:
 Source = Path | Sequence[Path]
 
 
+@dataclass(frozen=True)
+class AsAcquired:
+    """There is no study ready to be shown, but series as a scanner or an archive gives them: they are to be prepared first."""
+
+    source: Source
+
+
 @dataclass(frozen=True, eq=False)
 class Opened:
     """A study as it was read, with the labels of its mask; ``trouble`` says why a mask was left out."""
@@ -27,23 +34,30 @@ class Opened:
     trouble: str = ""
 
 
-def read(source: Source, coding: str | None = None) -> Opened:
-    """Read a study folder, files picked by hand, or a DICOM folder or archive.
+def read(source: Source, coding: str | None = None) -> Opened | AsAcquired:
+    """Read a study folder, or files picked by hand. DICOM, archives, files whose names do not tell, and series on grids of
+    their own are left to be prepared.
 
     What the names leave open is not read but listed in ``problems``: it can be assigned in the panel. A mask that cannot be
     used does not keep the images away. Raises InputError and its kin when no image can be read.
     """
     from brainseg_engine.io import load_study, series_of
+    from brainseg_engine.io.layouts import sort_series
     from brainseg_engine.io.unused import sentence
-    from brainseg_engine.studies.incoming import find_study, is_export
 
-    given = [source] if isinstance(source, (str, Path)) else list(source)
-    export = not isinstance(source, Mapping) and len(given) == 1 and is_export(Path(given[0]))
-    series = find_study(Path(given[0])) if export else series_of(source)
+    if _is_export(source):
+        return AsAcquired(source)
+    if not isinstance(source, Path) and sort_series(source).unknown:
+        return AsAcquired(source)
+    series = series_of(source)
+    if not series.files and series.unknown:
+        return AsAcquired(source)
     if (series.ambiguous or series.mixed) and series.files:
         study = replace(load_study(series.files, id=series.id), coding=series.coding, folder=series.folder)
     else:
-        study = load_study(series if export else source, segmentation=False)
+        study = load_study(source, segmentation=False)
+    if not study.aligned:
+        return AsAcquired(source)
     mask, trouble = None, ""
     if series.segmentation is not None:
         try:
@@ -52,6 +66,17 @@ def read(source: Source, coding: str | None = None) -> Opened:
             trouble = f"The images were opened without their mask. {e}"
     problems = (*series.problems, *series.notes, *filter(None, [sentence(series)]))
     return opened(replace(study, segmentation=mask), files_of(series, study), problems, mask, trouble)
+
+
+def _is_export(source: Source) -> bool:
+    from brainseg_engine.io.dicom import holds_dicom
+    from brainseg_engine.io.naming import is_image
+    from brainseg_engine.studies.incoming import is_export
+
+    paths = [source] if isinstance(source, Path) else source
+    if len(paths) == 1:
+        return is_export(paths[0])
+    return any(not is_image(p) and holds_dicom(p) for p in paths)
 
 
 def opened(
@@ -111,7 +136,7 @@ def reassigned(current: OpenStudy, modality: Modality, path: Path | None) -> Ope
 def replace_truth(study: OpenStudy, truth: Segmentation | None) -> OpenStudy:
     """The same study with another mask to compare with (none, where that lies on another grid)."""
     fits = truth is not None and truth.grid.same_as(study.study.reference.grid)
-    return OpenStudy(study.study, study.files, study.problems, study.findings, truth if fits else None)
+    return replace(study, truth=truth if fits else None)
 
 
 def files_of(series: Series, study: Study) -> tuple[Path, ...]:

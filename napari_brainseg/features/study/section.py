@@ -12,7 +12,7 @@ from napari_brainseg.features.study.verbs import StudyVerbs
 from napari_brainseg.features.study.view import StudyShown, StudyView
 from napari_brainseg.session import OpenStudy
 
-FILTER = "Images (*.nii *.nii.gz *.mha *.mhd *.nrrd);;All files (*)"
+FILTER = "Images (*.nii *.nii.gz *.mha *.mhd *.nrrd *.dcm *.zip);;All files (*)"
 MASKS = "Masks (*.nii *.nii.gz *.mha *.mhd *.nrrd *.dcm);;All files (*)"
 
 
@@ -88,6 +88,7 @@ def shown(current: OpenStudy, mask: str) -> StudyShown:
         files=current.files,
         warnings=[*(current.problems if missing or len(current.problems) else ()), *findings],
         mask=mask,
+        titles=current.acquired.titles if current.acquired is not None else {},
         without_file=f"in {study.folder.name}" if study.folder is not None else "in memory",
     )
 

@@ -22,22 +22,29 @@ class StudyVerbs:
         self._context, self._session, self._viewer = context, context.session, context.viewer
         self._dropped = context.later(0.0, self.notice_layers)
         context.follow(context.session.open_requested, self.open)
+        context.follow(context.session.prepared, self._open_prepared)
         for event in (context.viewer.layers.events.inserted, context.viewer.layers.events.removed):
             context.follow(event, self._on_layers)
 
     def open(self, source: reading.Source, coding: str | None = None) -> None:
-        """Open a study folder, or files picked by hand. The one that is open stays until the new one is read."""
+        """Open a study folder, or files picked by hand. The one that is open stays until the new one is read; what has to be
+        prepared first is listed instead."""
         name = source.name if isinstance(source, Path) else source[0].name if source else "nothing"
-        self._context.read(f"Reading {name} …", partial(reading.read, source, coding), self._open)
+        self._context.read(f"Reading {name} …", partial(reading.read, source, coding), partial(self._take, source))
 
     def open_sample(self, folder: Callable[[], Path]) -> None:
         """Open the study in the folder that ``folder()`` gives (it may take its time to make it)."""
-        self._context.read("Preparing the sample …", lambda: reading.read(folder()), self._open)
+
+        def work() -> tuple[Path, reading.Opened | reading.AsAcquired]:
+            made = folder()
+            return made, reading.read(made)
+
+        self._context.read("Preparing the sample …", work, lambda found: self._take(*found))
 
     def reassign(self, modality: Modality, path: Path | None) -> None:
         """Take another file as that modality (None: no file)."""
         current = self._session.study
-        if current is not None:
+        if current is not None and current.acquired is None:  # else the table of series tells which is which
             work = partial(reading.reassigned, current, modality, path)
             self._context.read(f"Reading {modality.title} …", work, partial(self._reassign, current))
 
@@ -95,6 +102,17 @@ class StudyVerbs:
             self._show_mask(current, reading.answer_of(layers.segmentation_of(found[0])))
 
     # --- showing what was read
+
+    def _take(self, source: reading.Source, made: reading.Opened | reading.AsAcquired) -> None:
+        """Show what was read, or have its series listed; those of a study with its skull on, both."""
+        skull = isinstance(made, reading.Opened) and any(f.code == "skull" for f in made.study.findings)
+        if isinstance(made, reading.Opened):
+            self._open(made)
+        needs = skull or isinstance(made, reading.AsAcquired)
+        self._session.series_requested.emit(source if needs else None)
+
+    def _open_prepared(self, study: OpenStudy) -> None:
+        self._open(reading.Opened(study, None))
 
     def _open(self, made: reading.Opened, adopt: bool = False) -> None:
         """Show a study that was read. ``adopt``: its layers are in the viewer already."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from qtpy.QtCore import Signal
@@ -22,7 +22,7 @@ _MEMORY = "memory"
 @dataclass(frozen=True)
 class StudyShown:
     """What there is to show: ``assigned`` series → file (None: it has none of its own, and ``without_file`` says where it is),
-    ``files`` to choose from, and words."""
+    ``files`` to choose from, and words. ``titles``: of a study that was prepared, modality → the series it is from."""
 
     id: str
     facts: str
@@ -32,6 +32,7 @@ class StudyShown:
     warnings: Sequence[str] = ()
     mask: str = ""
     without_file: str = "in memory"
+    titles: Mapping[Modality, str] = field(default_factory=dict)
 
 
 class StudyView(Section):
@@ -50,14 +51,21 @@ class StudyView(Section):
         row = QHBoxLayout()
         row.setSpacing(6)
         for text, name, tip, signal in (
-            ("Open folder…", "open_folder", "Open a study: a folder with its four series", self.folder_requested),
-            ("Open files…", "open_files", "Open four files picked by hand", self.files_requested),
+            (
+                "Open folder…",
+                "open_folder",
+                "Open a study: a folder with its four series, or with DICOM",
+                self.folder_requested,
+            ),
+            ("Open files…", "open_files", "Open four files picked by hand, or a .zip with DICOM", self.files_requested),
             ("Sample", "open_sample", "Open the synthetic study that comes with the program", self.sample_requested),
         ):
             row.addWidget(button(text, name, tip, signal.emit), 1)
         self.body.addLayout(row)
         self.empty = label(
-            "No study is open. A study folder can also be dropped onto the canvas.", role="dim", wrap=True
+            "No study is open. A study folder, a DICOM folder or a .zip can also be dropped onto the canvas.",
+            role="dim",
+            wrap=True,
         )
         self.body.addWidget(self.empty)
         column = QVBoxLayout()
@@ -120,6 +128,12 @@ class StudyView(Section):
             current = shown.assigned.get(m)
             in_memory = m in shown.assigned and current is None
             choices: list[tuple[str, object, str]] = [(names[p], p, str(p)) for p in shown.files]
+            if shown.titles:
+                choices = [(shown.titles.get(m, "none"), current if m not in shown.assigned else _MEMORY, "")]
+                tip = f"{m.title}: {shown.titles.get(m, 'none')}. Chosen in the table of series, and prepared."
+                combo.show_choices(choices, choices[0][1])
+                combo.setToolTip(tip)
+                continue
             if in_memory:
                 choices.insert(0, (shown.without_file, _MEMORY, "This series has no file of its own"))
             choices.append(("none", None, "Take no file as this series"))

@@ -7,11 +7,11 @@ import zipfile
 import numpy as np
 import pytest
 from dicom_studies import as_stored, write_clinical
+from helpers.rig import House
 from helpers.small_study import make_study
 
 from brainseg_engine.core.study import Modality
 from napari_brainseg._reader import get_reader
-from napari_brainseg.features.study import reading
 
 STUDY = make_study(shape=(40, 44, 50), affine=np.diag([-4.0, -4.0, 3.0, 1.0]))
 
@@ -23,15 +23,23 @@ def export(tmp_path_factory):
     return folder
 
 
-def test_the_panel_opens_it(export):
-    opened = reading.read(export)
-    assert set(opened.study.study.volumes) == set(Modality)
-    for m, v in opened.study.study.volumes.items():
+@pytest.fixture
+def house(viewer):
+    made = House(viewer)
+    yield made
+    made.close()
+
+
+def test_the_panel_opens_what_needs_no_preparation(house, export):
+    house.study.open(export)
+    current = house.session.study
+    assert set(current.study.volumes) == set(Modality)
+    for m, v in current.study.volumes.items():
         np.testing.assert_array_equal(v.data, as_stored(STUDY.volumes[m].data))
-    assert opened.study.problems == ()
+    assert current.problems == () and house.series.found is None
 
 
-def test_an_archive_leaves_nothing_behind(export, tmp_path, monkeypatch):
+def test_an_archive_leaves_nothing_behind(house, export, tmp_path, monkeypatch):
     import tempfile
 
     (tmp_path / "t").mkdir()
@@ -39,12 +47,12 @@ def test_an_archive_leaves_nothing_behind(export, tmp_path, monkeypatch):
         for path in export.rglob("*"):
             z.write(path, path.relative_to(export))
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "t"))
-    assert len(reading.read([tmp_path / "x.zip"]).study.study.volumes) == 4
+    house.study.open([tmp_path / "x.zip"])
+    assert len(house.session.study.study.volumes) == 4
     assert list((tmp_path / "t").iterdir()) == []
 
 
-def test_naparis_reader_takes_the_folder(export, monkeypatch, tmp_path):
-    monkeypatch.setattr("napari_brainseg._reader._open_panel", lambda: None)
+def test_naparis_reader_takes_the_folder(export, tmp_path):
     read = get_reader(str(export))
     assert read is not None
     assert len(read(str(export))) == 4

@@ -1,0 +1,150 @@
+"""From a place with series to the raw study of one visit, and to that study prepared. Pure; runs in the background."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from brainseg_engine.core.errors import InputError
+from brainseg_engine.core.study import Modality, Study
+from napari_brainseg.session import Acquired, OpenStudy
+
+if TYPE_CHECKING:
+    from brainseg_engine.core.series import SeriesFacts
+    from brainseg_engine.io.found import ImageSeries, Listing, Patient, Visit
+    from brainseg_engine.studies.incoming import Incoming
+
+Source = Path | Sequence[Path]
+NAME = "study"
+"""What a study is called while it is prepared: nothing that tells whose it is goes into a file."""
+
+
+@dataclass(frozen=True, eq=False)
+class Found:
+    """What lies at ``source``: the visits with something to use, which are never mixed; ``problems`` in words."""
+
+    source: Source
+    listing: Listing
+    visits: tuple[tuple[Patient, Visit], ...]
+    problems: tuple[str, ...]
+
+    @property
+    def place(self) -> Path:
+        """The folder or archive; of several files the folder that they share."""
+        if isinstance(self.source, Path):
+            return self.source
+        return Path(os.path.commonpath([p.parent for p in self.source]))
+
+    def label(self, i: int) -> str:
+        """The visit in neutral words; the day where it is needed to tell the visits of one patient apart."""
+        patient, visit = self.visits[i]
+        beside = [v for p, v in self.visits if p is patient]
+        day = f", {visit.day.isoformat()}" if visit.day is not None and len(beside) > 1 else ""
+        return f"{patient.label}, {visit.label}{day} · {len(visit.series)} series"
+
+
+def find(source: Source) -> Found:
+    """List what lies there. Raises InputError where there is nothing that could be used; then nothing unpacked is left."""
+    from brainseg_engine.studies.listed import check_listing, is_volume
+
+    listing = _listed(source)
+    findings = check_listing(listing)
+    wrong = next((f for f in findings if f.severity == "error"), None)
+    visits = tuple((p, v) for p in listing.patients for v in p.visits if any(is_volume(s) for s in v.series))
+    if wrong is not None or not visits:
+        listing.close()
+        raise InputError(wrong.message if wrong is not None else "None of these series is a volume of the head.")
+    several = ("several-patients", "several-dates")  # the choice above the table says so
+    return Found(source, listing, visits, tuple(f.message for f in findings if f.code not in several))
+
+
+def _listed(source: Source) -> Listing:
+    from brainseg_engine.io import dicom
+    from brainseg_engine.io.file_series import list_files
+    from brainseg_engine.io.found import Listing
+    from brainseg_engine.io.listing import list_series
+    from brainseg_engine.io.naming import is_image
+
+    if isinstance(source, Path):
+        return list_series(source)
+    if len(source) == 1:
+        return list_series(source[0])
+    root = Path(os.path.commonpath([p.parent for p in source]))
+    images = [p for p in source if is_image(p)]
+    if not images:
+        return dicom.list_dicom(root, files=list(source))
+    return Listing(*list_files(images, root))
+
+
+def identify(found: Found, i: int) -> Incoming:
+    """What the series of the visit ``i`` were taken for; those that neither tags nor names tell are looked at."""
+    from brainseg_engine.studies.incoming import identified
+
+    return identified(*found.visits[i])
+
+
+def raw_study(found: Found, incoming: Incoming) -> tuple[Study, Mapping[Modality, str]]:
+    """The chosen series with their voxels, each on its own grid, and how they are called. Raises InputError."""
+    from brainseg_engine.io.listing import volume_of
+    from brainseg_engine.studies.incoming import neutral_id
+
+    chosen = incoming.chosen()
+    if not chosen:
+        raise InputError("No series is chosen. Say in the table which is T1, T1ce, T2 and FLAIR.")
+    volumes = {m: replace(volume_of(s, m), path=None) for m, s in chosen.items()}
+    titles = {m: title(s.facts) for m, s in chosen.items()}
+    return Study(neutral_id(found.place, found.listing), volumes), titles
+
+
+def ready(found: Found, incoming: Incoming) -> OpenStudy | None:
+    """The study as it is, where its four series share one grid and no skull is seen: nothing has to be prepared. Else None."""
+    from brainseg_engine.studies.checks import check_study
+
+    grids = [s.grid for s in incoming.chosen().values() if s.grid is not None]
+    if len(grids) < len(Modality) or not all(g.same_as(grids[0]) for g in grids):
+        return None
+    study = replace(raw_study(found, incoming)[0], folder=found.place if found.place.is_dir() else None)
+    findings = tuple(check_study(study))
+    if any(f.code == "skull" for f in findings):
+        return None
+    return OpenStudy(study, findings=findings)
+
+
+def nameless(study: Study) -> Study:
+    """The same study without its name and its headers, for the process that prepares it."""
+    return Study(NAME, dict(study.volumes))
+
+
+def prepared_study(folder: Path, raw: Study, titles: Mapping[Modality, str], place: Path) -> OpenStudy:
+    """The prepared study in that folder, in memory alone, checked. Raises InputError."""
+    from brainseg_engine.prepare import files
+    from brainseg_engine.studies.checks import check_study
+
+    made = files.load(folder)
+    volumes = {m: replace(v, path=None) for m, v in made.study.volumes.items()}
+    study = Study(raw.id, volumes)
+    prepared = replace(made, study=study)
+    acquired = Acquired(prepared, raw.volumes[made.reference], titles, place)
+    return OpenStudy(study, problems=prepared.warnings, findings=tuple(check_study(study)), acquired=acquired)
+
+
+def title(facts: SeriesFacts) -> str:
+    """A series in a line: "5: t1_tse_tra_km"."""
+    number = "" if facts.number is None else f"{facts.number}: "
+    return f"{number}{facts.label or facts.description or 'without a description'}"
+
+
+def extent(series: ImageSeries) -> str:
+    """Plane, matrix × slices and spacing: "axial 256×256×24, 0.9×0.9×5.5 mm"."""
+    facts = series.facts
+    if facts.shape is None or facts.spacing is None:
+        return "no volume"
+    axis = facts.spacing.index(max(facts.spacing)) if max(facts.spacing) > 1.05 * min(facts.spacing) else 2
+    order = [i for i in range(3) if i != axis] + [axis]
+    shape = [facts.shape[i] for i in order]
+    sides = "×".join(f"{facts.spacing[i]:.2g}" for i in order)
+    size = "×".join(str(n) for n in shape)
+    return f"{facts.plane} {size}, {f'{sides} mm' if facts.calibrated else 'voxel size unknown'}".strip()

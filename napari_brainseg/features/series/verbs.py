@@ -1,0 +1,262 @@
+"""Studies as acquired: which series is which, and the one step that makes them ready to be segmented."""
+
+from __future__ import annotations
+
+import contextlib
+import tempfile
+import uuid
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from psygnal import Signal
+
+from brainseg_engine.core import paths
+from brainseg_engine.core.errors import BrainsegError, OutputError
+from brainseg_engine.core.events import Failed
+from brainseg_engine.core.study import Modality, Study
+from brainseg_engine.io.found import Workspace
+from napari_brainseg.features.context import Context, Newest
+from napari_brainseg.features.series import listing
+from napari_brainseg.jobs import PrepareRequest
+from napari_brainseg.session import JobState, Kind, OpenStudy
+
+if TYPE_CHECKING:
+    from brainseg_engine.prepare import Prepared
+    from brainseg_engine.studies.incoming import Incoming
+
+WHERE = "series"
+"""The section that shows how far the preparation is."""
+_LEAVE_S = 2.0
+"""By then a worker that was told to stop writes no more."""
+_Raw = tuple[Study, Mapping[Modality, str]]
+
+
+class SeriesVerbs:
+    """What the buttons of the section of series mean."""
+
+    changed = Signal()
+
+    def __init__(self, context: Context) -> None:
+        self._context, self._session = context, context.session
+        self.found: listing.Found | None = None
+        self.visit: int | None = None
+        self.incoming: Incoming | None = None
+        self.prepared: Prepared | None = None
+        """What the last preparation made of the choices as they are."""
+        self._proposed: Incoming | None = None
+        self._by_hand: dict[Modality, str | None] = {}
+        self._working: Workspace | None = None
+        self._left: list[Workspace] = []
+        self._tidying = context.later(_LEAVE_S, self._tidy)
+        self._reading = Newest()
+        context.follow(context.session.series_requested, self.list)
+
+    # --- which series is which
+
+    def list(self, source: listing.Source | None) -> None:
+        """List the series there. What is open, and what was listed before, stays until that is known. None: none are wanted."""
+        if source is None:
+            if not self.busy:
+                self.close()
+            return
+        name = source.name if isinstance(source, Path) else source[0].name
+
+        def work() -> tuple[listing.Found, Incoming | None, OpenStudy | None]:
+            found = listing.find(source)
+            if len(found.visits) > 1:
+                return found, None, None
+            incoming = listing.identify(found, 0)
+            return found, incoming, listing.ready(found, incoming)
+
+        self._context.read(f"Looking through {name} …", work, lambda made: self._show(*made))
+
+    def _show(self, found: listing.Found, incoming: Incoming | None, ready: OpenStudy | None) -> None:
+        self.close()
+        if ready is not None:
+            self._context.run(found.listing.close, lambda _: None)
+            self._session.prepared.emit(ready)
+            return
+        self.found = found
+        self._take(0 if incoming is not None else None, incoming)
+        if incoming is None:
+            self._session.say("There is more than one study: choose one above the table of series.", Kind.INFO)
+        else:
+            self._say_what_is_missing()
+
+    def choose_visit(self, i: int) -> None:
+        """That one of the patients and dates is meant."""
+        found = self.found
+        if found is None or i == self.visit or self.busy:
+            return
+        work = partial(listing.identify, found, i)
+        self._context.read("Looking at the series …", work, partial(self._chosen, found, i))
+
+    def _chosen(self, found: listing.Found, i: int, incoming: Incoming) -> None:
+        if self.found is found:
+            self._take(i, incoming)
+            self._say_what_is_missing()
+
+    def _take(self, i: int | None, incoming: Incoming | None) -> None:
+        self.visit, self.incoming, self._proposed, self._by_hand, self.prepared = i, incoming, incoming, {}, None
+        self.changed.emit()
+
+    def assign(self, series_id: str, use: Modality | None) -> None:
+        """Take that series as ``use`` (None: not at all); the others as proposed, as far as they are free."""
+        from brainseg_engine.studies.assignment import assign
+
+        proposed, incoming = self._proposed, self.incoming
+        if proposed is None or incoming is None or self.busy:
+            return
+        before = next((m for m, i in incoming.choices.chosen.items() if i == series_id), None)
+        self._by_hand = {m: i for m, i in self._by_hand.items() if i != series_id}
+        if use is not None:
+            self._by_hand[use] = series_id
+        elif before is not None:
+            self._by_hand[before] = None
+        facts = [p.series for p in proposed.choices.proposals]
+        choices = assign(facts, self._by_hand, proposed.choices)
+        self.incoming, self.prepared = replace(incoming, choices=choices), None
+        self.changed.emit()
+
+    @property
+    def missing(self) -> tuple[Modality, ...]:
+        """The uses that no series is chosen for."""
+        return self.incoming.choices.missing if self.incoming is not None else ()
+
+    def _say_what_is_missing(self) -> None:
+        names = " and ".join(m.title for m in self.missing)
+        if names:
+            self._session.say(
+                f"No series was found to be {names}. If it is there, say so in the table of series.", Kind.WARNING
+            )
+        else:
+            self._session.say("The four series are proposed below. Look them over, then prepare them.", Kind.INFO)
+
+    # --- preparing
+
+    @property
+    def busy(self) -> bool:
+        """True while series are prepared."""
+        job = self._session.job
+        return job is not None and job.where == WHERE
+
+    def prepare(self, brain: str = "deepbet") -> None:
+        """Align the chosen series, find the brain by that method, and open the result."""
+        found, incoming = self.found, self.incoming
+        if found is None or incoming is None or self._session.job is not None:
+            return
+        try:
+            working = self._workspace()
+        except BrainsegError as e:
+            self._context.fail(e)
+            return
+        self._working = working
+        self._session.say("")
+        self._remember(incoming)
+        request_id = uuid.uuid4().hex
+        self._session.job = JobState(request_id, "", listing.NAME, "reading the series", where=WHERE)
+        newest = self._reading.next()
+
+        def submit(raw: _Raw) -> None:
+            self._submit(working, found, raw, brain, request_id)
+
+        def failed(error: Exception) -> None:
+            self._end(working, request_id)
+            self._context.fail(error)
+
+        self._context.run(lambda: listing.raw_study(found, incoming), submit, failed, current=newest)
+
+    def _submit(self, working: Workspace, found: listing.Found, raw: _Raw, brain: str, request_id: str) -> None:
+        study, titles = raw
+        request = PrepareRequest(listing.nameless(study), "", working.folder, brain, request_id)
+
+        def load(folder: Path) -> Callable[[], OpenStudy]:
+            return partial(listing.prepared_study, folder, study, titles, found.place)
+
+        self._context.submit(
+            request, partial(self._finished, working, found), prepare=load, failed=partial(self._failed, working),
+            stage="checking", where=WHERE,
+        )  # fmt: skip
+
+    def _finished(self, working: Workspace, found: listing.Found, study: OpenStudy) -> None:
+        self._end(working)
+        working.close()
+        if study.acquired is None:
+            return
+        if self.found is found:
+            self.prepared = study.acquired.prepared
+            self.changed.emit()
+        self._session.prepared.emit(study)
+        doubtful = study.acquired.prepared.doubtful
+        if doubtful:
+            names = " and ".join(m.title for m in doubtful)
+            self._session.say(f"Look whether {names} lies on the others: its alignment is doubtful.", Kind.WARNING)
+
+    def _failed(self, working: Workspace, event: Failed) -> None:
+        self._end(working)
+        self._session.say(event.message, Kind.INFO if event.cancelled else Kind.ERROR)
+
+    def cancel(self) -> None:
+        """Stop preparing; nothing stays behind."""
+        job, working = self._session.job, self._working
+        if job is None or job.where != WHERE:
+            return
+        self._reading.next()  # what is being read is no longer wanted
+        self._context.cancel()
+        if working is not None and job.token == "" and job.stage == "reading the series":
+            self._end(working, job.id)
+            self._session.say("Cancelled; nothing was changed.", Kind.INFO)
+
+    def _end(self, working: Workspace, request_id: str = "") -> None:
+        self._working = None
+        self._left.append(working)
+        self._tidying.start()
+        if request_id:
+            self._context.end(request_id)
+
+    def _tidy(self) -> None:
+        """Remove the files of preparations that have ended."""
+        left, self._left = self._left, []
+        for working in left:
+            working.close()
+
+    @staticmethod
+    def _workspace() -> Workspace:
+        """A folder for this user alone, which goes when the result is in memory, at the latest with the program."""
+        home = Path(tempfile.gettempdir())
+        paths.sweep(home)
+        holding = contextlib.ExitStack()
+        try:
+            return Workspace(holding.enter_context(paths.part_folder(home)), holding.close)
+        except OSError as e:
+            raise OutputError(f"There is no place to work in: {home} takes no files. Free some space.") from e
+
+    def _remember(self, incoming: Incoming) -> None:
+        """Propose the same for other patients' series of these names."""
+        from brainseg_engine.studies.remembered import remember
+
+        by_hand = {i: m for m, i in self._by_hand.items() if i is not None}
+        facts = [p.series for p in incoming.choices.proposals]
+        if by_hand:
+            self._context.run(lambda: remember(facts, by_hand), lambda _: None)
+
+    # --- the end
+
+    def close(self) -> None:
+        """Put the table away, and what was unpacked for it; the study that is open stays."""
+        self.cancel()
+        found, self.found = self.found, None
+        if found is not None:
+            self._context.run(found.listing.close, lambda _: None)  # thousands of files, perhaps
+            self._take(None, None)
+
+    def leave(self) -> None:
+        """The window closes: nothing stays on the disk."""
+        if self.found is not None:
+            self.found.listing.close()
+        if self._working is not None:
+            self._left.append(self._working)
+        self._tidy()
