@@ -1,6 +1,6 @@
 """Fit what tells T1, T1ce, T2 and FLAIR apart, and write it as JSON into the engine.
 
-    python scripts/train_series_order.py DATA SPLIT.csv [--variants 7]
+    python scripts/train_series_order.py DATA SPLIT.csv [--variants 13]
 
 Only the cases that the split calls training are read. Each is taken as it is and in made-up variants: cut to 3–7 mm in any
 plane, with a bias field, noise, another tone curve, put back into a made-up head with skin, fat, neck and noisy air, the
@@ -226,7 +226,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("data", type=Path)
     parser.add_argument("split", type=Path)
-    parser.add_argument("--variants", type=int, default=7)
+    parser.add_argument("--variants", type=int, default=13)
     parser.add_argument("--jobs", type=int, default=2)
     args = parser.parse_args()
     with args.split.open(newline="") as f:

@@ -1,6 +1,6 @@
 """Which series is which, by their voxels alone: how often right, which swaps are caught, and the false alarms.
 
-    python benchmarks/series/run.py --data ../shared/data [--variants 20]
+    python benchmarks/series/run.py --data ../shared/data [--variants 8]
 
 The validation cases of the stored split, as they are and in made-up variants (``scripts/train_series_order.py`` has the
 faults: thick slices, bias field, tone curve, noise, a head round the brain, series moved against each other), and every
@@ -15,6 +15,7 @@ import json
 import sys
 import time
 from collections import defaultdict
+from concurrent.futures import ProcessPoolExecutor
 from itertools import combinations
 from pathlib import Path
 from typing import Any
@@ -79,27 +80,41 @@ def summary(rows: list[dict[str, Any]]) -> dict[str, Any]:
     }
 
 
+def of_case(job: tuple[Path, str, int]) -> list[tuple[str, dict[str, Any]]]:
+    """What is decided of a case of the split, and of variants of it: (group, result)."""
+    folder, part, count = job
+    study = load_study(folder, segmentation=False)
+    found = [(f"{part}, as it is", measured(study))]
+    rng = np.random.default_rng([SEED, *folder.name.encode()])
+    for i in range(count):
+        kind = KINDS[i % len(KINDS)]
+        found.append((f"{part}, {kind}", measured(degraded(study, kind, rng))))
+    return found
+
+
 def main() -> None:
     """Measure and write."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--data", type=Path, default=HERE.parents[2] / "shared" / "data")
-    parser.add_argument("--variants", type=int, default=20)
+    parser.add_argument("--variants", type=int, default=8)
+    parser.add_argument("--jobs", type=int, default=2)
     args = parser.parse_args()
     with (args.data / "brats_split.csv").open(newline="") as f:
         subset = {r["case"]: r["split"] for r in csv.DictReader(f)}
+    jobs = [
+        (args.data / "brats" / name, part, args.variants * (part == "validation"))
+        for name, part in sorted(subset.items())
+    ]
+    jobs += [
+        (path, f, 0)
+        for f in ("brats2023", "brats2015", "raw_nifti")
+        for path in find_studies(args.data / "formats" / f)
+    ]
     groups: dict[str, list[dict[str, Any]]] = defaultdict(list)
-    for name, part in sorted(subset.items()):
-        study = load_study(args.data / "brats" / name, segmentation=False)
-        groups[f"{part}, as it is"].append(measured(study))
-        if part != "validation":
-            continue
-        rng = np.random.default_rng([SEED, *name.encode()])
-        for i in range(args.variants):
-            kind = KINDS[i % len(KINDS)]
-            groups[f"validation, {kind}"].append(measured(degraded(study, kind, rng)))
-    for folder in ("brats2023", "brats2015", "raw_nifti"):
-        for path in find_studies(args.data / "formats" / folder):
-            groups[folder].append(measured(load_study(path, segmentation=False)))
+    with ProcessPoolExecutor(args.jobs) as pool:
+        for found in pool.map(of_case, jobs):
+            for group, result in found:
+                groups[group].append(result)
     spoilt = [r for g, rows in groups.items() if g.startswith("validation, ") and "as it is" not in g for r in rows]
     table = {g: summary(rows) for g, rows in groups.items()} | {"validation, all variants": summary(spoilt)}
     (HERE / "results.json").write_text(json.dumps(table, indent=1) + "\n", encoding="utf-8")
@@ -109,6 +124,7 @@ def main() -> None:
 
 def readme(table: dict[str, dict[str, Any]]) -> str:
     """The page with the numbers."""
+    spoilt = table["validation, all variants"]["joint"]
     lines = [
         "# Which series is which, by their voxels alone",
         "",
@@ -129,6 +145,7 @@ def readme(table: dict[str, dict[str, Any]]) -> str:
         )
     lines += [
         "",
+        f"Wanted were 98 % of the series of the variants, jointly: {'met' if spoilt >= 0.98 else 'missed'} ({spoilt:.1%}).",
         "Margins are log-odds between the right order and the best wrong one; a report needs more than "
         f"{series_order.ALARM:g} ({series_order.HEAD_ALARM:g} where a head is among them). "
         f"Processor seconds a study (median, reading not counted): {table['validation, as it is']['seconds']:.2f}.",
