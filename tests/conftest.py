@@ -46,7 +46,7 @@ def tiny_recipe():  # type: ignore[no-untyped-def]
     from brainseg_engine.recipe import load_recipe
 
     return load_recipe("baseline", [
-        "network.init_filters=8", "network.blocks_down=[1, 1]", "network.blocks_up=[1]", "schedule.warmup_steps=2", "may_lack=0",
+        "network.init_filters=8", "network.blocks_down=[1, 1]", "network.blocks_up=[1]", "schedule.warmup_steps=2", "may_lack=[]",
         "optimiser.learning_rate=5e-3", "training.validate_every_steps=5",
     ])  # fmt: skip
 

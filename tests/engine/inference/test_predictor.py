@@ -132,7 +132,7 @@ def test_rules_of_volume():
 def test_the_series_it_rests_on(predictor, study, monkeypatch):
     assert predictor.predict(study).rests_on == tuple(Modality)
     without = Study("s", {m: v for m, v in study.volumes.items() if m != Modality.T1CE})
-    monkeypatch.setattr(predictor, "recipe", predictor.recipe.model_copy(update={"may_lack": 2}))
+    monkeypatch.setattr(predictor, "recipe", predictor.recipe.model_copy(update={"may_lack": (Modality.T1CE,)}))
     found = predictor.predict(without)
     assert found.rests_on == (Modality.T1, Modality.T2, Modality.FLAIR)
     assert found.segmentation.grid is without.reference.grid

@@ -18,7 +18,7 @@ from brainseg_engine.inference.preprocess import preprocess
 from brainseg_engine.recipe import Preprocess, Window, load_recipe
 from brainseg_engine.train.losses import region_targets
 
-RECIPE = load_recipe("baseline", ["may_lack=0"])
+RECIPE = load_recipe("baseline", ["may_lack=[]"])
 
 
 def affine_for(permutation, signs, spacing):
@@ -339,11 +339,12 @@ def test_a_series_that_may_be_missing_is_zero():
     without = Study("s", {m: v for m, v in study.volumes.items() if m != Modality.T2})
     with pytest.raises(InputError, match=r"lacks T2.*needs T1, T1ce, T2, FLAIR"):
         preprocess(without, RECIPE, (4, 4, 4))
-    lenient = RECIPE.model_copy(update={"may_lack": 1})
+    lenient = RECIPE.model_copy(update={"may_lack": (Modality.T1, Modality.T2)})
     image, _ = preprocess(without, lenient, (4, 4, 4))
     whole, _ = preprocess(study, RECIPE, (4, 4, 4))
     assert not image[2].any()
     assert torch.equal(image[[0, 1, 3]], whole[[0, 1, 3]])
-    lone = Study("s", {Modality.T1: study.volumes[Modality.T1]})
-    with pytest.raises(InputError, match=r"needs 3 of T1, T1ce, T2, FLAIR"):
-        preprocess(lone, lenient, (4, 4, 4))
+    for fewer in (Modality.FLAIR, Modality.T1CE), (Modality.T1, Modality.T2):
+        other = Study("s", {m: v for m, v in study.volumes.items() if m not in fewer})
+        with pytest.raises(InputError, match=r"needs T1, T1ce, T2, FLAIR \(it can do without one of T1, T2\)"):
+            preprocess(other, lenient, (4, 4, 4))

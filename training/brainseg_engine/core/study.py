@@ -105,16 +105,16 @@ class Study:
         """True when all volumes share one grid."""
         return all(v.grid.same_as(self.reference.grid) for v in self.volumes.values())
 
-    def require(self, modalities: tuple[Modality, ...], may_lack: int = 0) -> None:
-        """Raise unless the modalities are present, but for ``may_lack`` of them at most, and aligned; the sentence names what
+    def require(self, modalities: tuple[Modality, ...], may_lack: tuple[Modality, ...] = ()) -> None:
+        """Raise unless the modalities are present, but for one of ``may_lack``, and aligned; the sentence names what
         is missing or differs."""
         missing = [m for m in modalities if m not in self.volumes]
-        if len(missing) > may_lack:
-            least = f"{len(modalities) - may_lack} of " if may_lack else ""
+        if missing and (len(missing) > 1 or missing[0] not in may_lack):
+            spared = f" (it can do without one of {', '.join(m.title for m in may_lack)})" if may_lack else ""
             raise InputError(
                 f"The study '{self.id}' lacks {', '.join(m.title for m in missing)}"
-                f"{f' (in {self.folder})' if self.folder else ''}; the model needs {least}"
-                f"{', '.join(m.title for m in modalities)}. Add the series, or assign the right file to it."
+                f"{f' (in {self.folder})' if self.folder else ''}; the model needs "
+                f"{', '.join(m.title for m in modalities)}{spared}. Add the series, or assign the right file to it."
             )
         reference = self.reference
         for m in modalities:

@@ -47,7 +47,7 @@ def is_raw(study: Study) -> bool:
     return grid.calibrated and shows_head(grid) and not recognise.stripped(study)
 
 
-def require_series(study: Study, modalities: tuple[Modality, ...], may_lack: int = 0) -> None:
+def require_series(study: Study, modalities: tuple[Modality, ...], may_lack: tuple[Modality, ...] = ()) -> None:
     """Raise InputError for a series that the model needs and the study lacks; grids may differ here."""
     try:
         study.require(modalities, may_lack)

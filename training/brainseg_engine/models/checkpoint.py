@@ -57,8 +57,8 @@ class Card(BaseModel):
     recipe: str
     summary: str = ""
     modalities: tuple[Modality, ...]
-    may_lack: int = 0
-    """So many of them may be missing from a study."""
+    may_lack: tuple[Modality, ...] = ()
+    """Any one of these may be missing from a study."""
     regions: tuple[Region, ...]
     parameters: int
     created: str = ""

@@ -68,8 +68,8 @@ class Recipe(Section):
     summary: str = ""
     source: str = ""
     modalities: tuple[Modality, ...] = (Modality.T1, Modality.T1CE, Modality.T2, Modality.FLAIR)
-    may_lack: int = Field(default=0, ge=0)
-    """So many of the modalities may be missing from a study; the network then sees 0 in their place."""
+    may_lack: tuple[Modality, ...] = ()
+    """Any one of these may be missing from a study; the network then sees 0 in its place."""
     preprocess: Preprocess = Preprocess()
     window: Window = Window()
     network: NetworkConfig = SegResNetConfig()
@@ -101,8 +101,10 @@ class Recipe(Section):
     def _consistent(self) -> Self:
         if len(set(self.modalities)) != len(self.modalities) or not self.modalities:
             raise ValueError(f"modalities must be distinct and not empty, not {[str(m) for m in self.modalities]}")
-        if self.may_lack >= len(self.modalities):
-            raise ValueError(f"may_lack is {self.may_lack}, and there are no more modalities than that")
+        if not set(self.may_lack) <= set(self.modalities) or (self.may_lack and len(self.modalities) == 1):
+            raise ValueError(
+                f"may_lack is {[str(m) for m in self.may_lack]}, and modalities {[str(m) for m in self.modalities]}"
+            )
         for key in ("min_component_ml", "thresholds"):
             strange = set(getattr(self.postprocess, key)) - set(self.output.regions)
             if strange:

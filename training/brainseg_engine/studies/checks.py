@@ -38,8 +38,10 @@ class Finding:
     message: str
 
 
-def check_study(study: Study, modalities: Iterable[Modality] = tuple(Modality), may_lack: int = 0) -> list[Finding]:
-    """Everything found, errors first. ``modalities``: those that the model at hand needs, of which ``may_lack`` may be missing.
+def check_study(
+    study: Study, modalities: Iterable[Modality] = tuple(Modality), may_lack: tuple[Modality, ...] = ()
+) -> list[Finding]:
+    """Everything found, errors first. ``modalities``: those that the model at hand needs; one of ``may_lack`` may be missing.
 
     Errors: ``missing``, ``grid``, ``not-finite``, ``empty``. Warnings: ``incomplete`` (series are missing that the model can
     do without), ``duplicate``, ``spacing``, ``skull``, ``coverage`` (a series that ends inside the head),
@@ -59,7 +61,9 @@ def check_study(study: Study, modalities: Iterable[Modality] = tuple(Modality), 
     return found
 
 
-def require_usable(study: Study, modalities: Iterable[Modality] = tuple(Modality), may_lack: int = 0) -> list[Finding]:
+def require_usable(
+    study: Study, modalities: Iterable[Modality] = tuple(Modality), may_lack: tuple[Modality, ...] = ()
+) -> list[Finding]:
     """The warnings of :func:`check_study`. Raises InputError (GeometryError for grids) with its errors, if any."""
     found = check_study(study, modalities, may_lack)
     errors = [f for f in found if f.severity == "error"]
@@ -69,11 +73,11 @@ def require_usable(study: Study, modalities: Iterable[Modality] = tuple(Modality
     return found
 
 
-def _missing(study: Study, modalities: tuple[Modality, ...], may_lack: int) -> list[Finding]:
+def _missing(study: Study, modalities: tuple[Modality, ...], may_lack: tuple[Modality, ...]) -> list[Finding]:
     present = tuple(m for m in modalities if m in study.volumes)
     if present == modalities:
         return []
-    if len(modalities) - len(present) <= may_lack:
+    if set(modalities) - set(present) in [{m} for m in may_lack]:
         return [Finding("incomplete", "warning", rests_on(present, modalities))]
     return _sentences("missing", lambda: study.require(modalities, may_lack), InputError)
 
