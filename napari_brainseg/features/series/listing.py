@@ -100,7 +100,8 @@ def raw_study(found: Found, incoming: Incoming) -> tuple[Study, Mapping[Modality
 
 
 def ready(found: Found, incoming: Incoming) -> OpenStudy | None:
-    """The study as it is, where its four series share one grid and no skull is seen: nothing has to be prepared. Else None."""
+    """The study as it is, where its four series share one grid of about 1 mm and no skull is seen: nothing has to be prepared.
+    Else None."""
     from brainseg_engine.studies.checks import check_study
 
     grids = [s.grid for s in incoming.chosen().values() if s.grid is not None]
@@ -108,7 +109,7 @@ def ready(found: Found, incoming: Incoming) -> OpenStudy | None:
         return None
     study = replace(raw_study(found, incoming)[0], folder=found.place if found.place.is_dir() else None)
     findings = tuple(check_study(study))
-    if any(f.code == "skull" for f in findings):
+    if any(f.code in ("skull", "spacing") for f in findings):  # thick slices on one grid are still as acquired
         return None
     return OpenStudy(study, findings=findings)
 

@@ -13,7 +13,7 @@ from helpers.small_study import make_study
 from brainseg_engine.core.study import Modality
 from napari_brainseg._reader import get_reader
 
-STUDY = make_study(shape=(40, 44, 50), affine=np.diag([-4.0, -4.0, 3.0, 1.0]))
+STUDY = make_study(shape=(80, 90, 100), affine=np.diag([-1.0, -1.0, 1.0, 1.0]))
 
 
 @pytest.fixture(scope="module")
