@@ -21,7 +21,7 @@ from brainseg_engine.core.labels import Mask
 from brainseg_engine.core.study import Volume
 from brainseg_engine.prepare.rigid import Rigid, carried, covered
 
-PEAK, COVER, DICE = 1.5, 0.80, 0.85
+PEAK, COVER, DICE = 1.5, 0.80, 0.75
 """The least of each that counts as aligned."""
 _BINS, _GRID_MM, _SHIFT_MM = 48, 2.0, 4.0
 _Image = NDArray[np.float32]
