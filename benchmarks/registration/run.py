@@ -219,8 +219,8 @@ def page(results: Mapping[str, Any]) -> str:
         f"{len(good_rows)} good ones.",
         "",
         "Only heads without skull were at hand for this; on one raw study with skulls the three series gave peaks of 2.01, 1.68 "
-        "and 1.69, mirrored ones 1.41 and 1.38, turned ones 1.05 to 1.23. The thresholds (peak 1.5, cover 0.8, Dice 0.75) were set "
-        "on these series themselves (Dice was 0.85, which one FLAIR missed), so expect more errors elsewhere.",
+        "and 1.69, mirrored ones 1.41 and 1.38, turned ones 1.05 to 1.23. The thresholds (peak 1.5, cover 0.8, Dice 0.75) were "
+        "set on these series themselves (Dice was 0.85, which one FLAIR missed), so expect more errors elsewhere.",
         "",
         "Made by `python benchmarks/registration/run.py --data DIR`, DIR with `brats/<case>/` and `brats_split.csv`.",
     ]
