@@ -72,7 +72,8 @@ BROKEN = {
     "other place": (lambda d, f: write(f[T2], image(), affine_of("RAS")), "grid", "RAS", None),
     "unknown mask value": (lambda d, f: write_mask(d / "Case_7_seg.nii.gz", (9,)), "segmentation", "value 9", None),
     "mask off grid": (
-        lambda d, f: write_mask(d / "Case_7_seg.nii.gz", affine=affine_of("RAS")), "segmentation", "another grid", None,
+        lambda d, f: write_mask(d / "Case_7_seg.nii.gz", affine=affine_of("RAS")), "segmentation",
+        "lies elsewhere than its images", None,
     ),
     "damaged mask": (lambda d, f: (d / "Case_7_seg.nii.gz").write_bytes(b"x"), "segmentation", "not a gzip", None),
     "two masks": (lambda d, f: write_mask(d / "Case_7_truth.nii.gz"), "ambiguous", "the mask", None),
