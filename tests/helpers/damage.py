@@ -90,8 +90,8 @@ def unknown_mask_values(folder: Path) -> None:
 
 IMAGES: dict[str, tuple[Callable[[Path], None], tuple[str, ...]]] = {
     "missing_modality": (missing_modality, ("FLAIR",)),
-    "other_shape": (other_shape, ("t2w", "Align")),
-    "other_affine": (other_affine, ("t2f", "Align")),
+    "other_shape": (other_shape, ("less than a brain",)),  # aligned by predict, were it a head
+    "other_affine": (other_affine, ("less than a brain",)),
     "four_dimensions": (four_dimensions, ("t1c", "3D")),
     "truncated": (truncated, ("t1n",)),
     "not_gzip": (not_gzip, ("t1n", "gzip")),

@@ -61,7 +61,7 @@ AFFINES = (
 )
 def test_a_correction_comes_back_on_its_own_grid(tmp_path_factory, labels, affine, coding, minutes, by):
     store = Store(tmp_path_factory.mktemp("store"))
-    grid = Grid(labels.shape, affine)
+    grid = Grid(labels.shape, affine @ np.diag([6.0, 6.0, 6.0, 1.0]))  # what is smaller than a head is refused
     volume = Volume(np.arange(labels.size, dtype=np.float32).reshape(labels.shape), grid, Modality.FLAIR)
     study = Study("x", {Modality.FLAIR: volume})
     made = store.add(study, Segmentation(labels, grid, coding), minutes=minutes, by=by, steps=[{"tool": "brush"}])
