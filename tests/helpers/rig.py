@@ -126,7 +126,7 @@ class Card:
     modalities: tuple = tuple(Modality)
     name: str = "model"
     version: str = "1"
-    may_lack: int = 0
+    may_lack: tuple = ()
 
 
 @dataclass
