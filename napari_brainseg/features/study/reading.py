@@ -47,7 +47,7 @@ def read(source: Source, coding: str | None = None) -> Opened | AsAcquired:
 
     if _is_export(source):
         return AsAcquired(source)
-    if not isinstance(source, Path) and sort_series(source).unknown:
+    if not isinstance(source, Path) and len(source) > 1 and sort_series(source).unknown:
         return AsAcquired(source)
     series = series_of(source)
     if not series.files and series.unknown:
