@@ -21,7 +21,7 @@ MOST_VOXELS = 2**27
 """Of one file, all channels together: 512×512×512. A head at 0.5 mm has some 80 million."""
 MOST_BYTES = 2**30
 """Of its voxels."""
-LARGEST_MM, SMALLEST_MM, FINEST_MM = 1000.0, 4.0, 0.05
+LARGEST_MM, SMALLEST_MM, FINEST_MM = 1000.0, 1.0, 0.05
 """Sides of an image of a head, and of its voxels, beyond which its header cannot be right."""
 _P = ParamSpec("_P")
 _T = TypeVar("_T")
