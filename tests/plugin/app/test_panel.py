@@ -32,6 +32,7 @@ CARD = SimpleNamespace(
     licence="none",
     data="nothing",
     modalities=tuple(Modality),
+    may_lack=(),
     scores={"WT": {"dice": 0.5, "hd95_mm": None}},
     scores_on="air",
     known_failures=("everything",),
