@@ -382,8 +382,6 @@ REFUSED = {
 }
 BLOCKED = {
     "missing": lambda f: (f / "Bad_t2.nii.gz").unlink() or "T2",
-    "other shape": lambda f: _rewrite(f / "Bad_t1.nii.gz", np.ones((9, 9, 9), np.float32)),
-    "other affine": lambda f: _rewrite(f / "Bad_t1.nii.gz", _data(f / "Bad_t1.nii.gz"), np.diag([1.0, 1, 3, 1])),
     "NaN": lambda f: _rewrite(f / "Bad_t1.nii.gz", np.where(_data(f / "Bad_t1.nii.gz") > 90, np.nan, 1.0)),
     "zeros": lambda f: _rewrite(f / "Bad_flair.nii.gz", np.zeros_like(_data(f / "Bad_flair.nii.gz"))),
 }
@@ -403,6 +401,25 @@ def test_what_cannot_be_read_leaves_the_last_good_study(qtbot, app, folder, tmp_
     assert "Traceback" not in text(app, "message")
     assert app.session.study is before and text(app, "study_title") == "A" and len(app.viewer.layers) == n
     assert app.sections.segment.start.isEnabled() and sorted(bad.iterdir()) == listed
+
+
+UNALIGNED = {
+    "other shape": lambda f: _rewrite(f / "Bad_t1.nii.gz", np.ones((9, 9, 9), np.float32)),
+    "other affine": lambda f: _rewrite(f / "Bad_t1.nii.gz", _data(f / "Bad_t1.nii.gz"), np.diag([1.0, 1, 3, 1])),
+}
+
+
+@pytest.mark.parametrize("damage", UNALIGNED)
+def test_series_on_grids_of_their_own_are_listed_to_be_prepared(qtbot, app, folder, tmp_path, monkeypatch, damage):
+    open_folder(qtbot, app, monkeypatch, folder)
+    before = app.session.study
+    bad = write(make_study(7, id="Bad"), tmp_path, mask=False)
+    UNALIGNED[damage](bad)
+    monkeypatch.setattr(QFileDialog, "getExistingDirectory", lambda *_: str(bad))
+    press(qtbot, app, "open_folder")
+    qtbot.waitUntil(lambda: app.sections.series.isVisible() and app.session.reading == "", timeout=20000)
+    assert len(app.sections.series.uses) == 4
+    assert app.session.study is before and app.sections.segment.start.isEnabled()
 
 
 @pytest.mark.parametrize("damage", BLOCKED)
