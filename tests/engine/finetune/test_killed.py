@@ -22,9 +22,9 @@ MARKING = (
     + """
 from brainseg_engine.finetune import guard
 choose = guard.choose
-def choose_marked(score):
+def choose_marked(*given):
     (marks / "choosing").touch()
-    return choose(score)
+    return choose(*given)
 guard.choose = choose_marked
 from brainseg_engine.cli import main
 main()
