@@ -13,6 +13,8 @@ SHAPE = (96, 112, 90)
 PLAIN = [
     "augmentation.flip=0", "augmentation.affine=0", "augmentation.intensity=0", "augmentation.gamma=0",
     "augmentation.bias_field=0", "augmentation.noise=0", "augmentation.blur=0", "augmentation.artefacts.probability=0",
+    "augmentation.acquisition.thick=0", "augmentation.acquisition.cut=0", "augmentation.acquisition.missing=0",
+    "augmentation.acquisition.moved=0", "augmentation.acquisition.quantised=0",
     "augmentation.dose=0", "augmentation.transplant=0", "window.policy=patch", "window.foreground=0.9",
     "postprocess.min_component_ml={}", "postprocess.thresholds={}", "preprocess.spacing_mm=0", "training.batch_size=1",
     "training.ema_decay=0.9", "training.validate_every_steps=100000", "schedule.name=cosine", "schedule.warmup_steps=5",
@@ -23,7 +25,7 @@ REDUCED = {
     "attention_unet": (300, ["network.channels=[8, 16, 32]", "window.size=[64, 64, 64]", "optimiser.learning_rate=1e-2"]),
     # folded voxels want several times the steps for the same Dice on thin enhancing rims
     "baseline": (400, ["network.fold=1", "network.blocks_down=[1, 1, 1]", "network.blocks_up=[1, 1]",
-                       "window.size=[48, 48, 48]", "optimiser.learning_rate=5e-3"]),
+                       "window.size=[48, 48, 48]", "optimiser.learning_rate=5e-3", "training.precision=bf16-mixed"]),
     # its batch normalisation follows slowly (momentum 0.01), so that use lags training by hundreds of steps
     "efficientnet_graft": (400, ["network.depth_strides=[2, 2, 2]", "network.dropout=0", "network.decoder_dropout=0",
                                  "window.size=[64, 64, 24]", "optimiser.learning_rate=2e-3",
