@@ -12,26 +12,25 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from brainseg_engine.core.study import Modality
+from brainseg_engine.io.contrast_words import contrast_of, plain, says_contrast
 from brainseg_engine.io.formats import SUFFIXES
 
 MASK = "mask"
 Kind = Modality | str | None
 """A modality, :data:`MASK`, or None when the name does not tell."""
 
-_T1_WORD = re.compile(r"(3d|ax|sag|cor|tra)?t1(w|wi|n|pre|nat|native|mpr|mprage|se|tse|tfe|ffe|3d|ax|axial)?")
-_T1CE_WORD = re.compile(
-    r"(3d|ax|sag|cor|tra)?t1w?\+?(c|ce|cw|gd|gad|gado|km|post|contrast|wce|postgd|postgad|postcontrast)\+?|"
-    r"(c|ce|gd|gad)t1w?|t1w?\+"
+_KIND_OF_T1 = (
+    r"(?:wi|w|n|pre|nat|nativ|native|mprage|mpr|se|tse|tfe|ffe|fse|spgr|bravo|vibe|space|3d|axial|ax|sag|cor|tra|flair)"
 )
-_T2_WORD = re.compile(r"(3d|ax|sag|cor|tra)?t2(w|wi|se|tse|fse|3d|ax|axial)?")
-_FLAIR_WORD = re.compile(r"(3d|ax|sag|cor|tra)?(t2)?-?(fla|flair|tirm)(3d|ax|w)?|t2f|fl")
-_T1_SEQUENCES = {"mprage", "spgr", "fspgr", "bravo"}
-_CONTRAST = {
-    "ce", "gd", "gad", "gado", "gadolinium", "gadovist", "dotarem", "km", "contrast", "post", "postcontrast",
-    "postgd", "postgad", "enhanced", "+c", "c+", "+gd", "+ce", "+km",
-}  # fmt: skip
-_NO_CONTRAST = {"pre", "precontrast", "non", "noncontrast", "no", "without", "wo", "native", "nativ", "unenhanced"}
-_COURSE = {"op", "operative", "operation", "surgery", "surgical", "treatment", "tx", "rt", "chemo", "radiation"}
+_T1_WORD = re.compile(rf"(3d|ax|sag|cor|tra)?t1{_KIND_OF_T1}*")
+_T1CE_WORD = re.compile(
+    rf"(3d|ax|sag|cor|tra)?t1{_KIND_OF_T1}*\+?(c|ce|cw|gd|gad|gado|km|post|contrast|wce|postgd|postgad|postcontrast)\+?|"
+    r"(c|ce|gd|gad)t1(wi?)?|t1w?\+"
+)
+_T2_WORD = re.compile(r"(3d|ax|sag|cor|tra)?t2(wi|w|se|tse|fse|3d|axial|ax)?")
+_FLAIR_WORD = re.compile(r"(3d|ax|sag|cor|tra)?(t2)?-?(fla|flair|tirm)(3d|ax|w)?|t2f|fl|darkfluid")
+_T1_SEQUENCES = {"mprage", "spgr", "fspgr", "bravo", "mp2rage", "vibe"}
+_PLUS = re.compile(r"(.+?)(\+(?:c|ce|gd|gad|gado|km|k|iv))")
 _MASK_WORDS = {
     "seg", "segm", "segmentation", "dseg", "truth", "gt", "mask", "label", "labels", "tumorseg", "tumourseg",
     "glistrboost",
@@ -78,8 +77,9 @@ def is_image(path: Path) -> bool:
 
 def words(name: str) -> list[str]:
     """The stem's words in lower case: runs of letters, digits and ``+``; what is joined by a "to" is taken apart."""
-    plain = re.sub(r"(^|_)space-(?=[a-z0-9+]+(_|$))", rf"\1{_IN_SPACE}_", stem(name).lower())
-    return [part for word in re.findall(r"[a-z0-9+]+", plain) for part in _apart(word)]
+    text = plain(re.sub(r"(^|_)space-(?=[a-z0-9+]+(_|$))", rf"\1{_IN_SPACE}_", stem(name).lower()))
+    text = re.sub(r"dark[- ]?fluid", "darkfluid", text)
+    return [part for word in re.findall(r"[a-z0-9+]+", text) for half in _at_plus(word) for part in _apart(half)]
 
 
 def entities(name: str) -> dict[str, str]:
@@ -104,13 +104,10 @@ def classify(names: Sequence[str]) -> list[Kind]:
 def contrast_told(name: str) -> bool | None:
     """Whether a T1's name says that contrast agent was given, or that it was not; None where it says neither."""
     tokens = _without_target(words(name))
-    if _contrast_given(tokens) or any(_family(t) is Modality.T1CE for t in tokens):
+    told = contrast_of(tokens)
+    if told is None and (_t1_c(tokens) or any(_family(t) is Modality.T1CE for t in tokens)):
         return True
-    following = [*tokens, ""][1:]
-    against = any(
-        t in _NO_CONTRAST and not (t == "pre" and n in _COURSE) for t, n in zip(tokens, following, strict=True)
-    )
-    return False if against or "t1n" in tokens else None
+    return False if told is None and "t1n" in tokens else told
 
 
 def is_brain_mask(tokens: Sequence[str]) -> bool:
@@ -196,6 +193,12 @@ def _kind(tokens: list[str]) -> Kind:
     return families.pop() if len(families) == 1 else None
 
 
+def _at_plus(word: str) -> list[str]:
+    """``t1flair+c`` → t1flair, +c; other words whole."""
+    found = _PLUS.fullmatch(word)
+    return [found[1], found[2]] if found and _T1CE_WORD.fullmatch(word) is None else [word]
+
+
 def _apart(word: str) -> list[str]:
     """``flair2t1`` → flair, 2, t1; ``t1space`` → t1, space; other words whole."""
     if word.endswith("space") and _family(word[:-5]) is not None:
@@ -231,7 +234,7 @@ def _without_target(tokens: list[str]) -> list[str]:
             pair = [_family(t) for t in tokens[i : i + 2]] == [Modality.T2, Modality.FLAIR]
             if pair and any(k not in (i, i + 1) for k in at):
                 end += 1  # a "T2 FLAIR" is one series
-            while is_t1 and end < len(tokens) and (tokens[end] in _CONTRAST | _NO_CONTRAST or tokens[end] == "c"):
+            while is_t1 and end < len(tokens) and (says_contrast(tokens[end]) or tokens[end] == "c"):
                 end += 1
             return tokens[:i] + tokens[end:]
     return tokens
@@ -249,11 +252,13 @@ def _family(token: str) -> Modality | None:
 
 def _contrast_given(tokens: list[str]) -> bool:
     """T1 with words of contrast ("post gad", "t1 c") and none against it; "post op" is no contrast."""
-    following = [*tokens, ""][1:]
-    telling = [t for t, n in zip(tokens, following, strict=True) if not (t in ("pre", "post") and n in _COURSE)]
-    marked = any(t in _CONTRAST for t in telling)
-    marked |= any(_family(t) is Modality.T1 and n == "c" for t, n in zip(tokens, following, strict=True))
-    return marked and not _NO_CONTRAST & set(telling)
+    told = contrast_of(tokens)
+    return _t1_c(tokens) if told is None else told
+
+
+def _t1_c(tokens: Sequence[str]) -> bool:
+    """Whether a lone "c" follows the T1."""
+    return any(_family(t) is Modality.T1 and n == "c" for t, n in zip(tokens, [*tokens, ""][1:], strict=True))
 
 
 def _common_start(split: list[list[str]]) -> int:

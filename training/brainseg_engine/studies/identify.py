@@ -18,7 +18,8 @@ from brainseg_engine.core.series import SeriesFacts
 from brainseg_engine.core.study import Modality
 from brainseg_engine.studies import series_order
 from brainseg_engine.studies.appearance import Look
-from brainseg_engine.studies.tag_rules import TagVerdict, judge, told
+from brainseg_engine.studies.contrast_given import believable, by_time
+from brainseg_engine.studies.tag_rules import TagVerdict, contrast_by_words, fat_suppressed, judge
 
 TOLD = 8.0
 """Points for the weighting that tags or words say; what the voxels say is log-odds within ±VOXELS."""
@@ -77,12 +78,12 @@ def identify(
     ``known``: id → use, remembered for such names (:mod:`brainseg_engine.studies.remembered`): it counts like a tag.
     """
     looks, known = looks or {}, known or {}
-    verdicts = {f.id: judge(f) for f in series}
+    verdicts = {f.id: judge(g) for f, g in zip(series, believable(series), strict=True)}
     points = {f.id: _points(f, verdicts[f.id], looks.get(f.id)) for f in series}
     for f in series:
         if f.id in known:
             points[f.id] = {m: TOLD + 4 if known[f.id] is m else -TOLD for m in Modality}
-    timed = _by_time(series, verdicts)
+    timed = by_time(believable(series), verdicts)
     for id_, m in timed.items():
         points[id_][Modality.T1CE] += 6 if m is Modality.T1CE else -6
         points[id_][Modality.T1] -= 6 if m is Modality.T1CE else 0
@@ -98,7 +99,7 @@ def identify(
 
 def worth_a_look(series: Sequence[SeriesFacts]) -> list[str]:
     """Ids of the series whose voxels can help: those that tags and words do not exclude."""
-    return [f.id for f in series if not judge(f).other]
+    return [f.id for f, g in zip(series, believable(series), strict=True) if not judge(g).other]
 
 
 def quality(facts: SeriesFacts) -> float:
@@ -119,13 +120,14 @@ def _points(facts: SeriesFacts, verdict: TagVerdict, look: Look | None) -> dict[
     if verdict.other:
         return dict.fromkeys(Modality, -np.inf)
     seen = dict.fromkeys(Modality, 0.0) if look is None else series_order.role_scores(look)
-    worth = quality(facts) - (1.5 if verdict.reformatted else 0.0)
+    worth = quality(facts) - (1.5 if verdict.reformatted else 0.0) - (0.4 if fat_suppressed(facts) else 0.0)
     if verdict.family is None:
         # only the voxels speak: none of it counts unless one was looked at
         return {m: (4.0 + max(seen[m], -VOXELS) if look is not None else -TOLD) + worth for m in Modality}
     base = TOLD if verdict.by_times else TOLD - 2
     points = dict.fromkeys(Modality, -TOLD)
     if verdict.family is not Modality.T1:
+        worth -= 0.4 if contrast_by_words(facts) else 0.0  # T2 and FLAIR without are the rule
         points[verdict.family] = base + 0.4 * max(seen[verdict.family], -VOXELS) + worth
         return points
     odds = float(np.clip(seen[Modality.T1CE] - seen[Modality.T1], -VOXELS, VOXELS))
@@ -133,27 +135,6 @@ def _points(facts: SeriesFacts, verdict: TagVerdict, look: Look | None) -> dict[
     points[Modality.T1] = base + SLOPE * min(0.0, 1 - odds) + worth
     points[Modality.T1CE] = base + SLOPE * min(0.0, 1 + odds) + worth
     return points
-
-
-def _by_time(series: Sequence[SeriesFacts], verdicts: Mapping[str, TagVerdict]) -> dict[str, Modality]:
-    """T1s that nothing else tells apart: measured after contrast was given, or after its twin, it is T1ce, else T1."""
-    t1s = [f for f in series if verdicts[f.id].family is Modality.T1 and f.acquired is not None]
-    given = [f.acquired for f in series if f.acquired is not None and verdicts[f.id].contrast]
-    told_by_time = {}
-    for f in t1s:
-        if verdicts[f.id].contrast is not None or f.acquired is None:
-            continue
-        twins = [g.acquired for g in t1s if g is not f and _same_protocol(f, g) and g.acquired is not None]
-        before = min(given) if given else min(twins, default=f.acquired)
-        if given:
-            told_by_time[f.id] = Modality.T1CE if f.acquired >= before else Modality.T1
-        elif any(t != f.acquired for t in twins):
-            told_by_time[f.id] = Modality.T1CE if f.acquired > before else Modality.T1
-    return told_by_time
-
-
-def _same_protocol(a: SeriesFacts, b: SeriesFacts) -> bool:
-    return a.plane == b.plane and told(a).lower() == told(b).lower()
 
 
 def _ranked(

@@ -13,9 +13,12 @@ from dataclasses import dataclass
 
 from brainseg_engine.core.series import SeriesFacts
 from brainseg_engine.core.study import Modality
+from brainseg_engine.io.contrast_words import plain
 from brainseg_engine.io.naming import classify, contrast_told
 
 LEAST_SLICES = 10
+_DIXON = "a fat or out-of-phase image (Dixon)"
+_PD, _PROTON = "proton-density-weighted", r"pdw?|proton ?\w*"
 _SUSCEPTIBILITY = "T2*- or susceptibility-weighted"
 _TIME_SERIES = "perfusion or another time series"
 _NO_AGENT = {
@@ -36,23 +39,44 @@ _NO_AGENT = {
     "-",
 }
 _OTHER_WORDS: tuple[tuple[str, str], ...] = (
-    (r"loc|localizer|localiser|scout|survey|3 ?-?plane|3-?pl|aahead\w*", "a localiser"),
+    (
+        r"loca?|locali[sz]\w*|loka\w*|repere|reperage|scouts?|survey|topogram\w*|ue?bersicht|smart ?brain|3 ?-?plane|3-?pl|"
+        r"aahead\w*",
+        "a localiser",
+    ),
     (r"d?adc|eadc|apparent diffusion\w*", "a diffusion map (ADC)"),
-    (r"dwi|(?:ep2d_)?diff|diffusion|tracew?|dti|hardi|dki|noddi|colfa|tensor|b-?\d{3,4}", "diffusion-weighted"),
-    (r"swi|swan|venobold|(?:mip|pha|mag)_images|swip|t2star\w*|t2 ?star|t2 ?\*|hemo|haemo|heme|medic", _SUSCEPTIBILITY),
-    (r"perf|perfusion|dsc|dce|p?c?asl|r?cb[vf]|mtt|ttp|tmax|pbp|ktrans|twist|bold|r?s?fmri|resting|ep2d\w*", _TIME_SERIES),
-    (r"tof|mra|mrv|angio\w*|pca|pc3d|venogra\w*|inhance|trance", "an angiogram"),
+    (r"dwi|(?:ep2d_)?diff|diff?usi\w*|tracew?|dti|hardi|dki|noddi|colfa|tensor|b-?\d{3,4}", "diffusion-weighted"),
+    (
+        r"swi|swan|venobold|(?:mip|pha|mag)_images|swip|t2star\w*|t2 ?star|t2 ?\*|hemo|haemo|heme|medic|t2 ?merge",
+        _SUSCEPTIBILITY,
+    ),
+    (
+        r"perf|perfusi\w*|dsc|dce|p?c?asl|easl|r?cb[vf]|mtt|ttp|tmax|pbp|ktrans|twist|bold|r?s?fmri|resting|ep2d\w*",
+        _TIME_SERIES,
+    ),
+    (r"tof(?:3d)?|mra|mrv|angio\w*|pca|pc3d|veno\w*|inhance|trance", "an angiogram"),
     (r"stirm?", "STIR (fat-suppressed inversion recovery)"),
     (r"double inversion|dir", "a double inversion recovery"),
-    (r"pdw?|proton ?\w*", "proton-density-weighted"),
-    (r"ciss|fiesta-?c?|trufi\w*|truefisp|b-?ffe|b-?tfe|balanced", "a balanced steady-state sequence"),
-    (r"mip|minip|mnip|projections?|vrt", "a projection"),
-    (r"sub(?!-)|subtract\w*", "a subtraction"),
+    (r"inv ?[12]", "an inversion image of an MP2RAGE"),
+    (
+        r"dixon.*(?<![a-z0-9])(?:opp|in|out|f|fat|ff|fp)|(?:fat|(?:in|out|opp\w*) ?phase) ?: .*|out ?phase|opp ?phase",
+        _DIXON,
+    ),
+    (_PROTON, _PD),
+    (r"ciss|ci3d|fiesta-?c?|trufi\w*|truefisp|b-?ffe|b-?tfe|balanced", "a balanced steady-state sequence"),
+    (r"mip|minip|mnip|projections?|vrt|vr", "a projection"),
+    (r"sub(?!-)|subtra[ck]\w*|soustra\w*|sustrac\w*|sottra\w*|subtra[cç]\w*", "a subtraction"),
     (r"spectro\w*|svs|csi|mrs|press", "spectroscopy"),
-    (r"field ?map\w*|b[01] ?map|t[12] ?map|mtr|qsm|phase ?map|synthetic", "a map"),
-    (r"report|screen ?save|screen ?shots?|secondary ?capture|key ?images?|dose|patient ?protocol|phoenix\w*", "no scan"),
-    (r"spine|cervical|thoracic|lumbar|[ctl]-?spine|hws|bws|lws|myelo\w*", "of the spine"),
-)  # fmt: skip
+    (r"field ?map\w*|b[01] ?map|t[12] ?map|mtr|qsm|phase ?map|synthetic|fus(?:ed|ion)|colou?r", "a map"),
+    (
+        r"report|screen ?save|screen ?shots?|screen ?captures?|secondary ?capture|key ?images?|dose|patient ?protocol|phoenix\w*",
+        "no scan",
+    ),
+    (r"c(?:ervical)? ?-?spine|spine|cervical|thoracic|lumbar|[tl]-?spine|hws|bws|lws|myelo\w*", "of the spine"),
+)
+_GRADIENT = re.compile(
+    r"(?<![a-z0-9])(?:eg|gre|ge|ffe|fl[23]d|fast field echo|gradient\w*|eco de gradiente?)(?![a-z0-9])"
+)
 _WORDS = tuple((re.compile(rf"(?<![a-z0-9])(?:{p})(?![a-z0-9])"), what) for p, what in _OTHER_WORDS)
 _IMAGE_TYPES = {
     "LOCALIZER": "a localiser", "ADC": "a diffusion map (ADC)", "EADC": "a diffusion map", "DIFFUSION": "diffusion-weighted",
@@ -125,6 +149,11 @@ def judge(facts: SeriesFacts) -> TagVerdict:
     )  # fmt: skip
 
 
+def fat_suppressed(facts: SeriesFacts) -> bool:
+    """Whether the name says that fat is suppressed, as it is for the orbits or the skull base."""
+    return bool(re.search(r"(?<![a-z0-9])(?:fs|fat ?sat\w*|spir|spair|we)(?![a-z0-9])", plain(told(facts))))
+
+
 def told(facts: SeriesFacts) -> str:
     """The words to read: the description, else the protocol, else the sequence's name."""
     return facts.description or facts.protocol or facts.sequence_name
@@ -153,14 +182,15 @@ def _no_scan_of_ours(facts: SeriesFacts) -> str:
 
 
 def _other_by_words(facts: SeriesFacts) -> str:
-    text = re.sub(r"[_.]+", " ", told(facts).lower())
-    found = [what for pattern, what in _WORDS if pattern.search(text) or pattern.search(told(facts).lower())]
-    if (
-        found
-        and _by_times(facts)[0] is Modality.T1
-        and "perfusion" in found[0]
-        and re.search(r"t1|mprage|spgr|bravo", text)
-    ):
+    raw = plain(told(facts))
+    texts = {raw, re.sub(r"[_.]+", " ", told(facts).lower()), told(facts).lower()}
+    found = [what for pattern, what in _WORDS if any(pattern.search(text) for text in texts)]
+    times = _by_times(facts)[0]
+    if times is Modality.T2:  # the second echo of a "PD/T2"
+        found = [what for what in found if what != _PD]
+    if not found and times is None and re.search(r"(?<![a-z0-9])t2", raw) and _GRADIENT.search(raw):
+        return _SUSCEPTIBILITY
+    if found and times is Modality.T1 and found[0] == _TIME_SERIES and re.search(r"t1|mprage|spgr|bravo", raw):
         return ""  # a "T1 post perfusion" is a T1
     return found[0] if found else ""
 
@@ -183,27 +213,49 @@ def _by_times(facts: SeriesFacts) -> tuple[Modality | str | None, str]:
     if te <= 35 and (tr <= 1100 or (ti and 400 <= ti <= 1300)):
         return Modality.T1, why
     if te <= 35 and tr >= 1800 and not recovery:
-        return "proton-density-weighted", why
+        return _PD, why
     return None, why
 
 
+def agent_named(facts: SeriesFacts) -> bool:
+    """Whether the tags name a contrast agent."""
+    return facts.contrast is not None and facts.contrast.strip().lower() not in _NO_AGENT
+
+
+def by_bolus(facts: SeriesFacts) -> bool:
+    """Whether it is a perfusion series during which contrast was given (arterial spin labelling needs none)."""
+    text = plain(f"{facts.description} {facts.protocol}")
+    words = re.search(r"(?<![a-z0-9])(?:perf|perfusi|dsc|dce|twist|gre[ _]?epi)", text)
+    return facts.time_points > 10 and bool(words) and not re.search(r"asl|bold|fmri", text)
+
+
+def contrast_by_words(facts: SeriesFacts) -> bool | None:
+    """Whether its names say that contrast was given, or that it was not; None where they say neither."""
+    return next((c for text in _texts(facts) if (c := contrast_told(text)) is not None), None)
+
+
 def _named(facts: SeriesFacts) -> Modality | None:
-    kind = classify([told(facts)])[0]
-    if kind is Modality.T1CE:
-        return Modality.T1
-    return kind if isinstance(kind, Modality) else None
+    for text in _texts(facts):
+        kind = classify([text])[0]
+        if isinstance(kind, Modality):
+            return Modality.T1 if kind is Modality.T1CE else kind
+    return None
+
+
+def _texts(facts: SeriesFacts) -> list[str]:
+    """What may name it, the closest first."""
+    return [text for text in dict.fromkeys((facts.description, facts.protocol, facts.sequence_name)) if text]
 
 
 def _contrast(facts: SeriesFacts) -> tuple[bool | None, str]:
     """With contrast, without, or not told; and what tells it."""
-    agent = facts.contrast
-    if agent is not None and agent.strip().lower() not in _NO_AGENT:
+    if agent_named(facts):
         return True, "contrast agent named in the tags"
-    by_words = contrast_told(told(facts))
+    by_words = contrast_by_words(facts)
     if by_words is not None:
         return by_words, f"{'contrast' if by_words else 'no contrast'} by its name"
     if facts.entities.get("ce"):
         return True, "contrast by its name"
-    if agent is not None and agent.strip().lower() in _NO_AGENT - {""}:
+    if facts.contrast is not None and facts.contrast.strip():
         return False, "the tags name no contrast agent"
     return None, ""
