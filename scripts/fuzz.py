@@ -371,7 +371,7 @@ def run_folder(folder: Path) -> Callable[[random.Random], None]:
     from brainseg_engine.finetune import plan, status
     from brainseg_engine.runs import RunFolder
 
-    made = plan.Plan({"corrections": "c"}, {"name": "b", "version": "1", "path": "p", "sha256": "0"}, "new",
+    made = plan.FinetunePlan({"corrections": "c"}, {"name": "b", "version": "1", "path": "p", "sha256": "0"}, "new",
                      [plan.Learnt("a_01", "0", "p", False, ["0"])], {"x": "/x"}, {"y": "/y"}, "phantoms", False)  # fmt: skip
     made.save(folder)
     status._save(folder, status.Status(1, 1.0))
@@ -414,16 +414,16 @@ def split(folder: Path) -> Callable[[random.Random], None]:
 
 
 def summary(folder: Path) -> Callable[[random.Random], None]:
-    from brainseg_engine.inference.batch import Row, write_summary
+    from brainseg_engine.inference.batch import PredictOutcome, write_summary
 
-    rows = [Row("a", "done", "", "a_seg.nii.gz", {"WT": 1.0}, 1.0)]
+    rows = [PredictOutcome("a", "done", "", "a_seg.nii.gz", {"WT": 1.0}, 1.0)]
     write_summary(rows, folder / "summary.csv")
     sound = (folder / "summary.csv").read_bytes()
 
     def one(r: random.Random) -> None:
         (folder / "summary.csv").write_bytes(bytes_changed(sound, r))
         text = [v for v in ODD if isinstance(v, str)]
-        door(write_summary, [Row(r.choice(text), "failed", r.choice(text))], folder / "summary.csv")
+        door(write_summary, [PredictOutcome(r.choice(text), "failed", r.choice(text))], folder / "summary.csv")
 
     return one
 

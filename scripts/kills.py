@@ -76,7 +76,10 @@ def predict(folder: Path, model: Path) -> Case:
     truths = [load_study(s).segmentation for s in studies]
 
     def work() -> None:
-        for settings in (batch.Settings(out, overwrite=True), batch.Settings(out, coding="brats2021", overwrite=True)):
+        for settings in (
+            batch.PredictSettings(out, overwrite=True),
+            batch.PredictSettings(out, coding="brats2021", overwrite=True),
+        ):
             for row in batch.predict_many(predictor, studies, settings, lambda _: silent):
                 batch.write_summary([row], out / "summary.csv")
             for s, truth in zip(studies, truths, strict=True):  # another mask each time, so that the pairs differ
@@ -96,9 +99,11 @@ def predict(folder: Path, model: Path) -> Case:
             batch.write_summary([], out / "summary.csv")
 
     def ended() -> None:
-        rows = list(batch.predict_many(predictor, studies, batch.Settings(out, overwrite=True), lambda _: silent))
+        rows = list(
+            batch.predict_many(predictor, studies, batch.PredictSettings(out, overwrite=True), lambda _: silent)
+        )
         assert {r.status for r in rows} == {"done"}
-        again = list(batch.predict_many(predictor, studies, batch.Settings(out), lambda _: silent))
+        again = list(batch.predict_many(predictor, studies, batch.PredictSettings(out), lambda _: silent))
         assert {r.status for r in again} == {"skipped"}
         no_halves(out)
 
@@ -111,7 +116,7 @@ def train(folder: Path, model: Path) -> Case:
     from brainseg_engine.models import checkpoint
     from brainseg_engine.recipe import load_recipe
     from brainseg_engine.runs import RunFolder, load_state
-    from brainseg_engine.train import Options
+    from brainseg_engine.train import TrainOptions
     from brainseg_engine.train import loop as loops
     from brainseg_engine.train import train as run
 
@@ -124,7 +129,7 @@ def train(folder: Path, model: Path) -> Case:
     ])  # fmt: skip
 
     def work(total: int = 12) -> None:
-        options = Options(data, split, out, total, resume=RunFolder(out).last.exists(), device="cpu")
+        options = TrainOptions(data, split, out, total, resume=RunFolder(out).last.exists(), device="cpu")
         run(recipe, options, lambda _: None)
 
     def held() -> None:
@@ -155,7 +160,7 @@ def finetune(folder: Path, model: Path) -> Case:
     from helpers.small_world import make_world
 
     from brainseg_engine.core.errors import BrainsegError
-    from brainseg_engine.finetune import Options, plan, status_of
+    from brainseg_engine.finetune import FinetuneOptions, plan, status_of
     from brainseg_engine.finetune.job import run
     from brainseg_engine.models import checkpoint
 
@@ -165,7 +170,7 @@ def finetune(folder: Path, model: Path) -> Case:
     def work() -> None:
         known = plan.load(out) is not None if out.exists() else False
         try:
-            run(Options(out, str(model), store.path, anchors, epochs=1, device="cpu", resume=known))
+            run(FinetuneOptions(out, str(model), store.path, anchors, epochs=1, device="cpu", resume=known))
         except BrainsegError as e:
             assert "already" in str(e), e
 
@@ -192,14 +197,14 @@ def finetune(folder: Path, model: Path) -> Case:
 def accept(folder: Path, model: Path) -> Case:
     from helpers.small_study import make_study
 
-    from brainseg_engine.corrections import State, Store
+    from brainseg_engine.corrections import CorrectionState, Store
 
     store, drafts = Store(folder / "store"), []
 
     def add() -> None:
         for seed in range(6):
             study = make_study(seed, shape=(8, 8, 8))
-            drafts.append(store.add(study, study.segmentation, state=State.DRAFT).id)
+            drafts.append(store.add(study, study.segmentation, state=CorrectionState.DRAFT).id)
 
     add()
     batch = [list(drafts)]
@@ -215,7 +220,7 @@ def accept(folder: Path, model: Path) -> Case:
         states = {found[id] for id in batch[0]}
         assert len(states) == 1, "a part of them was accepted"
         assert not [f for f in store.check(images=False) if f.severity == "error"]
-        if states == {State.ACCEPTED}:
+        if states == {CorrectionState.ACCEPTED}:
             drafts.clear()
             add()
             batch[0] = list(drafts)

@@ -84,7 +84,7 @@ def measure(folder: Path, n: int) -> dict[str, Any]:
     from brainseg_engine.core.study import Study
     from brainseg_engine.inference.predictor import Predictor
     from brainseg_engine.io import load_study
-    from brainseg_engine.prepare import Options, Rigid, prepare
+    from brainseg_engine.prepare import PrepareOptions, Rigid, prepare
     from brainseg_engine.prepare.back import segmentation_onto
     from brainseg_engine.prepare.rigid import carried
 
@@ -105,14 +105,14 @@ def measure(folder: Path, n: int) -> dict[str, Any]:
     motions = {m: motion(rng, grid) for m in study.volumes}
     moved = Study(study.id, {m: sliced(v, motions[m]) for m, v in study.volumes.items()})
     began, cpu = time.perf_counter(), time.process_time()
-    prepared = prepare(moved, Options(threads=1))
+    prepared = prepare(moved, PrepareOptions(threads=1))
     seconds, cpu_seconds = time.perf_counter() - began, time.process_time() - cpu
     answer = predictor.predict(prepared.study, probabilities=True)
     back = motions[prepared.reference]
     found[WAYS[3]] = segmentation_onto(answer.segmentation, grid, back, answer.probabilities)
 
     known = {m: Rigid(motions[m].matrix @ back.inverse.matrix) for m in study.volumes if m is not prepared.reference}
-    exact = prepare(moved, Options(transforms=known, threads=1))
+    exact = prepare(moved, PrepareOptions(transforms=known, threads=1))
     answer = predictor.predict(exact.study, probabilities=True)
     found[WAYS[2]] = segmentation_onto(answer.segmentation, grid, back, answer.probabilities)
 

@@ -22,7 +22,7 @@ from brainseg_engine.core.labels import Label, LabelArray, Mask, Region
 from brainseg_engine.core.study import Modality, Study
 from brainseg_engine.edits import Action, Edit, Guard, Range, Stroke, Target, enclosed, stroke, target_name
 from napari_brainseg.display.axes import to_display
-from napari_brainseg.display.history import Box, History, Moved, Step, history_of
+from napari_brainseg.display.history import Box, History, Moved, UndoStep, history_of
 from napari_brainseg.display.layers import layer_info
 from napari_brainseg.display.planes import ORDERS
 from napari_brainseg.display.preview import Preview
@@ -279,7 +279,7 @@ class Brush:
             return str(self.tool or Tool.BRUSH), target_name(self._settings.target), None, None
         return str(self.tool or Tool.BRUSH), target_name(self._settings.target), axis, box[axis].start
 
-    def _on_step(self, step: Step, moved: Moved) -> None:
+    def _on_step(self, step: UndoStep, moved: Moved) -> None:
         changed = step.changed(moved)
         for label, voxels in changed.items():
             self._settled[label] += voxels
@@ -295,7 +295,7 @@ class Brush:
         self.counted.emit()
         self.edited.emit(edit)
 
-    def _go_to(self, step: Step) -> None:
+    def _go_to(self, step: UndoStep) -> None:
         """Show a slice in which an undone or redone step lies, unless one is shown."""
         dims, layer = self._viewer.dims, self._layer
         if dims.ndisplay != 2 or layer is None:

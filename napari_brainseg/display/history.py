@@ -1,6 +1,6 @@
 """Edits of a labels layer: its undo history, packed; one way to make a large edit undoable; one event for all edits.
 
-napari keeps a masked copy of every dab of the brush. Here the dabs of a stroke are joined into one :class:`Step` as soon as
+napari keeps a masked copy of every dab of the brush. Here the dabs of a stroke are joined into one :class:`UndoStep` as soon as
 it is committed: where voxels changed (a bit each, compressed) and their old and new labels (compressed). Undo and redo
 stay napari's own; steps are unpacked for them.
 """
@@ -42,7 +42,7 @@ class Moved(StrEnum):
 
 
 @dataclass(frozen=True, eq=False)
-class Step:
+class UndoStep:
     """One undoable step: what changed in ``box`` (slices of the layer's data), by which tool, on which target.
 
     ``axis`` and ``index`` tell the slice (in the layer's axes) it was painted in; None where it is three-dimensional.
@@ -92,7 +92,7 @@ class Step:
         return [_MaskedPaintAtom(self.box, self.mask, self.old, self.new)]
 
 
-Listener = Callable[[Step, Moved], None]
+Listener = Callable[[UndoStep, Moved], None]
 Described = Callable[[Box], tuple[str, str, int | None, int | None]]
 
 
@@ -117,12 +117,12 @@ class History:
         layer._reset_history()
 
     @property
-    def done(self) -> list[Step]:
+    def done(self) -> list[UndoStep]:
         """What can be undone, oldest first."""
         return list(self._layer._undo_history)
 
     @property
-    def undone(self) -> list[Step]:
+    def undone(self) -> list[UndoStep]:
         """What can be redone, next last."""
         return list(self._layer._redo_history)
 
@@ -147,7 +147,7 @@ class History:
             return
         box, mask, old, new = packed
         tool, target, axis, index = (*self._named, None, None) if self._named else self.describe(box)
-        step = Step(box, len(old), tool, target, axis, index, _pack(np.packbits(mask)), _pack(old), _pack(new))
+        step = UndoStep(box, len(old), tool, target, axis, index, _pack(np.packbits(mask)), _pack(old), _pack(new))
         self._append_inner(step)
         history = self._layer._undo_history
         while len(history) > 1 and self.size > self._most_bytes:
@@ -164,7 +164,7 @@ class History:
         after[-1] = step
         self._announce(step, Moved.UNDONE if undoing else Moved.REDONE)
 
-    def _announce(self, step: Step, moved: Moved) -> None:
+    def _announce(self, step: UndoStep, moved: Moved) -> None:
         self.version += 1
         for callback in self.listeners:
             callback(step, moved)

@@ -60,7 +60,7 @@ class Section(QFrame):
         outer.addLayout(self.body)
 
 
-class Row(QWidget):
+class FeatureRow(QWidget):
     """A row of one feature in the section of another. ``wanted``: it is to be seen though that section is folded."""
 
     @property

@@ -14,7 +14,7 @@ from helpers.small_study import write_cohort
 
 from brainseg_engine import load_segmentation, load_study
 from brainseg_engine.core.labels import Label
-from brainseg_engine.corrections import State, Store, working
+from brainseg_engine.corrections import CorrectionState, Store, working
 from brainseg_engine.inference.predictor import Predictor
 from brainseg_engine.runs import load_state
 
@@ -40,7 +40,7 @@ def test_a_store_of_corrections(golden):
     first, second = store.corrections()
     assert (first.id, second.id) == ("29fb6cf38f_01", "29fb6cf38f_02")
     assert first.by == "Ann" and first.minutes == 2.5 and first.base.name == "brats-baseline"
-    assert first.held_out and second.held_out and second.state is State.ACCEPTED
+    assert first.held_out and second.held_out and second.state is CorrectionState.ACCEPTED
     assert np.array_equal(load_segmentation(first.mask).labels, corrected(golden))
     assert not [f for f in store.check(images=False) if f.severity == "error"]
 

@@ -30,7 +30,7 @@ def killed(out: Path, **what) -> None:
 
 def make_plan(out: Path, held_out: int = 1, anchors: Path | None = None, **what) -> None:
     learnt = [plans.Learnt(f"C{i}", "0" * 64, f"P{i}", i < held_out, []) for i in range(3)]
-    plans.Plan(
+    plans.FinetunePlan(
         {"anchors": str(anchors) if anchors else None},
         {"name": "base", "version": "1", "path": "base.safetensors", "sha256": "0" * 64},
         "new",

@@ -223,11 +223,11 @@ class Worker:
     def _prepare(self, job: str, command: Mapping[str, Any]) -> dict[str, Any]:
         """A raw study made ready, into a folder that the other side owns."""
         self._emit(Progress("checking", 0.0))
-        from brainseg_engine.prepare import Options, files, prepare
+        from brainseg_engine.prepare import PrepareOptions, files, prepare
 
         with ExitStack() as stack:
             study = study_from_wire(command["study"], stack)
-            options = Options(brain=command["brain"])
+            options = PrepareOptions(brain=command["brain"])
             prepared = prepare(study, options, progress=self._emit, cancelled=lambda: job in self._cancelled)
             if job in self._cancelled:
                 raise Cancelled

@@ -14,7 +14,7 @@ from psygnal import Signal
 from brainseg_engine import corrections
 from brainseg_engine.core.errors import BrainsegError
 from brainseg_engine.core.study import Segmentation
-from brainseg_engine.corrections import Found, Work, working
+from brainseg_engine.corrections import LeftCopy, Work, working
 from napari_brainseg.display import history, layers
 from napari_brainseg.display.axes import laid_out
 from napari_brainseg.features.context import Context
@@ -48,8 +48,8 @@ class Autosave:
 
     def __init__(self, context: Context, clock: Callable[[], float] = time.monotonic) -> None:
         self.trouble = ""
-        self.offer: Found | None = None
-        self.others: tuple[Found, ...] = ()
+        self.offer: LeftCopy | None = None
+        self.others: tuple[LeftCopy, ...] = ()
         self.workspace: Workspace | None = None
         self._context, self._session = context, context.session
         self._clock = clock
@@ -57,7 +57,7 @@ class Autosave:
         self._shown: Segmentation | None = None
         self._writing = False
         self._next_try = 0.0
-        self._restored: tuple[Found, Work] | None = None
+        self._restored: tuple[LeftCopy, Work] | None = None
         self._timer = context.later(TICK_S, self.tick, again=True)
         context.follow(self._session.study_changed, self._follow)
         context.follow(self._session.segmentation_changed, self._follow)
@@ -234,8 +234,8 @@ class Autosave:
     def _look_for_others(self) -> None:
         """Find work on other studies that was not accepted."""
 
-        def done(found: list[Found]) -> None:
-            newest: dict[str, Found] = {}
+        def done(found: list[LeftCopy]) -> None:
+            newest: dict[str, LeftCopy] = {}
             for f in found:
                 newest.setdefault(f.key, f)
             own = self.workspace.key if self.workspace is not None else ""

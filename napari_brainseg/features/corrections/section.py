@@ -7,7 +7,7 @@ from pathlib import Path
 
 from qtpy.QtWidgets import QFileDialog, QMessageBox
 
-from brainseg_engine.corrections import Correction, Found
+from brainseg_engine.corrections import Correction, LeftCopy
 from napari_brainseg.features.context import Context
 from napari_brainseg.features.corrections.verbs import EMPTY, CorrectionVerbs
 from napari_brainseg.features.corrections.view import CorrectionsShown, CorrectionsView
@@ -119,7 +119,7 @@ def state_in_words(verbs: CorrectionVerbs) -> str:
     return f"{when} · {verbs.minutes:.1f} min of editing"
 
 
-def others_in_words(others: Sequence[Found]) -> str:
+def others_in_words(others: Sequence[LeftCopy]) -> str:
     """Work on other studies that was not accepted."""
     if not others:
         return ""

@@ -14,7 +14,7 @@ import numpy as np
 from brainseg_engine import corrections
 from brainseg_engine.core.errors import BrainsegError
 from brainseg_engine.core.study import Segmentation
-from brainseg_engine.corrections import BaseModel, Correction, Found, State, Store, Work, working
+from brainseg_engine.corrections import BaseModel, Correction, CorrectionState, LeftCopy, Store, Work, working
 from brainseg_engine.inference import uncertainty
 from napari_brainseg.display.axes import laid_out
 from napari_brainseg.features.corrections.activity import Activity
@@ -97,8 +97,8 @@ class Known:
     shown (``same``); the newest accepted version, and the draft that is newer than it."""
 
     key: str
-    left: Sequence[Found]
-    same: tuple[Found, Work] | None
+    left: Sequence[LeftCopy]
+    same: tuple[LeftCopy, Work] | None
     accepted: Correction | None
     draft: Correction | None = None
 
@@ -109,7 +109,7 @@ def look_up(study: OpenStudy, shown: Segmentation | None, store: Store) -> Known
     with contextlib.suppress(BrainsegError):  # a full disk: the queue reads the study again
         uncertainty.remember_key(files, study.study)
     key = corrections.study_key(study.study)
-    left: list[Found] = []
+    left: list[LeftCopy] = []
     same = None
     for found in working.pending(key):
         try:
@@ -126,7 +126,7 @@ def look_up(study: OpenStudy, shown: Segmentation | None, store: Store) -> Known
 
 def versions(store: Store, key: str) -> tuple[Correction | None, Correction | None]:
     """Of the study of that key: the newest accepted version, and the newest draft if it is newer still."""
-    accepted, draft = store.latest().get(key), store.latest((State.DRAFT,)).get(key)
+    accepted, draft = store.latest().get(key), store.latest((CorrectionState.DRAFT,)).get(key)
     older = accepted is not None and draft is not None and (draft.when, draft.id) < (accepted.when, accepted.id)
     return accepted, None if older else draft
 
@@ -138,7 +138,7 @@ def with_hash(model: BaseModel, file: Path | None) -> BaseModel:
     return replace(model, sha256=file_hash(file)) if file is not None else model
 
 
-def when_in_words(found: Found) -> str:
+def when_in_words(found: LeftCopy) -> str:
     """When that was: "today 13:59", "yesterday 18:02", "3 May 2026 10:00"."""
     when, today = found.local_time, datetime.now(UTC).astimezone().date()
     days = (today - when.date()).days

@@ -5,10 +5,10 @@ from __future__ import annotations
 from qtpy.QtCore import Signal
 from qtpy.QtWidgets import QHBoxLayout
 
-from napari_brainseg.qt.widgets import Row, button
+from napari_brainseg.qt.widgets import FeatureRow, button
 
 
-class DoubtRow(Row):
+class DoubtRow(FeatureRow):
     """Shows what lies over the images, and asks for it."""
 
     doubt_requested = Signal()

@@ -8,11 +8,11 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from brainseg_engine.corrections import Correction, State, Store, source_of
+from brainseg_engine.corrections import Correction, CorrectionState, Store, source_of
 from brainseg_engine.finetune.usable import share_of, unfit
 
 if TYPE_CHECKING:
-    from brainseg_engine.corrections import Finding
+    from brainseg_engine.corrections import StoreFinding
     from brainseg_engine.models.checkpoint import Card
 
 _CODES = ("mask_absent", "mask_changed", "coding", "empty", "study_absent", "study_changed", "two_people")
@@ -59,7 +59,7 @@ def listed(store: Store) -> tuple[Candidate, ...]:
     """The newest accepted version of each study, then the excluded ones. No image is read."""
     patients = {c.id: patient for patient, group in store.patients().items() for c in group}
     rows = [_row(c, patients[c.id]) for c in store.latest().values()]
-    rows += [replace(_row(c, ""), excluded=True) for c in store.corrections((State.EXCLUDED,))]
+    rows += [replace(_row(c, ""), excluded=True) for c in store.corrections((CorrectionState.EXCLUDED,))]
     return tuple(sorted(rows, key=lambda r: (r.excluded, r.name.casefold(), r.id)))
 
 
@@ -68,9 +68,9 @@ def records(store: Store) -> dict[str, Correction]:
     return {c.id: c for c in store.latest().values()}
 
 
-def judged(rows: Iterable[Candidate], findings: Iterable[Finding]) -> tuple[Candidate, ...]:
+def judged(rows: Iterable[Candidate], findings: Iterable[StoreFinding]) -> tuple[Candidate, ...]:
     """The rows with what a check of the store found."""
-    worst: dict[str, Finding] = {}
+    worst: dict[str, StoreFinding] = {}
     for f in findings:
         if f.code in _CODES and (f.correction not in worst or f.severity == "error"):
             worst[f.correction] = f

@@ -13,7 +13,7 @@ from napari_brainseg.features.finetune import candidates
 from napari_brainseg.features.finetune.candidates import Candidate
 
 if TYPE_CHECKING:
-    from brainseg_engine.corrections import Correction, Finding
+    from brainseg_engine.corrections import Correction, StoreFinding
     from brainseg_engine.models.checkpoint import Card
 
 
@@ -29,8 +29,8 @@ class CandidateList:
         self._context, self._session = context, context.session
         self._records: dict[str, Correction] = {}
         self._listed: tuple[Candidate, ...] = ()
-        self._masks: tuple[Finding, ...] = ()  # what looking at the masks found, at each listing
-        self._studies: tuple[Finding, ...] = ()  # what reading the studies found, when that was asked for last
+        self._masks: tuple[StoreFinding, ...] = ()  # what looking at the masks found, at each listing
+        self._studies: tuple[StoreFinding, ...] = ()  # what reading the studies found, when that was asked for last
         self._listing, self._check = Newest(), Newest()
         self.store: Path | None = None
         """Whose corrections are listed; None: they are not listed yet."""
@@ -71,7 +71,7 @@ class CandidateList:
             self._context.run(look, judge, fail, current=current)
             self.changed.emit()
 
-        def judge(found: list[Finding]) -> None:
+        def judge(found: list[StoreFinding]) -> None:
             self._masks = tuple(found)
             self.changed.emit()
 
@@ -89,7 +89,7 @@ class CandidateList:
         store, current = self._session.store, self._check.next()
         self.checking = True
 
-        def judge(found: list[Finding]) -> None:
+        def judge(found: list[StoreFinding]) -> None:
             self.checking = False
             self._studies = tuple(f for f in found if _of_images(f))
             self.changed.emit()
@@ -114,6 +114,6 @@ class CandidateList:
         self._context.run(lambda: store.set_held_out(id, value), self.refresh, fail)
 
 
-def _of_images(f: Finding) -> bool:
+def _of_images(f: StoreFinding) -> bool:
     """Whether only reading the study can tell it."""
     return f.code == "study_changed" or (f.code == "study_absent" and f.severity == "error")

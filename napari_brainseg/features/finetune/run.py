@@ -49,7 +49,7 @@ class Run:
     dice: dict[str, list[Point]] = field(default_factory=dict)
     steps: int = 0
     report: Mapping[str, Any] | None = None
-    plan: plans.Plan | None = None
+    plan: plans.FinetunePlan | None = None
     _at: int = 0
 
     @classmethod

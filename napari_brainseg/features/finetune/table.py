@@ -11,7 +11,7 @@ from brainseg_engine.finetune.verdict import WORSE
 from brainseg_engine.finetune.wording import change, number, weights
 
 if TYPE_CHECKING:
-    from brainseg_engine.finetune.plan import Plan
+    from brainseg_engine.finetune.plan import FinetunePlan
     from brainseg_engine.models import Ancestor
 
 SETS: Mapping[str, str] = {"held_out": "Held-out corrections", "anchor_scores": "Anchors"}
@@ -28,7 +28,7 @@ class Line:
 
 
 @dataclass(frozen=True)
-class Block:
+class TableBlock:
     """A case, or the mean over them; ``intervals``: of the mean differences, a sentence a region."""
 
     title: str
@@ -42,7 +42,7 @@ class Group:
 
     title: str
     verdict: str
-    blocks: tuple[Block, ...] = field(default_factory=tuple)
+    blocks: tuple[TableBlock, ...] = field(default_factory=tuple)
 
     @property
     def worse(self) -> bool:
@@ -84,7 +84,7 @@ def notes_in_words(report: Mapping[str, Any]) -> str:
     return _listed(parts)
 
 
-def plan_in_words(plan: Plan) -> str:
+def plan_in_words(plan: FinetunePlan) -> str:
     """What a run has decided, while it works."""
     held = f"{len(plan.held_out)} held out" if plan.held_out else "none held out"
     parts = [f"{plan.base['name']} learns from {len(plan.training)}, {held}; anchors: {plan.anchors}.", *plan.notes]
@@ -126,12 +126,12 @@ def _group(scores: Mapping[str, Any], title: str, names: Mapping[str, str]) -> G
     for row in rows(scores):
         lines.setdefault(row.case, []).append(Line(row.region, (*row.dice, *row.hd95), row.sign))
     means = tuple(lines.pop(MEAN, ()))
-    blocks = [Block(names.get(case, case), tuple(found)) for case, found in lines.items()]
+    blocks = [TableBlock(names.get(case, case), tuple(found)) for case, found in lines.items()]
     if len(blocks) > 1:
         sentences = tuple(f"{region}  Dice {dice}, HD95 {hd95} mm" for region, dice, hd95 in differences(scores))
-        blocks.insert(0, Block("Mean", means, sentences))
+        blocks.insert(0, TableBlock("Mean", means, sentences))
     elif blocks:
-        blocks = [Block(blocks[0].title, blocks[0].lines, ("One case only: there is no interval.",))]
+        blocks = [TableBlock(blocks[0].title, blocks[0].lines, ("One case only: there is no interval.",))]
     count = len(scores["before"]["cases"])
     return Group(f"{title} ({count} case{'s' if count > 1 else ''})", str(scores["verdict"]), tuple(blocks))
 

@@ -14,7 +14,7 @@ from brainseg_engine import models
 from brainseg_engine.core.errors import BrainsegError, CheckpointError
 from brainseg_engine.core.locks import held
 from brainseg_engine.core.paths import check_writable
-from brainseg_engine.finetune import Options, ask_to_stop, command, runs, runs_home, status_of
+from brainseg_engine.finetune import FinetuneOptions, ask_to_stop, command, runs, runs_home, status_of
 from brainseg_engine.finetune.status import STOP
 from brainseg_engine.finetune.verdict import MARKED
 from napari_brainseg.features.context import Context
@@ -117,9 +117,9 @@ class FinetuneVerbs:
         chosen, store = self.settings, self._session.store
         path = next(m.path for m in reversed(self._session.models) if m.name == self.base)
 
-        def options() -> Options:
+        def options() -> FinetuneOptions:
             check_writable(runs_home(), ROOM * _size(path))
-            return Options(
+            return FinetuneOptions(
                 new_folder(), str(path), store.path, chosen.anchors, parts=chosen.parts, device=chosen.device,
                 minutes=chosen.amount if chosen.unit == "minutes" else None,
                 epochs=max(1, round(chosen.amount)) if chosen.unit == "epochs" else None,
@@ -130,7 +130,7 @@ class FinetuneVerbs:
     def resume(self) -> None:
         """Go on with a run that ended before its end."""
         if self.run is not None and self.run.resumable and not self.running:
-            options = Options(self.run.folder, resume=True, device=self.settings.device)
+            options = FinetuneOptions(self.run.folder, resume=True, device=self.settings.device)
             self._begin(lambda: options)
 
     def stop(self) -> None:
@@ -179,7 +179,7 @@ class FinetuneVerbs:
             self.changed.emit()
         return new
 
-    def _begin(self, made: Callable[[], Options]) -> None:
+    def _begin(self, made: Callable[[], FinetuneOptions]) -> None:
         """Start a process for the options that ``made`` gives (not in the GUI thread), unless one runs already."""
         self._starting, self._stop_wanted = True, False
         begin = self._launch

@@ -10,7 +10,7 @@ import numpy as np
 from brainseg_engine.core.labels import Label
 from brainseg_engine.core.study import Modality
 from napari_brainseg.display import history
-from napari_brainseg.display.history import Step
+from napari_brainseg.display.history import UndoStep
 from napari_brainseg.display.windows import full_range
 from napari_brainseg.features.context import Context
 from napari_brainseg.features.paint.verbs import PaintVerbs
@@ -147,7 +147,7 @@ class PaintSection:
         return self._bounds[modality]
 
 
-def _in_words(steps: list[Step]) -> str:
+def _in_words(steps: list[UndoStep]) -> str:
     """The next step to undo or redo, and how many there are."""
     if not steps:
         return ""

@@ -33,7 +33,7 @@ _BRIGHT = {Region.ET: Modality.T1CE, Label.ET: Modality.T1CE, Region.TC: Modalit
 
 
 @dataclass(frozen=True)
-class Source:
+class RegionSource:
     """Another segmentation of the open study that a region can be taken from."""
 
     name: str
@@ -212,28 +212,28 @@ class PaintVerbs:
             words = f"freed of islands below {below_ml:g} mL"
             self._edit.run("remove islands", words, lambda x: edits.remove_islands(x, target, below_ml, ml, guard))
 
-    def take(self, source: Source) -> None:
+    def take(self, source: RegionSource) -> None:
         """The target becomes what it is in another segmentation."""
         target, guard = self._target_and_guard()
         self._edit.run("take", f"taken from {source.name}",
                   lambda x: edits.take_region(x, source.labels(), target, guard))  # fmt: skip
 
     @property
-    def sources(self) -> list[Source]:
+    def sources(self) -> list[RegionSource]:
         """The segmentations that a region can be taken from."""
         current, layer = self._session.study, self.brush.layer
         info = layers.layer_info(layer) if layer is not None else None
         if current is None or layer is None or info is None:
             return []
-        found: list[Source] = []
+        found: list[RegionSource] = []
         delivered = self._session.segmentation
         for segmentation, name in ((delivered, _origin(delivered)), (current.truth, "the study's own mask")):
             if segmentation is not None and segmentation.grid.same_as(info.grid):
-                found.append(Source(name, partial(_shown, segmentation)))
+                found.append(RegionSource(name, partial(_shown, segmentation)))
         for other in layers.labels_layers(self._viewer, current.study.id):
             other_info = layers.layer_info(other)
             if other is not layer and other_info is not None and other_info.grid.same_as(info.grid):
-                found.append(Source(f"layer '{other.name}'", partial(_copy, other)))
+                found.append(RegionSource(f"layer '{other.name}'", partial(_copy, other)))
         return found
 
     # --- tools at a point

@@ -16,7 +16,7 @@ from brainseg_engine.core.study import Modality
 from brainseg_engine.edits import Target
 from napari_brainseg.display.tools import Tool
 from napari_brainseg.features.paint.works import TEXTS, WORKS
-from napari_brainseg.qt.widgets import Combo, Number, Row, Section, Segmented, button, colour_icon, label, plain
+from napari_brainseg.qt.widgets import Combo, FeatureRow, Number, Section, Segmented, button, colour_icon, label, plain
 
 TOOLS = (
     ("Move", Tool.MOVE, "Move and zoom the image; nothing is painted (key Z, or hold Space)"),
@@ -104,7 +104,7 @@ class PaintView(Section):
         self._make_threshold()
         self._make_works()
         self.body.addWidget(self.tools)
-        self.more: Row | None = None
+        self.more: FeatureRow | None = None
         for group in (self.regions, self.classes, self.tool):
             for b in group.buttons.values():
                 _narrow(b)
@@ -258,7 +258,7 @@ class PaintView(Section):
         self.show_more()
         self._show_begin()
 
-    def add_row(self, row: Row) -> None:
+    def add_row(self, row: FeatureRow) -> None:
         """A row of another feature below the tools; it folds away with them, unless it is wanted."""
         self.more = row
         self.body.addWidget(row)

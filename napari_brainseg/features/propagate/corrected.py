@@ -10,7 +10,7 @@ import numpy as np
 from brainseg_engine.core.labels import LabelArray, Mask, Region, region_masks
 from brainseg_engine.core.study import Segmentation
 from napari_brainseg.display.axes import axis_order, to_display, to_file
-from napari_brainseg.display.history import DRAFT, PROPAGATED, Step
+from napari_brainseg.display.history import DRAFT, PROPAGATED, UndoStep
 
 
 @dataclass(frozen=True, eq=False)
@@ -23,7 +23,7 @@ class Corrections:
 
 
 def corrected(
-    labels: LabelArray, answer: Segmentation, painted: frozenset[tuple[int, int]], done: Sequence[Step]
+    labels: LabelArray, answer: Segmentation, painted: frozenset[tuple[int, int]], done: Sequence[UndoStep]
 ) -> Corrections:
     """What a person corrected in ``labels`` (in the canvas' axes) since the ``answer``.
 

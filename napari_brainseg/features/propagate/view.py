@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from qtpy.QtCore import Signal
 from qtpy.QtWidgets import QHBoxLayout, QVBoxLayout
 
-from napari_brainseg.qt.widgets import Row, Words, button
+from napari_brainseg.qt.widgets import FeatureRow, Words, button
 
 
 @dataclass(frozen=True)
@@ -23,7 +23,7 @@ class PropagateShown:
     words: str = ""
 
 
-class PropagateRow(Row):
+class PropagateRow(FeatureRow):
     """Shows whether there is a proposal, and asks for one, to accept it, or to drop it."""
 
     propose_requested = Signal()

@@ -23,7 +23,7 @@ NAME = "study"
 
 
 @dataclass(frozen=True, eq=False)
-class Found:
+class FoundVisits:
     """What lies at ``source``: the visits with something to use, which are never mixed; ``problems`` in words."""
 
     source: Source
@@ -46,7 +46,7 @@ class Found:
         return f"{patient.label}, {visit.label}{day} · {len(visit.series)} series"
 
 
-def find(source: Source) -> Found:
+def find(source: Source) -> FoundVisits:
     """List what lies there. Raises InputError where there is nothing that could be used; then nothing unpacked is left."""
     from brainseg_engine.studies.listed import check_listing, is_volume
 
@@ -58,7 +58,7 @@ def find(source: Source) -> Found:
         listing.close()
         raise InputError(wrong.message if wrong is not None else "None of these series is a volume of the head.")
     several = ("several-patients", "several-dates")  # the choice above the table says so
-    return Found(source, listing, visits, tuple(f.message for f in findings if f.code not in several))
+    return FoundVisits(source, listing, visits, tuple(f.message for f in findings if f.code not in several))
 
 
 def _listed(source: Source) -> Listing:
@@ -79,14 +79,14 @@ def _listed(source: Source) -> Listing:
     return Listing(*list_files(images, root))
 
 
-def identify(found: Found, i: int) -> Incoming:
+def identify(found: FoundVisits, i: int) -> Incoming:
     """What the series of the visit ``i`` were taken for; those that neither tags nor names tell are looked at."""
     from brainseg_engine.studies.incoming import identified
 
     return identified(*found.visits[i])
 
 
-def raw_study(found: Found, incoming: Incoming) -> tuple[Study, Mapping[Modality, str]]:
+def raw_study(found: FoundVisits, incoming: Incoming) -> tuple[Study, Mapping[Modality, str]]:
     """The chosen series with their voxels, each on its own grid, and how they are called. Raises InputError."""
     from brainseg_engine.io.listing import volume_of
     from brainseg_engine.studies.incoming import neutral_id
@@ -99,7 +99,7 @@ def raw_study(found: Found, incoming: Incoming) -> tuple[Study, Mapping[Modality
     return Study(neutral_id(found.place, found.listing), volumes), titles
 
 
-def ready(found: Found, incoming: Incoming) -> OpenStudy | None:
+def ready(found: FoundVisits, incoming: Incoming) -> OpenStudy | None:
     """The study as it is, where its four series share one grid of about 1 mm and no skull is seen: nothing has to be prepared.
     Else None."""
     from brainseg_engine.studies.checks import check_study

@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING
 from napari_brainseg.features.context import Context
 from napari_brainseg.features.series import listing
 from napari_brainseg.features.series.verbs import SeriesVerbs
-from napari_brainseg.features.series.view import Row, SeriesView, Table
+from napari_brainseg.features.series.view import SeriesRow, SeriesView, Table
 
 if TYPE_CHECKING:
-    from brainseg_engine.studies.identify import Proposal
+    from brainseg_engine.studies.identify import SeriesProposal
 
 _ROUGH = ("rough", "rough", "By brightness alone: quick, and only fit for a first look")
 _NETWORKS = (
@@ -70,7 +70,7 @@ def table_of(verbs: SeriesVerbs) -> Table | None:
             mark, trouble = marks.get(use, ("", "")) if use is not None else ("", "")
             warnings = [trouble, *((doubt, *remarks) if use is not None or proposal is None else ())]
             rows.append(
-                Row(
+                SeriesRow(
                     series.facts.id, listing.title(series.facts), listing.extent(series), use,
                     _reason(proposal) if proposal is not None else "cannot be used", " ".join(f"⚠ {w}" for w in warnings if w),
                     proposal is not None, mark,
@@ -80,7 +80,7 @@ def table_of(verbs: SeriesVerbs) -> Table | None:
                  verbs.prepared is not None)  # fmt: skip
 
 
-def _reason(proposal: Proposal) -> str:
+def _reason(proposal: SeriesProposal) -> str:
     """Why, without the use, which stands beside it."""
     said = proposal.reason.removeprefix(f"{proposal.use.title}: ") if proposal.use is not None else proposal.reason
     return said[:1].upper() + said[1:]

@@ -17,7 +17,7 @@ from brainseg_engine.core import paths
 from brainseg_engine.core.errors import BrainsegError, OutputError
 from brainseg_engine.core.events import Failed
 from brainseg_engine.core.study import Modality, Study
-from brainseg_engine.io.found import Workspace
+from brainseg_engine.io.found import UnpackedFolder
 from napari_brainseg.features.context import Context, Newest
 from napari_brainseg.features.series import listing
 from napari_brainseg.jobs import PrepareRequest
@@ -41,15 +41,15 @@ class SeriesVerbs:
 
     def __init__(self, context: Context) -> None:
         self._context, self._session = context, context.session
-        self.found: listing.Found | None = None
+        self.found: listing.FoundVisits | None = None
         self.visit: int | None = None
         self.incoming: Incoming | None = None
         self.prepared: Prepared | None = None
         """What the last preparation made of the choices as they are."""
         self._proposed: Incoming | None = None
         self._by_hand: dict[Modality, str | None] = {}
-        self._working: Workspace | None = None
-        self._left: list[Workspace] = []
+        self._working: UnpackedFolder | None = None
+        self._left: list[UnpackedFolder] = []
         self._tidying = context.later(_LEAVE_S, self._tidy)
         self._reading = Newest()
         context.follow(context.session.series_requested, self.list)
@@ -64,7 +64,7 @@ class SeriesVerbs:
             return
         name = source.name if isinstance(source, Path) else source[0].name
 
-        def work() -> tuple[listing.Found, Incoming | None, OpenStudy | None]:
+        def work() -> tuple[listing.FoundVisits, Incoming | None, OpenStudy | None]:
             found = listing.find(source)
             if len(found.visits) > 1:
                 return found, None, None
@@ -73,7 +73,7 @@ class SeriesVerbs:
 
         self._context.read(f"Looking through {name} …", work, lambda made: self._show(*made))
 
-    def _show(self, found: listing.Found, incoming: Incoming | None, ready: OpenStudy | None) -> None:
+    def _show(self, found: listing.FoundVisits, incoming: Incoming | None, ready: OpenStudy | None) -> None:
         self.close()
         if ready is not None:
             self._context.run(found.listing.close, lambda _: None)
@@ -94,7 +94,7 @@ class SeriesVerbs:
         work = partial(listing.identify, found, i)
         self._context.read("Looking at the series …", work, partial(self._chosen, found, i))
 
-    def _chosen(self, found: listing.Found, i: int, incoming: Incoming) -> None:
+    def _chosen(self, found: listing.FoundVisits, i: int, incoming: Incoming) -> None:
         if self.found is found:
             self._take(i, incoming)
             self._say_what_is_missing()
@@ -169,7 +169,9 @@ class SeriesVerbs:
 
         self._context.run(lambda: listing.raw_study(found, incoming), submit, failed, current=newest)
 
-    def _submit(self, working: Workspace, found: listing.Found, raw: _Raw, brain: str, request_id: str) -> None:
+    def _submit(
+        self, working: UnpackedFolder, found: listing.FoundVisits, raw: _Raw, brain: str, request_id: str
+    ) -> None:
         study, titles = raw
         request = PrepareRequest(listing.nameless(study), "", working.folder, brain, request_id)
 
@@ -181,7 +183,7 @@ class SeriesVerbs:
             stage="checking", where=WHERE,
         )  # fmt: skip
 
-    def _finished(self, working: Workspace, found: listing.Found, study: OpenStudy) -> None:
+    def _finished(self, working: UnpackedFolder, found: listing.FoundVisits, study: OpenStudy) -> None:
         self._end(working)
         working.close()
         if study.acquired is None:
@@ -195,7 +197,7 @@ class SeriesVerbs:
             names = " and ".join(m.title for m in doubtful)
             self._session.say(f"Look whether {names} lies on the others: its alignment is doubtful.", Kind.WARNING)
 
-    def _failed(self, working: Workspace, event: Failed) -> None:
+    def _failed(self, working: UnpackedFolder, event: Failed) -> None:
         self._end(working)
         self._session.say(event.message, Kind.INFO if event.cancelled else Kind.ERROR)
 
@@ -210,7 +212,7 @@ class SeriesVerbs:
             self._end(working, job.id)
             self._session.say("Cancelled; nothing was changed.", Kind.INFO)
 
-    def _end(self, working: Workspace, request_id: str = "") -> None:
+    def _end(self, working: UnpackedFolder, request_id: str = "") -> None:
         self._working = None
         self._left.append(working)
         self._tidying.start()
@@ -224,13 +226,13 @@ class SeriesVerbs:
             working.close()
 
     @staticmethod
-    def _workspace() -> Workspace:
+    def _workspace() -> UnpackedFolder:
         """A folder for this user alone, which goes when the result is in memory, at the latest with the program."""
         home = Path(tempfile.gettempdir())
         paths.sweep(home)
         holding = contextlib.ExitStack()
         try:
-            return Workspace(holding.enter_context(paths.part_folder(home)), holding.close)
+            return UnpackedFolder(holding.enter_context(paths.part_folder(home)), holding.close)
         except OSError as e:
             raise OutputError(f"There is no place to work in: {home} takes no files. Free some space.") from e
 

@@ -16,7 +16,7 @@ _ROWS_HIGH = 300
 
 
 @dataclass(frozen=True)
-class Row:
+class SeriesRow:
     """One series: ``use`` is what it is taken for, ``reason`` why; ``warning`` what to look at; ``usable``: it can be chosen."""
 
     id: str
@@ -38,7 +38,7 @@ class Table:
 
     visits: Sequence[str]
     visit: int | None
-    rows: Sequence[Row]
+    rows: Sequence[SeriesRow]
     words: str = ""
     done: bool = False
 
@@ -127,7 +127,7 @@ class SeriesView(Section):
             else "Choose a series for T1, T1ce, T2 and FLAIR first"
         )
 
-    def _show_rows(self, rows: Sequence[Row]) -> None:
+    def _show_rows(self, rows: Sequence[SeriesRow]) -> None:
         order = list(Modality)
         first = sorted((r for r in rows if r.use is not None), key=lambda r: order.index(r.use or order[0]))
         others = [r for r in rows if r.use is None]
@@ -160,7 +160,7 @@ class SeriesView(Section):
             else f"Show {len(others)} other series"
         )
 
-    def _use(self, row: Row, n: int) -> Combo:
+    def _use(self, row: SeriesRow, n: int) -> Combo:
         combo = Combo(f"use_{n}", f"What {row.title} is taken for. {row.reason}".strip())
         combo.show_choices([("–", None, "Not used"), *((m.title, m, "") for m in Modality)], row.use)
         combo.setFixedWidth(80)
@@ -199,7 +199,7 @@ class SeriesView(Section):
             self.prepare.setToolTip(why)
 
 
-def _words_of(row: Row) -> QWidget:
+def _words_of(row: SeriesRow) -> QWidget:
     column = QVBoxLayout()
     column.setSpacing(1)
     made = plain(column)

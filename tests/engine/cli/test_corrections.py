@@ -11,7 +11,7 @@ from helpers.corrected_studies import changed, on_disk, spoil_mask
 from typer.testing import CliRunner
 
 from brainseg_engine.cli import app
-from brainseg_engine.corrections import BaseModel, State, Store, default_store
+from brainseg_engine.corrections import BaseModel, CorrectionState, Store, default_store
 from brainseg_engine.io import load_study
 
 
@@ -41,21 +41,21 @@ def test_the_window_s_own_folder_is_listed(store):
 def test_older_and_excluded_versions_are_listed_when_asked_for(store, tmp_path):
     first = store.corrections()[0]
     code, out, _ = run("exclude", first.id, "--why", "the wrong side")
-    assert code == 0 and "excluded" in out and store.get(first.id).state is State.EXCLUDED
+    assert code == 0 and "excluded" in out and store.get(first.id).state is CorrectionState.EXCLUDED
     assert first.id not in run("list")[1] and first.id in run("list", "--all")[1]
 
 
 def test_drafts_are_accepted_all_or_none_and_an_empty_one_only_on_purpose(store, tmp_path):
     study = on_disk(tmp_path / "data", "case7", seed=7)
     nothing = replace(study.segmentation, labels=np.zeros_like(study.segmentation.labels))
-    draft, empty = (store.add(study, mask, state=State.DRAFT).id for mask in (changed(study), nothing))
+    draft, empty = (store.add(study, mask, state=CorrectionState.DRAFT).id for mask in (changed(study), nothing))
     assert draft in run("list")[1] and "draft" in run("list")[1]
     code, out, _ = run("accept", draft, empty, "--in", store.path)
-    assert code != 0 and out == "" and store.get(draft).state is State.DRAFT
-    assert run("accept", draft)[0] == 0 and store.get(draft).state is State.ACCEPTED
-    assert run("accept", empty, "--empty")[0] == 0 and store.get(empty).state is State.ACCEPTED
+    assert code != 0 and out == "" and store.get(draft).state is CorrectionState.DRAFT
+    assert run("accept", draft)[0] == 0 and store.get(draft).state is CorrectionState.ACCEPTED
+    assert run("accept", empty, "--empty")[0] == 0 and store.get(empty).state is CorrectionState.ACCEPTED
     run("exclude", draft, "--why", "x")
-    assert run("accept", draft)[0] != 0 and store.get(draft).state is State.EXCLUDED
+    assert run("accept", draft)[0] != 0 and store.get(draft).state is CorrectionState.EXCLUDED
     assert run("accept", "nothing")[0] != 0
 
 

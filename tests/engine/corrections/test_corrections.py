@@ -24,7 +24,7 @@ from brainseg_engine.core.errors import CodingError, GeometryError, InputError, 
 from brainseg_engine.core.geometry import Grid
 from brainseg_engine.core.labels import CODINGS, Label
 from brainseg_engine.core.study import Modality, Segmentation, Study, Volume
-from brainseg_engine.corrections import BaseModel, State, Store, source_of, study_key, tally
+from brainseg_engine.corrections import BaseModel, CorrectionState, Store, source_of, study_key, tally
 from brainseg_engine.corrections import files as store_files
 from brainseg_engine.io import load_segmentation, load_study, save_volume
 
@@ -145,7 +145,7 @@ def test_versions_add_up_and_nothing_written_before_ever_changes(store):
         what = rng.integers(0, 4) if known else 0
         if what <= 1:
             study = studies[turn % 2]
-            state = State.DRAFT if turn % 3 == 0 else State.ACCEPTED
+            state = CorrectionState.DRAFT if turn % 3 == 0 else CorrectionState.ACCEPTED
             store.add(study, changed(study, turn), base=study.segmentation, steps=[{"n": turn}], state=state)
         elif what == 2:
             store.exclude(known[-1].id, "a mistake")
@@ -185,12 +185,12 @@ def test_without_links_a_file_is_still_made_once(tmp_path, monkeypatch):
 
 def test_states_move_on_only(store):
     study = make_study(shape=(8, 8, 8))
-    draft = store.add(study, changed(study), state=State.DRAFT)
-    assert store.latest() == {} and draft.state is State.DRAFT
-    assert store.accept(draft.id).state is State.ACCEPTED
+    draft = store.add(study, changed(study), state=CorrectionState.DRAFT)
+    assert store.latest() == {} and draft.state is CorrectionState.DRAFT
+    assert store.accept(draft.id).state is CorrectionState.ACCEPTED
     assert store.latest()[study_key(study)].id == draft.id
-    assert store.exclude(draft.id, "wrong side").state is State.EXCLUDED
-    assert store.latest() == {} and store.exclude(draft.id, "again").state is State.EXCLUDED
+    assert store.exclude(draft.id, "wrong side").state is CorrectionState.EXCLUDED
+    assert store.latest() == {} and store.exclude(draft.id, "again").state is CorrectionState.EXCLUDED
     with pytest.raises(InputError, match="excluded"):
         store.accept(draft.id)
     with pytest.raises(InputError, match=draft.id):
@@ -213,10 +213,10 @@ def test_a_line_that_a_crash_tore_loses_nothing_else(store):
     store.exclude(first.id, "x")
     with store.log.open("ab") as f:
         f.write(b'{"what": "accep')
-    assert store.get(first.id).state is State.EXCLUDED
+    assert store.get(first.id).state is CorrectionState.EXCLUDED
     second = store.add(study, changed(study, 2))
     store.set_held_out(second.id)
-    assert store.get(first.id).state is State.EXCLUDED and store.get(second.id).held_out
+    assert store.get(first.id).state is CorrectionState.EXCLUDED and store.get(second.id).held_out
 
 
 ADD = """

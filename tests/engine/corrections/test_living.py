@@ -145,13 +145,13 @@ def test_only_the_owner_may_look(work, own_home):
 
 
 def drafts(tmp_path, n: int) -> tuple[Store, list[str]]:
-    from brainseg_engine.corrections import State
+    from brainseg_engine.corrections import CorrectionState
 
     store = Store(tmp_path / "store")
     made = []
     for seed in range(n):
         study = make_study(seed)
-        made.append(store.add(study, study.segmentation, state=State.DRAFT).id)
+        made.append(store.add(study, study.segmentation, state=CorrectionState.DRAFT).id)
     return store, made
 
 

@@ -5,7 +5,7 @@ import torch
 
 from brainseg_engine.augment import generator
 from brainseg_engine.core.errors import RecipeError
-from brainseg_engine.dataset import Case, Samples
+from brainseg_engine.dataset import Samples, TrainingCase
 from brainseg_engine.dataset.transplant import distance, transplant
 from brainseg_engine.recipe import load_recipe
 
@@ -18,7 +18,7 @@ def case(name, shape, centre, radius, value):
     image = torch.where(brain, value, 0.0).expand(4, *shape).clone().half()
     labels = torch.where(lesion & brain, 2, 0).to(torch.uint8)
     tensors = {"image": image, "labels": labels, "tumour": torch.zeros(0, 4, dtype=torch.int16)}
-    return Case(name, (), tuple(image.shape), None, tensors)
+    return TrainingCase(name, (), tuple(image.shape), None, tensors)
 
 
 def test_the_distance_is_negative_inside_and_in_voxels():

@@ -17,7 +17,7 @@ from brainseg_engine.core.geometry import Grid
 from brainseg_engine.core.labels import Label, Region
 from brainseg_engine.core.palette import LABEL_COLOURS, REGION_COLOURS
 from brainseg_engine.core.study import Modality, Segmentation, Study, Volume
-from brainseg_engine.figures import PLANES, Plane, curves_figure, overlay_figure
+from brainseg_engine.figures import PLANES, PagePlane, curves_figure, overlay_figure
 from brainseg_engine.figures.overlay import OPACITY
 
 SHAPE = (30, 36, 24)
@@ -96,7 +96,7 @@ def _panel(n: int, width: float) -> tuple[float, float]:
 @pytest.mark.parametrize(
     ("plane", "marks"), zip(PLANES, [("R", "L", "A", "P"), ("R", "L", "S", "I"), ("A", "P", "S", "I")], strict=True)
 )
-def test_marks(plane: Plane, marks: tuple[str, str, str, str]) -> None:
+def test_marks(plane: PagePlane, marks: tuple[str, str, str, str]) -> None:
     assert plane.marks == marks
     # The marks say what `cut` does: the voxel furthest towards each mark lies at that edge of the page.
     array = np.zeros((5, 6, 7), dtype=int)

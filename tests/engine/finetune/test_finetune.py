@@ -25,7 +25,7 @@ from brainseg_engine.core.labels import Region
 from brainseg_engine.corrections import Store
 from brainseg_engine.corrections.sources import source_of
 from brainseg_engine.finetune import (
-    Options,
+    FinetuneOptions,
     collecting,
     command,
     guard,
@@ -46,9 +46,9 @@ from brainseg_engine.runs import RunFolder
 from brainseg_engine.scores.scorer import score_case
 
 
-def options(tmp_path: Path, model: Path, anchors: Path | None, **more) -> Options:
+def options(tmp_path: Path, model: Path, anchors: Path | None, **more) -> FinetuneOptions:
     given = {"epochs": 1, "rate": 1.0, "device": "cpu", **more}
-    return Options(tmp_path / "run", str(model), tmp_path / "corrections", anchors, **given)
+    return FinetuneOptions(tmp_path / "run", str(model), tmp_path / "corrections", anchors, **given)
 
 
 # --- from end to end
@@ -112,14 +112,14 @@ def test_the_report_says_what_is_so(tmp_path, tiny_model):
         run(options(tmp_path, tiny_model, anchors, epochs=8))
     with pytest.raises(TrainingError, match="epochs 8, not 9"):
         run(options(tmp_path, tiny_model, anchors, epochs=9, resume=True))
-    again = run(Options(out, resume=True, device="cpu"))  # what is done stays done
+    again = run(FinetuneOptions(out, resume=True, device="cpu"))  # what is done stays done
     assert again == report
     assert len([m for m in models.installed() if not m.bundled]) == 1
 
 
 def test_stopped_and_resumed_equals_never_stopped(tmp_path, tiny_model):
     make_world(tmp_path, 3, 3)
-    whole = run(Options(tmp_path / "whole", str(tiny_model), tmp_path / "corrections", tmp_path / "anchors", epochs=4,
+    whole = run(FinetuneOptions(tmp_path / "whole", str(tiny_model), tmp_path / "corrections", tmp_path / "anchors", epochs=4,
                         rate=1.0, device="cpu"))  # fmt: skip
     out, seen = tmp_path / "run", []
 
@@ -132,7 +132,7 @@ def test_stopped_and_resumed_equals_never_stopped(tmp_path, tiny_model):
         run(options(tmp_path, tiny_model, tmp_path / "anchors", epochs=4), stop_at_step_four)
     assert seen
     assert status_of(out).state == "stopped"
-    parts = run(Options(out, resume=True, device="cpu"))
+    parts = run(FinetuneOptions(out, resume=True, device="cpu"))
     assert parts["guard"] == whole["guard"]
     one, two = load_file(tmp_path / "whole/training/last.safetensors"), load_file(out / "training/last.safetensors")
     assert all(torch.equal(one[k], two[k]) for k in one)
@@ -184,8 +184,8 @@ def test_the_levels_of_memory_end_with_the_cpu(tiny_recipe, monkeypatch):
 
 
 def test_the_command_of_a_run_is_what_the_program_understands(tmp_path):
-    given_ = Options(tmp_path, "m", tmp_path / "c", tmp_path / "a", tmp_path / "s.csv", 1.5, None, "head", 3, "new", 0.4, 0.01,
-                     0.2, True, "cpu", 2, tmp_path / "cache")  # fmt: skip
+    given_ = FinetuneOptions(tmp_path, "m", tmp_path / "c", tmp_path / "a", tmp_path / "s.csv", 1.5, None, "head", 3, "new",
+                             0.4, 0.01, 0.2, True, "cpu", 2, tmp_path / "cache")  # fmt: skip
     words = command(given_)
     program = get_command(app).commands["finetune"]
     told = program.make_context("finetune", words[words.index("finetune") + 1 :]).params
@@ -234,7 +234,9 @@ def test_minutes_become_steps_once_and_the_pilot_leaves_no_trace(tmp_path, tiny_
     split.write_text("case,split\nC0,train\nC1,train\nC2,validation\n")
 
     def trained(out, **more):
-        train.train(tiny_recipe, train.Options(tmp_path / "data", split, out, device="cpu", **more), lambda e: None)
+        train.train(
+            tiny_recipe, train.TrainOptions(tmp_path / "data", split, out, device="cpu", **more), lambda e: None
+        )
         return load_file(out / "last.safetensors")
 
     timed = trained(tmp_path / "timed", minutes=0.01)
@@ -302,11 +304,11 @@ def test_a_changed_mask_and_a_folder_without_corrections_are_refused(tmp_path, t
     with pytest.raises(InputError, match="is not what was accepted"):
         taken(store, tiny_recipe, tmp_path)
     with pytest.raises(InputError, match="no folder of corrections"):
-        run(Options(tmp_path / "o", "brats-baseline", tmp_path / "anchors", epochs=1))
+        run(FinetuneOptions(tmp_path / "o", "brats-baseline", tmp_path / "anchors", epochs=1))
     with pytest.raises(TrainingError, match="either --minutes or --epochs"):
-        run(Options(tmp_path / "o2", "brats-baseline", tmp_path / "corrections"))
+        run(FinetuneOptions(tmp_path / "o2", "brats-baseline", tmp_path / "corrections"))
     with pytest.raises(TrainingError, match="no run in"):
-        run(Options(tmp_path / "o3", resume=True))
+        run(FinetuneOptions(tmp_path / "o3", resume=True))
 
 
 def test_no_study_and_no_patient_of_the_corrections_is_an_anchor(tmp_path, tiny_recipe):
@@ -326,8 +328,8 @@ def test_no_study_and_no_patient_of_the_corrections_is_an_anchor(tmp_path, tiny_
 # --- who is held out
 
 
-def cases_of(patients: list[str], held: set[int] = frozenset()) -> list[collecting.Case]:
-    return [collecting.Case(f"c{n}", f"m{n}", p, (f"h{n}",), n in held) for n, p in enumerate(patients)]
+def cases_of(patients: list[str], held: set[int] = frozenset()) -> list[collecting.CorrectedCase]:
+    return [collecting.CorrectedCase(f"c{n}", f"m{n}", p, (f"h{n}",), n in held) for n, p in enumerate(patients)]
 
 
 class Remembers:
@@ -378,7 +380,7 @@ def test_mixed_weights_lie_between_and_their_ends_are_the_models():
 
 @given(st.lists(st.floats(0, 1), min_size=5, max_size=5), st.booleans(), st.sampled_from([0.5, 1.0]))
 def test_the_guard_goes_as_far_as_the_anchors_allow(values, anchored, most):
-    rows = [guard.Row(a, k if anchored else None) for a, k in zip(guard.ALPHAS, values, strict=True)]
+    rows = [guard.AlphaScore(a, k if anchored else None) for a, k in zip(guard.ALPHAS, values, strict=True)]
     choice = guard.chosen(rows, most)
     row = next(r for r in rows if r.alpha == choice.alpha)
     others = [r for r in rows[1:] if r.alpha <= most]

@@ -11,7 +11,7 @@ from helpers.small_world import make_world
 from brainseg_engine.core import outputs
 from brainseg_engine.core.errors import BrainsegError, OutputError, TrainingError
 from brainseg_engine.core.events import EpochDone
-from brainseg_engine.finetune import Options, plan, status
+from brainseg_engine.finetune import FinetuneOptions, plan, status
 from brainseg_engine.finetune.job import run
 from brainseg_engine.runs import RunFolder
 
@@ -51,7 +51,7 @@ def test_a_linked_folder_in_a_run_is_not_emptied(name, prepared, tmp_path, tiny_
     (out / name).symlink_to(tmp_path / "elsewhere")
     store, _ = make_world(tmp_path / "world", corrections=1, anchors=0)
     with pytest.raises(BrainsegError, match="link"):
-        run(Options(out, str(tiny_model), store.path, epochs=1))
+        run(FinetuneOptions(out, str(tiny_model), store.path, epochs=1))
     assert (tmp_path / "elsewhere" / "thesis.txt").read_text() == "mine"
 
 
@@ -59,12 +59,12 @@ def test_a_linked_folder_in_a_run_is_not_emptied(name, prepared, tmp_path, tiny_
 @pytest.mark.parametrize("resume", [False, True])
 def test_a_wrong_name_is_told_before_any_work(name, resume, tmp_path, tiny_model):
     with pytest.raises(OutputError, match="cannot be a model's name"):
-        run(Options(tmp_path / "out", str(tiny_model), tmp_path / "absent", epochs=1, name=name, resume=resume))
+        run(FinetuneOptions(tmp_path / "out", str(tiny_model), tmp_path / "absent", epochs=1, name=name, resume=resume))
     assert not (tmp_path / "out").exists()
 
 
 def a_plan(**changes) -> dict:
-    made = plan.Plan({"corrections": "c"}, {"name": "b", "version": "1", "path": "p", "sha256": "0"}, "new",
+    made = plan.FinetunePlan({"corrections": "c"}, {"name": "b", "version": "1", "path": "p", "sha256": "0"}, "new",
                      [plan.Learnt("a_01", "0", "p", False, ["0"])], {"x": "/x"}, {"y": "/y"}, "phantoms", False)  # fmt: skip
     from dataclasses import asdict
 

@@ -98,7 +98,7 @@ def test_masks_sidecars_summary_and_skipping(data, tiny_model, tmp_path):
 
 
 def many(predictor, sources, out, **more):
-    settings = batch.Settings(out, **more)
+    settings = batch.PredictSettings(out, **more)
     return list(batch.predict_many(predictor, sources, settings, lambda source: lambda event: None))
 
 
@@ -249,7 +249,7 @@ def test_slices_give_slices_and_voxels_instead_of_ml(wt_model, tmp_path):
         write_slices(tmp_path / "data" / name, size=(24, 20), numbers=range(1, 9))
     out = tmp_path / "out"
     predictor = Predictor(wt_model, "cpu")
-    settings = batch.Settings(out, like_input=True)
+    settings = batch.PredictSettings(out, like_input=True)
     rows = list(batch.predict_many(predictor, batch.expand([tmp_path / "data"]), settings, lambda _: silent))
     assert [r.status for r in rows] == ["done", "done"], rows
     for row in rows:
@@ -282,7 +282,7 @@ def test_slices_give_slices_and_voxels_instead_of_ml(wt_model, tmp_path):
 
 
 def test_like_input_is_refused_for_studies_that_are_no_slices(data, tiny_model, tmp_path):
-    settings = batch.Settings(tmp_path / "out", like_input=True)
+    settings = batch.PredictSettings(tmp_path / "out", like_input=True)
     [row] = batch.predict_many(Predictor(tiny_model, "cpu"), [data / "Case_0"], settings, lambda _: silent)
     assert row.status == "failed"
     assert "does not consist of image slices" in row.message
@@ -295,7 +295,7 @@ def test_an_image_of_four_channels_is_a_study(tiny_model, tmp_path):
     out = tmp_path / "out"
     sources = batch.expand([root])
     assert batch.expand([*sources, root / "dataset.json"]) == sources
-    rows = list(batch.predict_many(Predictor(tiny_model, "cpu"), sources, batch.Settings(out), lambda _: silent))
+    rows = list(batch.predict_many(Predictor(tiny_model, "cpu"), sources, batch.PredictSettings(out), lambda _: silent))
     assert [(r.id, r.status) for r in rows] == [("BRATS_001", "done"), ("BRATS_002", "done")], rows
     told = json.loads((out / "BRATS_001_seg.json").read_text())
     assert told["coding"] == "decathlon"

@@ -24,8 +24,10 @@ def study(tmp_path) -> Path:
     return write_study(make_study(id="Case"), tmp_path / "data")
 
 
-def predicted(model, study: Path, out: Path, **settings) -> batch.Row:
-    (row,) = batch.predict_many(Predictor(model, "cpu"), [study], batch.Settings(out, **settings), lambda _: silent)
+def predicted(model, study: Path, out: Path, **settings) -> batch.PredictOutcome:
+    (row,) = batch.predict_many(
+        Predictor(model, "cpu"), [study], batch.PredictSettings(out, **settings), lambda _: silent
+    )
     return row
 
 
@@ -59,7 +61,7 @@ def test_a_mask_that_a_person_changed_is_not_replaced(study, tiny_model, tmp_pat
 def test_a_table_of_another_program_is_not_replaced(tmp_path):
     (tmp_path / "summary.csv").write_text("patient,age\n1,54\n")
     with pytest.raises(OutputError, match="no summary of this program"):
-        batch.write_summary([batch.Row("a", "done")], tmp_path / "summary.csv")
+        batch.write_summary([batch.PredictOutcome("a", "done")], tmp_path / "summary.csv")
     assert (tmp_path / "summary.csv").read_text() == "patient,age\n1,54\n"
 
 
@@ -81,7 +83,7 @@ def test_several_processes_write_into_one_summary(tmp_path):
 
 
 def test_names_that_are_no_unicode_are_rows(tmp_path):
-    rows = [batch.Row("caf\udce9", "failed", "bad\udcff \x1b[2J"), batch.Row("b", "done")]
+    rows = [batch.PredictOutcome("caf\udce9", "failed", "bad\udcff \x1b[2J"), batch.PredictOutcome("b", "done")]
     for _ in range(2):
         batch.write_summary(rows, tmp_path / "summary.csv")
     with (tmp_path / "summary.csv").open(newline="", encoding="utf-8") as f:

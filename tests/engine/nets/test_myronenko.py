@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from brainseg_engine import nets
-from brainseg_engine.nets.myronenko import LOG_VARIANCE_BOUND, Decode, Myronenko, bounded
+from brainseg_engine.nets.myronenko import LOG_VARIANCE_BOUND, Myronenko, SkipDecoder, bounded
 from brainseg_engine.recipe import MyronenkoConfig, load_recipe, presets
 from brainseg_engine.train import losses
 
@@ -117,7 +117,7 @@ def test_the_papers_form_answers_as_monais():
 
 
 def test_the_repositorys_form_reads_both_maps_and_aligns_corners():
-    step = Decode(8, concatenate=True)
+    step = SkipDecoder(8, concatenate=True)
     below, skip = torch.randn(1, 16, 2, 3, 4, requires_grad=True), torch.randn(1, 8, 4, 6, 8, requires_grad=True)
     with torch.no_grad():  # a merge that hands on the upsampled map, and a block that adds nothing
         for weights in (step.merge.weight, step.merge.bias, step.block.body[-1].weight, step.block.body[-1].bias):

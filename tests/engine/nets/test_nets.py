@@ -195,7 +195,7 @@ def test_network_and_recipe_agree_on_the_divisor(name):
 
 def test_stages_of_the_unet():
     net = on_meta(load_recipe("unet2d_lgg"))
-    shapes = outputs_of(net, "Block", torch.empty(2, 3, 256, 256, device="meta"))
+    shapes = outputs_of(net, "DoubleConvolution", torch.empty(2, 3, 256, 256, device="meta"))
     assert shapes == [(32, side, side) for side in (256, 128, 64, 32, 64, 128, 256)]
 
 

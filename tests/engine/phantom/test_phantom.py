@@ -29,7 +29,7 @@ from brainseg_engine.phantom import (
 )
 from brainseg_engine.phantom.contrast import MEAN, MODALITIES, contrasts
 from brainseg_engine.phantom.fields import Box, ellipsoid, resampled, smooth_noise, tube
-from brainseg_engine.phantom.tumour import WT_ML, Plan
+from brainseg_engine.phantom.tumour import WT_ML, TumourPlan
 
 SMALL = (60, 60, 40)
 
@@ -97,7 +97,7 @@ def test_the_demo_is_held_out_and_has_every_region(demo: Study) -> None:
 
 
 def test_the_volume_of_the_tumour_is_the_planned_one(demo: Study) -> None:
-    plan = Plan.draw(np.random.default_rng([DEMO_SEED, 1]))
+    plan = TumourPlan.draw(np.random.default_rng([DEMO_SEED, 1]))
     masks = region_masks(_labels(demo))
     assert masks[Region.WT].sum() / 1000 == pytest.approx(plan.wt_ml, rel=0.1)
     assert masks[Region.TC].sum() / 1000 == pytest.approx(plan.wt_ml * plan.core_share, rel=0.1)
@@ -105,7 +105,7 @@ def test_the_volume_of_the_tumour_is_the_planned_one(demo: Study) -> None:
 
 
 def test_the_tumour_lies_on_the_planned_side(demo: Study) -> None:
-    plan = Plan.draw(np.random.default_rng([DEMO_SEED, 1]))
+    plan = TumourPlan.draw(np.random.default_rng([DEMO_SEED, 1]))
     core = np.argwhere(region_masks(_labels(demo))[Region.TC]).mean(axis=0)
     brain = np.argwhere(_data(demo)[Modality.T1] > 0).mean(axis=0)
     rightwards = (demo.reference.grid.to_world(core) - demo.reference.grid.to_world(brain))[0]
@@ -148,7 +148,7 @@ def test_grey_and_white_change_places_between_t1_and_t2() -> None:
 
 
 def test_plans_are_balanced_and_varied() -> None:
-    plans = [Plan.draw(np.random.default_rng([seed, 1])) for seed in range(400)]
+    plans = [TumourPlan.draw(np.random.default_rng([seed, 1])) for seed in range(400)]
     right = sum(p.side == 1 for p in plans)
     assert 160 < right < 240
     volumes = [p.wt_ml for p in plans]
@@ -161,7 +161,7 @@ def test_plans_are_balanced_and_varied() -> None:
 
 def test_every_small_phantom_has_its_regions(small: list[Study]) -> None:
     for seed, study in enumerate(small):
-        plan = Plan.draw(np.random.default_rng([seed, 1]))
+        plan = TumourPlan.draw(np.random.default_rng([seed, 1]))
         counts = np.bincount(_labels(study).ravel(), minlength=6)
         assert counts[Label.ED] > 0
         assert (counts[Label.ET] > 0) == (plan.rim_share > 0)

@@ -1,7 +1,7 @@
 import pytest
 from helpers.raw_study import RawStudy, raw_study
 
-from brainseg_engine.prepare import Options, Prepared, prepare
+from brainseg_engine.prepare import Prepared, PrepareOptions, prepare
 
 
 @pytest.fixture(scope="session")
@@ -26,4 +26,4 @@ def brain_file(raw, tmp_path_factory):
 
 @pytest.fixture(scope="session")
 def prepared(raw, brain_file) -> Prepared:
-    return prepare(raw.study, Options(brain=brain_file, threads=1))
+    return prepare(raw.study, PrepareOptions(brain=brain_file, threads=1))

@@ -11,7 +11,7 @@ from helpers.raw_study import raw_study
 from brainseg_engine.core.errors import Cancelled, InputError
 from brainseg_engine.core.study import Modality, Segmentation
 from brainseg_engine.io import load_study, save_volume
-from brainseg_engine.prepare import Options, files, many
+from brainseg_engine.prepare import PrepareOptions, files, many
 
 
 @pytest.fixture(scope="module")
@@ -24,11 +24,11 @@ def data(tmp_path_factory):
     return folder
 
 
-SETTINGS = Options(brain="rough", align="never", threads=1)
+SETTINGS = PrepareOptions(brain="rough", align="never", threads=1)
 
 
 def test_one_failure_is_one_row_and_a_second_call_goes_on(data, tmp_path):
-    settings = many.Settings(tmp_path / "out", SETTINGS)
+    settings = many.PrepareSettings(tmp_path / "out", SETTINGS)
     sources = [data / "Raw_1", data / "Raw_2"]
     rows = {r.id: r for r in many.prepare_many(sources, settings)}
     assert rows["Raw_1"].status == "doubtful"  # not aligned, and it says so
@@ -72,12 +72,15 @@ def test_cancelled_leaves_nothing(data, tmp_path):
     out = tmp_path / "out"
     out.mkdir()
     with pytest.raises(Cancelled):
-        many.row_of(data / "Raw_1", many.Settings(out, Options(brain="rough", threads=1)), cancelled=lambda: True)
+        many.row_of(
+            data / "Raw_1", many.PrepareSettings(out, PrepareOptions(brain="rough", threads=1)), cancelled=lambda: True
+        )
     assert list(out.iterdir()) == []
 
 
 def test_two_processes(data, tmp_path):
     rows = {
-        r.id: r.status for r in many.prepare_many(sorted(data.iterdir()), many.Settings(tmp_path, SETTINGS), jobs=2)
+        r.id: r.status
+        for r in many.prepare_many(sorted(data.iterdir()), many.PrepareSettings(tmp_path, SETTINGS), jobs=2)
     }
     assert rows == {"Raw_1": "doubtful", "Raw_2": "failed"}

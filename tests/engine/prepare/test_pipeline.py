@@ -13,7 +13,7 @@ from brainseg_engine.core.geometry import Grid
 from brainseg_engine.core.study import Modality, Segmentation, Study
 from brainseg_engine.io import save_volume
 from brainseg_engine.phantom import phantom_study
-from brainseg_engine.prepare import Options, Rigid, prepare, write_transform
+from brainseg_engine.prepare import PrepareOptions, Rigid, prepare, write_transform
 from brainseg_engine.prepare.rigid import carried
 
 
@@ -90,7 +90,7 @@ def test_a_stripped_study_that_is_not_aligned_is_aligned_and_keeps_its_brain(raw
     for modality, volume in raw.study.volumes.items():
         brain = carried(raw.brain.astype(np.float32), raw.still, volume.grid, raw.rigids[modality].inverse) > 0.5
         stripped[modality] = replace(volume, data=np.where(brain, volume.data, 0))
-    done = prepare(Study("S", stripped), Options(brain="deepbet", threads=1))  # which is not called
+    done = prepare(Study("S", stripped), PrepareOptions(brain="deepbet", threads=1))  # which is not called
     assert done.choices["brain"] == "stripped already"
     for modality, true in raw.rigids.items():
         assert target_errors(done.rigids[modality], true, raw.still).max() < 1.5, modality
@@ -100,12 +100,12 @@ def test_steps_are_skipped_or_replaced_by_files(raw, brain_file, tmp_path):
     for modality, true in raw.rigids.items():
         write_transform(true, tmp_path / f"{modality}.tfm")
     given = {m: tmp_path / f"{m}.tfm" for m in Modality if m is not Modality.T1CE}
-    done = prepare(raw.study, Options(brain=brain_file, transforms=given))
+    done = prepare(raw.study, PrepareOptions(brain=brain_file, transforms=given))
     for modality in given:
         np.testing.assert_allclose(done.rigids[modality].matrix, raw.rigids[modality].matrix, atol=1e-6)
         assert done.choices[modality.value]["alignment"] == "as given"
         assert done.quality[modality].good
-    left = prepare(raw.study, Options(align="never", strip="never"))
+    left = prepare(raw.study, PrepareOptions(align="never", strip="never"))
     assert left.brain.all()
     assert left.rigids[Modality.T2].angle_deg == 0
     assert left.warnings  # they are not aligned, and it says so
@@ -113,7 +113,7 @@ def test_steps_are_skipped_or_replaced_by_files(raw, brain_file, tmp_path):
 
 def test_a_start_by_hand_leads_the_registration(raw, brain_file):
     far = {m: raw.rigids[m] for m in (Modality.T2,)}
-    done = prepare(raw.study, Options(brain=brain_file, starts=far, threads=1))
+    done = prepare(raw.study, PrepareOptions(brain=brain_file, starts=far, threads=1))
     assert done.choices["t2"]["alignment"] == "registered from the given position"
 
 
@@ -129,7 +129,7 @@ def test_a_series_that_does_not_belong_is_said(raw, spoilt):
     else:
         wrong = replace(volume, data=volume.data[:, :, ::-1] if spoilt == "upside down" else volume.data[::-1])
     some = {Modality.T1CE: raw.study.volumes[Modality.T1CE], Modality.T2: wrong}
-    done = prepare(Study("S", some), Options(brain="rough", threads=1))
+    done = prepare(Study("S", some), PrepareOptions(brain="rough", threads=1))
     assert done.doubtful == (Modality.T2,)
     assert any("T2" in w for w in done.warnings)
 
@@ -140,18 +140,18 @@ def test_what_is_no_brain_is_refused_in_a_sentence(raw, tmp_path):
     flat = replace(t1ce, data=np.full(t1ce.grid.shape, 7.0))
     for volume, words in ((few, "3 slices"), (flat, "one value")):
         with pytest.raises(InputError, match=words):
-            prepare(Study("S", {Modality.T1CE: volume}), Options(brain="rough"))
+            prepare(Study("S", {Modality.T1CE: volume}), PrepareOptions(brain="rough"))
     save_volume(np.ones((20, 20, 20), np.uint8), Grid((20, 20, 20), np.eye(4)), tmp_path / "m.nii.gz")
     with pytest.raises(GeometryError, match="another grid"):
-        prepare(raw.study, Options(brain=tmp_path / "m.nii.gz", align="never"))
+        prepare(raw.study, PrepareOptions(brain=tmp_path / "m.nii.gz", align="never"))
     with pytest.raises(InputError, match="no FLAIR"):
-        prepare(Study("S", {Modality.T1CE: t1ce}), Options(reference=Modality.FLAIR))
+        prepare(Study("S", {Modality.T1CE: t1ce}), PrepareOptions(reference=Modality.FLAIR))
 
 
 def test_a_missing_extra_is_named(raw, monkeypatch):
     monkeypatch.setattr("brainseg_engine.prepare.brain_mask.find_spec", lambda _: None)
     with pytest.raises(InputError, match=r"\[prepare\]"):
-        prepare(raw.study, Options(strip="always"))  # a doll's head is not sure to be seen as one with a skull
+        prepare(raw.study, PrepareOptions(strip="always"))  # a doll's head is not sure to be seen as one with a skull
 
 
 def test_cancelled_at_any_moment(raw, brain_file):
@@ -168,12 +168,12 @@ def test_cancelled_at_any_moment(raw, brain_file):
     for n in (0, 5, 60):
         asked = 0
         with pytest.raises(Cancelled):
-            prepare(raw.study, Options(brain=brain_file, threads=1), cancelled=after(n))
+            prepare(raw.study, PrepareOptions(brain=brain_file, threads=1), cancelled=after(n))
 
 
 def test_progress_rises_and_choices_are_json(raw, prepared, brain_file):
     seen = []
-    prepare(raw.study, Options(brain=brain_file, threads=1), progress=lambda e: seen.append(e.fraction))
+    prepare(raw.study, PrepareOptions(brain=brain_file, threads=1), progress=lambda e: seen.append(e.fraction))
     assert seen == sorted(seen)
     assert 0 <= seen[0] <= seen[-1] <= 1
     told = json.dumps(dict(prepared.choices))
@@ -181,11 +181,11 @@ def test_progress_rises_and_choices_are_json(raw, prepared, brain_file):
 
 
 def test_bias_is_corrected_when_asked(raw, brain_file):
-    done = prepare(raw.study, Options(brain=brain_file, n4=True, align="never"))
+    done = prepare(raw.study, PrepareOptions(brain=brain_file, n4=True, align="never"))
     assert done.choices["n4"] is True
     assert np.isfinite(done.study.reference.data).all()
 
 
 def test_small_studies_of_other_rooms_are_none_to_align():
     with pytest.raises(InputError, match="less than a brain"):
-        prepare(make_study(), Options(strip="always", brain="rough"))
+        prepare(make_study(), PrepareOptions(strip="always", brain="rough"))

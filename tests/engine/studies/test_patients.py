@@ -65,7 +65,7 @@ def test_a_mask_named_by_the_session_alone_is_nobodys(two, tmp_path):
 
 def test_each_study_has_its_row_and_mask(two, tmp_path, tiny_model):
     rows = list(batch.predict_many(
-        Predictor(tiny_model, "cpu"), find_studies(two), batch.Settings(tmp_path / "out"), lambda _: lambda e: None
+        Predictor(tiny_model, "cpu"), find_studies(two), batch.PredictSettings(tmp_path / "out"), lambda _: lambda e: None
     ))  # fmt: skip
     assert [r.status for r in rows] == ["done", "done"] and len({r.id for r in rows}) == 2
     batch.write_summary(rows, tmp_path / "out" / "summary.csv")
@@ -97,7 +97,7 @@ def test_whose_a_name_is(name, patient):
 
 
 def test_the_rule_can_be_said(tmp_path):
-    cases = [cohort.Case(n, tmp_path, f) for n, f in (("a1_x", "A"), ("a1_y", "A"), ("b2_x", "B"))]
+    cases = [cohort.CohortCase(n, tmp_path, f) for n, f in (("a1_x", "A"), ("a1_y", "A"), ("b2_x", "B"))]
     assert cohort.patients_of(cases, "case") == {"a1_x": "a1_x", "a1_y": "a1_y", "b2_x": "b2_x"}
     assert cohort.patients_of(cases, "folder") == {"a1_x": "A", "a1_y": "A", "b2_x": "B"}
     assert cohort.patients_of(cases, r"(\w\d)_") == {"a1_x": "a1", "a1_y": "a1", "b2_x": "b2"}
@@ -111,4 +111,4 @@ def test_names_that_still_clash_are_an_error():
         kept_apart({Path("/d/a/b_c/x"): "x", Path("/d/a_b/c/x"): "x"})
     assert np.array_equal(list(kept_apart({Path("/d/A/x"): "x", Path("/d/B/x"): "x", Path("/d/y"): "y"}).values()),
                           ["A_x", "B_x", "y"])  # fmt: skip
-    assert replace(cohort.Case("n", Path()), name="m").patient == "m"
+    assert replace(cohort.CohortCase("n", Path()), name="m").patient == "m"

@@ -7,7 +7,7 @@ from brainseg_engine.inference.predictor import Predictor
 from brainseg_engine.phantom import phantom_study, write_study
 from brainseg_engine.recipe import load_recipe
 from brainseg_engine.scores.scorer import score_case
-from brainseg_engine.train import Options, train
+from brainseg_engine.train import TrainOptions, train
 
 SHAPE = (96, 112, 90)
 PLAIN = [
@@ -48,7 +48,7 @@ def test_it_learns_one_phantom_by_heart(name, tmp_path):
     recipe = load_recipe(name, [*PLAIN, *settings])
     train(
         recipe,
-        Options(tmp_path / "data", split, tmp_path / "run", steps=steps, device="cpu", fold="all"),
+        TrainOptions(tmp_path / "data", split, tmp_path / "run", steps=steps, device="cpu", fold="all"),
         lambda e: None,
     )
     labels = Predictor(tmp_path / "run/model.safetensors", "cpu").predict(study).segmentation.labels

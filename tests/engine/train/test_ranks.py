@@ -13,7 +13,7 @@ from safetensors.torch import load_file
 
 from brainseg_engine.core.errors import RecipeError
 from brainseg_engine.recipe import load_recipe
-from brainseg_engine.train import Options
+from brainseg_engine.train import TrainOptions
 from brainseg_engine.train.ranks import make_fabric
 
 SETTINGS = (
@@ -99,4 +99,4 @@ def test_without_the_exchange_of_gradients_they_do_not(cohort, tmp_path):
 def test_a_batch_that_cannot_be_shared_is_refused(cohort, tmp_path):
     recipe = load_recipe("baseline", ["training.batch_size=3"])
     with pytest.raises(RecipeError, match=r"3 cannot be shared equally among 2 .*multiple of 2"):
-        make_fabric(recipe, Options(*cohort, tmp_path, device="cpu", devices=2))
+        make_fabric(recipe, TrainOptions(*cohort, tmp_path, device="cpu", devices=2))

@@ -6,10 +6,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from brainseg_engine.recipe import Constant, Cosine, Halving, Plateau, Poly, Step, TimeDecay
+from brainseg_engine.recipe import Constant, Cosine, Halving, Plateau, Poly, StepSchedule, TimeDecay
 from brainseg_engine.train import Rate
 
-SCHEDULES = [Cosine(), Poly(), Step(every_epochs=3), Plateau(), Halving(), TimeDecay(), Constant()]
+SCHEDULES = [Cosine(), Poly(), StepSchedule(every_epochs=3), Plateau(), Halving(), TimeDecay(), Constant()]
 
 
 def by_epoch(schedule, peak, epochs, per_epoch=10):
@@ -37,9 +37,9 @@ def test_poly_is_the_papers():
 
 
 def test_steps():
-    every = by_epoch(Step(every_epochs=10, gamma=0.9), 0.02, 28)
+    every = by_epoch(StepSchedule(every_epochs=10, gamma=0.9), 0.02, 28)
     assert (every[9], every[10], every[20]) == pytest.approx((0.02, 0.018, 0.0162))
-    once = by_epoch(Step(milestones=(30,), gamma=0.1), 1e-4, 150)
+    once = by_epoch(StepSchedule(milestones=(30,), gamma=0.1), 1e-4, 150)
     assert (once[29], once[30], once[149]) == pytest.approx((1e-4, 1e-5, 1e-5))
 
 

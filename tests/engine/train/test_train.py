@@ -26,7 +26,7 @@ from brainseg_engine.phantom import write_study
 from brainseg_engine.recipe import load_recipe
 from brainseg_engine.runs import COLUMNS, RunFolder, load_state
 from brainseg_engine.scores.scorer import score_case
-from brainseg_engine.train import Options, train
+from brainseg_engine.train import TrainOptions, train
 
 
 @pytest.fixture(scope="module")
@@ -36,7 +36,7 @@ def cohort(tmp_path_factory):
 
 def run(recipe, cohort, out, steps, **more):
     events = []
-    train(recipe, Options(*cohort, out, steps=steps, device="cpu", **more), events.append)
+    train(recipe, TrainOptions(*cohort, out, steps=steps, device="cpu", **more), events.append)
     return [e for e in events if isinstance(e, EpochDone)]
 
 
@@ -81,7 +81,7 @@ def test_stopped_and_resumed_equals_never_stopped(tiny_recipe, cohort, tmp_path)
     seen = []
     with pytest.raises(Cancelled):
         train(
-            tiny_recipe, Options(*cohort, tmp_path / "parts", steps=12, device="cpu"), seen.append,
+            tiny_recipe, TrainOptions(*cohort, tmp_path / "parts", steps=12, device="cpu"), seen.append,
             lambda: len(seen) > 12,
         )  # fmt: skip
     with (tmp_path / "parts/metrics.csv").open("a") as f:
@@ -98,7 +98,7 @@ def test_bad_input_is_told_in_words(tiny_recipe, cohort, tmp_path):
     def attempt(text, **more):
         bad = tmp_path / "bad.csv"
         bad.write_text(text)
-        train(tiny_recipe, Options(folder, bad, tmp_path / "out", steps=1, device="cpu", **more), lambda e: None)
+        train(tiny_recipe, TrainOptions(folder, bad, tmp_path / "out", steps=1, device="cpu", **more), lambda e: None)
 
     with pytest.raises(TrainingError, match="Case_9"):
         attempt("case,split\nCase_9,train\nCase_1,validation\n")
@@ -111,7 +111,7 @@ def test_bad_input_is_told_in_words(tiny_recipe, cohort, tmp_path):
     with pytest.raises(TrainingError, match="must be one of"):
         attempt("case,split\nCase_1,training\n")
     with pytest.raises(InputError, match="no data folder"):
-        train(tiny_recipe, Options(tmp_path / "none", split, tmp_path / "o", device="cpu"), lambda e: None)
+        train(tiny_recipe, TrainOptions(tmp_path / "none", split, tmp_path / "o", device="cpu"), lambda e: None)
 
 
 def test_a_run_folder_is_not_overwritten(tiny_recipe, cohort, tmp_path):
@@ -143,7 +143,7 @@ def test_a_stop_anywhere_is_clean_and_resumes_exactly(when, tiny_recipe, cohort,
     """While it reads, while it validates (every 5 steps, and at the end), between steps."""
     run(tiny_recipe, cohort, tmp_path / "whole", 12)
     seen = []
-    options = Options(*cohort, tmp_path / "parts", steps=12, device="cpu")
+    options = TrainOptions(*cohort, tmp_path / "parts", steps=12, device="cpu")
     with pytest.raises(Cancelled, match="start it again" if "reading" in when else "--resume"):
         train(tiny_recipe, options, seen.append, lambda: any(getattr(e, "stage", "").startswith(when) for e in seen))
     assert (tmp_path / "parts/last.safetensors").exists() == ("reading" not in when)
@@ -157,7 +157,7 @@ def test_a_stop_before_the_first_step_resumes(tiny_recipe, cohort, tmp_path):
     seen = []
     with pytest.raises(Cancelled, match="at step 0"):
         train(
-            tiny_recipe, Options(*cohort, tmp_path, steps=2, device="cpu"), seen.append,
+            tiny_recipe, TrainOptions(*cohort, tmp_path, steps=2, device="cpu"), seen.append,
             lambda: any(getattr(e, "stage", "").startswith("checking") for e in seen),
         )  # fmt: skip
     assert run(tiny_recipe, cohort, tmp_path, 2, resume=True)[-1].step == 2
@@ -190,7 +190,7 @@ def test_a_model_remembers_the_cases_of_the_one_it_started_from(tiny_recipe, coh
     with pytest.raises(Cancelled):
         train(
             tiny_recipe,
-            Options(folder, second, tmp_path / "b", steps=4, device="cpu", init=str(tmp_path / "a/model.safetensors")),
+            TrainOptions(folder, second, tmp_path / "b", steps=4, device="cpu", init=str(tmp_path / "a/model.safetensors")),
             seen.append, lambda: len(seen) > 3,
         )  # fmt: skip
     run(tiny_recipe, (folder, second), tmp_path / "b", 4, resume=True)  # --init is not given again
@@ -239,7 +239,7 @@ def test_a_bad_case_is_named_before_the_first_step(what, words, subset, tiny_rec
     split.write_text(f"case,split\nCase_0,{other}\nCase_1,{subset}\n")
     seen = []
     with pytest.raises((InputError, TrainingError), match=words) as e:
-        train(tiny_recipe, Options(data, split, tmp_path / "out", steps=2, device="cpu"), seen.append)
+        train(tiny_recipe, TrainOptions(data, split, tmp_path / "out", steps=2, device="cpu"), seen.append)
     assert "Case_" in str(e.value)
     assert not any(s.stage.startswith("step") for s in seen)
 

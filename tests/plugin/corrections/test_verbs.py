@@ -15,7 +15,7 @@ from helpers.rig import Card, House, Later, Model, at_once, paint, segment, show
 from helpers.small_study import make_study
 
 from brainseg_engine.core.errors import OutputError
-from brainseg_engine.corrections import Found, State, Store, Work, study_key, working
+from brainseg_engine.corrections import CorrectionState, LeftCopy, Store, Work, study_key, working
 from brainseg_engine.io import load_study
 from napari_brainseg.display import layers
 from napari_brainseg.display.history import DRAFT, history_of
@@ -397,7 +397,7 @@ def test_a_draft_is_named_shown_and_accepted(house, keeping, folder):
     study = load_study(folder)
     proposed = replace(study.segmentation, labels=np.where(study.segmentation.labels > 0, np.uint8(2), np.uint8(0)))
     house.session.store.add(study, study.segmentation, by="Ann")
-    draft = house.session.store.add(study, proposed, by="robot", state=State.DRAFT)
+    draft = house.session.store.add(study, proposed, by="robot", state=CorrectionState.DRAFT)
     house.study.open(folder)
     assert keeping.draft.id == draft.id and keeping.accepted.by == "Ann"
     keeping.show_draft()
@@ -416,7 +416,9 @@ def test_a_draft_on_the_canvas_is_an_edit_of_the_answer(house, keeping, folder):
     answer = segment(house)
     painted = paint(house)
     draft = house.session.store.add(
-        load_study(folder), replace(house.session.answer.origin, labels=np.full_like(answer, 2)), state=State.DRAFT
+        load_study(folder),
+        replace(house.session.answer.origin, labels=np.full_like(answer, 2)),
+        state=CorrectionState.DRAFT,
     )
     keeping.autosave.workspace.draft = draft
     version = history_of(house.labels).version
@@ -446,7 +448,7 @@ def test_a_draft_takes_the_place_of_edits_only_after_a_question(qtbot, house, ke
     house.study.open(folder)
     answer = segment(house)
     draft = replace(house.session.answer.origin, labels=np.full_like(answer, 2))
-    keeping.autosave.workspace.draft = house.session.store.add(load_study(folder), draft, state=State.DRAFT)
+    keeping.autosave.workspace.draft = house.session.store.add(load_study(folder), draft, state=CorrectionState.DRAFT)
     painted, asked = paint(house), []
     view = CorrectionsView()
     qtbot.addWidget(view)
@@ -462,7 +464,9 @@ def test_a_draft_that_is_accepted_while_it_is_on_the_canvas_leaves_nothing_at_ri
     house.study.open(folder)
     answer = segment(house)
     keeping.autosave.workspace.draft = house.session.store.add(
-        load_study(folder), replace(house.session.answer.origin, labels=np.full_like(answer, 2)), state=State.DRAFT
+        load_study(folder),
+        replace(house.session.answer.origin, labels=np.full_like(answer, 2)),
+        state=CorrectionState.DRAFT,
     )
     keeping.show_draft()
     house.session.dirty = True
@@ -532,7 +536,7 @@ def test_strokes_on_an_old_answer_are_no_edits_of_the_new_one(house, keeping, fo
 
 def test_a_draft_is_offered_no_more_once_something_newer_was_accepted(house, keeping, folder):
     study = load_study(folder)
-    house.session.store.add(study, study.segmentation, state=State.DRAFT)
+    house.session.store.add(study, study.segmentation, state=CorrectionState.DRAFT)
     house.study.open(folder)
     paint(house)
     assert keeping.draft is not None
@@ -578,7 +582,7 @@ def test_the_record_of_restored_work_finds_its_model_by_the_card(house, keeping,
 
 def test_a_draft_older_than_what_was_accepted_is_passed_over(house, keeping, folder):
     study = load_study(folder)
-    house.session.store.add(study, study.segmentation, state=State.DRAFT)
+    house.session.store.add(study, study.segmentation, state=CorrectionState.DRAFT)
     house.session.store.add(study, study.segmentation)
     house.study.open(folder)
     assert keeping.draft is None and keeping.accepted is not None
@@ -586,12 +590,12 @@ def test_a_draft_older_than_what_was_accepted_is_passed_over(house, keeping, fol
 
 def test_a_draft_that_changed_on_disk_is_not_accepted(house, keeping, folder):
     study = load_study(folder)
-    draft = house.session.store.add(study, study.segmentation, state=State.DRAFT)
+    draft = house.session.store.add(study, study.segmentation, state=CorrectionState.DRAFT)
     draft.mask.chmod(0o644)
     draft.mask.write_bytes(b"damaged")
     house.study.open(folder)
     keeping.accept_draft()
-    assert house.session.message.kind is Kind.ERROR and house.session.store.get(draft.id).state is State.DRAFT
+    assert house.session.message.kind is Kind.ERROR and house.session.store.get(draft.id).state is CorrectionState.DRAFT
 
 
 def test_undoing_all_of_it_leaves_nothing_at_risk(house, keeping, folder):
@@ -622,7 +626,7 @@ def test_only_active_time_counts(clock):
 @pytest.mark.parametrize(("days", "words"), [(0, "today"), (1, "yesterday"), (40, " 20")])
 def test_when_it_was_is_said_as_one_says_it(days, words):
     when = (datetime.now(UTC) - timedelta(days=days)).isoformat()
-    assert words in when_in_words(Found(Path(), "", "", None, when, 0, 0))
+    assert words in when_in_words(LeftCopy(Path(), "", "", None, when, 0, 0))
 
 
 def test_the_key_is_the_images_own(folder, tmp_path):

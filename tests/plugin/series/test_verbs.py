@@ -15,7 +15,7 @@ from helpers.small_study import make_study
 from brainseg_engine.core.events import Failed, Progress
 from brainseg_engine.core.study import Modality
 from brainseg_engine.io import load_segmentation, save_volume
-from brainseg_engine.prepare import Options, files, prepare
+from brainseg_engine.prepare import PrepareOptions, files, prepare
 from napari_brainseg.features.save.verbs import ALIGNED
 from napari_brainseg.features.series.section import table_of
 from napari_brainseg.jobs import PrepareRequest
@@ -44,7 +44,7 @@ def house(viewer) -> House:
 
 @pytest.fixture(scope="module")
 def prepared(raw):
-    return prepare(raw.study, Options(brain="rough", threads=1))
+    return prepare(raw.study, PrepareOptions(brain="rough", threads=1))
 
 
 def requests(house) -> list:

@@ -11,7 +11,7 @@ from qtpy.QtWidgets import QComboBox
 
 from brainseg_engine.recipe import load_recipe
 from brainseg_engine.scores.overlap import dice
-from brainseg_engine.train import Options, train
+from brainseg_engine.train import TrainOptions, train
 from napari_brainseg.display import layers
 
 pytestmark = [pytest.mark.window, pytest.mark.slow]
@@ -24,7 +24,11 @@ def window(qtbot, make_napari_viewer, own_home, tmp_path):
         "training.validate_every_steps=30", "training.batch_size=8",
     ])  # fmt: skip
     data, split = write_cohort(tmp_path)
-    train(recipe, Options(data, split, tmp_path / "run", steps=60, device="cpu", seed=0, name="slices"), lambda _: None)
+    train(
+        recipe,
+        TrainOptions(data, split, tmp_path / "run", steps=60, device="cpu", seed=0, name="slices"),
+        lambda _: None,
+    )
     (own_home / "models").mkdir(parents=True, exist_ok=True)
     (tmp_path / "run" / "model.safetensors").rename(own_home / "models" / "slices.safetensors")
     made = Window(qtbot, make_napari_viewer(show=True))

@@ -35,13 +35,13 @@ def list_(
 
     Shown is the newest accepted version of each study, and drafts.
     """
-    from brainseg_engine.corrections import State
+    from brainseg_engine.corrections import CorrectionState
 
     store = _store(folder)
     found = store.corrections()
     if not every:
         newest = {c.id for c in store.latest().values()}
-        found = [c for c in found if c.id in newest or c.state is State.DRAFT]
+        found = [c for c in found if c.id in newest or c.state is CorrectionState.DRAFT]
     if as_json:
         _print_json({"folder": str(store.path), "corrections": [_plain(c) for c in found]})
         return
@@ -125,10 +125,10 @@ def accept(
 def _look_at(store: Store, id: str, empty: bool) -> None:
     """Raises InputError where that draft had better not be accepted."""
     from brainseg_engine.core.errors import InputError
-    from brainseg_engine.corrections import State
+    from brainseg_engine.corrections import CorrectionState
 
     c = store.get(id)
-    if c.state is State.EXCLUDED:
+    if c.state is CorrectionState.EXCLUDED:
         raise InputError(f"The correction '{id}' is excluded, and only a draft can be accepted.")
     if not store.read(c).labels.any() and not empty:
         raise InputError(

@@ -8,13 +8,11 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from brainseg_engine.cli.printing import messages, say, say_json
+from brainseg_engine.cli.printing import TrainingDisplay, messages, say, say_json
 from brainseg_engine.core.errors import RecipeError
 
 if TYPE_CHECKING:
-    from rich.progress import Progress, TaskID
-
-    from brainseg_engine.core.events import Event
+    pass
 
 
 class Parts(StrEnum):
@@ -105,13 +103,13 @@ def finetune(
 
     from brainseg_engine.cli.stopping import Stop
     from brainseg_engine.core import device as devices
-    from brainseg_engine.finetune import Options
+    from brainseg_engine.finetune import FinetuneOptions
     from brainseg_engine.finetune.job import run
 
     if minutes is not None and epochs is not None:
         raise RecipeError(f"--minutes {minutes:g} and --epochs {epochs} contradict each other; give one of them.")
     devices.keep_heap()
-    options = Options(
+    options = FinetuneOptions(
         out, model, corrections, anchors, anchor_split, minutes, epochs, parts.value if parts else None, seed, name, mix,
         pull, rate, resume, device, workers, cache,
     )  # fmt: skip
@@ -123,7 +121,7 @@ def finetune(
     )
     stop = Stop("Stopping after this step; once more to stop at once.")
     with stop.listening(), Progress(*columns, console=messages()) as bars:
-        report = run(options, _Display(bars, bars.add_task("reading", total=1.0)), stop)
+        report = run(options, TrainingDisplay(bars, "held-out Dice"), stop)
     if as_json:
         say_json(report)
     else:
@@ -145,23 +143,6 @@ def _make_default(report: dict[str, Any]) -> None:
         return
     models.choose_default(name)
     say(f"{name} is the default from now on; napari-brainseg models default --back undoes it.", err=True)
-
-
-class _Display:
-    """Shows events as a bar, and one line a validation."""
-
-    def __init__(self, bars: Progress, task: TaskID) -> None:
-        self.bars, self.task = bars, task
-
-    def __call__(self, event: Event) -> None:
-        from brainseg_engine.core.events import EpochDone
-        from brainseg_engine.core.events import Progress as Step
-
-        if isinstance(event, Step):
-            self.bars.update(self.task, completed=event.fraction, description=event.stage)
-        elif isinstance(event, EpochDone) and event.dice:
-            dice = "  ".join(f"{region} {d:.3f}" for region, d in event.dice.items())
-            self.bars.console.print(f"step {event.step}: loss {event.loss:.3f}, held-out Dice {dice}", highlight=False)
 
 
 def _print(report: dict[str, Any]) -> None:

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from rich.text import Text
 
     from brainseg_engine.core.events import ProgressCallback
-    from brainseg_engine.inference.batch import Row, Settings
+    from brainseg_engine.inference.batch import PredictOutcome, PredictSettings
 
 
 def predict(
@@ -98,7 +98,7 @@ def predict(
     check_writable(out, batch.NEED_BYTES)
     console = messages()
     options = options_of(brain, None, "auto", "auto", [], n4=False) if prepare else None
-    settings = batch.Settings(
+    settings = batch.PredictSettings(
         out, coding, save_probabilities, overwrite, like_input, by_hand, prepare=options, on=on, preview=preview
     )
     rows = _run(console, sources, settings, chosen, device, tta, quiet=as_json)
@@ -114,8 +114,8 @@ def predict(
 
 
 def _run(
-    console: Console, sources: list[Path], settings: Settings, model: Path, device: str, tta: bool, quiet: bool
-) -> list[Row]:
+    console: Console, sources: list[Path], settings: PredictSettings, model: Path, device: str, tta: bool, quiet: bool
+) -> list[PredictOutcome]:
     """Predict under a progress bar, tell each result as it comes, and write it into the summary."""
 
     from brainseg_engine.cli.printing import console as results
@@ -126,7 +126,7 @@ def _run(
 
     # on a terminal the bar and the results share one console, or they would overwrite each other
     shown = console if sys.stdout.isatty() else results()
-    rows: list[Row] = []
+    rows: list[PredictOutcome] = []
     summary = settings.out / "summary.csv"
     with terminate_as_interrupt(), progress_bars(console) as bars:
         task = bars.add_task("loading the model", total=len(sources))
@@ -146,7 +146,7 @@ def _run(
     return rows
 
 
-def _line(row: Row) -> Text:
+def _line(row: PredictOutcome) -> Text:
     from rich.text import Text
 
     if row.status == "failed":

@@ -18,8 +18,8 @@ if TYPE_CHECKING:
 
     from brainseg_engine.core.events import ProgressCallback
     from brainseg_engine.core.study import Modality
-    from brainseg_engine.prepare import Options
-    from brainseg_engine.prepare.many import Row, Settings
+    from brainseg_engine.prepare import PrepareOptions
+    from brainseg_engine.prepare.many import PrepareOutcome, PrepareSettings
 
 BrainOption = Annotated[
     str, typer.Option("--brain", help="How the brain is found: deepbet, hd-bet, rough, or the file of a mask.")
@@ -82,7 +82,7 @@ def prepare(
     by_hand = wanted(t1, t1ce, t2, flair, assign)
     outputs.require(out, outputs.Use.CASES)
     console = messages()
-    rows = _run(console, sources, many.Settings(out, options, overwrite, by_hand), jobs, quiet=as_json)
+    rows = _run(console, sources, many.PrepareSettings(out, options, overwrite, by_hand), jobs, quiet=as_json)
     summary = out / many.SUMMARY
     if as_json:
         content = {"results": [asdict(r) for r in rows], "summary": str(summary)}
@@ -94,13 +94,15 @@ def prepare(
         raise typer.Exit(3)
 
 
-def options_of(brain: str, reference: str | None, align: str, strip: str, transforms: list[str], n4: bool) -> Options:
+def options_of(
+    brain: str, reference: str | None, align: str, strip: str, transforms: list[str], n4: bool
+) -> PrepareOptions:
     """The command's words as the engine's options. Raises InputError, before anything is read, for what they cannot be."""
     from typing import Any, cast
 
     from brainseg_engine.core.errors import InputError
     from brainseg_engine.core.study import Modality
-    from brainseg_engine.prepare import Options, brain_mask
+    from brainseg_engine.prepare import PrepareOptions, brain_mask
 
     ways = ("auto", "always", "never")
     for name, value in (("--align", align), ("--strip", strip)):
@@ -119,7 +121,7 @@ def options_of(brain: str, reference: str | None, align: str, strip: str, transf
             raise InputError(f"--transform is '{pair}', and must be SERIES=FILE with a file that exists.")
         given[modality(name)] = Path(file)
     onto = None if reference is None else modality(reference)
-    return Options(onto, cast(Any, align), cast(Any, strip), chosen, cast(dict[Modality, Any], given), n4=n4)
+    return PrepareOptions(onto, cast(Any, align), cast(Any, strip), chosen, cast(dict[Modality, Any], given), n4=n4)
 
 
 def modality(name: str) -> Modality:
@@ -132,7 +134,9 @@ def modality(name: str) -> Modality:
     return Modality(name)
 
 
-def _run(console: Console, sources: list[Path], settings: Settings, jobs: int, quiet: bool) -> list[Row]:
+def _run(
+    console: Console, sources: list[Path], settings: PrepareSettings, jobs: int, quiet: bool
+) -> list[PrepareOutcome]:
     """Prepare under a progress bar, report each study as it ends, and write it into the summary."""
     from brainseg_engine.cli.printing import console as results
     from brainseg_engine.cli.printing import progress_bars
@@ -140,7 +144,7 @@ def _run(console: Console, sources: list[Path], settings: Settings, jobs: int, q
     from brainseg_engine.prepare import many
 
     shown = console if sys.stdout.isatty() else results()
-    rows: list[Row] = []
+    rows: list[PrepareOutcome] = []
     with terminate_as_interrupt(), progress_bars(console) as bars:
         task = bars.add_task("preparing", total=len(sources))
 
@@ -160,7 +164,7 @@ def _run(console: Console, sources: list[Path], settings: Settings, jobs: int, q
 _COLOURS = {"failed": "red", "doubtful": "yellow"}
 
 
-def _line(row: Row) -> Text:
+def _line(row: PrepareOutcome) -> Text:
     from rich.text import Text
 
     status = (f"{row.status:8}", _COLOURS.get(row.status, "green"))

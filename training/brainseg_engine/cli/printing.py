@@ -11,8 +11,12 @@ from brainseg_engine.core.records import dumps
 from brainseg_engine.core.text import printable, printable_json
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from rich.console import Console
     from rich.progress import Progress
+
+    from brainseg_engine.core.events import Event
 
 PIPED_WIDTH = 160
 """Columns for tables that go to a file or a pipe, where no terminal says how wide it is."""
@@ -61,6 +65,25 @@ def progress_bars(shown_on: Console) -> Progress:
         redirect_stdout=False,
         disable=not shown_on.is_terminal,
     )
+
+
+class TrainingDisplay:
+    """Shows the events of a training as a bar, and a line for each validation: ``dice`` says on what."""
+
+    def __init__(self, bars: Progress, dice: str, validated: Callable[[], None] = lambda: None) -> None:
+        self.bars, self.dice, self.validated = bars, dice, validated
+        self.task = bars.add_task("reading", total=1.0)
+
+    def __call__(self, event: Event) -> None:
+        """Show one event."""
+        from brainseg_engine.core.events import EpochDone, Progress
+
+        if isinstance(event, Progress):
+            self.bars.update(self.task, completed=event.fraction, description=event.stage)
+        elif isinstance(event, EpochDone) and event.dice:
+            dice = "  ".join(f"{region} {d:.3f}" for region, d in event.dice.items())
+            self.bars.console.print(f"step {event.step}: loss {event.loss:.3f}, {self.dice} {dice}", highlight=False)
+            self.validated()
 
 
 def accept_all_characters() -> None:

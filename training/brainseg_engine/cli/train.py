@@ -8,13 +8,10 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from brainseg_engine.cli.printing import messages, say
+from brainseg_engine.cli.printing import TrainingDisplay, messages, say
 from brainseg_engine.core.errors import RecipeError
 
 if TYPE_CHECKING:
-    from rich.progress import Progress, TaskID
-
-    from brainseg_engine.core.events import Event
     from brainseg_engine.recipe import Recipe
     from brainseg_engine.studies.cohort import Fold
 
@@ -93,7 +90,7 @@ def train(
     from brainseg_engine.core import device as devices_
     from brainseg_engine.core import labels
     from brainseg_engine.recipe import load_recipe, recipe_names
-    from brainseg_engine.train import Options
+    from brainseg_engine.train import TrainOptions
     from brainseg_engine.train import train as run
 
     if epochs is not None and steps is not None:
@@ -104,7 +101,7 @@ def train(
     if resume and recipe in recipe_names():
         chosen = _as_begun(chosen, out, overrides)
     devices_.keep_heap()
-    options = Options(data, split, out, steps, seed, resume, device, workers, name, init)
+    options = TrainOptions(data, split, out, steps, seed, resume, device, workers, name, init)
     options.fold, options.devices, options.nodes = _fold(fold), devices, nodes
     options.cache, options.tensorboard, options.case_names = cache, tensorboard, case_names
     console = messages()
@@ -121,7 +118,7 @@ def train(
     stop = Stop("Stopping after this step; once more to stop at once.")
     others = rank_zero_only.rank > 0  # of several processes, the first one shows and tells
     with stop.listening(), Progress(*columns, console=console, disable=others) as bars:
-        model = run(chosen, options, _Display(bars, bars.add_task("reading", total=1.0), out), stop)
+        model = run(chosen, options, TrainingDisplay(bars, "validation Dice", lambda: _draw_curves(out)), stop)
     if others:
         return
     _draw_curves(out)
@@ -152,26 +149,6 @@ def _fold(given: str | None) -> Fold | None:
     if not given.isdigit():
         raise RecipeError(f"--fold {given}: give the number of a fold, counted from 0, or 'all'.")
     return int(given)
-
-
-class _Display:
-    """Shows events as a bar, and one line a validation."""
-
-    def __init__(self, bars: Progress, task: TaskID, out: Path) -> None:
-        self.bars, self.task, self.out = bars, task, out
-
-    def __call__(self, event: Event) -> None:
-        from brainseg_engine.core.events import EpochDone
-        from brainseg_engine.core.events import Progress as Step
-
-        if isinstance(event, Step):
-            self.bars.update(self.task, completed=event.fraction, description=event.stage)
-        elif isinstance(event, EpochDone) and event.dice:
-            dice = "  ".join(f"{region} {d:.3f}" for region, d in event.dice.items())
-            self.bars.console.print(
-                f"step {event.step}: loss {event.loss:.3f}, validation Dice {dice}", highlight=False
-            )
-            _draw_curves(self.out)
 
 
 def _draw_curves(out: Path) -> None:

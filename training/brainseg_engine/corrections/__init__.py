@@ -1,22 +1,22 @@
 """Corrections that people made: the store of accepted versions, and the working copies that nothing is lost from."""
 
-from brainseg_engine.corrections.checking import Finding
+from brainseg_engine.corrections.checking import StoreFinding
 from brainseg_engine.corrections.exporting import LAYOUTS, study_of
 from brainseg_engine.corrections.identity import image_hashes, study_key
-from brainseg_engine.corrections.record import BaseModel, Correction, State, Tally, tally
-from brainseg_engine.corrections.sources import Source, source_of
+from brainseg_engine.corrections.record import BaseModel, Correction, CorrectionState, Tally, tally
+from brainseg_engine.corrections.sources import StudySource, source_of
 from brainseg_engine.corrections.store import Store, default_store
-from brainseg_engine.corrections.working import Found, Work
+from brainseg_engine.corrections.working import LeftCopy, Work
 
 __all__ = [
     "LAYOUTS",
     "BaseModel",
     "Correction",
-    "Finding",
-    "Found",
-    "Source",
-    "State",
+    "CorrectionState",
+    "LeftCopy",
     "Store",
+    "StoreFinding",
+    "StudySource",
     "Tally",
     "Work",
     "default_store",

@@ -19,7 +19,7 @@ from brainseg_engine.core.study import Modality
 FORMAT = "napari-brainseg-correction/1"
 
 
-class State(StrEnum):
+class CorrectionState(StrEnum):
     """Where a version stands. It only moves on: draft → accepted → excluded."""
 
     DRAFT = "draft"
@@ -91,7 +91,7 @@ class Correction:
     steps: int = 0
     changed: Mapping[Label, Tally] = field(default_factory=dict)
     regions: tuple[Region, ...] = tuple(Region)
-    state: State = State.ACCEPTED
+    state: CorrectionState = CorrectionState.ACCEPTED
     held_out: bool = False
     study_id: str = ""
     folder: str = ""
@@ -200,7 +200,7 @@ class Correction:
                 for k, t in record["changed"].items()
             },
             regions=tuple(Region(r) for r in record["regions"]),
-            state=State(record["state"]),
+            state=CorrectionState(record["state"]),
             study_id=text_of(record.get("study_id", "")),
             folder=text_of(record.get("folder", "")),
         )

@@ -19,7 +19,7 @@ from brainseg_engine.corrections.identity import study_key
 
 
 @dataclass(frozen=True)
-class Source:
+class StudySource:
     """``study_id`` as the study is called here, its ``folder`` (None: files picked by hand) and modality → ``files``."""
 
     study_id: str
@@ -51,14 +51,14 @@ def remember(study: Study, key: str = "") -> None:
             records.write_json(file(), sources | {key: entry}, private=True)
 
 
-def source_of(key: str) -> Source | None:
+def source_of(key: str) -> StudySource | None:
     """Where the images of the study with that key lie, as far as this machine knows."""
     entry = _read().get(key)
     if not isinstance(entry, dict):
         return None
     try:
         files = {Modality(m): Path(p) for m, p in entry["files"].items()}
-        return Source(str(entry["id"]), Path(entry["folder"]) if entry["folder"] else None, files)
+        return StudySource(str(entry["id"]), Path(entry["folder"]) if entry["folder"] else None, files)
     except (KeyError, TypeError, ValueError, AttributeError):
         return None
 

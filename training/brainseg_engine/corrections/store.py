@@ -37,7 +37,7 @@ from brainseg_engine.core.paths import check_writable, home, private_folder, swe
 from brainseg_engine.core.study import Segmentation, Study
 from brainseg_engine.corrections import checking, exporting, files, readme, sources
 from brainseg_engine.corrections.identity import image_hashes, key_of, label_of, pseudonym
-from brainseg_engine.corrections.record import BaseModel, Correction, State, tally
+from brainseg_engine.corrections.record import BaseModel, Correction, CorrectionState, tally
 from brainseg_engine.io import nifti
 from brainseg_engine.io.segmentation import load_segmentation
 from brainseg_engine.studies.cohort import patient_of
@@ -81,7 +81,7 @@ class Store:
         by: str = "",
         minutes: float = 0.0,
         steps: Sequence[Mapping[str, Any]] = (),
-        state: State = State.ACCEPTED,
+        state: CorrectionState = CorrectionState.ACCEPTED,
         named: bool = False,
     ) -> Correction:
         """Keep that segmentation of the study as a new version, and return its record.
@@ -116,7 +116,7 @@ class Store:
 
     def accept(self, id: str) -> Correction:
         """A draft is accepted. Raises InputError when there is no such draft."""
-        return self._move(id, State.DRAFT, "accepted")
+        return self._move(id, CorrectionState.DRAFT, "accepted")
 
     def accept_all(self, ids: Sequence[str]) -> list[Correction]:
         """The drafts are accepted, all of them or none: also when it is killed meanwhile. Raises InputError."""
@@ -124,9 +124,9 @@ class Store:
             there = {c.id: c for c in self.corrections()}
             for id in ids:
                 c = there.get(id) or self.get(id)
-                if c.state is State.EXCLUDED:
+                if c.state is CorrectionState.EXCLUDED:
                     raise InputError(f"The correction '{id}' is excluded, and only a draft can be accepted.")
-            drafts = [id for id in dict.fromkeys(ids) if there[id].state is State.DRAFT]
+            drafts = [id for id in dict.fromkeys(ids) if there[id].state is CorrectionState.DRAFT]
             if drafts:
                 self._note("accepted", ids=drafts)  # one line of the log: it is there or it is not
         there = {c.id: c for c in self.corrections()}
@@ -134,7 +134,7 @@ class Store:
 
     def exclude(self, id: str, why: str) -> Correction:
         """A version is not to be used any more; it stays where it is. Raises InputError when there is none of that id."""
-        return self._move(id, State.ACCEPTED, "excluded", why=why)
+        return self._move(id, CorrectionState.ACCEPTED, "excluded", why=why)
 
     def set_held_out(self, id: str, value: bool = True) -> tuple[Correction, ...]:
         """Keep all versions of that version's patient for testing (or for training again); returns those concerned.
@@ -150,7 +150,7 @@ class Store:
 
     # --- reading
 
-    def corrections(self, states: Collection[State] = tuple(State)) -> list[Correction]:
+    def corrections(self, states: Collection[CorrectionState] = tuple(CorrectionState)) -> list[Correction]:
         """All versions in those states, by study and number; those whose record is damaged are left out (see check)."""
         state, held_out = self._changes()
         order = {id: n for n, id in enumerate(self._added(), start=1)}
@@ -176,7 +176,7 @@ class Store:
             raise InputError(f"There is no correction '{id}' in {self.path}; there are: {listed or 'none'}.")
         return found[id]
 
-    def latest(self, states: Collection[State] = (State.ACCEPTED,)) -> dict[str, Correction]:
+    def latest(self, states: Collection[CorrectionState] = (CorrectionState.ACCEPTED,)) -> dict[str, Correction]:
         """Study key → its newest version in those states."""
         found = sorted(self.corrections(states), key=lambda c: c.age)
         return {c.study: c for c in found}
@@ -196,7 +196,7 @@ class Store:
                              f"or exclude the correction '{correction.id}'.")  # fmt: skip
         return replace(load_segmentation(correction.mask), coding=correction.study_coding, made_by=correction.made_by)
 
-    def check(self, *, images: bool = True, cancelled: CancelCheck = never) -> list[checking.Finding]:
+    def check(self, *, images: bool = True, cancelled: CancelCheck = never) -> list[checking.StoreFinding]:
         """What is wrong with the store; with ``images`` the studies themselves are read and compared. Raises Cancelled."""
         return checking.check(self, images=images, cancelled=cancelled)
 
@@ -258,7 +258,7 @@ class Store:
         ):
             self._note("held_out", study=made.study, value=True)
 
-    def _move(self, id: str, before: State, what: str, **entry: Any) -> Correction:
+    def _move(self, id: str, before: CorrectionState, what: str, **entry: Any) -> Correction:
         with self._writing():
             c = self.get(id)
             if c.state.value == what:
@@ -275,15 +275,15 @@ class Store:
         """The ids of all versions, in the order in which they came."""
         return [str(line.get("id")) for line in files.lines(self.log) if line.get("what") == "added"]
 
-    def _changes(self) -> tuple[dict[str, State], dict[str, bool]]:
+    def _changes(self) -> tuple[dict[str, CorrectionState], dict[str, bool]]:
         """Id → state and study → held out, as the log tells."""
-        state: dict[str, State] = {}
+        state: dict[str, CorrectionState] = {}
         held_out: dict[str, bool] = {}
         for line in files.lines(self.log):
             if line.get("what") in ("accepted", "excluded"):
                 several = line.get("ids")
                 for id in several if isinstance(several, list) else [line.get("id")]:
-                    state[str(id)] = State(line["what"])
+                    state[str(id)] = CorrectionState(line["what"])
             elif line.get("what") == "held_out":
                 held_out[str(line.get("study"))] = bool(line.get("value"))
         return state, held_out

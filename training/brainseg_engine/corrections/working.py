@@ -65,7 +65,7 @@ class Work:
 
 
 @dataclass(frozen=True)
-class Found:
+class LeftCopy:
     """A working copy that nobody is writing to. The labels are read when they are wanted."""
 
     path: Path
@@ -168,7 +168,7 @@ def folder() -> Path:
     return home() / "working"
 
 
-def pending(key: str = "") -> list[Found]:
+def pending(key: str = "") -> list[LeftCopy]:
     """The copies that nobody is writing to, newest first; those of one study when its key is given.
 
     A damaged one is passed over (``load`` says of it what is wrong).
@@ -293,7 +293,7 @@ def _header_of(path: Path) -> dict[str, Any]:
     return header
 
 
-def _described(path: Path) -> Found | None:
+def _described(path: Path) -> LeftCopy | None:
     """What the copy tells of itself; None for a damaged one."""
     try:
         return _found(path, _header_of(path))
@@ -301,9 +301,9 @@ def _described(path: Path) -> Found | None:
         return None
 
 
-def _found(path: Path, header: Mapping[str, Any]) -> Found:
+def _found(path: Path, header: Mapping[str, Any]) -> LeftCopy:
     where = Path(text_of(header["folder"])) if header["folder"] else None
-    return Found(
+    return LeftCopy(
         path,
         text_of(header["key"]),
         text_of(header["study_id"]),

@@ -1,7 +1,18 @@
 """Studies → training samples: preprocessed once, kept memory-mapped on disk, cut and augmented anew at each visit."""
 
-from brainseg_engine.dataset.cases import Case, hashes_of, prepare, usable, with_truth
+from brainseg_engine.dataset.cases import TrainingCase, hashes_of, prepare, usable, with_truth
 from brainseg_engine.dataset.loading import Key, Visits, loader
 from brainseg_engine.dataset.samples import Samples, augmented
 
-__all__ = ["Case", "Key", "Samples", "Visits", "augmented", "hashes_of", "loader", "prepare", "usable", "with_truth"]
+__all__ = [
+    "Key",
+    "Samples",
+    "TrainingCase",
+    "Visits",
+    "augmented",
+    "hashes_of",
+    "loader",
+    "prepare",
+    "usable",
+    "with_truth",
+]

@@ -32,7 +32,7 @@ _HALF_IS_ENOUGH = 2048.0
 
 
 @dataclass
-class Case:
+class TrainingCase:
     """One preprocessed case: ``image`` float16 or float32 (C, X, Y, Z), ``labels`` uint8 (X, Y, Z), ``tumour`` int16
     (N, 4): x, y, z and class of tumour voxels drawn at random, by class. For networks of slices (Z, C, Y, X), (Z, Y, X).
 
@@ -106,7 +106,9 @@ def hashes_of(study: Study, recipe: Recipe) -> tuple[str, ...]:
     return tuple(study.volumes[m].sha256 for m in recipe.modalities)
 
 
-def prepare(path: Path, recipe: Recipe, divisor: Shape3, cache: Path | None = None, coding: str | None = None) -> Case:
+def prepare(
+    path: Path, recipe: Recipe, divisor: Shape3, cache: Path | None = None, coding: str | None = None
+) -> TrainingCase:
     """Read one study with its truth; check and preprocess it unless ``cache`` (None: the user's own) holds it.
 
     Raises as :func:`usable`, and as :func:`brainseg_engine.inference.preprocess.preprocess`.
@@ -122,7 +124,7 @@ def prepare(path: Path, recipe: Recipe, divisor: Shape3, cache: Path | None = No
         made = _build(study, truth, recipe, divisor)
         file = store.save(folder, key, made)
         tensors = (store.load(folder, key) if file else None) or made
-    return Case(study.id, hashes_of(study, recipe), tuple(tensors["image"].shape), file, tensors)
+    return TrainingCase(study.id, hashes_of(study, recipe), tuple(tensors["image"].shape), file, tensors)
 
 
 def _key(study: Study, truth: LabelArray, recipe: Recipe, divisor: Shape3) -> str:

@@ -13,7 +13,7 @@ from torch.utils.data import Dataset
 from brainseg_engine import augment
 from brainseg_engine.augment.draw import chance, whole
 from brainseg_engine.core.geometry import Shape3
-from brainseg_engine.dataset.cases import Case
+from brainseg_engine.dataset.cases import TrainingCase
 from brainseg_engine.dataset.transplant import distance, transplant
 from brainseg_engine.inference import normalise
 from brainseg_engine.recipe import Recipe
@@ -49,7 +49,7 @@ class Samples(Dataset[Sample]):
     places, nor the transplants.
     """
 
-    def __init__(self, cases: Sequence[Case], recipe: Recipe, seed: int, augmented: bool = True) -> None:
+    def __init__(self, cases: Sequence[TrainingCase], recipe: Recipe, seed: int, augmented: bool = True) -> None:
         self.cases, self.recipe, self.seed, self.augmented = tuple(cases), recipe, seed, augmented
         window = recipe.window
         if window.policy == "slice" and window.size is None:
@@ -108,13 +108,13 @@ class Samples(Dataset[Sample]):
         number = int(np.searchsorted(self._ends, index, side="right"))
         return number, index - (self._ends[number - 1] if number else 0)
 
-    def _patch(self, case: Case, g: torch.Generator) -> tuple[torch.Tensor, torch.Tensor]:
+    def _patch(self, case: TrainingCase, g: torch.Generator) -> tuple[torch.Tensor, torch.Tensor]:
         size, image = _three(self.recipe.window.size or ()), case.image
         x, y, z = self._start(case, (image.shape[1], image.shape[2], image.shape[3]), size, g)
         where = (slice(x, x + size[0]), slice(y, y + size[1]), slice(z, z + size[2]))
         return image[(slice(None), *where)], case.labels[where]
 
-    def _slice(self, case: Case, within: int, g: torch.Generator) -> tuple[torch.Tensor, torch.Tensor]:
+    def _slice(self, case: TrainingCase, within: int, g: torch.Generator) -> tuple[torch.Tensor, torch.Tensor]:
         size, image = self.recipe.window.size, case.image
         depth, _, rows, columns = image.shape
         if size is None:
@@ -126,11 +126,11 @@ class Samples(Dataset[Sample]):
         where = (slice(y, y + size[1]), slice(x, x + size[0]))
         return image[(z, slice(None), *where)], case.labels[(z, *where)]
 
-    def _wants_tumour(self, case: Case, g: torch.Generator) -> bool:
+    def _wants_tumour(self, case: TrainingCase, g: torch.Generator) -> bool:
         share = self.recipe.window.foreground
         return share > 0 and len(case.tumour) > 0 and float(torch.rand((), generator=g)) < share
 
-    def _start(self, case: Case, shape: Shape3, size: Shape3, g: torch.Generator) -> Shape3:
+    def _start(self, case: TrainingCase, shape: Shape3, size: Shape3, g: torch.Generator) -> Shape3:
         """Where a piece begins, wholly inside: centred on a tumour voxel as nearly as that allows, or on a random voxel of
         the brain (Kermi 2018) among those whose piece is inside."""
         if self._wants_tumour(case, g):
@@ -143,7 +143,7 @@ class Samples(Dataset[Sample]):
                 break
         return start
 
-    def _is_brain(self, case: Case, voxel: Shape3) -> bool:
+    def _is_brain(self, case: TrainingCase, voxel: Shape3) -> bool:
         x, y, z = voxel
         values = case.image[z, :, y, x] if self.recipe.window.policy == "slice" else case.image[:, x, y, z]
         return bool(((values != 0) & (values != normalise.outside(self.recipe.preprocess))).any())

@@ -12,7 +12,7 @@ from torch.nn import functional as F
 
 from brainseg_engine.augment.draw import chance, uniform
 from brainseg_engine.core.resample import crop_or_pad
-from brainseg_engine.dataset.cases import Case
+from brainseg_engine.dataset.cases import TrainingCase
 
 INSIDE = 0.4
 """Share of cuts that run inside the lesion, down to ``DEEPEST`` of its depth; the others run around it."""
@@ -21,7 +21,7 @@ WIDEST = 12.0
 """Voxels around the lesion that a cut takes with it at most."""
 
 
-def distance(case: Case) -> torch.Tensor | None:
+def distance(case: TrainingCase) -> torch.Tensor | None:
     """Signed distance (X/2, Y/2, Z/2) in voxels to the lesion's border, negative inside, on every other voxel (it is smooth,
     and an eighth of the work); None without a lesion."""
     mask = (case.labels[::2, ::2, ::2] > 0).numpy()
@@ -32,7 +32,7 @@ def distance(case: Case) -> torch.Tensor | None:
 
 
 def transplant(
-    image: torch.Tensor, labels: torch.Tensor, donor: Case, signed: torch.Tensor, g: torch.Generator
+    image: torch.Tensor, labels: torch.Tensor, donor: TrainingCase, signed: torch.Tensor, g: torch.Generator
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """Image (C, X, Y, Z) and labels (X, Y, Z) with the donor's lesion at the same place of the brain's box, or mirrored left
     to right; only where both are brain. ``signed`` is the donor's :func:`distance`."""

@@ -17,7 +17,7 @@ from brainseg_engine.core.labels import Region
 from brainseg_engine.core.study import Modality, Segmentation
 from brainseg_engine.evaluation.comparison import COMPARED, Comparison, Paired, compare
 from brainseg_engine.evaluation.result import Evaluation
-from brainseg_engine.evaluation.training import Training
+from brainseg_engine.evaluation.training import TrainedOn
 from brainseg_engine.evaluation.truths import Predictions, Truth, chosen, find_truths
 from brainseg_engine.scores.scorer import CaseScore, RegionScore, mean_score, score_case
 
@@ -51,7 +51,7 @@ def evaluate(
     """
     truths = chosen(find_truths(truth), cases, truth)
     files = Predictions(predictions)
-    trained_on = Training(model)
+    trained_on = TrainedOn(model)
     scores: dict[str, CaseScore] = {}
     seen, missing, failed = [], [], {}
     for i, case in enumerate(truths):

@@ -16,7 +16,7 @@ from brainseg_engine.io.segmentation import read_sidecar
 _log = logging.getLogger(__name__)
 
 
-class Training:
+class TrainedOn:
     """What models were trained on."""
 
     def __init__(self, model: str | Path | None) -> None:

@@ -4,7 +4,7 @@ Drawn with matplotlib's Agg canvas, never in a window; a file is written whole o
 """
 
 from brainseg_engine.figures.curves import curves_figure
-from brainseg_engine.figures.overlay import PLANES, Plane, overlay_figure
+from brainseg_engine.figures.overlay import PLANES, PagePlane, overlay_figure
 from brainseg_engine.figures.scores import Panel, comparison_figure, scores_figure
 
-__all__ = ["PLANES", "Panel", "Plane", "comparison_figure", "curves_figure", "overlay_figure", "scores_figure"]
+__all__ = ["PLANES", "PagePlane", "Panel", "comparison_figure", "curves_figure", "overlay_figure", "scores_figure"]

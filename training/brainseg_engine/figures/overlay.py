@@ -24,7 +24,7 @@ _MARGIN_MM = 6.0
 
 
 @dataclass(frozen=True)
-class Plane:
+class PagePlane:
     """A radiological plane. ``across``: the RAS axis it is cut across; ``right`` and ``down``: which way the page runs.
 
     A way is (RAS axis, sign): (0, -1) runs towards the patient's left.
@@ -56,8 +56,8 @@ class Plane:
 
 
 # The radiological convention: the patient's right on the viewer's left; seen from the side, the face to the left.
-AXIAL = Plane("axial", 2, (0, -1), (1, -1))
-PLANES = (AXIAL, Plane("coronal", 1, (0, -1), (2, -1)), Plane("sagittal", 0, (1, -1), (2, -1)))
+AXIAL = PagePlane("axial", 2, (0, -1), (1, -1))
+PLANES = (AXIAL, PagePlane("coronal", 1, (0, -1), (2, -1)), PagePlane("sagittal", 0, (1, -1), (2, -1)))
 
 
 def overlay_figure(
@@ -178,7 +178,7 @@ def _layout(sizes: list[tuple[float, float]]) -> tuple[Any, list[Any], list[Any]
     return figure, cells, strip, cell(left, bottom, total_w - left - gap, thumb)
 
 
-def _draw_image(ax: Any, plane: Plane, view: View, volume: Volume, index: int, *, marks: bool) -> None:
+def _draw_image(ax: Any, plane: PagePlane, view: View, volume: Volume, index: int, *, marks: bool) -> None:
     low, high = grey_window(volume.data)
     flat = plane.cut(view(volume.data), index)
     ax.imshow(
@@ -198,7 +198,7 @@ def _draw_image(ax: Any, plane: Plane, view: View, volume: Volume, index: int, *
             ax.text(x, y, letter, **_lettering(ax, 11), ha="center", va="center", fontweight="bold")
 
 
-def _draw_labels(ax: Any, plane: Plane, view: View, labels: NDArray[np.uint8], index: int) -> None:
+def _draw_labels(ax: Any, plane: PagePlane, view: View, labels: NDArray[np.uint8], index: int) -> None:
     flat = plane.cut(labels, index)
     rgba = np.zeros((*flat.shape, 4))
     for label, colour in LABEL_COLOURS.items():
@@ -206,7 +206,7 @@ def _draw_labels(ax: Any, plane: Plane, view: View, labels: NDArray[np.uint8], i
     ax.imshow(rgba, extent=_extent(plane, view, flat), interpolation="nearest", aspect="auto")
 
 
-def _draw_outlines(ax: Any, plane: Plane, view: View, truth: NDArray[np.uint8], index: int) -> None:
+def _draw_outlines(ax: Any, plane: PagePlane, view: View, truth: NDArray[np.uint8], index: int) -> None:
     flat = plane.cut(truth, index)
     width, height = _extent(plane, view, flat)[1:3]
     y, x = ((np.arange(n) + 0.5) * mm / n for n, mm in zip(flat.shape, (height, width), strict=True))
@@ -261,7 +261,7 @@ def _draw_caption(figure: Any, study: Study, segmentation: Segmentation, with_tr
     figure.text(0.988, 0.16 / height, NOTE, color=FAINT, fontsize=8.5, va="center", ha="right")
 
 
-def _extent(plane: Plane, view: View, flat: NDArray[Any]) -> tuple[float, float, float, float]:
+def _extent(plane: PagePlane, view: View, flat: NDArray[Any]) -> tuple[float, float, float, float]:
     """matplotlib's extent (left, right, bottom, top) in mm, the origin at the top left."""
     return 0.0, flat.shape[1] * view.spacing[plane.right[0]], flat.shape[0] * view.spacing[plane.down[0]], 0.0
 

@@ -11,7 +11,7 @@ from pathlib import Path
 from brainseg_engine import dataset, phantom
 from brainseg_engine.core.errors import BrainsegError, InputError
 from brainseg_engine.core.events import Progress, ProgressCallback
-from brainseg_engine.finetune.collecting import Case
+from brainseg_engine.finetune.collecting import CorrectedCase
 from brainseg_engine.phantom.files import cached
 from brainseg_engine.recipe import Recipe
 from brainseg_engine.studies import cohort
@@ -59,7 +59,7 @@ def phantoms(report: ProgressCallback, stop: Callable[[], None]) -> Anchors:
 def of_folder(
     folder: Path,
     split: Path | None,
-    cases: Sequence[Case],
+    cases: Sequence[CorrectedCase],
     recipe: Recipe,
     seed: int,
     learnt: Collection[str],
@@ -126,7 +126,7 @@ def _halves(scored: Mapping[str, Path], patients: Mapping[str, str]) -> tuple[di
     return sides[0], sides[1]
 
 
-def _sides(folder: Path, split: Path | None, seed: int) -> tuple[list[cohort.Case], list[cohort.Case]]:
+def _sides(folder: Path, split: Path | None, seed: int) -> tuple[list[cohort.CohortCase], list[cohort.CohortCase]]:
     listed = cohort.list_cases(folder)
     if split is not None:
         subset = cohort.read_split(split)
@@ -138,7 +138,7 @@ def _sides(folder: Path, split: Path | None, seed: int) -> tuple[list[cohort.Cas
 
 
 def _images(
-    case: cohort.Case, recipe: Recipe, known: Collection[str], images: Collection[str]
+    case: cohort.CohortCase, recipe: Recipe, known: Collection[str], images: Collection[str]
 ) -> tuple[tuple[str, ...], str]:
     """The hashes of its images, and why it cannot be an anchor, "" when it can."""
     if {case.name.casefold(), case.patient.casefold()} & set(known):
@@ -151,10 +151,10 @@ def _images(
         return (), str(e)
 
 
-def _shuffled(cases: Sequence[cohort.Case], seed: int) -> Iterator[cohort.Case]:
+def _shuffled(cases: Sequence[cohort.CohortCase], seed: int) -> Iterator[cohort.CohortCase]:
     """In an order that only names and seed decide, whole patients together."""
 
-    def key(case: cohort.Case) -> tuple[str, str]:
+    def key(case: cohort.CohortCase) -> tuple[str, str]:
         return hashlib.sha256(f"{seed}:{case.patient}".encode("utf-8", "surrogatepass")).hexdigest(), case.name
 
     return iter(sorted(cases, key=key))

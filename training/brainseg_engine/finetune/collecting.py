@@ -29,7 +29,7 @@ _REPORTED = ("record_damaged", "two_people", "empty")
 
 
 @dataclass(frozen=True)
-class Case:
+class CorrectedCase:
     """One correction as a case of the data folder. ``patient`` is a pseudonym, ``images`` the hashes of its images."""
 
     name: str
@@ -47,7 +47,7 @@ class Case:
 class Collected:
     """``refused``: correction → why it is not used. ``notes``: what else should be known."""
 
-    cases: list[Case]
+    cases: list[CorrectedCase]
     refused: dict[str, str] = field(default_factory=dict)
     notes: list[str] = field(default_factory=list)
 
@@ -84,7 +84,7 @@ def collect(store: Store, recipe: Recipe, data: Path, report: ProgressCallback, 
     return found
 
 
-def _taken(store: Store, c: Correction, recipe: Recipe, data: Path, patient: str) -> Case:
+def _taken(store: Store, c: Correction, recipe: Recipe, data: Path, patient: str) -> CorrectedCase:
     why = unfit(c, recipe.output.regions, recipe.modalities)
     if why:
         raise InputError(why)
@@ -119,7 +119,9 @@ def _taken(store: Store, c: Correction, recipe: Recipe, data: Path, patient: str
         *([source.folder.name] if source.folder else []),
     )
     pseudonym = hashlib.sha256(patient.encode("utf-8", "surrogatepass")).hexdigest()[:12]
-    return Case(c.id, c.mask_sha256, pseudonym, dataset.hashes_of(study, recipe), edited=c.edited, known_as=known)
+    return CorrectedCase(
+        c.id, c.mask_sha256, pseudonym, dataset.hashes_of(study, recipe), edited=c.edited, known_as=known
+    )
 
 
 def _suffix(path: Path) -> str:
@@ -140,7 +142,7 @@ def _link(source: Path, target: Path) -> None:
                 raise OutputError(f"Cannot write {target}: {e.strerror or e}. Choose another --out folder.") from e
 
 
-def hold_out(cases: Sequence[Case], store: Store) -> tuple[list[Case], list[str]]:
+def hold_out(cases: Sequence[CorrectedCase], store: Store) -> tuple[list[CorrectedCase], list[str]]:
     """The cases, some of them held out by patient, and what to say of it.
 
     What the store says counts. Where it holds out none and there are three patients or more, about a quarter of them is
@@ -175,7 +177,7 @@ def hold_out(cases: Sequence[Case], store: Store) -> tuple[list[Case], list[str]
     return cases, notes
 
 
-def _remember(store: Store, cases: Sequence[Case]) -> str:
+def _remember(store: Store, cases: Sequence[CorrectedCase]) -> str:
     named = ", ".join(c.name for c in cases)
     try:
         for case in cases:

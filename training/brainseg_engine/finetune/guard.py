@@ -20,11 +20,11 @@ from brainseg_engine.finetune.verdict import LIMIT
 ALPHAS = (0.0, 0.25, 0.5, 0.75, 1.0)
 BLIND = 0.5
 EQUAL = 1e-4
-State = Mapping[str, torch.Tensor]
+StateDict = Mapping[str, torch.Tensor]
 
 
 @dataclass(frozen=True)
-class Row:
+class AlphaScore:
     """Mean Dice, over the anchors kept for choosing and their regions, of the weights at ``alpha``; None without any."""
 
     alpha: float
@@ -41,10 +41,10 @@ class Choice:
 
     alpha: float
     why: str
-    rows: tuple[Row, ...]
+    rows: tuple[AlphaScore, ...]
 
 
-def mixed(base: State, trained: State, alpha: float) -> dict[str, torch.Tensor]:
+def mixed(base: StateDict, trained: StateDict, alpha: float) -> dict[str, torch.Tensor]:
     """The weights at α; at 0 and 1 bit for bit those given. Counters (whole numbers) are the trained ones' from 0.5 on."""
     if alpha in (0.0, 1.0):
         return dict(trained if alpha else base)
@@ -54,16 +54,16 @@ def mixed(base: State, trained: State, alpha: float) -> dict[str, torch.Tensor]:
     }
 
 
-def choose(score: Callable[[float], Row], most: float = 1.0, limit: float = LIMIT) -> Choice:
+def choose(score: Callable[[float], AlphaScore], most: float = 1.0, limit: float = LIMIT) -> Choice:
     """Score every α and choose by the rule, at most ``most``."""
     return chosen([score(alpha) for alpha in ALPHAS], most, limit)
 
 
-def chosen(rows: Sequence[Row], most: float = 1.0, limit: float = LIMIT) -> Choice:
+def chosen(rows: Sequence[AlphaScore], most: float = 1.0, limit: float = LIMIT) -> Choice:
     """The choice among scored weights; the first row is the base model's (α = 0)."""
     base, others = rows[0], [row for row in rows[1:] if row.alpha <= most]
 
-    def lost(row: Row) -> float:
+    def lost(row: AlphaScore) -> float:
         return base.anchors - row.anchors if base.anchors is not None and row.anchors is not None else 0.0
 
     kept = [row for row in others if lost(row) <= limit]

@@ -21,9 +21,9 @@ from brainseg_engine.core.events import CancelCheck, Event, Failed, Finished, Pr
 from brainseg_engine.core.labels import Region
 from brainseg_engine.core.names import as_model_name, is_model_name
 from brainseg_engine.core.paths import atomic
-from brainseg_engine.corrections import State, Store
+from brainseg_engine.corrections import CorrectionState, Store
 from brainseg_engine.finetune import anchors, collecting, guard, memory, plan, proof, report_files, status
-from brainseg_engine.finetune.options import PARTS, PHANTOM_MIX, REAL_MIX, Options
+from brainseg_engine.finetune.options import PARTS, PHANTOM_MIX, REAL_MIX, FinetuneOptions
 from brainseg_engine.finetune.outcome import Outcome
 from brainseg_engine.finetune.scoring import Scorer, mean_dice
 from brainseg_engine.models import checkpoint
@@ -38,7 +38,7 @@ _STAGES = {"collecting": (0.0, 0.05), "anchors": (0.05, 0.1), "reading": (0.1, 0
            "choosing": (0.75, 0.9), "proving": (0.9, 1.0)}  # fmt: skip
 
 
-def run(options: Options, report: REPORT = lambda _: None, cancelled: CancelCheck = never) -> dict[str, Any]:
+def run(options: FinetuneOptions, report: REPORT = lambda _: None, cancelled: CancelCheck = never) -> dict[str, Any]:
     """Fine-tune, and return the report (as in ``report.json``): the new model is installed under ``report["model"]["name"]``.
 
     Raises InputError, CheckpointError, TrainingError, DeviceError, OutputError; and Cancelled once ``cancelled()`` says so
@@ -78,7 +78,7 @@ def _reporting(out: Path, report: REPORT) -> Iterator[status.Teller]:
 
 
 class _Job:
-    def __init__(self, options: Options, tell: Callable[[Event], None], cancelled: CancelCheck) -> None:
+    def __init__(self, options: FinetuneOptions, tell: Callable[[Event], None], cancelled: CancelCheck) -> None:
         self.options, self.tell, self.cancelled = options, tell, cancelled
         self.out = options.out
         self.data, self.split, self.folder = self.out / "data", self.out / "split.csv", self.out / "training"
@@ -99,7 +99,7 @@ class _Job:
 
     # --- what to do
 
-    def _base(self, known: plan.Plan | None) -> Path:
+    def _base(self, known: plan.FinetunePlan | None) -> Path:
         """The base model's file; to resume, the very one."""
         if known is None:
             if self.options.model is None:
@@ -116,7 +116,7 @@ class _Job:
             )
         return self.path
 
-    def _planned(self) -> plan.Plan:
+    def _planned(self) -> plan.FinetunePlan:
         """Collect corrections and anchors, and write the plan."""
         given, recipe = self.options, self.base.recipe
         if given.corrections is None:
@@ -141,7 +141,7 @@ class _Job:
         base = {"name": self.base.card.name, "version": self.base.card.version, "path": str(self.path.resolve()),
                 "sha256": models.sha256(self.path)}  # fmt: skip
         name = given.name or models.free_name(re.sub(r"-tuned(-\d+)?$", "", as_model_name(self.path.stem)) + "-tuned")
-        made = plan.Plan(
+        made = plan.FinetunePlan(
             settings=given.settings(), base=base, name=name,
             corrections=[plan.Learnt(
                 c.name, c.mask_sha256, c.patient, c.held_out, list(c.images),
@@ -158,7 +158,7 @@ class _Job:
         made.save(self.out)
         return made
 
-    def _write_split(self, made: plan.Plan) -> None:
+    def _write_split(self, made: plan.FinetunePlan) -> None:
         sides = [(c.name, c.patient, "validation" if c.held_out else "train") for c in made.corrections]
         sides += [(name, f"anchor-{name}", "train") for name in made.replayed]
         with atomic(self.split) as part, part.open("w", newline="", encoding="utf-8") as f:
@@ -199,7 +199,7 @@ class _Job:
         times = collecting.visits(len(made.training), len(made.replayed), mix)
         visits = {c.name: times["corrections"] for c in made.training}
         visits |= dict.fromkeys(made.replayed, times["anchors"])
-        options = train.Options(
+        options = train.TrainOptions(
             self.data, self.split, self.folder, seed=chosen["seed"] or 0, device=level.device, name=made.name,
             init=str(self.path), workers=self.options.workers, cache=self.options.cache,
         )  # fmt: skip
@@ -235,7 +235,7 @@ class _Job:
         self.scorer = Scorer(nets.build(self.base.recipe), self.base.recipe, devices.choose(self.options.device))
         progress, done = self._progress("choosing"), 0
 
-        def score(alpha: float) -> guard.Row:
+        def score(alpha: float) -> guard.AlphaScore:
             nonlocal done
             self.scorer.load(guard.mixed(self.base.state, trained.state, alpha))
 
@@ -246,7 +246,7 @@ class _Job:
             cases = {n: Path(p) for n, p in self.plan.choosing.items()}
             mean = mean_dice(self.scorer.score(cases, hd95=False, seen=frozenset(), before=before))
             done += 1
-            return guard.Row(alpha, mean)
+            return guard.AlphaScore(alpha, mean)
 
         return guard.choose(score, 1.0 if self.plan.real and self.plan.held_out else guard.BLIND)
 
@@ -287,7 +287,7 @@ class _Job:
         report_files.write(self.out, report, sets)
         return report
 
-    def _written(self, path: Path, state: guard.State) -> bool:
+    def _written(self, path: Path, state: guard.StateDict) -> bool:
         """Whether an earlier attempt wrote these very weights under this name, which then stay as they are."""
         if not path.exists():
             return False
@@ -304,7 +304,7 @@ class _Job:
         if not isinstance(folder, str):
             return
         try:
-            excluded = {c.id for c in Store.existing(folder).corrections((State.EXCLUDED,))}
+            excluded = {c.id for c in Store.existing(folder).corrections((CorrectionState.EXCLUDED,))}
         except BrainsegError as e:  # it is not there any more
             _log.warning("%s", e)
             return

@@ -14,7 +14,7 @@ REAL_MIX, PHANTOM_MIX = 0.5, 0.25
 
 
 @dataclass(frozen=True)
-class Options:
+class FinetuneOptions:
     """``model`` is a name or a file, ``corrections`` a store. Exactly one of ``minutes`` (of training) and ``epochs`` is given,
     except to resume: then all but ``out`` may be left out (None), and what is given must agree."""
 
@@ -51,7 +51,7 @@ class Options:
         return {k: str(v.resolve()) if isinstance(v, Path) else v for k, v in values.items()}
 
 
-def command(options: Options) -> list[str]:
+def command(options: FinetuneOptions) -> list[str]:
     """The command line of that run, for a process of its own."""
     words = [sys.executable, "-m", "brainseg_engine", "finetune", "--out", str(options.out), "--device", options.device]
     given = {**options.settings(), "workers": options.workers or None, "cache": options.cache}

@@ -18,7 +18,7 @@ from brainseg_engine.models.checkpoint import Card, Tuned
 class Outcome:
     """What was planned, the mix that was chosen, and the scores before and after on ``held_out`` and on ``anchors``."""
 
-    plan: plan.Plan
+    plan: plan.FinetunePlan
     choice: guard.Choice
     sets: Mapping[str, proof.BeforeAfter]
 

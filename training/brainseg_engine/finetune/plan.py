@@ -30,7 +30,7 @@ class Learnt:
 
 
 @dataclass
-class Plan:
+class FinetunePlan:
     """``base``: name, version, sha256 and path of the model; ``replayed``, ``choosing`` and ``scored``: anchor → where it
     lies."""
 
@@ -74,7 +74,7 @@ class Plan:
             self.save(out)
 
 
-def load(out: Path) -> Plan | None:
+def load(out: Path) -> FinetunePlan | None:
     """The plan of the run in that folder; None where there is none yet. Raises TrainingError for a damaged one."""
     file = out / FILE
     if not file.exists():
@@ -89,10 +89,10 @@ def load(out: Path) -> Plan | None:
         raise TrainingError(f"{file} cannot be read ({e}). Start anew into another --out folder.") from e
 
 
-def _checked(content: dict[str, Any]) -> Plan:
+def _checked(content: dict[str, Any]) -> FinetunePlan:
     """The plan of that JSON object: its names become names of files, and its paths are read."""
     content["corrections"] = [Learnt(**c) for c in content["corrections"]]
-    plan = Plan(**content)
+    plan = FinetunePlan(**content)
     for c in plan.corrections:
         SafeName.of(c.name)
         if not isinstance(c.held_out, bool):
@@ -116,7 +116,7 @@ def _checked(content: dict[str, Any]) -> Plan:
     return plan
 
 
-def require_same(plan: Plan, settings: Mapping[str, Any], out: Path) -> None:
+def require_same(plan: FinetunePlan, settings: Mapping[str, Any], out: Path) -> None:
     """Raise TrainingError when a setting given differs from that of the run; what is left out (None) is taken from it."""
     for key, value in settings.items():
         if value is not None and plan.settings.get(key) != value:

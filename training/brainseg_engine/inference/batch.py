@@ -35,14 +35,23 @@ from brainseg_engine.io import (
 from brainseg_engine.io.naming import stem
 from brainseg_engine.io.segmentation import read_sidecar, sidecar_state
 from brainseg_engine.io.sessions import kept_apart, name_of
-from brainseg_engine.prepare import Options
+from brainseg_engine.prepare import PrepareOptions
 from brainseg_engine.scores import volumes
 from brainseg_engine.studies.assignment import Wanted
 from brainseg_engine.studies.checks import Finding, require_usable
 from brainseg_engine.studies.incoming import find_study, study_id
 from brainseg_engine.studies.sources import expand
 
-__all__ = ["NEED_BYTES", "Row", "Settings", "expand", "made_before", "predict_many", "report", "write_summary"]
+__all__ = [
+    "NEED_BYTES",
+    "PredictOutcome",
+    "PredictSettings",
+    "expand",
+    "made_before",
+    "predict_many",
+    "report",
+    "write_summary",
+]
 _log = logging.getLogger(__name__)
 NEED_BYTES = 64 * 2**20
 _DIFFERENCE = {
@@ -62,7 +71,7 @@ _UNITS = ("ml", "voxels")
 
 
 @dataclass(frozen=True)
-class Row:
+class PredictOutcome:
     """One study in the summary; ``status`` is done, skipped or failed. Seconds are for the whole study.
 
     Volumes are in mL, or in voxels where the study does not tell the size of those.
@@ -78,7 +87,7 @@ class Row:
 
 
 @dataclass(frozen=True)
-class Settings:
+class PredictSettings:
     """What the caller chose. ``assign``: series named by hand, for every study; ``prepare``: how a raw study is made ready,
     None to take every study as it is; ``on``: the grid the mask lies on (see :func:`brainseg_engine.inference.raw.answer`);
     ``preview``: a picture beside it."""
@@ -89,14 +98,17 @@ class Settings:
     overwrite: bool = False
     like_input: bool = False
     assign: Wanted = field(default_factory=dict)
-    prepare: Options | None = field(default_factory=Options)
+    prepare: PrepareOptions | None = field(default_factory=PrepareOptions)
     on: str = ""
     preview: bool = False
 
 
 def predict_many(
-    predictor: Predictor, sources: Sequence[Path], settings: Settings, progress: Callable[[Path], ProgressCallback]
-) -> Iterator[Row]:
+    predictor: Predictor,
+    sources: Sequence[Path],
+    settings: PredictSettings,
+    progress: Callable[[Path], ProgressCallback],
+) -> Iterator[PredictOutcome]:
     """Yield one row a study as it ends. Raises OutputError before the first inference when nothing can be written, and
     Cancelled or KeyboardInterrupt at once; what was finished stays."""
     if settings.coding:
@@ -110,15 +122,15 @@ def predict_many(
         except Cancelled:
             raise
         except BrainsegError as e:
-            yield Row(name, "failed", str(e))
+            yield PredictOutcome(name, "failed", str(e))
         except Exception as e:  # a bug met by one study: the others are worth going on for
             _log.debug("%s failed", name, exc_info=True)
-            yield Row(
+            yield PredictOutcome(
                 name, "failed", f"Unexpected {type(e).__name__}: {str(e)[:300]}. Run it again with -v for the details."
             )
 
 
-def _ids(sources: Sequence[Path], settings: Settings) -> dict[Path, str]:
+def _ids(sources: Sequence[Path], settings: PredictSettings) -> dict[Path, str]:
     """Source → the id of its results, unique: of a source that cannot be looked at, its name."""
     found: dict[Path, str] = {}
     for source in sources:
@@ -143,12 +155,14 @@ def made_before(out: Path) -> bool:
     return False
 
 
-def _series(source: Path, settings: Settings) -> Series:
+def _series(source: Path, settings: PredictSettings) -> Series:
     """The study's series: by names, tags and voxels, and as they were assigned by hand."""
     return find_study(source, settings.assign)
 
 
-def _one(predictor: Predictor, source: Path, id_: str, settings: Settings, progress: ProgressCallback) -> Row:
+def _one(
+    predictor: Predictor, source: Path, id_: str, settings: PredictSettings, progress: ProgressCallback
+) -> PredictOutcome:
     began = time.perf_counter()
     path = settings.out / f"{id_}_seg.nii.gz"
     if settings.like_input:
@@ -166,7 +180,7 @@ def _one(predictor: Predictor, source: Path, id_: str, settings: Settings, progr
     wanted = _identity(predictor, study, settings) | _way(options, settings)
     done = _done_before(path, predictor, wanted, settings)
     if done is not None:
-        return Row(id_, "skipped", "done before", str(path), **done)
+        return PredictOutcome(id_, "skipped", "done before", str(path), **done)
     check_writable(settings.out, NEED_BYTES)  # it may have filled up since the last study
     answer = raw.answer(
         predictor.predict, study, settings.on, options, probabilities=settings.probabilities, progress=progress
@@ -178,11 +192,11 @@ def _one(predictor: Predictor, source: Path, id_: str, settings: Settings, progr
     _write(answer, prepared.study if prepared else study, source, path, settings, sidecar)
     messages = [*(prepared.warnings if prepared else ()), *(d.message for d in doubts), answer.seen.specks]
     seconds_all = round(time.perf_counter() - began, 2)
-    return Row(id_, "done", " ".join(messages).strip(), str(path), seconds=seconds_all, **_volumes(sidecar))
+    return PredictOutcome(id_, "done", " ".join(messages).strip(), str(path), seconds=seconds_all, **_volumes(sidecar))
 
 
 def _sidecar(
-    predictor: Predictor, answer: raw.Answer, study: Study, read: float, doubts: Sequence[Finding]
+    predictor: Predictor, answer: raw.RawPrediction, study: Study, read: float, doubts: Sequence[Finding]
 ) -> dict[str, Any]:
     """What is kept beside the mask. The doubts by their codes: their sentences name files."""
     prepared = answer.prepared
@@ -196,7 +210,12 @@ def _sidecar(
 
 
 def _write(
-    answer: raw.Answer, shown: Study, source: Path, path: Path, settings: Settings, sidecar: Mapping[str, Any]
+    answer: raw.RawPrediction,
+    shown: Study,
+    source: Path,
+    path: Path,
+    settings: PredictSettings,
+    sidecar: Mapping[str, Any],
 ) -> None:
     """The mask last: where it is, everything beside it is."""
     prediction, segmentation = answer.prediction, answer.prediction.segmentation
@@ -211,14 +230,14 @@ def _write(
     save_segmentation(segmentation, path, reference=answer.reference, coding=sidecar["coding"], sidecar=sidecar)
 
 
-def _way(options: Options | None, settings: Settings) -> dict[str, Any]:
+def _way(options: PrepareOptions | None, settings: PredictSettings) -> dict[str, Any]:
     """How the answer came to its grid, as far as it is not the ordinary way; it must be equal for a result to count."""
     on = {"on": settings.on} if settings.on else {}
     return on | ({} if options is None else {"preparing": options.to_dict()})
 
 
 def _done_before(
-    path: Path, predictor: Predictor, wanted: Mapping[str, Any], settings: Settings
+    path: Path, predictor: Predictor, wanted: Mapping[str, Any], settings: PredictSettings
 ) -> dict[str, Any] | None:
     """The volumes of an equal result that is there already (as a row tells them), else None. Raises OutputError when another
     result is."""
@@ -285,7 +304,7 @@ def _coding(predictor: Predictor, name: str) -> str:
     return coding.name
 
 
-def _identity(predictor: Predictor, study: Study, settings: Settings) -> dict[str, Any]:
+def _identity(predictor: Predictor, study: Study, settings: PredictSettings) -> dict[str, Any]:
     """What must be equal for a result to count as done."""
     return {
         "model": predictor.card.name,
@@ -327,7 +346,7 @@ def report(prediction: Prediction, study: Study, seconds: Mapping[str, float]) -
     }
 
 
-def write_summary(rows: Sequence[Row], path: Path) -> None:
+def write_summary(rows: Sequence[PredictOutcome], path: Path) -> None:
     """All rows as CSV, a column per region's volume (in mL, or in voxels).
 
     Rows of earlier calls and of other processes stay, unless a study stands here anew. Raises OutputError, for a table of
@@ -347,7 +366,7 @@ def write_summary(rows: Sequence[Row], path: Path) -> None:
             writer.writerows(table.values())
 
 
-_COLUMNS = [f.name for f in fields(Row) if not f.name.startswith("volumes_")]
+_COLUMNS = [f.name for f in fields(PredictOutcome) if not f.name.startswith("volumes_")]
 
 
 def _earlier(path: Path) -> list[dict[str, Any]]:

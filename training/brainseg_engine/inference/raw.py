@@ -16,7 +16,7 @@ from brainseg_engine.core.geometry import Grid
 from brainseg_engine.core.labels import Region
 from brainseg_engine.core.study import Modality, Prediction, Segmentation, Study, Volume
 from brainseg_engine.io import read_header
-from brainseg_engine.prepare import Options, Prepared, prepare, recognise
+from brainseg_engine.prepare import Prepared, PrepareOptions, prepare, recognise
 from brainseg_engine.prepare.back import probability_onto, segmentation_onto
 from brainseg_engine.prepare.pipeline import shows_head
 
@@ -27,7 +27,7 @@ _PREPARING = 0.7
 
 
 @dataclass(frozen=True)
-class Answer:
+class RawPrediction:
     """``prediction`` is on the grid that was asked for, ``prepared`` what the network saw (None: the study as it came),
     ``seen`` the prediction on its grid; ``reference`` is a series on the answer's grid whose header it takes, if there is one.
     """
@@ -59,12 +59,12 @@ def answer(
     predict: Callable[..., Prediction],
     study: Study,
     on: str = "",
-    options: Options | None = None,
+    options: PrepareOptions | None = None,
     *,
     probabilities: bool = False,
     progress: ProgressCallback = silent,
     cancelled: CancelCheck = never,
-) -> Answer:
+) -> RawPrediction:
     """Predict the study and tell the answer on ``on``: a modality's grid, "1mm", an image file's, "" for the reference's.
 
     ``predict`` is a Predictor's. ``options`` None takes the study as it is. Raises what prepare and predict do.
@@ -90,7 +90,7 @@ def answer(
     else:
         found, kept = seen.segmentation, seen.probabilities
     placed = replace(seen, segmentation=found, probabilities=_halves(kept))
-    return Answer(placed, seen, prepared, _reference(found, study, target))
+    return RawPrediction(placed, seen, prepared, _reference(found, study, target))
 
 
 def target_grid(on: str, study: Study) -> Modality | Grid | None:

@@ -19,7 +19,7 @@ from pathlib import Path, PurePosixPath
 from brainseg_engine.core import paths, plain
 from brainseg_engine.core.errors import Cancelled, InputError
 from brainseg_engine.core.events import CancelCheck, Progress, ProgressCallback, never, silent
-from brainseg_engine.io.found import Skipped, Workspace
+from brainseg_engine.io.found import Skipped, UnpackedFolder
 from brainseg_engine.io.image import unreadable
 from brainseg_engine.io.naming import is_image
 
@@ -47,10 +47,10 @@ def is_archive(path: Path) -> bool:
 
 def unpack(
     path: Path, progress: ProgressCallback = silent, cancelled: CancelCheck = never
-) -> tuple[Workspace, tuple[Skipped, ...]]:
+) -> tuple[UnpackedFolder, tuple[Skipped, ...]]:
     """The archive's files in a folder for this user alone (0700, files 0600), and what was left packed.
 
-    The folder goes when :meth:`Workspace.close` is called, when nothing refers to it any more, at the program's end, or,
+    The folder goes when :meth:`UnpackedFolder.close` is called, when nothing refers to it any more, at the program's end, or,
     after a kill, when the next archive is unpacked. Raises InputError for an archive that is damaged, locked, or not to be
     trusted; Cancelled. Nothing stays behind then.
     """
@@ -58,7 +58,7 @@ def unpack(
     paths.sweep(home)
     try:
         holding = contextlib.ExitStack()
-        workspace = Workspace(holding.enter_context(paths.part_folder(home)), holding.close)
+        workspace = UnpackedFolder(holding.enter_context(paths.part_folder(home)), holding.close)
     except OSError as e:
         raise InputError(f"There is no place to unpack {path}: {home} takes no files. Free some space.") from e
     try:

@@ -62,7 +62,7 @@ class SliceSource:
     intercept: float = 0.0
 
 
-class Workspace:
+class UnpackedFolder:
     """A private folder of unpacked files: removed by :meth:`close`, with the last that refers to it, or at the program's end."""
 
     def __init__(self, folder: Path, remove: Callable[[], object]) -> None:
@@ -92,7 +92,7 @@ class ImageSeries:
     channel: int | None = None
     missing_mm: tuple[float, ...] = ()
     identity: Identity = field(default_factory=Identity)
-    workspace: Workspace | None = field(default=None, repr=False, compare=False)
+    workspace: UnpackedFolder | None = field(default=None, repr=False, compare=False)
 
     @property
     def usable(self) -> bool:
@@ -142,7 +142,7 @@ class Listing:
 
     patients: tuple[Patient, ...]
     skipped: tuple[Skipped, ...] = ()
-    workspace: Workspace | None = field(default=None, repr=False, compare=False)
+    workspace: UnpackedFolder | None = field(default=None, repr=False, compare=False)
 
     @property
     def series(self) -> Iterator[ImageSeries]:

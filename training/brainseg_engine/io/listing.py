@@ -15,7 +15,7 @@ from brainseg_engine.io import archive, dicom, nifti
 from brainseg_engine.io.dicom.scan import is_dicom, plain_files
 from brainseg_engine.io.file_series import list_files
 from brainseg_engine.io.formats import read_image
-from brainseg_engine.io.found import ImageSeries, Listing, Workspace
+from brainseg_engine.io.found import ImageSeries, Listing, UnpackedFolder
 from brainseg_engine.io.image import Image, content_hash, is_folder
 from brainseg_engine.io.naming import is_image
 
@@ -122,7 +122,7 @@ def volume_of(
     return Volume(image.data, image.grid, modality, path, content_hash(image.data, image.affine), image.header)
 
 
-def _living_in(workspace: Workspace, listing: Listing) -> Listing:
+def _living_in(workspace: UnpackedFolder, listing: Listing) -> Listing:
     """The listing, each series of which keeps the unpacked files."""
     patients = tuple(
         replace(

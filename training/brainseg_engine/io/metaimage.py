@@ -39,7 +39,7 @@ _WORDS = ("ObjectType", "ObjectSubType", "Comment", "Name", "AnatomicalOrientati
 
 
 @dataclass(frozen=True)
-class Head:
+class MetaImageHeader:
     """What the header tells: ``shape`` with x first, ``begin`` where the voxels lie in ``file``, ``packed`` their bytes
     there when they are compressed, else None."""
 
@@ -51,7 +51,7 @@ class Head:
     file: Path
 
 
-def read_header(path: Path) -> Head:
+def read_header(path: Path) -> MetaImageHeader:
     """The header, checked: nothing in it misleads a reader. Raises InputError."""
     try:
         with plain.opened(path) as f:
@@ -76,7 +76,7 @@ def read_header(path: Path) -> Head:
         raise InputError(f"{path} has a damaged header ({e}). {_AGAIN}") from e
 
 
-def read_voxels(path: Path, head: Head) -> NDArray[Any]:
+def read_voxels(path: Path, head: MetaImageHeader) -> NDArray[Any]:
     """(X, Y, Z, …) of one channel, in the machine's byte order. Raises InputError for what is damaged or cut short."""
     count = math.prod(head.shape)
     need = count * head.dtype.itemsize
@@ -132,7 +132,7 @@ def _fields(text: bytes) -> dict[str, str]:
     return fields
 
 
-def _checked(fields: Mapping[str, str], begin: int, held: int, path: Path, file: Path) -> Head:
+def _checked(fields: Mapping[str, str], begin: int, held: int, path: Path, file: Path) -> MetaImageHeader:
     n = _whole(fields["NDims"], 1, 4, "NDims")
     shape = tuple(_whole(word, 1, 2**31 - 1, "DimSize") for word in _words(fields["DimSize"], n, "DimSize"))
     if fields.get("ObjectType", "Image").lower() != "image":
@@ -155,7 +155,7 @@ def _checked(fields: Mapping[str, str], begin: int, held: int, path: Path, file:
             raise cut_short(path, max(room, 0), packed)
     elif room < count * dtype.itemsize:
         raise cut_short(path, max(room, 0), count * dtype.itemsize)
-    return Head(shape, dtype, channels, begin, packed, file)
+    return MetaImageHeader(shape, dtype, channels, begin, packed, file)
 
 
 def _require_numbers(fields: Mapping[str, str], n: int) -> None:

@@ -76,11 +76,11 @@ class Encoder(nn.Module):
         f = config.filters
         self.stem = nn.Conv3d(in_channels, f[0], 3, padding=1)
         self.dropout = nn.Dropout3d(config.dropout)
-        self.blocks = nn.ModuleList(Block(n, n) for n in f)
+        self.blocks = nn.ModuleList(ProjectedBlock(n, n) for n in f)
         self.squeeze = nn.ModuleList(
             Squeeze(i, o, s) for i, o, s in zip(f, (*f[1:], f[2]), config.depth_strides, strict=True)
         )
-        self.last = Block(f[2], f[2])
+        self.last = ProjectedBlock(f[2], f[2])
         self.planes = nn.Conv3d(f[2], 1, 1)
 
     def forward(self, x: torch.Tensor) -> tuple[torch.Tensor, list[torch.Tensor]]:
@@ -125,7 +125,7 @@ class Decoder(nn.Module):
         f = config.filters
         self.strides = config.depth_strides
         self.widen = nn.ModuleList(nn.Conv3d(i, o, 1) for i, o in ((1, f[2]), (f[2], f[1]), (f[1], f[0])))
-        self.blocks = nn.ModuleList(Block(n, n) for n in reversed(f))
+        self.blocks = nn.ModuleList(ProjectedBlock(n, n) for n in reversed(f))
         self.mix = nn.Conv3d(f[0], f[0], 3, padding=1)
         self.head = nn.Conv3d(f[0], out_channels, 1)
 
@@ -140,7 +140,7 @@ class Decoder(nn.Module):
         return logits
 
 
-class Block(nn.Module):
+class ProjectedBlock(nn.Module):
     """A 1×1×1 convolution of x + two 3×3×3 ones, each behind its normalisation and ReLU. (N, i, X, Y, Z) → (N, o, X, Y, Z)."""
 
     def __init__(self, i: int, o: int) -> None:

@@ -54,7 +54,7 @@ class Myronenko(nn.Module):
         self.down = nn.ModuleList(
             nn.Conv3d(width, 2 * width, 3, stride=2, padding=1, bias=False) for width in widths[:-1]
         )
-        self.decoder = nn.ModuleList(Decode(width, config.skips == "concat") for width in reversed(widths[:-1]))
+        self.decoder = nn.ModuleList(SkipDecoder(width, config.skips == "concat") for width in reversed(widths[:-1]))
         self.head = nn.Conv3d(widths[0], out_channels, 1)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
@@ -119,7 +119,7 @@ class ResidualBlock(nn.Module):
         return out
 
 
-class Decode(nn.Module):
+class SkipDecoder(nn.Module):
     """One step of the decoder: half the channels, twice the resolution, the encoder's map, a residual block."""
 
     def __init__(self, width: int, concatenate: bool) -> None:

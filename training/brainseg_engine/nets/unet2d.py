@@ -20,10 +20,12 @@ class UNet2d(nn.Module):
         super().__init__()
         width, halvings = config.width, config.depth - 1
         self.divisor = config.divisor[0]
-        self.encoder = nn.ModuleList(Block(in_channels if i == 0 else width, width) for i in range(halvings))
-        self.bottom = Block(width, width)
+        self.encoder = nn.ModuleList(
+            DoubleConvolution(in_channels if i == 0 else width, width) for i in range(halvings)
+        )
+        self.bottom = DoubleConvolution(width, width)
         self.up = nn.ModuleList(nn.ConvTranspose2d(width, width, 2, stride=2, bias=False) for _ in range(halvings))
-        self.decoder = nn.ModuleList(Block(2 * width, width) for _ in range(halvings))
+        self.decoder = nn.ModuleList(DoubleConvolution(2 * width, width) for _ in range(halvings))
         self.head = nn.Conv2d(width, out_channels, 1)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
@@ -41,7 +43,7 @@ class UNet2d(nn.Module):
         return logits
 
 
-class Block(nn.Module):
+class DoubleConvolution(nn.Module):
     """Twice: 3×3 convolution, batch normalisation, ReLU. (N, i, Y, X) → (N, o, Y, X)."""
 
     def __init__(self, i: int, o: int) -> None:

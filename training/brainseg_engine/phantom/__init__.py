@@ -28,7 +28,7 @@ from brainseg_engine.phantom.anatomy import Head, anatomy
 from brainseg_engine.phantom.contrast import MODALITIES, images
 from brainseg_engine.phantom.fields import Box
 from brainseg_engine.phantom.files import cached, write_study
-from brainseg_engine.phantom.tumour import Plan, find_site, grow
+from brainseg_engine.phantom.tumour import TumourPlan, find_site, grow
 
 __all__ = [
     "DEMO_SEED",
@@ -61,7 +61,7 @@ def phantom_study(seed: int, shape: tuple[int, int, int] = SHAPE) -> Study:
     box, window = _box(shape)
     form, growth, scan = (np.random.default_rng([seed, stream]) for stream in range(3))
     head = Head.place(form, box)
-    plan = Plan.draw(growth)
+    plan = TumourPlan.draw(growth)
     site = find_site(growth, head, plan)
     tissue = anatomy(form, head, site.mass(plan))
     labels = grow(growth, head, tissue, plan, site)

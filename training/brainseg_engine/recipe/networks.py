@@ -13,16 +13,16 @@ from typing import Annotated, ClassVar, Literal, Self, TypeVar
 from pydantic import Field, model_validator
 
 from brainseg_engine.core.geometry import Shape3
-from brainseg_engine.recipe.section import Fraction, Section
+from brainseg_engine.recipe.section import Fraction, RecipeSection
 
-_C = TypeVar("_C", bound=Section)
+_C = TypeVar("_C", bound=RecipeSection)
 Blocks = Annotated[tuple[Annotated[int, Field(ge=1, le=32)], ...], Field(max_length=8)]
 """How many at each level."""
 Filters = Annotated[int, Field(ge=1, le=2048)]
 Stride = Annotated[int, Field(ge=1, le=16)]
 
 
-class SegResNetConfig(Section):
+class SegResNetConfig(RecipeSection):
     """Encoder–decoder of Myronenko 2018 (arXiv:1810.11654) without the autoencoder branch, in MONAI's form.
 
     ``fold`` = r folds each r×r×r block of voxels into channels before the first convolution and unfolds the logits at the
@@ -59,7 +59,7 @@ class SegResNetConfig(Section):
         return self.divisor
 
 
-class MyronenkoConfig(Section):
+class MyronenkoConfig(RecipeSection):
     """Encoder–decoder with variational autoencoder branch (Myronenko 2018, arXiv:1810.11654).
 
     The branch reconstructs the input in training and is dropped for use; its dense layers fix the training size, which is
@@ -99,7 +99,7 @@ class MyronenkoConfig(Section):
         return self.training_divisor
 
 
-class UNet2dConfig(Section):
+class UNet2dConfig(RecipeSection):
     """2D U-Net of constant width (giacomodeodato/Brain-MRI-segmentation)."""
 
     dimensions: ClassVar[int] = 2
@@ -121,7 +121,7 @@ class UNet2dConfig(Section):
         return side, side, 1
 
 
-class AttentionUNetConfig(Section):
+class AttentionUNetConfig(RecipeSection):
     """3D Attention U-Net (Oktay 2018, arXiv:1804.03999) as MONAI builds it."""
 
     dimensions: ClassVar[int] = 3
@@ -146,7 +146,7 @@ class AttentionUNetConfig(Section):
         return _cube(2 ** len(self.channels))
 
 
-class GraftConfig(Section):
+class GraftConfig(RecipeSection):
     """3D → 2D → 3D network around an EfficientNet-B0 (Messaoudi 2020): the depth is squeezed to 3 planes, which become the
     colours of a 2D network, and brought back."""
 
@@ -187,7 +187,7 @@ class GraftConfig(Section):
         return 64, 32, self.depth
 
 
-class ResidualUNet2dConfig(Section):
+class ResidualUNet2dConfig(RecipeSection):
     """2D residual U-Net (Kermi, Mahmoudi, Khadir 2018)."""
 
     dimensions: ClassVar[int] = 2

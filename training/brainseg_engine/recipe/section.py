@@ -13,7 +13,7 @@ MOST_ITEMS = 64
 LONGEST = 10_000
 
 
-class Section(BaseModel):
+class RecipeSection(BaseModel):
     """Frozen; refuses unknown keys, numbers that are none, and what is out of all bounds: a recipe may come inside a model
     of anybody's, and every number in it is a size or a duration of something."""
 

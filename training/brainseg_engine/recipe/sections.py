@@ -8,7 +8,7 @@ from typing import Annotated, Literal, Self
 from pydantic import Field, model_validator
 
 from brainseg_engine.core.labels import Region
-from brainseg_engine.recipe.section import Fraction, Section
+from brainseg_engine.recipe.section import Fraction, RecipeSection
 
 Range = tuple[float, float]
 Side = Annotated[int, Field(ge=1, le=1024)]
@@ -18,7 +18,7 @@ Sides = tuple[Side, Side, Side]
 Margin = tuple[Annotated[int, Field(ge=0, le=1024)], Annotated[int, Field(ge=0, le=1024)]]
 
 
-class Preprocess(Section):
+class Preprocess(RecipeSection):
     """What happens to the images before the network: axes, resampling, crop, normalisation; undone for the answer."""
 
     orientation: Literal["RAS", "LPS"] = "RAS"
@@ -60,7 +60,7 @@ class Preprocess(Section):
         return self
 
 
-class Window(Section):
+class Window(RecipeSection):
     """How large a piece the network sees at once.
 
     ``brain``: the whole box in one pass, in training and in use alike; a box beyond ``largest`` is cut into overlapping
@@ -91,7 +91,7 @@ class Window(Section):
         return self
 
 
-class Output(Section):
+class Output(RecipeSection):
     """What the channels mean: independent sigmoid ``regions``, nested when they become labels; or softmax ``classes``
     (background, NCR, ED, ET)."""
 
@@ -112,7 +112,7 @@ class Output(Section):
         return 4 if self.kind == "classes" else len(self.regions)
 
 
-class Loss(Section):
+class Loss(RecipeSection):
     """A weighted sum; a term of weight 0 is left out. Probabilities p, targets g, sums over voxels.
 
     ``dice``: 1 − (2 Σpg + s) / (Σp + Σg + s), the mean over what ``pooling`` keeps apart. ``cross_entropy``: binary for
@@ -147,7 +147,7 @@ class Loss(Section):
         return self
 
 
-class Optimiser(Section):
+class Optimiser(RecipeSection):
     """AdamW (Loshchilov & Hutter 2019), Adam, Nadam or stochastic gradient descent, as torch has them."""
 
     name: Literal["adamw", "adam", "nadam", "sgd"] = "adamw"
@@ -168,7 +168,7 @@ class Optimiser(Section):
         return self
 
 
-class Cosine(Section):
+class Cosine(RecipeSection):
     """Linear warm-up, then half a cosine down to ``floor`` times the peak, over steps."""
 
     name: Literal["cosine"] = "cosine"
@@ -176,7 +176,7 @@ class Cosine(Section):
     floor: Fraction = Field(default=0.01, ge=0, le=1)
 
 
-class Poly(Section):
+class Poly(RecipeSection):
     """(1 − epoch / epochs)^power (Myronenko 2018); over steps where the run is given in steps."""
 
     name: Literal["poly"] = "poly"
@@ -184,7 +184,7 @@ class Poly(Section):
     warmup_steps: int = Field(default=0, ge=0)
 
 
-class Step(Section):
+class StepSchedule(RecipeSection):
     """× ``gamma`` at every ``every_epochs``-th epoch, or at each of ``milestones``."""
 
     name: Literal["step"] = "step"
@@ -199,7 +199,7 @@ class Step(Section):
         return self
 
 
-class Plateau(Section):
+class Plateau(RecipeSection):
     """× ``factor`` when the mean loss of ``patience_epochs`` epochs has brought no new minimum."""
 
     name: Literal["plateau"] = "plateau"
@@ -207,7 +207,7 @@ class Plateau(Section):
     factor: float = Field(default=0.1, gt=0, lt=1)
 
 
-class Halving(Section):
+class Halving(RecipeSection):
     """× ``factor``^(epoch // ``every_epochs``), applied anew to what is left at each epoch: far quicker than it looks (the
     repository AghdamAmir/… does this; its rate is frozen from about epoch 11 on)."""
 
@@ -216,7 +216,7 @@ class Halving(Section):
     every_epochs: int = Field(default=4, ge=1)
 
 
-class TimeDecay(Section):
+class TimeDecay(RecipeSection):
     """At the start of every epoch, the first included, the rate × ``epoch_factor`` and ``decay`` × ``decay_factor``;
     within it the rate is divided by 1 + decay · iteration, as Keras does (Issam28/Brain-tumor-segmentation)."""
 
@@ -226,19 +226,19 @@ class TimeDecay(Section):
     decay_factor: float = Field(default=10.0, ge=1)
 
 
-class Constant(Section):
+class Constant(RecipeSection):
     """The peak, always."""
 
     name: Literal["constant"] = "constant"
 
 
 Schedule = Annotated[
-    Cosine | Poly | Step | Plateau | Halving | TimeDecay | Constant,
+    Cosine | Poly | StepSchedule | Plateau | Halving | TimeDecay | Constant,
     Field(discriminator="name"),
 ]
 
 
-class Artefacts(Section):
+class Artefacts(RecipeSection):
     """Exactly one of ``kinds``, at equal odds, in a share of the samples; the parameters are those of system fajan-py.
 
     Ghosting, spike, bias field and motion are drawn anew for each modality; the elastic field is one for all and the labels.
@@ -268,7 +268,7 @@ class Artefacts(Section):
         return self
 
 
-class Acquisition(Section):
+class Acquisition(RecipeSection):
     """What hospitals' series have and challenges' series have not, for each series on its own.
 
     Each is a probability: of each series for ``thick``, of the sample for the others.
@@ -292,7 +292,7 @@ class Acquisition(Section):
     """Intensities in 32 to 256 steps."""
 
 
-class Augmentation(Section):
+class Augmentation(RecipeSection):
     """Random changes of a training sample; probabilities per sample, intensity changes per modality."""
 
     flip: Fraction = Field(default=0.5, ge=0, le=1)
@@ -330,7 +330,7 @@ class Augmentation(Section):
         return self
 
 
-class Training(Section):
+class Training(RecipeSection):
     """The loop."""
 
     epochs: int = Field(default=100, ge=1)
@@ -358,7 +358,7 @@ class Training(Section):
         return self
 
 
-class Postprocess(Section):
+class Postprocess(RecipeSection):
     """Probabilities → labels."""
 
     threshold: Fraction = Field(default=0.5, gt=0, lt=1)

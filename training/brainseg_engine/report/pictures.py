@@ -19,7 +19,7 @@ from brainseg_engine.core.labels import Mask, Region, region_mask
 from brainseg_engine.core.morphology import bounding_box, mesh
 from brainseg_engine.core.palette import REGION_COLOURS
 from brainseg_engine.core.study import Modality, Segmentation, Study, Volume
-from brainseg_engine.figures.overlay import PLANES, Plane, View, grey_window
+from brainseg_engine.figures.overlay import PLANES, PagePlane, View, grey_window
 from brainseg_engine.scores.diameters import RANO2_TARGETS
 
 LINES: Mapping[Region, tuple[str, float]] = {
@@ -45,7 +45,7 @@ class Picture:
 class _Shot:
     """What one slice picture shows: the plane and its slice (index in the upright view), and the lesions' chords on it."""
 
-    plane: Plane
+    plane: PagePlane
     index: int
     volume: Volume
     title: str
@@ -75,7 +75,7 @@ def _shots(
         (r for r in (Region.ET, Region.TC, Region.WT) if (regions.get(r.value) or {}).get("volume_voxels")), None
     )
     at = _largest(region_mask(labels, main) if main else labels > 0)
-    drawn: list[Plane] = []
+    drawn: list[PagePlane] = []
     for number, lesion in enumerate(_pictured(regions.get(main.value) if main else None), 1):
         plane, index = _plane_of(lesion, seg.grid, view)
         title = f"{reference.modality.title}, {plane.name}: {main} lesion {number}"
@@ -97,7 +97,7 @@ def _pictured(told: Mapping[str, Any] | None) -> list[Mapping[str, Any]]:
     return [lesion for lesion in lesions if lesion["target_rano2"]][:RANO2_TARGETS] or lesions[:1]
 
 
-def _plane_of(lesion: Mapping[str, Any], grid: Grid, view: View) -> tuple[Plane, int]:
+def _plane_of(lesion: Mapping[str, Any], grid: Grid, view: View) -> tuple[PagePlane, int]:
     across = {"R": 0, "L": 0, "A": 1, "P": 1}.get(grid.orientation[lesion["slice_axis"]], 2)
     plane = next(p for p in PLANES if p.across == across)
     index = view.index_of(grid, np.array(lesion["longest"]["ends_ras_mm"]))[0, across]
@@ -145,7 +145,7 @@ def _lengths(chords: tuple[tuple[str, Mapping[str, Any]], ...]) -> str:
 
 
 def _draw_chords(
-    ax: Any, plane: Plane, view: View, grid: Grid, number: str, lesion: Mapping[str, Any], shape: tuple[int, ...]
+    ax: Any, plane: PagePlane, view: View, grid: Grid, number: str, lesion: Mapping[str, Any], shape: tuple[int, ...]
 ) -> None:
     from matplotlib.patheffects import withStroke
 

@@ -16,7 +16,7 @@ from brainseg_engine.io.segmentation import read_sidecar
 
 
 @dataclass(frozen=True)
-class Source:
+class ReportSource:
     """One result yet to be read: its mask (None: the one found in the study), and its images (None: not given)."""
 
     id: str
@@ -34,19 +34,19 @@ class Result:
     sidecar: Mapping[str, Any]
 
 
-def find_results(paths: Sequence[Path], images: Path | None = None) -> list[Source]:
+def find_results(paths: Sequence[Path], images: Path | None = None) -> list[ReportSource]:
     """What the paths stand for: masks, folders of masks ``<id>_seg``, studies with a mask in them, or folders of such.
 
     ``images`` is a study, or a folder of studies with the masks' ids. Raises InputError for what is not there or holds
     no result, and for two results of one id.
     """
     studies = _by_id(images) if images is not None else {}
-    found: list[Source] = []
+    found: list[ReportSource] = []
     for path in paths:
         if not path.exists():
             raise InputError(f"There is no file or folder {path}. Check the path.")
         found += _in_folder(path, studies) if path.is_dir() else [_mask(path, studies)]
-    seen: dict[str, Source] = {}
+    seen: dict[str, ReportSource] = {}
     for source in found:
         other = seen.setdefault(source.id, source)
         if other is not source:
@@ -54,7 +54,7 @@ def find_results(paths: Sequence[Path], images: Path | None = None) -> list[Sour
     return found
 
 
-def load_result(source: Source, coding: str | None = None) -> Result:
+def load_result(source: ReportSource, coding: str | None = None) -> Result:
     """Read a mask and its images. Raises InputError, GeometryError or CodingError, naming the file."""
     if source.mask is None:
         assert source.study is not None
@@ -90,26 +90,26 @@ def _study_id(study: Path) -> str:
     return find_series(study).id if study.is_dir() else stem(study.name)
 
 
-def _in_folder(folder: Path, studies: Mapping[str, Path]) -> list[Source]:
+def _in_folder(folder: Path, studies: Mapping[str, Path]) -> list[ReportSource]:
     masks = [p for p in sorted(folder.iterdir()) if is_image(p) and _is_result(p)]
     within = find_studies(folder)
     if within and within != [folder]:
-        return [Source(_study_id(s), None, s) for s in within] + [_mask(p, studies) for p in masks]
+        return [ReportSource(_study_id(s), None, s) for s in within] + [_mask(p, studies) for p in masks]
     if within and (find_series(folder).segmentation is not None or not masks):
-        return [Source(_study_id(folder), None, folder)]
+        return [ReportSource(_study_id(folder), None, folder)]
     if not masks:
         raise InputError(f"{folder} holds no study and no mask <id>_seg.nii.gz. Name the masks that 'predict' wrote.")
     return [_mask(p, studies) for p in masks]
 
 
-def _mask(path: Path, studies: Mapping[str, Path]) -> Source:
+def _mask(path: Path, studies: Mapping[str, Path]) -> ReportSource:
     if not is_image(path) and not is_derived(path):
         raise InputError(f"{path} is no mask: give a NIfTI or MetaImage file, a DICOM SEG or an RTSTRUCT.")
     id_ = stem(path.name).removesuffix(".dcm").removesuffix("_seg").removesuffix("-seg")
     study = studies.get(id_) or studies.get("")
     if study is None and find_studies(path.parent) == [path.parent] and find_series(path.parent).files:
         study = path.parent
-    return Source(id_, path, study)
+    return ReportSource(id_, path, study)
 
 
 def _is_result(path: Path) -> bool:

@@ -17,7 +17,7 @@ from brainseg_engine.core.paths import atomic, check_writable
 from brainseg_engine.report import record as records
 from brainseg_engine.report.html import Entry, index_page, report_page
 from brainseg_engine.report.pictures import Picture, key_images, view_3d
-from brainseg_engine.report.sources import Result, Source, load_result
+from brainseg_engine.report.sources import ReportSource, Result, load_result
 
 NEED_BYTES = 8 << 20
 """Room for one report."""
@@ -29,7 +29,7 @@ Identify = Callable[[Result], Mapping[str, str] | None]
 
 
 @dataclass(frozen=True)
-class Row:
+class ReportOutcome:
     """One result: "done" with the page, or "failed" with the reason."""
 
     id: str
@@ -64,7 +64,7 @@ def pictures_of(result: Result, record: Mapping[str, Any]) -> list[Picture]:
 
 
 def write_reports(
-    sources: Sequence[Source],
+    sources: Sequence[ReportSource],
     out: Path,
     *,
     coding: str | None = None,
@@ -72,7 +72,7 @@ def write_reports(
     identity: Identify = lambda _: None,
     progress: ProgressCallback = silent,
     cancelled: CancelCheck = never,
-) -> Iterator[Row]:
+) -> Iterator[ReportOutcome]:
     """Yield a row per result as it is written; several get ``index.html`` and ``measurements.csv`` at the end.
 
     One that fails does not stop the others. Raises OutputError before the first when nothing can be written, Cancelled
@@ -88,13 +88,15 @@ def write_reports(
             result = load_result(source, coding)
             entry = write_report(result, out, prior=prior(result.id), identity=identity(result))
         except BrainsegError as e:
-            yield Row(source.id, "failed", str(e))
+            yield ReportOutcome(source.id, "failed", str(e))
         except Exception as e:  # a bug met by one result: the others are worth going on for
             _log.debug("%s failed", source.id, exc_info=True)
-            yield Row(source.id, "failed", f"Unexpected {type(e).__name__}: {e}. Run it again with -v for the details.")
+            yield ReportOutcome(
+                source.id, "failed", f"Unexpected {type(e).__name__}: {e}. Run it again with -v for the details."
+            )
         else:
             entries.append(entry)
-            yield Row(source.id, "done", page=str(out / entry.file))
+            yield ReportOutcome(source.id, "done", page=str(out / entry.file))
     if len(entries) > 1:
         _write(out / "index.html", index_page(entries))
         write_csv([e.record for e in entries], out / "measurements.csv")

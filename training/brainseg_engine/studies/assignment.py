@@ -23,7 +23,7 @@ from brainseg_engine.io.layouts import ambiguity, find_series, missing_series, s
 from brainseg_engine.io.naming import MASK, stem
 from brainseg_engine.io.series import Layout, Series
 from brainseg_engine.studies.appearance import look
-from brainseg_engine.studies.identify import Choices, Proposal, identify
+from brainseg_engine.studies.identify import Choices, SeriesProposal, identify
 
 Wanted = Mapping[Modality, str | None]
 """Use → what names its series; None for a use that shall stay empty."""
@@ -96,7 +96,7 @@ def assigned(source: Path | Sequence[Path], wanted: Wanted) -> Series:
     known = {p.absolute() for p in images}
     images += [p for p in named if p.absolute() not in known]
     facts = [SeriesFacts(str(p), label=p.name, description=stem(p.name), file_name=p.name) for p in images]
-    by_name = Choices(tuple(Proposal(f, None, "") for f in facts), {m: str(p) for m, p in series.files.items()})
+    by_name = Choices(tuple(SeriesProposal(f, None, "") for f in facts), {m: str(p) for m, p in series.files.items()})
     chosen = assign(facts, wanted, by_name).chosen
     files = {m: Path(chosen[m]) for m in Modality if m in chosen}
     ambiguous = {what: some for what, some in series.ambiguous.items() if what not in wanted}
@@ -173,7 +173,7 @@ def _choices(proposed: Choices, chosen: Mapping[Modality, str], by_hand: Mapping
     return Choices(proposals, dict(chosen), alternatives)
 
 
-def _assigned(p: Proposal, use: Modality | None, by_hand: Mapping[str, Modality]) -> Proposal:
+def _assigned(p: SeriesProposal, use: Modality | None, by_hand: Mapping[str, Modality]) -> SeriesProposal:
     if p.series.id in by_hand:
         return replace(
             p, use=use, reason=f"{by_hand[p.series.id].title}: assigned by hand.", confidence=1.0, could_be=()

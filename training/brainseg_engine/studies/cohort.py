@@ -34,7 +34,7 @@ _GROUPS = {"hgg", "lgg", "train", "training", "validation", "val", "test", "test
 
 
 @dataclass(frozen=True)
-class Case:
+class CohortCase:
     """One case of a data folder; ``source`` is what ``load_study`` takes."""
 
     name: str
@@ -64,7 +64,7 @@ def patient_of(case: str) -> str:
     return found["patient"] if found else patient_in(case) or case
 
 
-def list_cases(data: Path) -> list[Case]:
+def list_cases(data: Path) -> list[CohortCase]:
     """The cases of a data folder of any known layout, sorted by name.
 
     BraTS study folders (also below HGG and LGG), the Decathlon's images, folders of slices. Raises InputError for a
@@ -76,7 +76,7 @@ def list_cases(data: Path) -> list[Case]:
     named = kept_apart(plain)
     root = data.resolve()
     found = {
-        n: Case(n, source, "_".join(source.resolve().relative_to(root).parts[:-1]), n != plain[source])
+        n: CohortCase(n, source, "_".join(source.resolve().relative_to(root).parts[:-1]), n != plain[source])
         for source, n in named.items()
     }
     if not found:
@@ -151,7 +151,7 @@ def read_split(path: Path, fold: Fold | None = None) -> dict[str, str]:
     return split
 
 
-def patients_of(cases: Iterable[Case], rule: str = "auto") -> dict[str, str]:
+def patients_of(cases: Iterable[CohortCase], rule: str = "auto") -> dict[str, str]:
     """Case → patient: by names and folders (``auto``), each case one (``case``), the folder that the case's lies in
     (``folder``), or the first group of a regular expression in the case's name. Raises TrainingError for another rule."""
     cases = list(cases)

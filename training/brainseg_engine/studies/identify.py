@@ -32,7 +32,7 @@ _T1S = (Modality.T1, Modality.T1CE)
 
 
 @dataclass(frozen=True)
-class Proposal:
+class SeriesProposal:
     """What one series is proposed for. ``use`` is None for one that is not used; ``reason`` is a sentence.
 
     ``could_be``: the uses it is the second choice for; ``confidence`` from 0 to 1; ``doubt``: what speaks against it.
@@ -53,7 +53,7 @@ class Choices:
     ``chosen``: use → id of the series; ``alternatives``: use → ids of the others that could serve, the best first.
     """
 
-    proposals: tuple[Proposal, ...]
+    proposals: tuple[SeriesProposal, ...]
     chosen: Mapping[Modality, str] = field(default_factory=dict)
     alternatives: Mapping[Modality, tuple[str, ...]] = field(default_factory=dict)
 
@@ -62,7 +62,7 @@ class Choices:
         """The uses that no series is chosen for."""
         return tuple(m for m in Modality if m not in self.chosen)
 
-    def of(self, series_id: str) -> Proposal:
+    def of(self, series_id: str) -> SeriesProposal:
         """The proposal for that series; KeyError where there is none of that id."""
         return next(p for p in self.proposals if p.series.id == series_id)
 
@@ -190,7 +190,7 @@ def _proposal(
     looks: Mapping[str, Look],
     timed: Mapping[str, Modality],
     remembered: bool,
-) -> Proposal:
+) -> SeriesProposal:
     look = looks.get(facts.id)
     seen = series_order.likely(look) if look is not None else None
     could_be = tuple(m for m, ids in alternatives.items() if facts.id in ids)
@@ -199,7 +199,7 @@ def _proposal(
             reason = f"Second choice for {' and '.join(m.title for m in could_be)}: {verdict.reason}."
         else:
             reason = f"Not used: {verdict.reason}."
-        return Proposal(facts, None, reason, could_be=could_be)
+        return SeriesProposal(facts, None, reason, could_be=could_be)
     own = points[facts.id]
     why = [verdict.reason] if verdict.family is not None else []
     if remembered:
@@ -212,7 +212,7 @@ def _proposal(
         why.append(f"chosen for its {_advantage(facts)} among {1 + len(alternatives[use])} candidates")
     others = [v for m, v in own.items() if m is not use]
     odds = own[use] - max(0.0, *others)
-    return Proposal(
+    return SeriesProposal(
         facts, use, f"{use.title}: {', '.join(w for w in why if w)}.", round(1 / (1 + float(np.exp(-odds))), 3), could_be,
         ". ".join(filter(None, (verdict.doubt, _contradiction(use, look)))),
     )  # fmt: skip

@@ -87,7 +87,7 @@ def survey(
     return _with_duplicates(reports)
 
 
-def look(case: cohort.Case, coding: str | None = None, full: bool = False) -> CaseReport:
+def look(case: cohort.CohortCase, coding: str | None = None, full: bool = False) -> CaseReport:
     """One case; see :func:`survey`. Whatever is wrong with it stands in its report: it never raises."""
     try:
         return _look(case, coding, full)
@@ -96,7 +96,7 @@ def look(case: cohort.Case, coding: str | None = None, full: bool = False) -> Ca
         return CaseReport(case.name, case.source, errors=(f"It cannot be used ({type(e).__name__}: {str(e)[:200]}).",))
 
 
-def _look(case: cohort.Case, coding: str | None, full: bool) -> CaseReport:
+def _look(case: cohort.CohortCase, coding: str | None, full: bool) -> CaseReport:
     report = CaseReport(case.name, case.source, patient=case.patient)
     try:
         series = series_of(case.source)
@@ -149,7 +149,7 @@ def summary(reports: Sequence[CaseReport]) -> dict[str, Any]:
 
 
 def _in_order(
-    pool: ThreadPoolExecutor, work: Callable[[cohort.Case], CaseReport], found: Sequence[cohort.Case]
+    pool: ThreadPoolExecutor, work: Callable[[cohort.CohortCase], CaseReport], found: Sequence[cohort.CohortCase]
 ) -> Iterator[CaseReport]:
     """As ``pool.map``; what was not begun is dropped when the caller stops."""
     waiting = [pool.submit(work, case) for case in found]

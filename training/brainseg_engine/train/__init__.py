@@ -19,18 +19,18 @@ from brainseg_engine.runs import RunFolder, pseudonyms
 from brainseg_engine.studies import cohort
 from brainseg_engine.train import memory, ranks
 from brainseg_engine.train.loop import Loop
-from brainseg_engine.train.options import Options, Report
+from brainseg_engine.train.options import Report, TrainOptions
 from brainseg_engine.train.rates import Rate
 from brainseg_engine.train.tensorboard import with_tensorboard
 from brainseg_engine.train.validation import draw_examples
 
-__all__ = ["Loop", "Options", "Rate", "Report", "train"]
+__all__ = ["Loop", "Rate", "Report", "TrainOptions", "train"]
 
 BYTES_A_WEIGHT = 40
 """On disk: weights, their average and the optimiser's two moments, and the model; all twice, old and new."""
 
 
-def train(recipe: Recipe, options: Options, report: Report, cancelled: CancelCheck = never) -> Path:
+def train(recipe: Recipe, options: TrainOptions, report: Report, cancelled: CancelCheck = never) -> Path:
     """Train, and return the best model's file. Raises TrainingError, RecipeError, InputError, OutputError, DeviceError; and
     Cancelled once ``cancelled()`` says so, with the state saved.
 

@@ -25,7 +25,7 @@ from brainseg_engine.recipe import Recipe
 from brainseg_engine.runs import RunFolder
 from brainseg_engine.studies import cohort
 from brainseg_engine.train import pace, ranks, state, validation
-from brainseg_engine.train.options import Options, Report
+from brainseg_engine.train.options import Report, TrainOptions
 from brainseg_engine.train.rates import Rate
 from brainseg_engine.train.step import Batch, Learner, NotFinite
 
@@ -40,13 +40,19 @@ class Loop:
     """One training run in this process (of one or several); ``run`` is the whole of it."""
 
     def __init__(
-        self, recipe: Recipe, options: Options, fabric: Fabric, run: RunFolder, report: Report, cancelled: CancelCheck
+        self,
+        recipe: Recipe,
+        options: TrainOptions,
+        fabric: Fabric,
+        run: RunFolder,
+        report: Report,
+        cancelled: CancelCheck,
     ) -> None:
         self.recipe, self.options, self.fabric = recipe, options, fabric
         self.folder, self.report, self.cancelled = run, report, cancelled
         self.learner = Learner(recipe, fabric, options.seed, options.init)
         self.earlier = self.learner.earlier
-        self.state = state.State()
+        self.state = state.TrainState()
         self.hashes: tuple[str, ...] = ()
         self.planned: int | None = None  # steps, where the pace has decided on them
         self.others: Mapping[str, Any] = {}
@@ -161,7 +167,7 @@ class Loop:
             self.save()
             raise Cancelled(f"Training was stopped at step {self.state.step}. {self.folder.advice}")
 
-    def _prepare(self, folders: Sequence[Path]) -> list[dataset.Case]:
+    def _prepare(self, folders: Sequence[Path]) -> list[dataset.TrainingCase]:
         """The training cases. Where there are several processes the first fills the cache, and the others read it."""
         divisor = nets.divisor(self.recipe)
         if not self.fabric.is_global_zero:

@@ -14,7 +14,7 @@ Report = Callable[[Event], None]
 
 
 @dataclass
-class Options:
+class TrainOptions:
     """Where the data is, how long, and on what."""
 
     data: Path

@@ -12,10 +12,10 @@ from lightning_fabric import Fabric
 from brainseg_engine.core import device
 from brainseg_engine.core.errors import RecipeError
 from brainseg_engine.recipe import Recipe
-from brainseg_engine.train.options import Options
+from brainseg_engine.train.options import TrainOptions
 
 
-def make_fabric(recipe: Recipe, options: Options) -> Fabric:
+def make_fabric(recipe: Recipe, options: TrainOptions) -> Fabric:
     """A launched Fabric: on one device in this process; on several, one process each, started here or by torchrun or SLURM.
 
     Raises RecipeError when the batch cannot be shared equally, DeviceError when there is no such device.

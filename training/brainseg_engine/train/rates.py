@@ -6,7 +6,7 @@ import math
 from collections.abc import Mapping
 from typing import Any
 
-from brainseg_engine.recipe import Cosine, Halving, Plateau, Poly, Schedule, Step, TimeDecay
+from brainseg_engine.recipe import Cosine, Halving, Plateau, Poly, Schedule, StepSchedule, TimeDecay
 
 
 class Rate:
@@ -39,7 +39,7 @@ class Rate:
             epochs = math.ceil(self.total / self.per_epoch - 1e-9)
             progress = step / self.total if self.by_steps else self.epoch(step) / max(1, epochs)
             return float((1 - min(1.0, progress)) ** s.power)
-        if isinstance(s, Step):
+        if isinstance(s, StepSchedule):
             epoch = self.epoch(step)
             passed = epoch // s.every_epochs if s.every_epochs else sum(epoch >= m for m in s.milestones)
             return s.gamma**passed

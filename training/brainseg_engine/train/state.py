@@ -15,7 +15,7 @@ from brainseg_engine.train.rates import Rate
 
 
 @dataclass
-class State:
+class TrainState:
     """Where the run stands."""
 
     step: int = 0
@@ -34,7 +34,7 @@ def step_seed(seed: int, step: int, rank: int) -> int:
 
 def save(
     folder: RunFolder,
-    state: State,
+    state: TrainState,
     seed: int,
     rate: Rate,
     scaler: Mapping[str, Any],
@@ -50,7 +50,7 @@ def save(
 
 def restore(
     folder: RunFolder, recipe: Recipe, seed: int, net: torch.nn.Module, optimiser: torch.optim.Optimizer
-) -> tuple[State, dict[str, torch.Tensor], Mapping[str, Any]]:
+) -> tuple[TrainState, dict[str, torch.Tensor], Mapping[str, Any]]:
     """Put back what :func:`save` wrote; returns the state, the averaged weights and {"rate", "scaler"}: their states.
 
     Raises TrainingError when the run was started with another recipe or seed.
@@ -65,7 +65,7 @@ def restore(
     if facts["seed"] != seed:
         raise TrainingError(f"The run in {folder.path} was started with --seed {facts['seed']}, not {seed}.")
     ema = unpack(tensors, net, optimiser)
-    state = State(facts["step"], facts["best"], facts["best_step"], facts["scores"], list(facts["losses"]))
+    state = TrainState(facts["step"], facts["best"], facts["best_step"], facts["scores"], list(facts["losses"]))
     return state, ema, {"rate": facts["rate"], "scaler": facts["scaler"]}
 
 

@@ -8,11 +8,11 @@ from contextlib import contextmanager
 from brainseg_engine.core import outputs
 from brainseg_engine.core.errors import TrainingError
 from brainseg_engine.core.events import EpochDone, Event
-from brainseg_engine.train.options import Options, Report
+from brainseg_engine.train.options import Report, TrainOptions
 
 
 @contextmanager
-def with_tensorboard(report: Report, options: Options) -> Iterator[Report]:
+def with_tensorboard(report: Report, options: TrainOptions) -> Iterator[Report]:
     """``report``, which also writes into the run folder's ``tensorboard`` where the options ask for it. Raises TrainingError
     when TensorBoard is not installed."""
     if not options.tensorboard:

@@ -30,7 +30,7 @@ EXAMPLES = 3
 
 def check_held_out(
     folders: Sequence[Path],
-    cases: Sequence[dataset.Case],
+    cases: Sequence[dataset.TrainingCase],
     recipe: Recipe,
     earlier: Sequence[str],
     report: ProgressCallback,
