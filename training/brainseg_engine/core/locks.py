@@ -1,10 +1,14 @@
-"""A lock between processes that ends with its holder, however that ends."""
+"""A lock between processes that ends with its holder, however that ends.
+
+``filelock`` locks; here the lock's file is opened, because that must neither follow a link nor accept a file with a second
+name, and because the file may tell who holds it. A file system without locks stops nobody: ``filelock``'s own remedy, a file
+whose presence is the lock, would stay behind a program that was killed.
+"""
 
 from __future__ import annotations
 
 import logging
 import os
-import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -15,44 +19,29 @@ from brainseg_engine.core.errors import OutputError
 
 _log = logging.getLogger(__name__)
 
-if sys.platform == "win32":
-    import msvcrt
 
-    _BYTE = 1 << 30  # far behind what the file may tell, which others may go on reading
+def try_lock(handle: int) -> bool:
+    """Lock that open file, or return False where another process holds it.
 
-    def try_lock(handle: int) -> bool:
-        """Lock that open file, or return False where another process holds it."""
-        os.lseek(handle, _BYTE, os.SEEK_SET)
-        try:
-            msvcrt.locking(handle, msvcrt.LK_NBLCK, 1)
-        except OSError:
-            return False
-        return True
+    On Windows nobody else can then read its first byte.
+    """
+    import filelock
 
-    def unlock(handle: int) -> None:
-        """Release it."""
-        os.lseek(handle, _BYTE, os.SEEK_SET)
-        msvcrt.locking(handle, msvcrt.LK_UNLCK, 1)
+    try:
+        return filelock.lock_descriptor(handle, blocking=False)
+    except OSError as e:  # some network file systems have no locks: better to work than not to
+        _log.warning("this file system has no locks (%s); work in it from one process at a time", e.strerror or e)
+    return True
 
-else:
-    import fcntl
 
-    def try_lock(handle: int) -> bool:
-        """Lock that open file, or return False where another process holds it."""
-        try:
-            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            return False
-        except OSError as e:  # some network file systems have no locks: better to work than not to
-            _log.warning("this file system has no locks (%s); work in it from one process at a time", e.strerror or e)
-        return True
+def unlock(handle: int) -> None:
+    """Release it."""
+    import filelock
 
-    def unlock(handle: int) -> None:
-        """Release it."""
-        try:
-            fcntl.flock(handle, fcntl.LOCK_UN)
-        except OSError as e:
-            _log.debug("unlocking: %s", e)
+    try:
+        filelock.unlock_descriptor(handle)
+    except OSError as e:
+        _log.debug("unlocking: %s", e)
 
 
 def is_held(file: Path) -> bool:

@@ -8,6 +8,7 @@ import hashlib
 import logging
 import os
 import platform
+import sys
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -46,6 +47,8 @@ _BEFORE_ITS_FIRST_STEP = {"lock", "train.log", "process.log", "status.json", "st
 """What lies in the folder of a run that has hardly begun."""
 ORPHANS_S = 15.0
 """How long the helpers of a killed training may hold its lock; they look for their parent every 5 s."""
+_UNREADABLE = b" " if sys.platform == "win32" else b""
+"""What the content of a locked file begins with: on Windows nobody but its holder can read the byte that is locked."""
 
 
 @dataclass(frozen=True)
@@ -152,7 +155,7 @@ class RunFolder:
         except OSError as e:
             raise OutputError(f"Cannot write {file}: {e.strerror or e}. Choose another --out folder.") from e
         try:
-            self._take(handle, file)
+            self._take(handle)
             _note(handle, str(os.getpid()))
             try:
                 yield
@@ -162,10 +165,10 @@ class RunFolder:
         finally:
             os.close(handle)
 
-    def _take(self, handle: int, file: Path) -> None:
+    def _take(self, handle: int) -> None:
         patience = time.monotonic() + ORPHANS_S
         while not try_lock(handle):
-            holder = file.read_text(encoding="utf-8").strip()
+            holder = _noted(handle)
             orphaned = holder.isdigit() and not _alive(int(holder))
             looked_at = not holder and time.monotonic() < patience - ORPHANS_S + 1  # by one who asks whether it is held
             if not (orphaned or looked_at) or time.monotonic() > patience:
@@ -259,7 +262,13 @@ def _note(handle: int, holder: str) -> None:
     if os.read(handle, 32).strip(b" 0123456789") == b"":
         os.ftruncate(handle, 0)
         os.lseek(handle, 0, os.SEEK_SET)
-        os.write(handle, holder.encode())
+        os.write(handle, _UNREADABLE + holder.encode())
+
+
+def _noted(handle: int) -> str:
+    """Who holds the lock, "" where the file does not tell."""
+    os.lseek(handle, len(_UNREADABLE), os.SEEK_SET)
+    return os.read(handle, 32).decode("utf-8", "replace").strip()
 
 
 def _alive(pid: int) -> bool:
