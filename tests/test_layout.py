@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import re
 from collections import defaultdict
 from pathlib import Path
 
@@ -23,3 +24,9 @@ def test_each_class_has_a_name_of_its_own():
                 homes[node.name].append(f"{path.relative_to(ROOT)}:{node.lineno}")
     assert len(homes) > 300
     assert {name: places for name, places in homes.items() if len(places) > 1} == {}
+
+
+def test_display_axes_alone_changes_the_order_of_axes_in_the_window():
+    by_hand = re.compile(r"transpose\(|moveaxis|swapaxes|rollaxis|\[\.\.\., ::-1\]|\[2, 1, 0")
+    found = {str(path.relative_to(ROOT)) for path in modules() if by_hand.search(path.read_text(encoding="utf-8"))}
+    assert {path for path in found if path.startswith("napari_brainseg")} == {"napari_brainseg/display/axes.py"}

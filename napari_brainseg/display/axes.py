@@ -55,6 +55,15 @@ def to_file(shown: NDArray[Any], affine: Affine) -> NDArray[Any]:
     return np.transpose(shown, np.argsort(axis_order(affine)))
 
 
+def grid_in_world(data: NDArray[Any], affine: Affine) -> tuple[NDArray[Any], Grid]:
+    """An array that lies in the viewer by its affine index → world, of whatever direction → (view (X, Y, Z), its grid)."""
+    linear, origin = affine[:3, :3], affine[:3, 3]
+    placed = np.eye(4)
+    placed[:3, :3] = world_to_ras(linear.T).T[:, ::-1]
+    placed[:3, 3] = world_to_ras(origin)
+    return np.transpose(data), Grid((data.shape[2], data.shape[1], data.shape[0]), placed)
+
+
 def laid_out(segmentation: Segmentation) -> Segmentation:
     """The same segmentation, its labels in memory as the canvas wants them.
 

@@ -15,13 +15,7 @@ from brainseg_engine.core.geometry import Affine, Grid
 from brainseg_engine.core.labels import LabelArray, Mask, Region
 from brainseg_engine.core.morphology import bounding_box
 from brainseg_engine.core.study import Modality, Segmentation, Study, Volume
-from napari_brainseg.display.axes import (
-    laid_out,
-    placement,
-    to_display,
-    to_file,
-    world_to_ras,
-)
+from napari_brainseg.display.axes import grid_in_world, laid_out, placement, to_display, to_file
 from napari_brainseg.display.history import apply_edit, in_stroke
 from napari_brainseg.display.region_layer import VIEW, apply_region_view, colormap_of
 from napari_brainseg.display.region_style import RegionView
@@ -263,10 +257,9 @@ def segmentation_from_tuple(data: LabelArray, meta: Mapping[str, Any]) -> tuple[
     placed = Labels(data, **keywords)
     world = np.array([placed.data_to_world(point) for point in np.vstack([np.zeros(3), np.eye(3)])])
     affine = np.eye(4)
-    affine[:3, 3] = world_to_ras(world[0])
-    affine[:3, :3] = (world_to_ras(world[1:]) - affine[:3, 3]).T
-    grid = Grid((data.shape[2], data.shape[1], data.shape[0]), affine[:, [2, 1, 0, 3]])
-    return Segmentation(np.ascontiguousarray(data.transpose(2, 1, 0)), grid), None
+    affine[:3, :3], affine[:3, 3] = (world[1:] - world[0]).T, world[0]
+    canonical, grid = grid_in_world(data, affine)
+    return Segmentation(np.ascontiguousarray(canonical), grid), None
 
 
 @dataclass(frozen=True, eq=False)
