@@ -259,7 +259,7 @@ class Session:
         if model.card is None:
             return model.problem
         try:
-            current.study.require(model.card.modalities, model.card.may_lack)
+            current.study.require(model.card.needed)
         except BrainsegError as e:
             return str(e)
         return " ".join(f.message for f in current.findings if f.severity == "error" and f.code != "missing")
@@ -276,7 +276,7 @@ class Session:
             return found
         from brainseg_engine.studies.checks import rests_on
 
-        return [*found, rests_on(present, card.modalities)]
+        return [*found, f"{rests_on(present, card.modalities)} {card.expectation(present)}".strip()]
 
     @property
     def store(self) -> Store:

@@ -9,8 +9,9 @@ from types import SimpleNamespace
 
 import numpy as np
 
-from brainseg_engine.core.labels import Label
+from brainseg_engine.core.labels import Label, Region
 from brainseg_engine.core.study import Modality, Prediction, Segmentation
+from brainseg_engine.models import checkpoint
 from napari_brainseg.app.features import Features
 from napari_brainseg.display import layers
 from napari_brainseg.display.tools import Tool
@@ -121,12 +122,11 @@ class House:
             step()
 
 
-@dataclass
-class Card:
-    modalities: tuple = tuple(Modality)
-    name: str = "model"
-    version: str = "1"
-    may_lack: tuple = ()
+class Card(checkpoint.Card):
+    """A card that tells no more than it must."""
+
+    def __init__(self, modalities: tuple[Modality, ...] = tuple(Modality), name: str = "model") -> None:
+        super().__init__(name=name, recipe="test", modalities=modalities, regions=tuple(Region), parameters=1)
 
 
 @dataclass

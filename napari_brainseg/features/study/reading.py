@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from brainseg_engine.core.errors import BrainsegError
-from brainseg_engine.core.study import Modality, Segmentation, Study, Volume
+from brainseg_engine.core.study import Modality, Segmentation, SeriesNeeded, Study, Volume
 from napari_brainseg.display.axes import laid_out
 from napari_brainseg.session import Answer, OpenStudy, checksum
 
@@ -91,7 +91,7 @@ def opened(
 
     # slices come with three series: whether a model needs the fourth, the model says
     expected = tuple(Modality) if study.reference.grid.calibrated else tuple(study.volumes)
-    findings = tuple(check_study(study, expected))
+    findings = tuple(check_study(study, SeriesNeeded(expected)))
     answer = answer_of(mask) if mask is not None else None
     return Opened(OpenStudy(study, files, problems, findings, truth=mask), answer, trouble)
 

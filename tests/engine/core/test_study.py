@@ -12,7 +12,7 @@ from helpers.small_study import make_study
 
 from brainseg_engine.core.errors import GeometryError, InputError
 from brainseg_engine.core.geometry import Grid
-from brainseg_engine.core.study import Modality, Segmentation, Study, Volume
+from brainseg_engine.core.study import Modality, Segmentation, SeriesNeeded, Study, Volume
 
 ALL = tuple(Modality)
 SUBSETS = [c for n in range(1, 5) for c in combinations(ALL, n)]
@@ -32,14 +32,14 @@ def test_the_reference_is_t1ce_else_the_first_present(study, present):
 def test_what_is_missing_is_named_and_nothing_else(study, present):
     part = only(study, present)
     if present == ALL:
-        part.require(ALL)
+        part.require(SeriesNeeded(ALL))
         return
     with pytest.raises(InputError) as e:
-        part.require(ALL)
+        part.require(SeriesNeeded(ALL))
     lacking = str(e.value).split(";")[0]
     assert {m for m in ALL if f" {m.title}," in f"{lacking} ".replace(" (", ", (")} == set(ALL) - set(present)
     assert "data/patient" in lacking
-    part.require(present)
+    part.require(SeriesNeeded(present))
 
 
 @pytest.mark.parametrize("change", ["shape", "place"])
@@ -53,8 +53,8 @@ def test_other_grids_are_named_with_both_sides(study, change):
     moved = replace(study, volumes={**study.volumes, Modality.FLAIR: other})
     assert study.aligned and not moved.aligned
     with pytest.raises(GeometryError, match=r"FLAIR \(x_flair.nii.gz\).*T1ce.*Align the series first"):
-        moved.require(ALL)
-    moved.require((Modality.T1, Modality.T2))  # what a model does not need does not hinder it
+        moved.require(SeriesNeeded(ALL))
+    moved.require(SeriesNeeded((Modality.T1, Modality.T2)))  # what a model does not need does not hinder it
 
 
 def test_a_study_without_images_is_none():
@@ -77,3 +77,17 @@ def test_records_are_frozen():
         study.id = "other"  # type: ignore[misc]
     with pytest.raises(FrozenInstanceError):
         study.reference.modality = Modality.T2  # type: ignore[misc]
+
+
+@pytest.mark.parametrize("at_most", [1, 2, 3])
+@pytest.mark.parametrize("present", SUBSETS, ids=lambda s: "+".join(s))
+def test_as_many_series_may_be_missing_as_are_said(study, present, at_most):
+    needed = SeriesNeeded(ALL, ALL[1:], at_most)
+    lacking = set(ALL) - set(present)
+    assert set(needed.lacking(present)) == lacking
+    assert needed.met_by(present) == (ALL[0] not in lacking and len(lacking) <= at_most)
+    if needed.met_by(present):
+        only(study, present).require(needed)
+    else:
+        with pytest.raises(InputError, match="it can do without"):
+            only(study, present).require(needed)

@@ -9,7 +9,7 @@ import pytest
 from helpers.raw_study import raw_study
 
 from brainseg_engine.core.errors import Cancelled, InputError
-from brainseg_engine.core.study import Modality, Segmentation
+from brainseg_engine.core.study import Modality, Segmentation, SeriesNeeded
 from brainseg_engine.io import load_study, save_volume
 from brainseg_engine.prepare import PrepareOptions, files, many
 
@@ -49,7 +49,7 @@ def test_the_folder_is_a_study_and_comes_back_whole(prepared, raw, tmp_path):
     folder = files.save(prepared, tmp_path)
     study = load_study(folder)
     assert study.id == "Raw_1"
-    study.require(tuple(Modality))
+    study.require(SeriesNeeded())
     back = files.load(folder)
     assert back.quality == {
         m: type(q)(**{k: round(v, 3) for k, v in vars(q).items()}) for m, q in prepared.quality.items()

@@ -10,7 +10,7 @@ from helpers.small_study import make_study
 
 from brainseg_engine.core.errors import Cancelled, GeometryError, InputError
 from brainseg_engine.core.geometry import Grid
-from brainseg_engine.core.study import Modality, Segmentation, Study
+from brainseg_engine.core.study import Modality, Segmentation, SeriesNeeded, Study
 from brainseg_engine.io import save_volume
 from brainseg_engine.phantom import phantom_study
 from brainseg_engine.prepare import PrepareOptions, Rigid, prepare, write_transform
@@ -34,7 +34,7 @@ def test_series_are_aligned_and_the_quality_says_so(raw, prepared):
 
 def test_the_prepared_study_is_what_a_predictor_takes(raw, prepared):
     study = prepared.study
-    study.require(tuple(Modality))
+    study.require(SeriesNeeded())
     assert study.reference.grid.spacing == pytest.approx((1, 1, 1))
     for axis in range(3):  # tight: brain on all faces
         faces = np.moveaxis(prepared.brain, axis, 0)

@@ -17,7 +17,7 @@ from scipy import ndimage
 
 from brainseg_engine.core.errors import GeometryError, InputError
 from brainseg_engine.core.geometry import Grid
-from brainseg_engine.core.study import Modality, Segmentation, Study
+from brainseg_engine.core.study import Modality, Segmentation, SeriesNeeded, Study
 from brainseg_engine.io import find_studies, load_study
 from brainseg_engine.phantom import phantom_study
 from brainseg_engine.studies.checks import check_study, require_usable
@@ -47,8 +47,8 @@ def changed(study: Study, modality: Modality, data=None, **fields) -> Study:
     return replace(study, volumes={**study.volumes, modality: replace(v, **fields)})
 
 
-def codes(study: Study, **kwargs) -> list[str]:
-    return [f.code for f in check_study(study, **kwargs)]
+def codes(study: Study, *needed: Modality) -> list[str]:
+    return [f.code for f in check_study(study, SeriesNeeded(needed) if needed else SeriesNeeded())]
 
 
 def test_a_sound_study_has_no_finding_but_its_spacing(phantom):
@@ -83,19 +83,19 @@ def test_a_modality_that_is_needed_and_missing(gone, phantom):
     (first, *_) = check_study(part)
     assert (first.code, first.severity) == ("missing", "error")
     assert f"lacks {gone.title};" in first.message
-    assert "missing" not in codes(part, modalities=tuple(part.volumes))
+    assert "missing" not in codes(part, *part.volumes)
 
 
 @pytest.mark.parametrize("gone", list(Modality))
 def test_a_modality_that_the_model_can_do_without(gone, phantom):
     part = replace(phantom, volumes={m: v for m, v in phantom.volumes.items() if m is not gone})
-    (found,) = [f for f in require_usable(part, may_lack=(gone,)) if f.code == "incomplete"]
+    (found,) = [f for f in require_usable(part, SeriesNeeded(may_lack=(gone,))) if f.code == "incomplete"]
     assert found.severity == "warning"
     assert found.message.startswith(f"{gone.title} is missing: the result rests on ")
     assert ("enhancing tumour and core cannot" in found.message) == (gone is T1CE)
     fewer = replace(phantom, volumes=dict(list(part.volumes.items())[:2]))
     with pytest.raises(InputError, match="it can do without one of"):
-        require_usable(fewer, may_lack=tuple(Modality))
+        require_usable(fewer, SeriesNeeded(may_lack=tuple(Modality)))
 
 
 @pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
@@ -159,7 +159,7 @@ def test_a_guessed_geometry(tmp_path):
     img.header["qform_code"] = img.header["sform_code"] = 0
     files[T1].write_bytes(nib.Nifti1Image(image(0), None, img.header).to_bytes())
     study = load_study({T1: files[T1].rename(tmp_path / "Case_7_t1.nii")})
-    (told,) = [f for f in check_study(study, (T1,)) if f.code == "geometry"]
+    (told,) = [f for f in check_study(study, SeriesNeeded((T1,))) if f.code == "geometry"]
     assert told.severity == "warning" and "Case_7_t1.nii" in told.message and "only guessed" in told.message
 
 

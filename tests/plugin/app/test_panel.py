@@ -15,7 +15,7 @@ from qtpy.QtCore import QEvent, Qt
 from qtpy.QtWidgets import QAbstractButton, QApplication, QComboBox, QFileDialog, QWidget
 
 from brainseg_engine.core.labels import Label
-from brainseg_engine.core.study import Modality
+from brainseg_engine.core.study import ALL_FOUR, Modality
 from brainseg_engine.corrections import Store
 from brainseg_engine.models import ModelInfo
 from napari_brainseg.app.panel import App
@@ -32,7 +32,7 @@ CARD = SimpleNamespace(
     licence="none",
     data="nothing",
     modalities=tuple(Modality),
-    may_lack=(),
+    needed=ALL_FOUR,
     scores={"WT": {"dice": 0.5, "hd95_mm": None}},
     scores_on="air",
     known_failures=("everything",),

@@ -67,7 +67,7 @@ def inspect(
 
 def inspect_study(paths: list[Path], coding: str | None = None, by_hand: Wanted | None = None) -> dict[str, Any]:
     """The report as a JSON object; problems are in ``problems``. Raises InputError only where there is no study at all."""
-    from brainseg_engine.core.study import Study
+    from brainseg_engine.core.study import SeriesNeeded, Study
     from brainseg_engine.io import series_of
     from brainseg_engine.io.unused import sentence
     from brainseg_engine.studies.assignment import assigned
@@ -80,7 +80,9 @@ def inspect_study(paths: list[Path], coding: str | None = None, by_hand: Wanted 
     problems += [Finding("unreadable", "error", e) for e in dict.fromkeys(failed.values())]
     mask, told_by = _mask(series, coding, list(volumes.values()), problems)
     if volumes:
-        problems += check_study(Study(series.id, volumes, segmentation=mask, folder=series.folder), tuple(volumes))
+        problems += check_study(
+            Study(series.id, volumes, segmentation=mask, folder=series.folder), SeriesNeeded(tuple(volumes))
+        )
     problems += [Finding("slices", "warning", note) for note in series.notes]
     problems += [Finding("unused", "warning", left)] if (left := sentence(series)) else []
     problems += _proposals(series)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Container, Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 from pathlib import Path
@@ -76,6 +76,37 @@ class Segmentation:
 
 
 @dataclass(frozen=True)
+class SeriesNeeded:
+    """The series that a model works on, those of them that may be missing from a study, and how many of these at once."""
+
+    modalities: tuple[Modality, ...] = tuple(Modality)
+    may_lack: tuple[Modality, ...] = ()
+    at_most: int = 1
+
+    def lacking(self, present: Container[Modality]) -> tuple[Modality, ...]:
+        """The series of the model that are not ``present``, in its order."""
+        return tuple(m for m in self.modalities if m not in present)
+
+    def met_by(self, present: Container[Modality]) -> bool:
+        """True when nothing is missing but what may be."""
+        lacking = self.lacking(present)
+        return not lacking or (len(lacking) <= self.at_most and set(lacking) <= set(self.may_lack))
+
+    @property
+    def spared(self) -> str:
+        """What may be missing, in words; "" where nothing may."""
+        if not self.may_lack:
+            return ""
+        number = {1: "one", 2: "two", 3: "three"}[self.at_most]
+        most = "" if self.at_most == 1 else "up to "
+        return f"it can do without {most}{number} of {', '.join(m.title for m in self.may_lack)}"
+
+
+ALL_FOUR = SeriesNeeded()
+"""What a model of all four series needs."""
+
+
+@dataclass(frozen=True)
 class Study:
     """Modality → Volume plus an id. Raw (each volume on its own grid) or aligned (one grid).
 
@@ -105,19 +136,19 @@ class Study:
         """True when all volumes share one grid."""
         return all(v.grid.same_as(self.reference.grid) for v in self.volumes.values())
 
-    def require(self, modalities: tuple[Modality, ...], may_lack: tuple[Modality, ...] = ()) -> None:
-        """Raise unless the modalities are present, but for one of ``may_lack``, and aligned; the sentence names what
+    def require(self, needed: SeriesNeeded) -> None:
+        """Raise unless the series are present, but for those that may be missing, and aligned; the sentence names what
         is missing or differs."""
-        missing = [m for m in modalities if m not in self.volumes]
-        if missing and (len(missing) > 1 or missing[0] not in may_lack):
-            spared = f" (it can do without one of {', '.join(m.title for m in may_lack)})" if may_lack else ""
+        missing = needed.lacking(self.volumes)
+        if not needed.met_by(self.volumes):
+            spared = f" ({needed.spared})" if needed.spared else ""
             raise InputError(
                 f"The study '{self.id}' lacks {', '.join(m.title for m in missing)}"
                 f"{f' (in {self.folder})' if self.folder else ''}; the model needs "
-                f"{', '.join(m.title for m in modalities)}{spared}. Add the series, or assign the right file to it."
+                f"{', '.join(m.title for m in needed.modalities)}{spared}. Add the series, or assign the right file to it."
             )
         reference = self.reference
-        for m in modalities:
+        for m in needed.modalities:
             if m in missing:
                 continue
             v = self.volumes[m]

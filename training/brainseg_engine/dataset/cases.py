@@ -16,7 +16,7 @@ import torch
 from brainseg_engine.core.errors import InputError
 from brainseg_engine.core.geometry import Shape3
 from brainseg_engine.core.labels import Label, LabelArray
-from brainseg_engine.core.study import Study
+from brainseg_engine.core.study import SeriesNeeded, Study
 from brainseg_engine.dataset import cache as store
 from brainseg_engine.inference.preprocess import preprocess
 from brainseg_engine.io import load_study
@@ -97,7 +97,7 @@ def usable(folder: Path, recipe: Recipe, coding: str | None = None) -> tuple[Stu
 
 
 def _check(study: Study, folder: Path, recipe: Recipe) -> None:
-    for doubt in require_usable(study, recipe.modalities):
+    for doubt in require_usable(study, SeriesNeeded(recipe.modalities)):
         _log.warning("%s: %s", folder.name, doubt.message)
 
 
@@ -114,7 +114,7 @@ def prepare(
     Raises as :func:`usable`, and as :func:`brainseg_engine.inference.preprocess.preprocess`.
     """
     study, truth = with_truth(path, recipe, coding)
-    study.require(recipe.modalities)
+    study.require(SeriesNeeded(recipe.modalities))
     folder = cache or store.default_folder()
     key = _key(study, truth, recipe, divisor)
     file: Path | None = folder / f"{key}.safetensors"

@@ -16,6 +16,7 @@ from brainseg_engine.core.errors import BrainsegError, InputError, OutputError
 from brainseg_engine.core.events import Progress, ProgressCallback
 from brainseg_engine.core.labels import Region
 from brainseg_engine.core.names import inside
+from brainseg_engine.core.study import SeriesNeeded
 from brainseg_engine.corrections import Correction, Store, image_hashes, source_of
 from brainseg_engine.finetune.usable import SHARE, share_of, unfit
 from brainseg_engine.io import load_study, save_segmentation
@@ -110,7 +111,7 @@ def _taken(store: Store, c: Correction, recipe: Recipe, data: Path, patient: str
             f"The study of the correction '{c.id}' has changed since it was corrected: {', '.join(changed)} differs. Correct "
             "it anew, or put the images back."
         )
-    for doubt in require_usable(study, recipe.modalities):
+    for doubt in require_usable(study, SeriesNeeded(recipe.modalities)):
         _log.warning("%s: %s", c.id, doubt.message)
     known = (
         source.study_id,

@@ -169,12 +169,12 @@ def _one(
         _require_slices(source, predictor)
     # a damaged mask beside the images is no reason to stop
     study = load_study(_series(source, settings), segmentation=False)
-    modalities, may_lack = predictor.recipe.modalities, predictor.recipe.may_lack
+    needed = predictor.recipe.needed
     options = settings.prepare if settings.prepare is not None and raw.is_raw(study) else None
     if options is None:
-        doubts = require_usable(study, modalities, may_lack)
+        doubts = require_usable(study, needed)
     else:
-        raw.require_series(study, modalities, may_lack)
+        raw.require_series(study, needed)
     raw.target_grid(settings.on, study)
     read = time.perf_counter() - began
     wanted = _identity(predictor, study, settings) | _way(options, settings)
@@ -187,12 +187,14 @@ def _one(
     )
     prepared = answer.prepared
     if prepared is not None:
-        doubts = require_usable(prepared.study, modalities, may_lack)
+        doubts = require_usable(prepared.study, needed)
     sidecar = _sidecar(predictor, answer, study, read, doubts) | wanted
     _write(answer, prepared.study if prepared else study, source, path, settings, sidecar)
-    messages = [*(prepared.warnings if prepared else ()), *(d.message for d in doubts), answer.seen.specks]
+    messages = [*(prepared.warnings if prepared else ()), *(d.message for d in doubts)]
+    messages += [predictor.card.expectation(study.volumes), answer.seen.specks]
     seconds_all = round(time.perf_counter() - began, 2)
-    return PredictOutcome(id_, "done", " ".join(messages).strip(), str(path), seconds=seconds_all, **_volumes(sidecar))
+    told = " ".join(m for m in messages if m)
+    return PredictOutcome(id_, "done", told, str(path), seconds=seconds_all, **_volumes(sidecar))
 
 
 def _sidecar(
@@ -204,7 +206,11 @@ def _sidecar(
     seen = any(v.sha256 in predictor.card.training_hashes for v in study.volumes.values())
     return (
         report(answer.prediction, study, seconds)
-        | {"seen_in_training": seen, "warnings": [d.code for d in doubts]}
+        | {
+            "seen_in_training": seen,
+            "warnings": [d.code for d in doubts],
+            "expected_dice": dict(predictor.card.expected_dice(study.volumes)),
+        }
         | raw.fields(prepared)
     )
 

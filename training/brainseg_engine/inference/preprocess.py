@@ -88,7 +88,7 @@ def preprocess(study: Study, recipe: Recipe, divisor: Shape3) -> tuple[torch.Ten
     Raises InputError for a missing modality, an image of zeros or voxels that are no numbers, GeometryError for grids
     that differ, RecipeError for a window far larger than the study.
     """
-    study.require(recipe.modalities, recipe.may_lack)
+    study.require(recipe.needed)
     config = recipe.preprocess
     study = _above_air(study, recipe)
     original = study.reference.grid

@@ -14,7 +14,7 @@ from brainseg_engine.core.errors import GeometryError, InputError
 from brainseg_engine.core.events import CancelCheck, Progress, ProgressCallback, never, silent
 from brainseg_engine.core.geometry import Grid
 from brainseg_engine.core.labels import Region
-from brainseg_engine.core.study import Modality, Prediction, Segmentation, Study, Volume
+from brainseg_engine.core.study import Modality, Prediction, Segmentation, SeriesNeeded, Study, Volume
 from brainseg_engine.io import read_header
 from brainseg_engine.prepare import Prepared, PrepareOptions, prepare, recognise
 from brainseg_engine.prepare.back import probability_onto, segmentation_onto
@@ -47,10 +47,10 @@ def is_raw(study: Study) -> bool:
     return grid.calibrated and shows_head(grid) and not recognise.stripped(study)
 
 
-def require_series(study: Study, modalities: tuple[Modality, ...], may_lack: tuple[Modality, ...] = ()) -> None:
+def require_series(study: Study, needed: SeriesNeeded) -> None:
     """Raise InputError for a series that the model needs and the study lacks; grids may differ here."""
     try:
-        study.require(modalities, may_lack)
+        study.require(needed)
     except GeometryError:
         return
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Container, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -13,7 +13,7 @@ from brainseg_engine.core import plain, records
 from brainseg_engine.core.errors import CheckpointError, OutputError, RecipeError
 from brainseg_engine.core.labels import Region
 from brainseg_engine.core.paths import atomic
-from brainseg_engine.core.study import Modality
+from brainseg_engine.core.study import Modality, SeriesNeeded
 from brainseg_engine.recipe import Recipe, parse_recipe
 
 if TYPE_CHECKING:  # cards are read where torch is not to be imported: in the window, by `models`
@@ -58,7 +58,9 @@ class Card(BaseModel):
     summary: str = ""
     modalities: tuple[Modality, ...]
     may_lack: tuple[Modality, ...] = ()
-    """Any one of these may be missing from a study."""
+    """These may be missing from a study."""
+    lacks_at_most: int = Field(1, ge=1, le=3)
+    """As many of ``may_lack`` at once."""
     regions: tuple[Region, ...]
     parameters: int
     created: str = ""
@@ -67,6 +69,8 @@ class Card(BaseModel):
     known_failures: tuple[str, ...] = ()
     scores: Mapping[str, Mapping[str, float | None]] = Field(default_factory=dict)
     """Region → {"dice", "hd95_mm"}: means over the validation cases of ``scores_on``."""
+    subsets: Mapping[str, Mapping[str, float]] = Field(default_factory=dict)
+    """Series at hand, like "t1,flair" → region → mean Dice over the same cases with these series alone."""
     scores_on: str = ""
     training_hashes: tuple[str, ...] = ()
     """sha256 of every image the weights were fitted to (``Volume.sha256``)."""
@@ -76,6 +80,24 @@ class Card(BaseModel):
     """Library → version."""
     tuned: Tuned | None = None
     """For a fine-tuned model."""
+
+    @property
+    def needed(self) -> SeriesNeeded:
+        """The series that it works on."""
+        return SeriesNeeded(self.modalities, self.may_lack, self.lacks_at_most)
+
+    def expected_dice(self, present: Container[Modality]) -> Mapping[str, float]:
+        """Region → mean Dice that was measured with the ``present`` series alone; empty where it was not."""
+        return self.subsets.get(",".join(m for m in self.modalities if m in present), {})
+
+    def expectation(self, present: Container[Modality]) -> str:
+        """What to expect of an answer that rests on the ``present`` series, in words; "" where all are there, or where it was
+        not measured."""
+        expected = self.expected_dice(present)
+        if not expected or not self.needed.lacking(present):
+            return ""
+        scores = ", ".join(f"{region} {dice:.2f}" for region, dice in expected.items())
+        return f"With these series alone its mean Dice{f' on {self.scores_on}' if self.scores_on else ''} was {scores}."
 
 
 @dataclass(frozen=True)

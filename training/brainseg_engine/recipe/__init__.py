@@ -16,7 +16,7 @@ from pydantic import BaseModel, Field, ValidationError, model_validator
 
 from brainseg_engine.core import plain, records
 from brainseg_engine.core.errors import RecipeError
-from brainseg_engine.core.study import Modality
+from brainseg_engine.core.study import Modality, SeriesNeeded
 from brainseg_engine.recipe.networks import (
     AttentionUNetConfig,
     GraftConfig,
@@ -69,7 +69,9 @@ class Recipe(RecipeSection):
     source: str = ""
     modalities: tuple[Modality, ...] = (Modality.T1, Modality.T1CE, Modality.T2, Modality.FLAIR)
     may_lack: tuple[Modality, ...] = ()
-    """Any one of these may be missing from a study; the network then sees 0 in its place."""
+    """These may be missing from a study; the network then sees 0 in their place."""
+    lacks_at_most: int = Field(1, ge=1, le=3)
+    """As many of ``may_lack`` at once."""
     preprocess: Preprocess = Preprocess()
     window: Window = Window()
     network: NetworkConfig = SegResNetConfig()
@@ -125,6 +127,11 @@ class Recipe(RecipeSection):
         self._check_window()
         self._check_loss()
         return self
+
+    @property
+    def needed(self) -> SeriesNeeded:
+        """The series that it works on."""
+        return SeriesNeeded(self.modalities, self.may_lack, self.lacks_at_most)
 
     def for_use(self) -> Self:
         """What travels in a model: without what only the start of a training read, which may be a path on its machine."""

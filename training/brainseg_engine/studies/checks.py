@@ -15,7 +15,7 @@ import numpy as np
 from brainseg_engine.core.brain import brain
 from brainseg_engine.core.errors import GeometryError, InputError
 from brainseg_engine.core.labels import HOW_TO_SAY
-from brainseg_engine.core.study import Modality, Study, Volume
+from brainseg_engine.core.study import ALL_FOUR, Modality, SeriesNeeded, Study, Volume
 from brainseg_engine.io import nifti
 from brainseg_engine.studies.series_order import likely_order
 from brainseg_engine.studies.skull import with_skull
@@ -38,17 +38,15 @@ class Finding:
     message: str
 
 
-def check_study(
-    study: Study, modalities: Iterable[Modality] = tuple(Modality), may_lack: tuple[Modality, ...] = ()
-) -> list[Finding]:
-    """Everything found, errors first. ``modalities``: those that the model at hand needs; one of ``may_lack`` may be missing.
+def check_study(study: Study, needed: SeriesNeeded = ALL_FOUR) -> list[Finding]:
+    """Everything found, errors first; ``needed`` is what the model at hand works on.
 
     Errors: ``missing``, ``grid``, ``not-finite``, ``empty``. Warnings: ``incomplete`` (series are missing that the model can
     do without), ``duplicate``, ``spacing``, ``skull``, ``coverage`` (a series that ends inside the head),
     ``order`` (series likely swapped), ``geometry`` (place or orientation guessed), ``mask-coding``.
     """
     sound = {m: v for m, v in study.volumes.items() if not _voxel_errors(v)}
-    found = [*_missing(study, tuple(modalities), may_lack), *_grids(study)]
+    found = [*_missing(study, needed), *_grids(study)]
     found += [f for v in study.volumes.values() for f in _voxel_errors(v)]
     copies = _duplicates(sound)
     looks = []
@@ -61,11 +59,9 @@ def check_study(
     return found
 
 
-def require_usable(
-    study: Study, modalities: Iterable[Modality] = tuple(Modality), may_lack: tuple[Modality, ...] = ()
-) -> list[Finding]:
+def require_usable(study: Study, needed: SeriesNeeded = ALL_FOUR) -> list[Finding]:
     """The warnings of :func:`check_study`. Raises InputError (GeometryError for grids) with its errors, if any."""
-    found = check_study(study, modalities, may_lack)
+    found = check_study(study, needed)
     errors = [f for f in found if f.severity == "error"]
     if errors:
         kind = GeometryError if errors[0].code == "grid" else InputError
@@ -73,13 +69,13 @@ def require_usable(
     return found
 
 
-def _missing(study: Study, modalities: tuple[Modality, ...], may_lack: tuple[Modality, ...]) -> list[Finding]:
-    present = tuple(m for m in modalities if m in study.volumes)
-    if present == modalities:
+def _missing(study: Study, needed: SeriesNeeded) -> list[Finding]:
+    if not needed.lacking(study.volumes):
         return []
-    if set(modalities) - set(present) in [{m} for m in may_lack]:
-        return [Finding("incomplete", "warning", rests_on(present, modalities))]
-    return _sentences("missing", lambda: study.require(modalities, may_lack), InputError)
+    if needed.met_by(study.volumes):
+        present = tuple(m for m in needed.modalities if m in study.volumes)
+        return [Finding("incomplete", "warning", rests_on(present, needed.modalities))]
+    return _sentences("missing", lambda: study.require(needed), InputError)
 
 
 def rests_on(present: Iterable[Modality], modalities: Iterable[Modality]) -> str:
@@ -105,7 +101,7 @@ def _grids(study: Study) -> list[Finding]:
     if not off:
         return []
     if len(off) == 1:
-        return _sentences("grid", lambda: study.require((off[0].modality,)), GeometryError)
+        return _sentences("grid", lambda: study.require(SeriesNeeded((off[0].modality,))), GeometryError)
     listed = ", ".join(v.modality.title for v in off)
     return [Finding("grid", "error", f"{listed} lie on other grids than {reference.modality.title}. Align the series first: "
                     "napari-brainseg prepare registers them and resamples them onto one grid.")]  # fmt: skip

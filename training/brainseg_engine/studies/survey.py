@@ -17,7 +17,7 @@ from brainseg_engine.core.errors import BrainsegError, GeometryError
 from brainseg_engine.core.events import Progress, ProgressCallback, silent
 from brainseg_engine.core.geometry import SLICES_AFFINE, Grid
 from brainseg_engine.core.labels import Label, Region
-from brainseg_engine.core.study import Modality, Segmentation, Study
+from brainseg_engine.core.study import Modality, Segmentation, SeriesNeeded, Study
 from brainseg_engine.io import Layout, Series, load_segmentation, read_header, read_series, series_of, slices
 from brainseg_engine.io.image import require_head
 from brainseg_engine.io.unused import sentence
@@ -224,7 +224,7 @@ def _with_images(report: CaseReport, series: Series) -> CaseReport:
         volumes = read_series(series)
     except BrainsegError as e:
         return replace(report, errors=tuple(dict.fromkeys((*report.errors, str(e)))))
-    found = check_study(Study(series.id, volumes, folder=series.folder), tuple(volumes))
+    found = check_study(Study(series.id, volumes, folder=series.folder), SeriesNeeded(tuple(volumes)))
     messages = {kind: [f.message for f in found if f.severity == kind] for kind in ("error", "warning")}
     grid_reported = any(f.code == "grid" for f in found)  # the check says it with the files' names
     errors = [e for e in report.errors if not (grid_reported and "lies on another grid than" in e)]

@@ -250,6 +250,7 @@ class Loop:
             summary=self.recipe.summary,
             modalities=self.recipe.modalities,
             may_lack=self.recipe.may_lack,
+            lacks_at_most=self.recipe.lacks_at_most,
             regions=self.recipe.output.regions,
             parameters=nets.count_parameters(self.learner.averaged()),
             created=datetime.now(UTC).date().isoformat(),
