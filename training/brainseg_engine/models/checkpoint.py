@@ -59,7 +59,7 @@ class Card(BaseModel):
     modalities: tuple[Modality, ...]
     may_lack: tuple[Modality, ...] = ()
     """These may be missing from a study."""
-    lacks_at_most: int = Field(1, ge=1, le=3)
+    lacks_at_most: int = Field(default=1, ge=1, le=3)
     """As many of ``may_lack`` at once."""
     regions: tuple[Region, ...]
     parameters: int

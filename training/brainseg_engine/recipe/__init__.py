@@ -70,7 +70,7 @@ class Recipe(RecipeSection):
     modalities: tuple[Modality, ...] = (Modality.T1, Modality.T1CE, Modality.T2, Modality.FLAIR)
     may_lack: tuple[Modality, ...] = ()
     """These may be missing from a study; the network then sees 0 in their place."""
-    lacks_at_most: int = Field(1, ge=1, le=3)
+    lacks_at_most: int = Field(default=1, ge=1, le=3)
     """As many of ``may_lack`` at once."""
     preprocess: Preprocess = Preprocess()
     window: Window = Window()
