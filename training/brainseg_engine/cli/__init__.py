@@ -37,6 +37,7 @@ COMMANDS = {
     "prepare": _SEGMENT,
     "predict": _SEGMENT,
     "models": _SEGMENT,
+    "pacs": _SEGMENT,
     "inspect": _LOOK,
     "evaluate": _LOOK,
     "report": _LOOK,

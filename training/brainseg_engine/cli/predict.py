@@ -24,7 +24,9 @@ if TYPE_CHECKING:
 def predict(
     studies: Annotated[
         list[Path],
-        typer.Argument(metavar="STUDY", help="Studies, or folders of studies.", show_default=False),
+        typer.Argument(
+            metavar="STUDY", help="Studies, folders of studies, or pacs:NAME/StudyInstanceUID.", show_default=False
+        ),
     ],
     out: Annotated[Path, typer.Option("--out", help="Folder for the masks; made when it is not there.")],
     model: Annotated[
@@ -79,16 +81,19 @@ def predict(
       napari-brainseg predict data/ --out masks --device cuda --tta
       napari-brainseg predict export/ --out masks --assign our_names.toml
       napari-brainseg predict hospital1 --out masks --on flair
+      napari-brainseg predict pacs:archive/1.2.840.99.1 --out masks
     """
 
     from brainseg_engine import models
+    from brainseg_engine.cli import pacs_work
     from brainseg_engine.core import device as devices
     from brainseg_engine.core import labels, outputs
     from brainseg_engine.core.paths import check_writable
     from brainseg_engine.inference import batch
 
     # all that can be wrong with the call itself is reported before the heavy part
-    sources = batch.expand(studies)
+    remote = [pacs_work.split(s) for s in studies if pacs_work.is_remote(s)]
+    sources = batch.expand([s for s in studies if not pacs_work.is_remote(s)]) if len(remote) < len(studies) else []
     by_hand = wanted(t1, t1ce, t2, flair, assign)
     chosen = models.find(model or models.default())
     devices.choose(device)
@@ -101,12 +106,15 @@ def predict(
     settings = batch.PredictSettings(
         out, coding, save_probabilities, overwrite, like_input, by_hand, prepare=options, on=on, preview=preview
     )
+    sources += [pacs_work.fetched(name, study, None, proposed=True).folder for name, study in remote]
     rows = _run(console, sources, settings, chosen, device, tta, quiet=as_json)
     summary = out / "summary.csv"
     if as_json:
         content = {"results": [asdict(r) for r in rows], "summary": str(summary)}
         say_json(content, indent=None)
     failed = sum(r.status == "failed" for r in rows)
+    if not failed:
+        pacs_work.discard(sources[len(sources) - len(remote) :])
     if failed:
         sentence = f"{failed} of {len(rows)} studies failed; {summary} says why."
         console.print(sentence, highlight=False, soft_wrap=True, markup=False)

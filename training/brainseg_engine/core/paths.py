@@ -51,10 +51,11 @@ def models_home() -> Path:
 
 
 @contextmanager
-def atomic(path: Path, *, private: bool = False) -> Iterator[Path]:
+def atomic(path: Path, *, private: bool = False, durable: bool = True) -> Iterator[Path]:
     """Yield a temporary path beside ``path`` with the same suffixes; on success it replaces ``path``, else it is removed.
 
-    ``private``: for its owner alone. Also on Ctrl-C: a reader sees the old file or the whole new one. A link at ``path`` is
+    ``private``: for its owner alone. ``durable`` False: it need not outlast a power failure (thousands of files that can be
+    had again). Also on Ctrl-C: a reader sees the old file or the whole new one. A link at ``path`` is
     replaced, never followed.
     """
     suffix = "".join(path.suffixes[-2:]) if path.name.endswith(".gz") else path.suffix
@@ -65,7 +66,8 @@ def atomic(path: Path, *, private: bool = False) -> Iterator[Path]:
         raise OutputError(f"Cannot write {path}: {_why(e)}. Choose another place.") from e
     try:
         yield part
-        _sync(part)
+        if durable:
+            _sync(part)
         if not private:
             umask = os.umask(0)
             os.umask(umask)

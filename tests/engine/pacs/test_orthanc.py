@@ -1,0 +1,105 @@
+"""The whole way against a real Orthanc: find, get, predict, send, find again, by DICOMweb and by DIMSE; and what a kill in the
+middle leaves."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from dicom_studies import new_person, write_clinical
+from helpers.orthanc import USER, Orthanc
+
+from brainseg_engine.phantom import phantom_study
+
+pytest.importorskip("pynetdicom")
+pytestmark = pytest.mark.slow
+
+CONNECTIONS = f"""
+[web]
+kind = "dicomweb"
+url = "http://127.0.0.1:8042/dicom-web"
+login = "basic"
+user = "{USER}"
+
+[dimse]
+kind = "dimse"
+host = "127.0.0.1"
+port = 4242
+title = "ARCHIVE"
+
+[move]
+kind = "dimse"
+host = "127.0.0.1"
+port = 4242
+title = "ARCHIVE"
+retrieve = "move"
+"""
+PATIENT = new_person(name="Müller^Jörg", patient_id="P-77")
+SLICES = 24
+
+
+@pytest.fixture(scope="module")
+def orthanc(tmp_path_factory):
+    server = Orthanc(tmp_path_factory.mktemp("orthanc"))
+    try:
+        (server.home / "pacs.toml").write_text(CONNECTIONS)
+        server.start()
+        yield server
+    finally:
+        server.close()
+
+
+@pytest.fixture(scope="module")
+def stored(orthanc, tmp_path_factory) -> Path:
+    """A phantom's study, voxel for voxel, sent there; its folder."""
+    folder = tmp_path_factory.mktemp("study")
+    phantom = phantom_study(5, (48, 56, SLICES))
+    write_clinical(folder, phantom, thickness_mm=None, distractors=1, person=PATIENT, nested=False)
+    for path in list(folder.iterdir()):
+        path.rename(path.with_name(path.name + ".dcm"))
+    orthanc.call("pacs", "send", "dimse", folder, "--new-study")
+    return folder
+
+
+def told(orthanc: Orthanc, *args: object) -> dict[str, Any]:
+    """What a command says in JSON."""
+    return json.loads(orthanc.call(*args, "--json"))
+
+
+def segs(orthanc: Orthanc, name: str) -> list[dict[str, Any]]:
+    series = told(orthanc, "pacs", "find", name, "--study", PATIENT.study_uid)["series"]
+    return [s for s in series if s["modality"] == "SEG"]
+
+
+@pytest.mark.parametrize("name", ["web", "dimse"])
+def test_find_get_predict_send_and_find_it_again(orthanc, stored, tiny_model, tmp_path, name):
+    assert "answers" in orthanc.call("pacs", "test", name)
+    (study,) = told(orthanc, "pacs", "find", name, "--name", "Müll", "--since", "2025-03-01")["studies"]
+    assert (study["uid"], study["name"], study["patient_id"]) == (PATIENT.study_uid, "Müller^Jörg", "P-77")
+    get = ("pacs", "get", name, PATIENT.study_uid, "--out", tmp_path / "p", "--proposed")
+    assert told(orthanc, *get)["images"] == 4 * SLICES
+    assert told(orthanc, *get)["new"] == 0
+    assert all(p.stat().st_mode & 0o077 == 0 for p in [tmp_path / "p", *(tmp_path / "p").rglob("*")])
+    remote = f"pacs:{name}/{PATIENT.study_uid}"
+    (row,) = told(orthanc, "predict", remote, "--out", tmp_path / "masks", "--model", tiny_model)["results"]
+    assert row["status"] == "done"
+    assert not list((orthanc.home / "pacs" / name).rglob("*.dcm"))  # what was fetched for it is gone
+    orthanc.call(
+        "export", row["output"], "--to", "seg", "--onto", tmp_path / "p", "--series", "4", "--out", tmp_path / "dicom"
+    )
+    orthanc.call("pacs", "send", name, tmp_path / "dicom")
+    orthanc.call("pacs", "send", name, tmp_path / "dicom")  # once more: it is there
+    assert [s["images"] for s in segs(orthanc, name)] == [1]  # the same answer is the same object, whoever sends it
+    (study,) = told(orthanc, "pacs", "find", name, "--modality", "SEG")["studies"]
+    assert study["uid"] == PATIENT.study_uid
+    assert orthanc.listening() == {8042, 4242}
+
+
+def test_by_move_the_receiver_is_there_for_the_retrieve_alone(orthanc, stored, tmp_path):
+    assert (
+        told(orthanc, "pacs", "get", "move", PATIENT.study_uid, "--out", tmp_path, "--series", "dark-fluid")["images"]
+        == SLICES
+    )
+    assert orthanc.listening() == {8042, 4242}

@@ -1,0 +1,117 @@
+"""A real Orthanc in a network namespace of its own: nothing outside it can reach it, whatever it listens on."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+import time
+from collections.abc import Mapping
+from pathlib import Path
+
+import pytest
+
+USER, PASSWORD = "anna", "geheim-73"
+PLUGINS = Path("/usr/share/orthanc/plugins")
+
+
+def _program(name: str) -> str | None:
+    return shutil.which(name, path=f"{os.environ.get('PATH', '')}:/usr/sbin:/sbin")
+
+
+def _unshare() -> list[str]:
+    """The command that starts another in a network namespace of its own; skips where that is not permitted."""
+    for options in (["-n"], ["-rn"]):
+        try:
+            done = subprocess.run(["unshare", *options, "true"], capture_output=True)
+        except OSError:
+            break
+        if done.returncode == 0:
+            return ["unshare", *options]
+    pytest.skip("no network namespace can be made here (unshare -n is not permitted): Orthanc is NOT tested")
+
+
+class Orthanc:
+    """Starts, is killed, starts again over the same storage; commands are run in its namespace."""
+
+    def __init__(self, folder: Path) -> None:
+        if _program("Orthanc") is None or not (PLUGINS / "libOrthancDicomWeb.so").exists():
+            pytest.skip("Orthanc is not installed: apt-get install orthanc orthanc-dicomweb. It is NOT tested")
+        for tool in ("ip", "ss", "nsenter"):
+            if _program(tool) is None:
+                pytest.skip(f"{tool} is not installed (iproute2, util-linux): Orthanc is NOT tested")
+        self.folder = folder
+        self.home = folder / "home"
+        self.home.mkdir(parents=True)
+        unshare = _unshare()
+        # the namespace lives as long as this process, which needs no more than to be there
+        self._holder = subprocess.Popen(
+            [*unshare, "sh", "-c", f"{_program('ip')} link set lo up && echo up && exec sleep 600"],
+            stdout=subprocess.PIPE,
+        )
+        assert self._holder.stdout is not None
+        assert self._holder.stdout.readline() == b"up\n"
+        user = ["-U", "--preserve-credentials"] if "-rn" in unshare else []
+        self._enter = ["nsenter", "-t", str(self._holder.pid), "-n", *user]
+        self._configuration = folder / "orthanc.json"
+        self._configuration.write_text(json.dumps({
+            "Name": "TEST", "StorageDirectory": str(folder / "storage"), "IndexDirectory": str(folder / "index"),
+            "HttpPort": 8042, "RemoteAccessAllowed": True, "AuthenticationEnabled": True, "RegisteredUsers": {USER: PASSWORD},
+            "DicomAet": "ARCHIVE", "DicomPort": 4242, "DicomCheckCalledAet": True, "DicomAlwaysAllowEcho": False,
+            "DicomAlwaysAllowStore": False, "DicomModalities": {"brainseg": ["BRAINSEG", "127.0.0.1", 11112]},
+            "Plugins": [str(PLUGINS / "libOrthancDicomWeb.so")], "DicomWeb": {"Enable": True, "Root": "/dicom-web/"},
+            "OverwriteInstances": False,
+        }))  # fmt: skip
+        self._process: subprocess.Popen[bytes] | None = None
+
+    def start(self) -> None:
+        """Start it, and wait until it answers."""
+        with (self.folder / "orthanc.log").open("ab") as log:
+            self._process = subprocess.Popen(
+                [*self._enter, str(_program("Orthanc")), str(self._configuration)], stdout=log, stderr=log
+            )
+        until = time.monotonic() + 60
+        while not {8042, 4242} <= self.listening():
+            assert self._process.poll() is None, (self.folder / "orthanc.log").read_text()[-2000:]
+            assert time.monotonic() < until, "Orthanc does not come up"
+            time.sleep(0.1)
+
+    def kill(self) -> None:
+        """As if its power failed."""
+        assert self._process is not None
+        self._process.kill()
+        self._process.wait()
+
+    def close(self) -> None:
+        """End all."""
+        if self._process is not None and self._process.poll() is None:
+            self.kill()
+        self._holder.kill()
+        self._holder.communicate()
+
+    def listening(self) -> set[int]:
+        """The ports that anything in the namespace listens on."""
+        done = subprocess.run([*self._enter, str(_program("ss")), "-ltnH"], capture_output=True, text=True, check=True)
+        return {int(line.split()[3].rsplit(":", 1)[1]) for line in done.stdout.splitlines()}
+
+    def addresses(self, port: int) -> set[str]:
+        """The addresses that are listened on at that port."""
+        done = subprocess.run([*self._enter, str(_program("ss")), "-ltnH"], capture_output=True, text=True, check=True)
+        places = [line.split()[3].rsplit(":", 1) for line in done.stdout.splitlines()]
+        return {address for address, at in places if at == str(port)}
+
+    def begin(self, *args: object, env: Mapping[str, str] | None = None) -> subprocess.Popen[str]:
+        """Start a command of ours in the namespace."""
+        environment = {**os.environ, "BRAINSEG_HOME": str(self.home), "PYTHONPATH": os.pathsep.join(sys.path),
+                       "BRAINSEG_PACS_WEB": PASSWORD, **(env or {})}  # fmt: skip
+        command = [*self._enter, sys.executable, "-m", "brainseg_engine", *map(str, args)]
+        return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment)
+
+    def call(self, *args: object, code: int = 0, env: Mapping[str, str] | None = None) -> str:
+        """Run a command of ours in the namespace to its end; what it wrote."""
+        process = self.begin(*args, env=env)
+        out, err = process.communicate(timeout=240)
+        assert process.returncode == code, f"{args}: {process.returncode}\n{out}\n{err}"
+        return out if code == 0 else out + err
