@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Sequence
 from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -15,6 +16,7 @@ from brainseg_engine.cli.printing import console, messages, progress_bars, say, 
 if TYPE_CHECKING:
     from rich.table import Table
 
+    from brainseg_engine.core.events import Progress
     from brainseg_engine.pacs.outbox import Job
     from brainseg_engine.pacs.records import SeriesRow, StudyRow
 
@@ -180,7 +182,7 @@ def send(
                 typer.confirm("Send it?", abort=True)
                 bars.start()
             task = bars.add_task("sending", total=1.0)
-            job = outbox.send(there, job, lambda e, t=task: bars.update(t, completed=e.fraction), stop)
+            job = outbox.send(there, job, partial(_follow, bars, task), stop)
             rows += [{"study": job.study_uid, **asdict(i)} for i in job.items]
     _tell_sent(rows, as_json)
 
@@ -215,6 +217,10 @@ def day(text: str) -> Any:
         return date.fromisoformat(text)
     except ValueError as e:
         raise InputError(f"'{text}' is no date. Write it as 2025-03-14.") from e
+
+
+def _follow(bars: Any, task: Any, event: Progress) -> None:
+    bars.update(task, completed=event.fraction)
 
 
 def _uid(text: str) -> str:
