@@ -166,7 +166,13 @@ class Context:
 
         self.background(work, finish, fail)
 
-    def read(self, words: str, work: Callable[[], T], done: Callable[[T], None]) -> None:
+    def read(
+        self,
+        words: str,
+        work: Callable[[], T],
+        done: Callable[[T], None],
+        failed: Callable[[Exception], None] | None = None,
+    ) -> None:
         """As ``run``, with words for the message area meanwhile. Of several only the last one asked for counts."""
         session = self.session
         session.reading = words
@@ -177,7 +183,7 @@ class Context:
 
         def fail(error: Exception) -> None:
             session.reading = ""
-            self.fail(error)
+            (failed or self.fail)(error)
 
         self.run(work, finish, fail, current=self._reading.next())
 

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
+from brainseg_engine.core.geometry import Affine
 from brainseg_engine.core.labels import LabelArray, Region
 from brainseg_engine.core.study import Modality, Prediction, Segmentation, Study
 
@@ -194,7 +195,9 @@ class ScoreRequest:
 
 @dataclass(frozen=True, eq=False)
 class PrepareRequest:
-    """Align the series of a raw study and find the brain by ``brain`` (a method of :mod:`brainseg_engine.prepare.brain_mask`).
+    """Align the series of a raw study and find the brain by ``brain`` (a method of :mod:`brainseg_engine.prepare.brain_mask`,
+    or a mask's file). ``placed``: modality → the motion (4×4, RAS mm of the reference → of the series) that replaces its
+    registration; ``starts``: the motion that its registration begins at.
 
     Ends in the folder of the prepared study (see :mod:`brainseg_engine.prepare.files`), which lies in ``folder``.
     """
@@ -202,12 +205,18 @@ class PrepareRequest:
     study: Study
     token: str
     folder: Path
-    brain: str = "deepbet"
+    brain: str | Path = "deepbet"
+    placed: Mapping[Modality, Affine] = field(default_factory=dict)
+    starts: Mapping[Modality, Affine] = field(default_factory=dict)
     id: str = field(default_factory=_id)
 
     def command(self) -> dict[str, Any]:
         """See :class:`Request`."""
-        return {"do": "prepare", "brain": self.brain, "folder": str(self.folder)}
+        motions = {
+            name: {m.value: np.asarray(matrix).tolist() for m, matrix in given.items()}
+            for name, given in (("placed", self.placed), ("starts", self.starts))
+        }
+        return {"do": "prepare", "brain": str(self.brain), "folder": str(self.folder), **motions}
 
     def arrays(self) -> Arrays:
         """See :class:`Request`."""

@@ -11,8 +11,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from numpy.typing import NDArray
 
-from brainseg_engine.core.labels import LabelArray
+from brainseg_engine.core.labels import LabelArray, Region
 from brainseg_engine.core.study import Modality, Segmentation, Study, Volume
 from brainseg_engine.corrections import BaseModel, Correction
 
@@ -48,13 +49,23 @@ class Message:
 
 @dataclass(frozen=True, eq=False)
 class Acquired:
-    """What a study was prepared from: ``reference``, the series whose own grid results go back to, with its header;
+    """What a study was prepared from: ``volumes``, its series, each on its own grid ({} where only their grids are known);
     ``titles``: modality → its series, in words; ``folder``: where these series lie, or the archive with them."""
 
     prepared: Prepared
-    reference: Volume
+    volumes: Mapping[Modality, Volume]
     titles: Mapping[Modality, str]
     folder: Path | None = None
+
+    @property
+    def reference(self) -> Volume | None:
+        """The series whose own grid results go back to, with its header."""
+        return self.volumes.get(self.prepared.reference)
+
+    @property
+    def place(self) -> Path | None:
+        """The folder to suggest for what is made of these series."""
+        return self.folder if self.folder is None or self.folder.is_dir() else self.folder.parent
 
 
 @dataclass(frozen=True, eq=False)
@@ -74,6 +85,11 @@ class OpenStudy:
     acquired: Acquired | None = None
     token: str = field(init=False)
 
+    @property
+    def place(self) -> Path | None:
+        """The folder to suggest for what is made of this study: where its images were opened."""
+        return self.study.folder if self.acquired is None else self.acquired.place
+
     def __post_init__(self) -> None:
         object.__setattr__(self, "token", token_of(self.study))
 
@@ -86,6 +102,7 @@ class Answer:
     them (a name of "" for none); ``file``: where that model lies, if it gave them just now; ``notes``: what it reported
     (its name, version, device, seconds). ``edited``: the labels hold edits of a person already; ``base``: the labels that
     these edits began from, where they are known. ``saved``: checksum of the labels that a file holds, None for none.
+    ``probabilities``: region → float16 (X, Y, Z) on the segmentation's grid, where they are at hand.
     """
 
     segmentation: Segmentation
@@ -95,6 +112,7 @@ class Answer:
     edited: bool = False
     base: Segmentation | None = None
     saved: int | None = None
+    probabilities: Mapping[Region, NDArray[np.float16]] | None = None
 
     @classmethod
     def of(cls, segmentation: Segmentation, *, saved: int | None = None, edited: bool = False) -> Answer:

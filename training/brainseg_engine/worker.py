@@ -12,8 +12,9 @@ Commands
     ``map`` (float16); ``{"do": "score", …, "files": {MODALITY: PATH}}`` say how much it doubts a study that lies in files.
     ``{"do": "propagate", … as predict …, "answer": ARRAY, "corrected": ARRAY, "voxels": ARRAY, "slices": {AXIS: [INDEX, …]},
     "labels": ARRAY}`` carry corrections over to the other slices (:mod:`.adapt`) and write the proposal into ``labels``.
-    ``{"do": "prepare", "job": ID, "study": …, "brain": METHOD, "folder": PATH}`` align the series of a raw study, find the brain
-    and write the prepared study (:mod:`brainseg_engine.prepare.files`) into that folder.
+    ``{"do": "prepare", "job": ID, "study": …, "brain": METHOD or PATH, "placed": {MODALITY: MATRIX}, "starts": {MODALITY:
+    MATRIX}, "folder": PATH}`` align the series of a raw study (those ``placed`` as the matrix says, ``starts`` from there),
+    find the brain and write the prepared study (:mod:`brainseg_engine.prepare.files`) into that folder.
     ``{"do": "cancel", "job": ID}`` stop that job at its next check. ``{"do": "quit"}``, or the end of stdin: exit now.
 
 Every command but the last two is answered by one ``Finished`` or one ``Failed``, ``Progress`` records before it. Jobs run
@@ -33,7 +34,7 @@ import traceback
 from collections.abc import Callable, Mapping
 from contextlib import ExitStack
 from pathlib import Path
-from typing import IO, Any, Protocol, cast
+from typing import IO, TYPE_CHECKING, Any, Protocol, cast
 
 import numpy as np
 
@@ -43,6 +44,9 @@ from brainseg_engine.core.geometry import Grid
 from brainseg_engine.core.labels import Region
 from brainseg_engine.core.shared_arrays import ArraySpec, SharedArray
 from brainseg_engine.core.study import Modality, Prediction, Study, Volume
+
+if TYPE_CHECKING:
+    from brainseg_engine.prepare import PrepareOptions
 
 _log = logging.getLogger(__name__)
 NICENESS = 10
@@ -148,7 +152,8 @@ class Worker:
             prediction = self._infer(job, study, probabilities=wanted is not None)
             _fill(ArraySpec.from_dict(command["labels"]), prediction.segmentation.labels)
             if wanted is not None and prediction.probabilities is not None:
-                stacked = np.stack([prediction.probabilities[r] for r in Region])
+                none = np.zeros(prediction.segmentation.grid.shape, np.float16)
+                stacked = np.stack([prediction.probabilities.get(r, none) for r in Region])
                 _fill(ArraySpec.from_dict(wanted), stacked)
             del study
         s = prediction.segmentation
@@ -223,11 +228,11 @@ class Worker:
     def _prepare(self, job: str, command: Mapping[str, Any]) -> dict[str, Any]:
         """A raw study made ready, into a folder that the other side owns."""
         self._emit(Progress("checking", 0.0))
-        from brainseg_engine.prepare import PrepareOptions, files, prepare
+        from brainseg_engine.prepare import files, prepare
 
         with ExitStack() as stack:
             study = study_from_wire(command["study"], stack)
-            options = PrepareOptions(brain=command["brain"])
+            options = _options(command)
             prepared = prepare(study, options, progress=self._emit, cancelled=lambda: job in self._cancelled)
             if job in self._cancelled:
                 raise Cancelled
@@ -255,6 +260,20 @@ class Worker:
         if cancelled():
             raise Cancelled
         return made
+
+
+def _options(command: Mapping[str, Any]) -> PrepareOptions:
+    """How a study is to be prepared."""
+    from brainseg_engine.prepare import PrepareOptions, Rigid
+    from brainseg_engine.prepare.brain_mask import METHODS
+
+    def motions(name: str) -> dict[Modality, Rigid]:
+        return {Modality(m): Rigid(np.array(matrix, dtype=np.float64)) for m, matrix in command.get(name, {}).items()}
+
+    brain = command["brain"]
+    return PrepareOptions(
+        brain=brain if brain in METHODS else Path(brain), transforms=motions("placed"), starts=motions("starts")
+    )
 
 
 def _passes(command: Mapping[str, Any]) -> str:

@@ -41,7 +41,7 @@ class MeasureSection:
 
     def _ask(self) -> None:
         current = self._context.session.study
-        start = current.study.folder if current is not None and current.study.folder is not None else Path.cwd()
+        start = (current.place if current is not None else None) or Path.cwd()
         folder = QFileDialog.getExistingDirectory(self._view, "Folder for the report", str(start))
         if folder:
             self._verbs.report(Path(folder), self._sidecar())

@@ -124,7 +124,7 @@ class PaintSection:
                 inside=s.inside,
                 threshold=s.threshold,
                 series=tuple(self._brush.images),
-                modality=s.modality,
+                modality=self._verbs.threshold_series,
                 limits=s.limits,
                 bounds=self._bounds_for(s.modality),
                 preview=s.preview,

@@ -106,12 +106,20 @@ class PaintVerbs:
         here = targets.index(self.brush.settings.target) if self.brush.settings.target in targets else 0
         self.change_brush(target=targets[(here + step) % len(targets)])
 
+    @property
+    def threshold_series(self) -> Modality | None:
+        """The series that the threshold brush looks at, or would: the one chosen, else the one that shows the target best."""
+        settings = self.brush.settings
+        if settings.modality is not None:
+            return settings.modality
+        wanted = _BRIGHT.get(settings.target, Modality.FLAIR)
+        return wanted if wanted in self.brush.images else next(iter(self.brush.images), None)
+
     def switch_threshold(self, on: bool) -> None:
         """The threshold brush, on the series that shows the target best unless one was chosen; its upper half at first."""
         settings = self.brush.settings
         if on and settings.modality is None:
-            wanted = _BRIGHT.get(settings.target, Modality.FLAIR)
-            modality = wanted if wanted in self.brush.images else next(iter(self.brush.images), None)
+            modality = self.threshold_series
             if modality is None:
                 self._session.say(
                     "No series lies on the grid of these labels: there is nothing to threshold.", Kind.WARNING

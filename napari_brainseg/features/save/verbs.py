@@ -7,10 +7,10 @@ from pathlib import Path
 from typing import Any
 
 from brainseg_engine.core.labels import Region
-from brainseg_engine.core.study import Segmentation, Study
+from brainseg_engine.core.study import Segmentation, Study, Volume
 from napari_brainseg.display import layers
 from napari_brainseg.features.context import Context
-from napari_brainseg.session import BY_HAND, Acquired, Kind, checksum
+from napari_brainseg.session import BY_HAND, Kind, checksum
 
 ALIGNED = "1mm"
 """The grid of a prepared study, as it is shown."""
@@ -38,7 +38,7 @@ class SaveVerbs:
         current = self._session.study
         if current is None:
             return None
-        folder = current.study.folder or (_place(current.acquired) if current.acquired is not None else Path.cwd())
+        folder = current.place or Path.cwd()
         names = (f"{current.study.id}_seg{n}.nii.gz" for n in ("", *(f"_{i}" for i in range(2, 1000))))
         return next((folder / name for name in names if not (folder / name).exists()), None)
 
@@ -48,8 +48,9 @@ class SaveVerbs:
         acquired = self._session.study.acquired if self._session.study is not None else None
         if acquired is None or acquired.prepared.untouched:
             return ()
-        sides = "×".join(f"{s:.2g}" for s in acquired.reference.grid.spacing)
-        name = acquired.reference.modality.title
+        reference = acquired.prepared.reference
+        sides = "×".join(f"{s:.2g}" for s in acquired.prepared.grids[reference].spacing)
+        name = reference.title
         return (
             (f"{name} as acquired · {sides} mm", "", f"On the voxels of the {name} series as the scanner gave it"),
             ("1 mm, aligned", ALIGNED, "On the grid that the model saw, which is the one on the screen"),
@@ -67,15 +68,17 @@ class SaveVerbs:
             self._session.say("There is nothing to save yet: segment the study, or open a mask.", Kind.WARNING)
             return
 
-        more = self.more()
+        more, answer = self.more(), self._session.answer
+        probabilities = answer.probabilities if answer is not None else None
 
         def work() -> int:
             segmentation = layers.segmentation_of(layer)
             digest = checksum(segmentation.labels)
-            reference = current.study.reference
+            reference: Volume | None = current.study.reference
             acquired = current.acquired
             if acquired is not None and not acquired.prepared.untouched and grid != ALIGNED:
-                segmentation, reference = acquired.prepared.back(segmentation), acquired.reference
+                segmentation = acquired.prepared.back(segmentation, probabilities=probabilities)
+                reference = acquired.reference
             beside = {**self.sidecar(current.study, segmentation, digest), **more}
             save_segmentation(segmentation, path, reference=reference, coding=coding, sidecar=beside)
             return digest
@@ -104,12 +107,6 @@ class SaveVerbs:
         """The sidecar of the labels as they are now; {} where there are none."""
         current, layer = self._session.study, self._context.labels
         return {} if current is None or layer is None else self.sidecar(current.study, layers.segmentation_of(layer))
-
-
-def _place(acquired: Acquired) -> Path:
-    """The folder to suggest for what is made of these series."""
-    place = acquired.folder or Path.cwd()
-    return place if place.is_dir() else place.parent
 
 
 def report(study: Study, segmentation: Segmentation, edited: bool, notes: Mapping[str, Any]) -> dict[str, Any]:

@@ -61,7 +61,8 @@ class SegmentVerbs:
         if session.job is not None:
             return
         session.say("")
-        request = SegmentRequest(current.study, current.token, model.path, session.device)
+        goes_back = current.acquired is not None  # onto the series' own voxels, where probabilities place the borders
+        request = SegmentRequest(current.study, current.token, model.path, session.device, probabilities=goes_back)
         self._context.submit(request, partial(self._deliver, request), prepare=partial(self._prepare, request))
 
     def cancel(self) -> None:
@@ -85,7 +86,7 @@ class SegmentVerbs:
             "dropped_ml": {r.value: round(ml, 3) for r, ml in prediction.dropped_ml.items()},
             "seconds": dict(prediction.seconds),
         }
-        answer = Answer(change.segmentation, model, request.model, notes)
+        answer = Answer(change.segmentation, model, request.model, notes, probabilities=prediction.probabilities)
         current = self._session.study
         if current is None or current.token != request.token:
             self._session.keep(request.token, answer)

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from brainseg_engine.core.errors import InputError
+from brainseg_engine.core import paths
+from brainseg_engine.core.errors import BrainsegError, InputError, OutputError
+from brainseg_engine.core.events import CancelCheck, ProgressCallback, never, silent
 from brainseg_engine.core.study import Modality, Study
+from brainseg_engine.io.found import UnpackedFolder
 from napari_brainseg.session import Acquired, OpenStudy
 
 if TYPE_CHECKING:
@@ -46,11 +50,24 @@ class FoundVisits:
         return f"{patient.label}, {visit.label}{day} · {len(visit.series)} series"
 
 
-def find(source: Source) -> FoundVisits:
-    """List what lies there. Raises InputError where there is nothing that could be used; then nothing unpacked is left."""
+@dataclass(frozen=True, eq=False)
+class Raw:
+    """The chosen series with their voxels (``study``), how they are called (``titles``), where they lie (``place``); ``key``
+    names them with what is to be done, and ``kept`` is the folder where just that was done before."""
+
+    study: Study
+    titles: Mapping[Modality, str]
+    place: Path
+    key: str
+    kept: Path | None = None
+
+
+def find(source: Source, progress: ProgressCallback = silent, cancelled: CancelCheck = never) -> FoundVisits:
+    """List what lies there. Raises InputError where there is nothing that could be used; then nothing unpacked is left.
+    Raises Cancelled."""
     from brainseg_engine.studies.listed import check_listing, is_volume
 
-    listing = _listed(source)
+    listing = _listed(source, progress, cancelled)
     findings = check_listing(listing)
     wrong = next((f for f in findings if f.severity == "error"), None)
     visits = tuple((p, v) for p in listing.patients for v in p.visits if any(is_volume(s) for s in v.series))
@@ -61,7 +78,7 @@ def find(source: Source) -> FoundVisits:
     return FoundVisits(source, listing, visits, tuple(f.message for f in findings if f.code not in several))
 
 
-def _listed(source: Source) -> Listing:
+def _listed(source: Source, progress: ProgressCallback, cancelled: CancelCheck) -> Listing:
     from brainseg_engine.io import dicom
     from brainseg_engine.io.file_series import list_files
     from brainseg_engine.io.found import Listing
@@ -69,21 +86,36 @@ def _listed(source: Source) -> Listing:
     from brainseg_engine.io.naming import is_image
 
     if isinstance(source, Path):
-        return list_series(source)
+        return list_series(source, progress, cancelled)
     if len(source) == 1:
-        return list_series(source[0])
+        return list_series(source[0], progress, cancelled)
     root = Path(os.path.commonpath([p.parent for p in source]))
     images = [p for p in source if is_image(p)]
     if not images:
-        return dicom.list_dicom(root, files=list(source))
-    return Listing(*list_files(images, root))
+        return dicom.list_dicom(root, progress, cancelled, files=list(source))
+    return Listing(*list_files(images, root, progress, cancelled))
 
 
-def identify(found: FoundVisits, i: int) -> Incoming:
-    """What the series of the visit ``i`` were taken for; those that neither tags nor names tell are looked at."""
+def identify(found: FoundVisits, i: int, cancelled: CancelCheck = never) -> Incoming:
+    """What the series of the visit ``i`` were taken for; those that neither tags nor names tell are looked at. Raises
+    Cancelled."""
     from brainseg_engine.studies.incoming import identified
 
-    return identified(*found.visits[i])
+    return identified(*found.visits[i], cancelled=cancelled)
+
+
+def raw(found: FoundVisits, incoming: Incoming, brain: str) -> Raw:
+    """The chosen series with their voxels, and whether they were prepared before, the brain found by that method. Raises
+    InputError."""
+    from brainseg_engine.corrections import places
+    from brainseg_engine.prepare import PrepareOptions, kept
+
+    study, titles = raw_study(found, incoming)
+    key = kept.key_of(study, PrepareOptions(brain=brain))  # type: ignore[arg-type]
+    before = kept.find(key)
+    with contextlib.suppress(BrainsegError):  # what could not be removed is removed another time
+        kept.tidy(places())
+    return Raw(study, titles, found.place, key, before)
 
 
 def raw_study(found: FoundVisits, incoming: Incoming) -> tuple[Study, Mapping[Modality, str]]:
@@ -119,17 +151,36 @@ def nameless(study: Study) -> Study:
     return Study(NAME, dict(study.volumes))
 
 
-def prepared_study(folder: Path, raw: Study, titles: Mapping[Modality, str], place: Path) -> OpenStudy:
-    """The prepared study in that folder, in memory alone, checked. Raises InputError."""
+def kept_study(made: Path, raw: Raw) -> OpenStudy:
+    """The study that was prepared into that folder of a working place, kept for the next time, too. Raises BrainsegError."""
+    from brainseg_engine.prepare import kept
+
+    return prepared_study(kept.keep(made, raw.study, raw.key), raw)
+
+
+def prepared_study(folder: Path, raw: Raw) -> OpenStudy:
+    """The prepared study that is kept in that folder, checked. Raises InputError."""
     from brainseg_engine.prepare import files
     from brainseg_engine.studies.checks import check_study
 
     made = files.load(folder)
-    volumes = {m: replace(v, path=None) for m, v in made.study.volumes.items()}
-    study = Study(raw.id, volumes)
+    study = replace(made.study, id=raw.study.id, folder=folder)
     prepared = replace(made, study=study)
-    acquired = Acquired(prepared, raw.volumes[made.reference], titles, place)
+    acquired = Acquired(prepared, raw.study.volumes, raw.titles, raw.place)
     return OpenStudy(study, problems=prepared.warnings, findings=tuple(check_study(study)), acquired=acquired)
+
+
+def workspace() -> UnpackedFolder:
+    """A folder for this user alone to prepare a study in: what is kept moves out of it, the rest goes with it. Raises
+    OutputError."""
+    from brainseg_engine.prepare import kept
+
+    home = kept.root()
+    holding = contextlib.ExitStack()
+    try:
+        return UnpackedFolder(holding.enter_context(paths.part_folder(home)), holding.close)
+    except OSError as e:
+        raise OutputError(f"There is no place to work in: {home} takes no files. Free some space.") from e
 
 
 def title(facts: SeriesFacts) -> str:

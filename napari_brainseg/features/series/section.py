@@ -36,6 +36,7 @@ class SeriesSection:
         view.cancel_requested.connect(verbs.cancel)
         view.close_requested.connect(verbs.close)
         context.follow(verbs.changed, self._show)
+        context.follow(verbs.listing_changed, self._show_job)
         context.follow(context.session.job_changed, self._show_job)
         self._show()
 
@@ -45,7 +46,7 @@ class SeriesSection:
 
     def _show_job(self) -> None:
         job, busy = self._session.job, self._verbs.busy
-        self._view.show_progress((job.stage, job.fraction) if job is not None and busy else None)
+        self._view.show_progress((job.stage, job.fraction) if job is not None and busy else self._verbs.listed_so_far)
         self._view.show_blocker("" if job is None or busy else "Wait until the job that runs has ended.")
 
 

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import contextlib
-import tempfile
 import uuid
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -13,10 +11,9 @@ from typing import TYPE_CHECKING
 
 from psygnal import Signal
 
-from brainseg_engine.core import paths
-from brainseg_engine.core.errors import BrainsegError, OutputError
-from brainseg_engine.core.events import Failed
-from brainseg_engine.core.study import Modality, Study
+from brainseg_engine.core.errors import BrainsegError, Cancelled
+from brainseg_engine.core.events import Failed, Progress
+from brainseg_engine.core.study import Modality
 from brainseg_engine.io.found import UnpackedFolder
 from napari_brainseg.features.context import Context, Newest
 from napari_brainseg.features.series import listing
@@ -31,13 +28,32 @@ WHERE = "series"
 """The section that shows how far the preparation is."""
 _LEAVE_S = 2.0
 """By then a worker that was told to stop writes no more."""
-_Raw = tuple[Study, Mapping[Modality, str]]
+LOOK_S = 0.1
+"""How often the bar follows what a thread lists."""
+
+
+class Watched:
+    """How far a thread is, and whether it is wanted still: it writes the one and reads the other."""
+
+    def __init__(self) -> None:
+        self.stage, self.fraction = "looking for files", 0.0
+        self.stopped = self.over = False
+
+    def __call__(self, event: Progress) -> None:
+        """A ``ProgressCallback``."""
+        self.stage, self.fraction = event.stage, event.fraction
+
+    def cancelled(self) -> bool:
+        """A ``CancelCheck``."""
+        return self.stopped
 
 
 class SeriesVerbs:
     """What the buttons of the section of series mean."""
 
     changed = Signal()
+    listing_changed = Signal()
+    """The listing of a place has got on, begun or ended."""
 
     def __init__(self, context: Context) -> None:
         self._context, self._session = context, context.session
@@ -52,6 +68,8 @@ class SeriesVerbs:
         self._left: list[UnpackedFolder] = []
         self._tidying = context.later(_LEAVE_S, self._tidy)
         self._reading = Newest()
+        self._listing: Watched | None = None
+        self._look = context.later(LOOK_S, self._follow_listing, True)
         context.follow(context.session.series_requested, self.list)
 
     # --- which series is which
@@ -62,16 +80,44 @@ class SeriesVerbs:
             if not self.busy:
                 self.close()
             return
+        if self._listing is not None:
+            self._listing.stopped = True  # of several only the last one asked for counts
+        self._listing = watched = Watched()
         name = source.name if isinstance(source, Path) else source[0].name
 
-        def work() -> tuple[listing.FoundVisits, Incoming | None, OpenStudy | None]:
-            found = listing.find(source)
-            if len(found.visits) > 1:
-                return found, None, None
-            incoming = listing.identify(found, 0)
-            return found, incoming, listing.ready(found, incoming)
+        def done(made: _Listed) -> None:
+            self._end_listing(watched)
+            self._show(*made)
 
-        self._context.read(f"Looking through {name} …", work, lambda made: self._show(*made))
+        work = partial(_list, source, watched)
+        self._context.read(f"Looking through {name} …", work, done, partial(self._unlisted, watched))
+        self._look.start()
+        self.listing_changed.emit()
+
+    @property
+    def listed_so_far(self) -> tuple[str, float] | None:
+        """While a place is listed: (stage in words, fraction)."""
+        return (self._listing.stage, self._listing.fraction) if self._listing is not None else None
+
+    def _unlisted(self, watched: Watched, error: Exception) -> None:
+        self._end_listing(watched)
+        if isinstance(error, Cancelled):
+            self._session.say("Cancelled; nothing was changed.", Kind.INFO)
+        else:
+            self._context.fail(error)
+
+    def _end_listing(self, watched: Watched) -> None:
+        if self._listing is watched:
+            self._listing = None
+            self._look.stop()
+            self.listing_changed.emit()
+
+    def _follow_listing(self) -> None:
+        """The bar; it goes when the thread has ended, also where something else was opened meanwhile."""
+        watched = self._listing
+        if watched is not None and watched.over:
+            self._end_listing(watched)
+        self.listing_changed.emit()
 
     def _show(self, found: listing.FoundVisits, incoming: Incoming | None, ready: OpenStudy | None) -> None:
         self.close()
@@ -144,12 +190,13 @@ class SeriesVerbs:
         return job is not None and job.where == WHERE
 
     def prepare(self, brain: str = "deepbet") -> None:
-        """Align the chosen series, find the brain by that method, and open the result."""
-        found, incoming = self.found, self.incoming
+        """Align the chosen series, find the brain by that method, and open the result. Where just that was done before, what
+        was made then is opened, unless it is on the screen: then it is made anew."""
+        found, incoming, anew = self.found, self.incoming, self.prepared is not None
         if found is None or incoming is None or self._session.job is not None:
             return
         try:
-            working = self._workspace()
+            working = listing.workspace()
         except BrainsegError as e:
             self._context.fail(e)
             return
@@ -160,23 +207,45 @@ class SeriesVerbs:
         self._session.job = JobState(request_id, "", listing.NAME, "reading the series", where=WHERE)
         newest = self._reading.next()
 
-        def submit(raw: _Raw) -> None:
-            self._submit(working, found, raw, brain, request_id)
+        def submit(raw: listing.Raw) -> None:
+            if raw.kept is None or anew:
+                self._submit(working, found, raw, brain, request_id)
+            else:
+                self._reopen(working, found, raw, raw.kept, request_id)
 
         def failed(error: Exception) -> None:
             self._end(working, request_id)
             self._context.fail(error)
 
-        self._context.run(lambda: listing.raw_study(found, incoming), submit, failed, current=newest)
+        self._context.run(lambda: listing.raw(found, incoming, brain), submit, failed, current=newest)
+
+    def _reopen(
+        self, working: UnpackedFolder, found: listing.FoundVisits, raw: listing.Raw, folder: Path, request_id: str
+    ) -> None:
+        def done(study: OpenStudy) -> None:
+            self._context.end(request_id)
+            self._finished(working, found, study)
+            if not self._session.message or self._session.message.kind is not Kind.WARNING:
+                self._session.say(
+                    f"{study.study.id} was prepared before and is open as it was. 'Prepare again' makes it anew.",
+                    Kind.GOOD,
+                )
+
+        def failed(error: Exception) -> None:
+            self._end(working, request_id)
+            self._context.fail(error)
+
+        self._context.run(
+            partial(listing.prepared_study, folder, raw), done, failed, current=lambda: self._working is working
+        )
 
     def _submit(
-        self, working: UnpackedFolder, found: listing.FoundVisits, raw: _Raw, brain: str, request_id: str
+        self, working: UnpackedFolder, found: listing.FoundVisits, raw: listing.Raw, brain: str, request_id: str
     ) -> None:
-        study, titles = raw
-        request = PrepareRequest(listing.nameless(study), "", working.folder, brain, request_id)
+        request = PrepareRequest(listing.nameless(raw.study), "", working.folder, brain, id=request_id)
 
         def load(folder: Path) -> Callable[[], OpenStudy]:
-            return partial(listing.prepared_study, folder, study, titles, found.place)
+            return partial(listing.kept_study, folder, raw)
 
         self._context.submit(
             request, partial(self._finished, working, found), prepare=load, failed=partial(self._failed, working),
@@ -202,7 +271,9 @@ class SeriesVerbs:
         self._session.say(event.message, Kind.INFO if event.cancelled else Kind.ERROR)
 
     def cancel(self) -> None:
-        """Stop preparing; nothing stays behind."""
+        """Stop listing or preparing; nothing stays behind."""
+        if self._listing is not None:
+            self._listing.stopped = True
         job, working = self._session.job, self._working
         if job is None or job.where != WHERE:
             return
@@ -225,17 +296,6 @@ class SeriesVerbs:
         for working in left:
             working.close()
 
-    @staticmethod
-    def _workspace() -> UnpackedFolder:
-        """A folder for this user alone, which goes when the result is in memory, at the latest with the program."""
-        home = Path(tempfile.gettempdir())
-        paths.sweep(home)
-        holding = contextlib.ExitStack()
-        try:
-            return UnpackedFolder(holding.enter_context(paths.part_folder(home)), holding.close)
-        except OSError as e:
-            raise OutputError(f"There is no place to work in: {home} takes no files. Free some space.") from e
-
     def _remember(self, incoming: Incoming) -> None:
         """Propose the same for other patients' series of these names."""
         from brainseg_engine.studies.remembered import remember
@@ -256,9 +316,32 @@ class SeriesVerbs:
             self._take(None, None)
 
     def leave(self) -> None:
-        """The window closes: nothing stays on the disk."""
+        """The window closes: nothing that was unpacked or half done stays on the disk."""
+        if self._listing is not None:
+            self._listing.stopped = True
         if self.found is not None:
             self.found.listing.close()
         if self._working is not None:
             self._left.append(self._working)
         self._tidy()
+
+
+_Listed = tuple[listing.FoundVisits, "Incoming | None", OpenStudy | None]
+
+
+def _list(source: listing.Source, watched: Watched) -> _Listed:
+    """What lies there; where it is one visit, what its series are, and the study itself if nothing is to be prepared. In a
+    thread."""
+    try:
+        found = listing.find(source, watched, watched.cancelled)
+        if len(found.visits) > 1:
+            return found, None, None
+        try:
+            watched(Progress("looking at the series", 1.0))
+            incoming = listing.identify(found, 0, watched.cancelled)
+            return found, incoming, listing.ready(found, incoming)
+        except BaseException:
+            found.listing.close()
+            raise
+    finally:
+        watched.over = True

@@ -109,8 +109,10 @@ class SeriesView(Section):
             # what has been prepared makes room for what comes next, but for what is to be looked at
             self._folded = done and table is not None and not any(r.warning for r in table.rows if r.use is not None)
         self._table = table
-        self.setVisible(table is not None)
+        self.setVisible(table is not None or not self._running.isHidden())
         if table is None:
+            for widget in (self.visits, self.words, self.area, self.others):
+                widget.setVisible(False)
             return
         choices: list[tuple[str, int | None, str]] = [("Choose a study …", None, "")]
         choices += [(text, i, text) for i, text in enumerate(table.visits)]
@@ -180,8 +182,9 @@ class SeriesView(Section):
 
     def show_progress(self, progress: tuple[str, float] | None) -> None:
         """(stage in words, fraction); None when nothing runs."""
+        self.setVisible(self._table is not None or progress is not None)
         self._running.setVisible(progress is not None)
-        self._ready.setVisible(progress is None and not self._folded)
+        self._ready.setVisible(progress is None and not self._folded and self._table is not None)
         for combo in self.uses.values():
             combo.setEnabled(progress is None and combo.property("usable") is True)
         self.visits.setEnabled(progress is None)

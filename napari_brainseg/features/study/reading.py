@@ -8,9 +8,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from brainseg_engine.core.errors import BrainsegError
+from brainseg_engine.core.geometry import Grid
 from brainseg_engine.core.study import Modality, Segmentation, SeriesNeeded, Study, Volume
 from napari_brainseg.display.axes import laid_out
-from napari_brainseg.session import Answer, OpenStudy, checksum
+from napari_brainseg.session import Acquired, Answer, OpenStudy, checksum
 
 if TYPE_CHECKING:
     from brainseg_engine.io import Series
@@ -44,6 +45,7 @@ def read(source: Source, coding: str | None = None) -> Opened | AsAcquired:
     from brainseg_engine.io import load_study, series_of
     from brainseg_engine.io.layouts import sort_series
     from brainseg_engine.io.unused import sentence
+    from brainseg_engine.prepare import kept
 
     if _is_export(source):
         return AsAcquired(source)
@@ -64,6 +66,8 @@ def read(source: Source, coding: str | None = None) -> Opened | AsAcquired:
             mask = read_mask(series.segmentation, study, coding, series.coding)
         except BrainsegError as e:
             trouble = f"The images were opened without their mask. {e}"
+    if study.folder is not None and kept.is_kept(study.folder):
+        study = replace(study, id=kept.label(study.folder))
     problems = (*series.problems, *series.notes, *filter(None, [sentence(series)]))
     return opened(replace(study, segmentation=mask), files_of(series, study), problems, mask, trouble)
 
@@ -93,7 +97,32 @@ def opened(
     expected = tuple(Modality) if study.reference.grid.calibrated else tuple(study.volumes)
     findings = tuple(check_study(study, SeriesNeeded(expected)))
     answer = answer_of(mask) if mask is not None else None
-    return Opened(OpenStudy(study, files, problems, findings, truth=mask), answer, trouble)
+    acquired = acquired_of(study)
+    if acquired is not None:
+        problems = (*problems, *acquired.prepared.warnings)
+    return Opened(OpenStudy(study, files, problems, findings, truth=mask, acquired=acquired), answer, trouble)
+
+
+def acquired_of(study: Study) -> Acquired | None:
+    """What the study in its folder was prepared from, as far as the folder tells; None for one that was not prepared."""
+    from brainseg_engine.prepare import files, kept
+
+    folder = study.folder
+    if folder is None or not (folder / files.RECORD).is_file() or not study.aligned:
+        return None
+    try:
+        prepared = files.load(folder, study)
+    except BrainsegError:
+        return None
+    if (
+        prepared.untouched
+        or not study.reference.grid.same_as(prepared.grid)
+        or set(prepared.grids) != set(study.volumes)
+    ):
+        return None
+    titles = {m: f"{m.title} as acquired, {_sides(grid)}" for m, grid in prepared.grids.items()}
+    volumes = kept.acquired(folder, prepared) if kept.is_kept(folder) else {}
+    return Acquired(prepared, volumes, titles, None if kept.is_kept(folder) else folder)
 
 
 def answer_of(mask: Segmentation) -> Answer:
@@ -148,3 +177,7 @@ def files_of(series: Series, study: Study) -> tuple[Path, ...]:
 
 def _as(volume: Volume, modality: Modality) -> Volume:
     return replace(volume, modality=modality)
+
+
+def _sides(grid: Grid) -> str:
+    return "×".join(f"{s:.2g}" for s in grid.spacing) + " mm"

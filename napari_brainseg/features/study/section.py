@@ -45,7 +45,7 @@ class StudySection:
 
     def _folder(self) -> str:
         current = self._session.study
-        return str(current.study.folder.parent) if current is not None and current.study.folder else ""
+        return str(current.place.parent) if current is not None and current.place else ""
 
     def _ask_folder(self) -> None:
         name = QFileDialog.getExistingDirectory(self._view, "Open a study folder", self._folder())

@@ -9,11 +9,12 @@ import pytest
 from dicom_studies import new_person, write_clinical
 from helpers.cases import write
 from helpers.raw_study import raw_study
-from helpers.rig import Card, House, Later, Model, segment
+from helpers.rig import Card, House, Later, Model, paint, segment, shown
 from helpers.small_study import make_study
 
 from brainseg_engine.core.events import Failed, Progress
 from brainseg_engine.core.study import Modality
+from brainseg_engine.corrections import source_of
 from brainseg_engine.io import load_segmentation, save_volume
 from brainseg_engine.prepare import PrepareOptions, files, prepare
 from napari_brainseg.features.save.verbs import ALIGNED
@@ -91,7 +92,7 @@ def test_one_click_prepares_and_opens_and_the_mask_goes_back(house, export, raw,
     current = house.session.study
     assert house.session.job is None and current.acquired.titles[Modality.T1CE] == "4: t1_tse_tra_km"
     assert current.study.reference.grid.same_as(prepared.grid) and not current.files
-    assert table_of(house.series).done
+    assert table_of(house.series).done and house.save.suggestion().parent == export
 
     segment(house)
     house.save.save(tmp_path / "own.nii.gz")
@@ -171,3 +172,63 @@ def test_what_cannot_be_used_is_a_sentence(house, tmp_path):
     house.study.open(tmp_path / "x.zip")
     assert house.session.message.kind is Kind.ERROR and "damaged" in house.session.message.text
     assert table_of(house.series) is None
+
+
+def test_a_prepared_study_is_kept_for_corrections_and_opens_at_once_the_next_time(
+    house, viewer, export, prepared, own_home
+):
+    house.study.open(export)
+    house.series.prepare("rough")
+    answered(house, prepared)
+    segment(house)
+    painted = paint(house)
+    house.timers.pass_time()
+    house.corrections.accept()
+    assert house.session.message.kind is Kind.GOOD, house.session.message.text
+    [kept] = (own_home / "prepared").iterdir()
+    assert all(p.stat().st_mode & 0o077 == 0 for p in (own_home / "prepared").rglob("*"))
+    assert "Raw_1" not in " ".join(str(p) for p in kept.rglob("*"))
+    # the correction finds its images, as fine-tuning does
+    [c] = house.session.store.latest().values()
+    assert source_of(c.study).there and {f.severity for f in house.session.store.check()} <= {"info"}
+    # the same series again: no second preparation, and the same study by its content
+    house.series.close()
+    house.study.open(export)
+    house.series.prepare("rough")
+    assert len(requests(house)) == 1 and "prepared before" in house.session.message.text
+    assert house.corrections.accepted.id == c.id
+    # by its own folder, as "work that was not accepted" is opened: with the series it was made from
+    house.study.open(kept / "study")
+    current = house.session.study
+    assert set(current.acquired.volumes) == set(Modality) and house.corrections.accepted.id == c.id
+    assert current.study.id.startswith("study-") and house.save.grids
+    np.testing.assert_array_equal(house.session.store.read(c).labels, painted)
+    # made anew it is another study: the correction keeps its images
+    house.study.open(export)
+    house.series.prepare("rough")
+    house.series.prepare("rough")
+    answered(house, prepared)
+    assert len(list((own_home / "prepared").glob("*/study"))) == 2 and source_of(c.study).there
+
+
+def test_work_on_a_prepared_study_that_was_not_accepted_is_offered_again(viewer, export, prepared):
+    from napari.components import ViewerModel
+
+    house = House(viewer)
+    house.session.set_models((Model(card=Card()),))
+    house.study.open(export)
+    house.series.prepare("rough")
+    answered(house, prepared)
+    segment(house)
+    painted = paint(house)
+    house.corrections.autosave.tick()
+    house.close()
+    again = House(ViewerModel())
+    try:
+        [left] = again.corrections.autosave.others
+        again.study.open(left.folder)
+        again.corrections.autosave.restore()
+        np.testing.assert_array_equal(shown(again), painted)
+        assert again.session.study.acquired is not None
+    finally:
+        again.close()

@@ -46,16 +46,14 @@ def test_from_dicom_to_a_mask_on_its_own_grid(window, monkeypatch, tmp_path):
     assert own.grid.same_as(raw.study.volumes[Modality.T1CE].grid, tolerance_mm=0.01)
 
 
-def test_cancel_while_it_prepares_leaves_nothing(window, tmp_path, monkeypatch):
-    monkeypatch.setattr("tempfile.tempdir", str(tmp_path / "tmp"))
-    (tmp_path / "tmp").mkdir()
+def test_cancel_while_it_prepares_leaves_nothing(window, tmp_path, monkeypatch, own_home):
     write_clinical(tmp_path / "export", raw_study(1).study, thickness_mm=None, distractors=0)
     window.open(monkeypatch, tmp_path / "export")
     window.wait(lambda: window.app.features.series.incoming is not None)
     window.press("prepare")
     window.wait(lambda: window.session.job is not None and window.session.job.fraction > 0)
-    assert any((tmp_path / "tmp").iterdir())
+    assert any((own_home / "prepared").iterdir())
     window.press("cancel_prepare")
     window.wait(lambda: window.session.job is None)
-    window.wait(lambda: not any((tmp_path / "tmp").iterdir()))
+    window.wait(lambda: not any((own_home / "prepared").iterdir()))
     assert window.session.study is None and "Cancelled" in window.session.message.text

@@ -4,7 +4,7 @@ from brainseg_engine.corrections.checking import StoreFinding
 from brainseg_engine.corrections.exporting import LAYOUTS, study_of
 from brainseg_engine.corrections.identity import image_hashes, study_key
 from brainseg_engine.corrections.record import BaseModel, Correction, CorrectionState, Tally, tally
-from brainseg_engine.corrections.sources import StudySource, source_of
+from brainseg_engine.corrections.sources import StudySource, places, source_of
 from brainseg_engine.corrections.store import Store, default_store
 from brainseg_engine.corrections.working import LeftCopy, Work
 
@@ -21,6 +21,7 @@ __all__ = [
     "Work",
     "default_store",
     "image_hashes",
+    "places",
     "source_of",
     "study_key",
     "study_of",

@@ -63,6 +63,16 @@ def source_of(key: str) -> StudySource | None:
         return None
 
 
+def places() -> set[Path]:
+    """The folders of all studies that corrections, or work that was not accepted, rest on."""
+    from brainseg_engine.corrections import working
+
+    noted = (entry.get("folder") for entry in _read().values() if isinstance(entry, dict))
+    return {Path(f) for f in noted if isinstance(f, str)} | {
+        f.folder for f in working.pending() if f.folder is not None
+    }
+
+
 def _read() -> dict[str, Any]:
     try:
         sources = records.read_json(file(), most=2**30)

@@ -59,11 +59,11 @@ def save(prepared: Prepared, out: Path, identity: Mapping[str, Any] | None = Non
     return target
 
 
-def load(folder: Path) -> Prepared:
-    """A prepared study as :func:`save` wrote it. Raises InputError."""
+def load(folder: Path, study: Study | None = None) -> Prepared:
+    """A prepared study as :func:`save` wrote it; ``study``: its images, where they are read already. Raises InputError."""
     record = read_record(folder)
     try:
-        study = load_study(folder, id=str(record["id"]), segmentation=False)
+        study = study or load_study(folder, id=str(record["id"]), segmentation=False)
         reference = Modality(record["reference"])
         series = {Modality(name): told for name, told in record["series"].items()}
         rigids = {
@@ -72,7 +72,7 @@ def load(folder: Path) -> Prepared:
         }
         grids = {m: Grid(tuple(told["shape"]), np.array(told["affine"])) for m, told in series.items()}
         quality = {m: Quality(**told["quality"]) for m, told in series.items() if told["quality"]}
-        brain = read_image(folder / f"{study.id}_brainmask.nii.gz").data > 0
+        brain = read_image(folder / f"{record['id']}_brainmask.nii.gz").data > 0
         return Prepared(
             study, brain, reference, rigids, grids, quality, tuple(record["warnings"]), record["choices"],
             record["seconds"], bool(record["untouched"]),

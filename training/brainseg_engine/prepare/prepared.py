@@ -6,6 +6,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+import numpy as np
+from numpy.typing import NDArray
+
 from brainseg_engine.core.errors import GeometryError, InputError
 from brainseg_engine.core.geometry import Grid
 from brainseg_engine.core.labels import Mask, Region
@@ -50,16 +53,23 @@ class Prepared:
         """The series whose alignment is not good."""
         return tuple(m for m, q in self.quality.items() if not q.good)
 
-    def back(self, result: Prediction | Segmentation, onto: Onto = None) -> Segmentation:
+    def back(
+        self,
+        result: Prediction | Segmentation,
+        onto: Onto = None,
+        probabilities: Mapping[Region, NDArray[np.float16]] | None = None,
+    ) -> Segmentation:
         """A result on the 1 mm grid, told on a series' own grid (the reference's unless said otherwise).
 
-        A prediction's probabilities, where it holds them, place the borders. Raises GeometryError for a result that is on
-        another grid, InputError for a series that the study does not have.
+        A prediction's probabilities, where it holds them, place the borders; so do ``probabilities`` of the answer that a
+        segmentation is a correction of. Raises GeometryError for a result that is on another grid, InputError for a series
+        that the study does not have.
         """
         segmentation = result.segmentation if isinstance(result, Prediction) else result
         self._require_own(segmentation.grid)
         target, rigid = self._target(onto)
-        probabilities = result.probabilities if isinstance(result, Prediction) else None
+        if isinstance(result, Prediction):
+            probabilities = result.probabilities
         return resampling.segmentation_onto(segmentation, target, rigid, probabilities)
 
     def probabilities_back(self, prediction: Prediction, onto: Onto = None) -> dict[Region, Any]:
