@@ -76,8 +76,8 @@ class SeriesView(Section):
         self.uses: dict[str, Combo] = {}
         self._all, self._folded = False, False
         self._table: Table | None = None
-        self.show_table(None)
         self.show_progress(None)
+        self.show_table(None)
 
     def _make_buttons(self, methods: Sequence[tuple[str, str, str]]) -> None:
         row = QHBoxLayout()
@@ -121,6 +121,7 @@ class SeriesView(Section):
         self.words.show_text(table.words)
         self.words.setVisible(bool(table.words))
         self._show_rows(table.rows)
+        self._ready.setVisible(self._running.isHidden() and not self._folded)
         used = sum(r.use is not None for r in table.rows)
         self.prepare.setEnabled(used > 0)
         self.prepare.setToolTip(
