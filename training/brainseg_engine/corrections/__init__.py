@@ -1,12 +1,13 @@
 """Corrections that people made: the store of accepted versions, and the working copies that nothing is lost from."""
 
 from brainseg_engine.corrections.checking import StoreFinding
+from brainseg_engine.corrections.copies import LeftCopy
 from brainseg_engine.corrections.exporting import LAYOUTS, study_of
 from brainseg_engine.corrections.identity import image_hashes, study_key
 from brainseg_engine.corrections.record import BaseModel, Correction, CorrectionState, Tally, tally
 from brainseg_engine.corrections.sources import StudySource, places, source_of
 from brainseg_engine.corrections.store import Store, default_store
-from brainseg_engine.corrections.working import LeftCopy, Work
+from brainseg_engine.corrections.working import Work
 
 __all__ = [
     "LAYOUTS",

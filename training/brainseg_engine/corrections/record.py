@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
-from datetime import datetime
+from dataclasses import dataclass, field, fields
 from enum import StrEnum
 from pathlib import Path
-from typing import Any, Self
+from typing import Annotated, Any
 
 import numpy as np
+from pydantic import BeforeValidator, Field, PlainSerializer
 
+from brainseg_engine.core.forms import Count, FileName, Form, Moment, Number, Short, Text
 from brainseg_engine.core.labels import REGION_LABELS, Label, LabelArray, Region
-from brainseg_engine.core.names import SafeName
-from brainseg_engine.core.records import count_of, number_of, text_of
 from brainseg_engine.core.study import Modality
 
 FORMAT = "napari-brainseg-correction/1"
@@ -31,28 +30,19 @@ class CorrectionState(StrEnum):
 class BaseModel:
     """The model whose answer was corrected: its name, version, the SHA-256 of its file; and that of its answer's labels."""
 
-    name: str = ""
-    version: str = ""
-    sha256: str = ""
-    answer_sha256: str = ""
-
-    def to_dict(self) -> dict[str, str]:
-        """As a JSON object."""
-        return {k: getattr(self, k) for k in ("name", "version", "sha256", "answer_sha256")}
-
-    @classmethod
-    def from_dict(cls, record: Mapping[str, Any]) -> Self:
-        """From that JSON object."""
-        return cls(*(text_of(record.get(k, "")) for k in ("name", "version", "sha256", "answer_sha256")))
+    name: Text = ""
+    version: Text = ""
+    sha256: Text = ""
+    answer_sha256: Text = ""
 
 
 @dataclass(frozen=True)
 class Tally:
     """Of one class: ``voxels`` in the correction, and how many came (``added``) or went (``removed``) since the answer."""
 
-    voxels: int
-    added: int
-    removed: int
+    voxels: Count
+    added: Count
+    removed: Count
 
 
 def tally(labels: LabelArray, base: LabelArray | None) -> dict[Label, Tally]:
@@ -67,6 +57,15 @@ def tally(labels: LabelArray, base: LabelArray | None) -> dict[Label, Tally]:
     }
 
 
+def _class_of(name: object) -> Label:
+    if name not in Label.__members__:
+        raise ValueError(f"there is no class '{str(name)[:40]}'")
+    return Label[str(name)]
+
+
+LabelName = Annotated[Label, BeforeValidator(_class_of), PlainSerializer(lambda label: label.name)]
+
+
 @dataclass(frozen=True)
 class Correction:
     """One version. ``study`` is the key of its study (see ``identity``), ``images`` modality → hash of each image.
@@ -76,25 +75,25 @@ class Correction:
     for training. ``study_id`` and ``folder`` are "" unless the person wanted them recorded.
     """
 
-    id: str
-    study: str
+    id: FileName
+    study: Short
     mask: Path
-    images: Mapping[Modality, str]
+    images: Mapping[Modality, Short]
     reference: Modality
-    coding: str
-    study_coding: str
-    base: BaseModel
-    when: str
-    mask_sha256: str
-    by: str = ""
-    minutes: float = 0.0
-    steps: int = 0
-    changed: Mapping[Label, Tally] = field(default_factory=dict)
+    coding: Short
+    study_coding: Short
+    base: Annotated[BaseModel, Field(alias="base_model")]
+    when: Moment
+    mask_sha256: Short
+    by: Text = ""
+    minutes: Number = 0.0
+    steps: Count = 0
+    changed: Mapping[LabelName, Tally] = field(default_factory=dict)
     regions: tuple[Region, ...] = tuple(Region)
     state: CorrectionState = CorrectionState.ACCEPTED
     held_out: bool = False
-    study_id: str = ""
-    folder: str = ""
+    study_id: Text = ""
+    folder: Text = ""
     order: int = 0
     """Of two versions in a store the later has the higher, whatever the clocks said."""
 
@@ -142,32 +141,10 @@ class Correction:
 
     def to_dict(self) -> dict[str, Any]:
         """The sidecar's JSON object: BIDS' own keys first. What may change later (held out) is not in it."""
-        record: dict[str, Any] = {
-            "Type": "Lesion",
-            "Manual": True,
-            "SpatialReference": "orig",
-            "format": FORMAT,
-            "id": self.id,
-            "study": self.study,
-            "images": {m.value: h for m, h in self.images.items()},
-            "reference": self.reference.value,
-            "coding": self.coding,
-            "study_coding": self.study_coding,
-            "regions": [r.value for r in self.regions],
-            "base_model": self.base.to_dict(),
-            "by": self.by,
-            "when": self.when,
-            "minutes": round(self.minutes, 2),
-            "steps": self.steps,
-            "changed": {
-                k.name: {"voxels": t.voxels, "added": t.added, "removed": t.removed} for k, t in self.changed.items()
-            },
-            "state": self.state.value,
-            "mask_sha256": self.mask_sha256,
-            "made_by": self.made_by,
-            "software": _software(),
-        }
-        return record | {k: v for k, v in (("study_id", self.study_id), ("folder", self.folder)) if v}
+        bids = {"Type": "Lesion", "Manual": True, "SpatialReference": "orig", "format": FORMAT}
+        written = _FORM.write(self) | {"minutes": round(self.minutes, 2)}
+        own = {k: written[k] for k in _REQUIRED} | {k: written[k] for k in _OPTIONAL if written[k]}
+        return {**bids, **own, "made_by": self.made_by, "software": _software()}
 
     @property
     def made_by(self) -> str:
@@ -177,40 +154,24 @@ class Correction:
         return f"{model} and {person}" if model else person
 
     @classmethod
-    def from_dict(cls, record: Mapping[str, Any], mask: Path) -> Self:
-        """From that JSON object. Raises ValueError, KeyError or TypeError when it is none of ours."""
-        if record["format"] != FORMAT:
+    def from_dict(cls, record: Mapping[str, Any], mask: Path) -> Correction:
+        """From that JSON object. Raises ValueError when it is none of ours."""
+        if record.get("format") != FORMAT:
             raise ValueError(f"not of the format {FORMAT}")
-        return cls(
-            id=SafeName.of(record["id"]),
-            study=text_of(record["study"], 200),
-            mask=mask,
-            images={Modality(m): text_of(h, 200) for m, h in record["images"].items()},
-            reference=Modality(record["reference"]),
-            coding=text_of(record["coding"], 200),
-            study_coding=text_of(record["study_coding"], 200),
-            base=BaseModel.from_dict(record["base_model"]),
-            when=moment(record["when"]),
-            mask_sha256=text_of(record["mask_sha256"], 200),
-            by=text_of(record["by"]),
-            minutes=number_of(record["minutes"]),
-            steps=count_of(record["steps"]),
-            changed={
-                Label[k]: Tally(count_of(t["voxels"]), count_of(t["added"]), count_of(t["removed"]))
-                for k, t in record["changed"].items()
-            },
-            regions=tuple(Region(r) for r in record["regions"]),
-            state=CorrectionState(record["state"]),
-            study_id=text_of(record.get("study_id", "")),
-            folder=text_of(record.get("folder", "")),
-        )
+        for key in _REQUIRED:
+            if key not in record:
+                raise ValueError(f"'{key}' is missing")
+        return _FORM.read({k: record[k] for k in (*_REQUIRED, *_OPTIONAL) if k in record} | {"mask": mask})
 
 
-def moment(value: object) -> str:
-    """The time, as a field of a record: ISO 8601. Raises ValueError for anything else."""
-    text = text_of(value, 60)
-    datetime.fromisoformat(text)
-    return text
+_FORM = Form(Correction)
+_OPTIONAL = ("study_id", "folder")
+_REQUIRED = tuple(
+    "base_model" if f.name == "base" else f.name
+    for f in fields(Correction)
+    if f.name not in ("mask", "held_out", "order", *_OPTIONAL)
+)
+"""Keys of every record; the mask is beside it, and whether it is held out the store's log tells."""
 
 
 def _software() -> str:

@@ -1,6 +1,6 @@
 """Working copies: what a person is painting, written every few seconds into the user's own folder.
 
-One file holds all of it: a line of JSON, then the compressed labels. It is replaced whole, so that a kill at any moment
+One file holds all of it (see :mod:`brainseg_engine.corrections.copies`). It is replaced whole, so that a kill at any moment
 leaves the last copy or the one before. Each program that runs writes its own (``<study key>/<time>-<pid>.work``); a copy
 whose program has gone is what a crash left, and is offered when the study is opened again. Whether it has gone, the lock
 beside the copy tells (it ends with its holder, in whatever container that ran and whatever the clock says), and of several
@@ -21,27 +21,20 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-from isal import igzip, isal_zlib
-
-from brainseg_engine.core import plain, records
+from brainseg_engine.core import plain
 from brainseg_engine.core.errors import InputError, OutputError
-from brainseg_engine.core.geometry import Grid
-from brainseg_engine.core.labels import LabelArray, Region
+from brainseg_engine.core.labels import LabelArray
 from brainseg_engine.core.locks import is_held, try_lock, unlock
 from brainseg_engine.core.names import inside
-from brainseg_engine.core.paths import atomic, home, private_folder, sweep
-from brainseg_engine.core.records import count_of, number_of, text_of
+from brainseg_engine.core.paths import home, private_folder, sweep
 from brainseg_engine.core.study import Segmentation
-from brainseg_engine.corrections.record import BaseModel, moment
-from brainseg_engine.io.image import require_size
+from brainseg_engine.corrections import copies
+from brainseg_engine.corrections.copies import AnswerHeader, CopyHeader, LeftCopy
+from brainseg_engine.corrections.record import BaseModel
 
-FORMAT = "napari-brainseg-working-copy/1"
 _COPIES = "[!.]*.work"  # not the hidden half of one that a kill left
 _held: set[Path] = set()
 """The copies that this program is writing to."""
-
-_LEVEL = 1  # isal's: 9 MB of labels in some 10 ms
 
 
 @dataclass(frozen=True, eq=False)
@@ -62,26 +55,6 @@ class Work:
     minutes: float = 0.0
     when: str = ""
     made: int = field(default_factory=time.monotonic_ns, repr=False)  # of two, the younger is the truth
-
-
-@dataclass(frozen=True)
-class LeftCopy:
-    """A working copy that nobody is writing to. The labels are read when they are wanted."""
-
-    path: Path
-    key: str
-    study_id: str
-    folder: Path | None
-    when: str
-    minutes: float
-    steps: int
-    version: int = 0
-    """Of several copies of one study the highest was written last; the clock may have been set back."""
-
-    @property
-    def local_time(self) -> datetime:
-        """When it was written, in local time."""
-        return datetime.fromisoformat(self.when).astimezone()
 
 
 class Desk:
@@ -109,13 +82,13 @@ class Desk:
         try:
             self._begin()
             self._version += 1
-            header = _header(work) | {
-                "version": self._version,
-                "answer": self._answer(work.base),
-                "pid": os.getpid(),
-                "began": _began(os.getpid()),
-            }
-            _write(self.path, header, work.segmentation.labels)
+            header = CopyHeader(
+                **copies.placed(work.segmentation), key=work.key, study_id=work.study_id,
+                folder=str(work.folder) if work.folder else None, when=work.when, minutes=round(work.minutes, 3),
+                model=work.model, steps=[dict(step) for step in work.steps], version=self._version,
+                answer=self._answer(work.base), pid=os.getpid(), began=_began(os.getpid()),
+            )  # fmt: skip
+            copies.write(self.path, header, work.segmentation.labels)
         except OSError as e:
             raise OutputError(f"Cannot write {self.path}: {e.strerror or e}. Free some space.") from e
 
@@ -129,7 +102,7 @@ class Desk:
             self._holding = handle
             sweep(self.path.parent)
             self._version = max(
-                (f.version for f in map(_described, self.path.parent.glob(_COPIES)) if f is not None), default=0
+                (f.version for f in map(copies.described, self.path.parent.glob(_COPIES)) if f is not None), default=0
             )
 
     def _answer(self, base: Segmentation | None) -> str:
@@ -137,10 +110,9 @@ class Desk:
         if base is None:
             return ""
         if self._answered[0] is not base.labels or not (self.path.parent / self._answered[1]).exists():
-            name = hashlib.sha256(_flat(base.labels)).hexdigest()[:16] + ".answer"
-            if not _is_whole(self.path.parent / name):
-                header = {"format": FORMAT, **_placed(base)}
-                _write(self.path.parent / name, header, base.labels)
+            name = hashlib.sha256(copies.flat(base.labels)).hexdigest()[:16] + ".answer"
+            if not copies.is_whole(self.path.parent / name):
+                copies.write(self.path.parent / name, AnswerHeader(**copies.placed(base)), base.labels)
             self._answered = (base.labels, name)
         return self._answered[1]
 
@@ -174,27 +146,24 @@ def pending(key: str = "") -> list[LeftCopy]:
     A damaged one is passed over (``load`` says of it what is wrong).
     """
     found = [f for path in folder().glob(f"{key or '*'}/{_COPIES}")
-             if path not in _held and (f := _described(path)) is not None and not _is_written(path)]  # fmt: skip
+             if path not in _held and (f := copies.described(path)) is not None and not _is_written(path)]  # fmt: skip
     return sorted(found, key=lambda f: (f.version, f.when) if key else (0, f.when), reverse=True)
 
 
 def load(path: Path) -> Work:
     """The working copy in that file. Raises InputError when it is damaged."""
-    header, labels = _read(path)
+    header, labels = copies.read(path, CopyHeader)
     try:
-        segmentation = _segmentation(header, labels)
         base = None
-        if header["answer"] and _is_whole(answer := inside(path.parent, header["answer"])):
-            base = _segmentation(*_read(answer))  # without it the painting is still there
-        found = _found(path, header)
+        if header.answer and copies.is_whole(answer := inside(path.parent, header.answer)):
+            shorter, kept = copies.read(answer, AnswerHeader)  # without it the painting is still there
+            base = shorter.segmentation(kept)
         return Work(
-            found.key, found.study_id, segmentation, base, BaseModel.from_dict(header["model"]), found.folder,
-            tuple(header["steps"]), found.minutes, found.when,
+            header.key, header.study_id, header.segmentation(labels), base, header.model, copies.folder_of(header),
+            tuple(header.steps), header.minutes, header.when,
         )  # fmt: skip
-    except InputError:
-        raise
     except Exception as e:  # it may be damaged in any way, and must not end the saving of what is being painted
-        raise _damaged(path) from e
+        raise copies.damaged(path) from e
 
 
 def discard(path: Path) -> None:
@@ -212,109 +181,6 @@ def discard(path: Path) -> None:
         path.parent.rmdir()
 
 
-def _header(work: Work) -> dict[str, Any]:
-    return {
-        "format": FORMAT,
-        "key": work.key,
-        "study_id": work.study_id,
-        "folder": str(work.folder) if work.folder else None,
-        "when": work.when,
-        "minutes": round(work.minutes, 3),
-        "model": work.model.to_dict(),
-        "steps": list(work.steps),
-        **_placed(work.segmentation),
-    }
-
-
-def _placed(s: Segmentation) -> dict[str, Any]:
-    return {
-        "shape": list(s.grid.shape),
-        "affine": s.grid.affine.tolist(),
-        "calibrated": s.grid.calibrated,
-        "coding": s.coding,
-        "made_by": s.made_by,
-        "regions": [r.value for r in s.regions],
-    }
-
-
-def _segmentation(header: Mapping[str, Any], labels: LabelArray) -> Segmentation:
-    x, y, z = header["shape"]
-    grid = Grid((x, y, z), np.array(header["affine"]), bool(header.get("calibrated", True)))
-    regions = tuple(Region(r) for r in header["regions"])
-    return Segmentation(labels, grid, str(header["coding"]), str(header["made_by"]), regions)
-
-
-def _flat(labels: LabelArray) -> memoryview:
-    """The labels in the order in which the canvas keeps those of most files: for them no copy, so that the window's
-    thread need not wait for one."""
-    return labels.ravel(order="F").data
-
-
-def _write(path: Path, header: Mapping[str, Any], labels: LabelArray) -> None:
-    body = igzip.compress(_flat(labels), compresslevel=_LEVEL, mtime=0)
-    with atomic(path, private=True) as part:
-        part.write_bytes(records.dumps({**header, "bytes": len(body)}).encode() + b"\n" + body)
-
-
-def _read(path: Path) -> tuple[dict[str, Any], LabelArray]:
-    try:
-        head, _, body = plain.read(path).partition(b"\n")
-        header = records.parse_json(head)
-        if header["format"] != FORMAT or len(body) != header["bytes"]:
-            raise ValueError
-        shape = tuple(count_of(n, 1) for n in header["shape"])
-        size = require_size(shape, 1, path)
-        stream = isal_zlib.decompressobj(31)
-        flat = stream.decompress(body, size + 1)
-        labels = np.frombuffer(flat, dtype=np.uint8).reshape(shape, order="F")
-        if not stream.eof:
-            raise EOFError
-    except Exception as e:  # it may be damaged in any way
-        raise _damaged(path) from e
-    return header, labels.copy(order="K")
-
-
-def _is_whole(path: Path) -> bool:
-    try:
-        _read(path)
-    except InputError:
-        return False
-    return True
-
-
-def _header_of(path: Path) -> dict[str, Any]:
-    try:
-        with plain.opened(path) as f:
-            header = records.parse_json(f.readline(records.MOST_BYTES))
-    except (OSError, ValueError) as e:
-        raise _damaged(path) from e
-    if not isinstance(header, dict) or header.get("format") != FORMAT:
-        raise _damaged(path)
-    return header
-
-
-def _described(path: Path) -> LeftCopy | None:
-    """What the copy tells of itself; None for a damaged one."""
-    try:
-        return _found(path, _header_of(path))
-    except (InputError, KeyError, TypeError, ValueError, AttributeError):
-        return None
-
-
-def _found(path: Path, header: Mapping[str, Any]) -> LeftCopy:
-    where = Path(text_of(header["folder"])) if header["folder"] else None
-    return LeftCopy(
-        path,
-        text_of(header["key"]),
-        text_of(header["study_id"]),
-        where,
-        moment(header["when"]),
-        number_of(header["minutes"]),
-        len(header["steps"]),
-        count_of(header.get("version", 0)),
-    )
-
-
 def _lock_of(path: Path) -> Path:
     return path.with_suffix(".lock")
 
@@ -324,15 +190,10 @@ def _is_written(path: Path) -> bool:
     if is_held(_lock_of(path)):
         return True
     try:
-        header = _header_of(path)
-        pid, began = count_of(header["pid"], 1, 2**31), number_of(header["began"])
-    except (InputError, KeyError, ValueError):
+        header = copies.header_of(path)
+    except InputError:
         return False
-    return pid != os.getpid() and _alive(pid, began)
-
-
-def _damaged(path: Path) -> InputError:
-    return InputError(f"The working copy {path} is damaged and cannot be brought back. Delete it.")
+    return header.pid not in (0, os.getpid()) and _alive(header.pid, header.began)
 
 
 def _began(pid: int) -> float:
