@@ -17,7 +17,8 @@ ReaderFunction = Callable[[str | Sequence[str]], list[LayerTuple]]
 
 _ARCHIVES = (".zip",)
 _DICOM = (".dcm",)
-_SUFFIXES = (".nii", ".nii.gz", ".mha", ".mhd", ".nrrd")
+_SUFFIXES = (".nii", ".nii.gz", ".mha", ".mhd", ".nrrd", ".mgz", ".mgh", ".hdr", ".hdr.gz")
+_VOXELS = (".img", ".img.gz")  # a header lies beside them
 _SLICE = re.compile(r"_\d+(_mask)?\.tiff?$")
 _MANY = 2000  # entries of a folder that are looked at: a study has a few dozen at most
 _FEW = 50  # files whose first bytes are looked at
@@ -116,7 +117,12 @@ def _is_export(path: Path) -> bool:
 
 
 def _is_image(path: Path) -> bool:
-    return path.name.lower().endswith(_SUFFIXES) and path.is_file()
+    lower = path.name.lower()
+    if lower.endswith((*_VOXELS, ".hdr", ".hdr.gz")):
+        from brainseg_engine.io.pair import partner
+
+        return path.is_file() and partner(path) is not None
+    return lower.endswith(_SUFFIXES) and path.is_file()
 
 
 def _is_study(folder: Path) -> bool:

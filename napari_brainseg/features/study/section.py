@@ -12,8 +12,8 @@ from napari_brainseg.features.study.verbs import StudyVerbs
 from napari_brainseg.features.study.view import StudyShown, StudyView
 from napari_brainseg.session import OpenStudy
 
-FILTER = "Images (*.nii *.nii.gz *.mha *.mhd *.nrrd *.dcm *.zip);;All files (*)"
-MASKS = "Masks (*.nii *.nii.gz *.mha *.mhd *.nrrd *.dcm);;All files (*)"
+FILTER = "Images (*.nii *.nii.gz *.mha *.mhd *.nrrd *.mgz *.mgh *.hdr *.dcm *.zip);;All files (*)"
+MASKS = "Masks (*.nii *.nii.gz *.mha *.mhd *.nrrd *.mgz *.mgh *.hdr *.dcm);;All files (*)"
 
 
 class StudySection:

@@ -149,13 +149,14 @@ def test_what_is_not_used_is_said_with_the_reason(tmp_path):
     for name in ("Case_7_t1_mask", "Case_7_brainmask", "notes"):
         write_mask(tmp_path / f"{name}.nii.gz", (1,))
     (tmp_path / "Case_7_seg.img").write_bytes(b"x")
-    (tmp_path / "Case_7_seg.hdr").write_bytes(b"x")
+    (tmp_path / "Case_7_seg.mnc").write_bytes(b"x")
     result = CliRunner().invoke(app, ["inspect", str(tmp_path)])
     text = " ".join(result.output.split())
     assert "Nothing is wrong" not in text
     assert "Case_7_brainmask.nii.gz, Case_7_t1_mask.nii.gz (a mask of the brain by its name" in text
     assert (
-        "Case_7_seg.hdr, Case_7_seg.img (its format is not read" in text
+        "Case_7_seg.mnc (its format is not read" in text
+        and "Case_7_seg.img (its header, named .hdr, is not beside it)" in text
         and "notes.nii.gz (the name tells no series)" in text
     )
     (report,) = survey(tmp_path)

@@ -38,7 +38,8 @@ class Volume:
     """One modality: ``data`` (X, Y, Z), any real dtype, on ``grid``.
 
     ``path`` and ``sha256`` tell where it came from (the hash is of the voxel values, so that a renamed or recompressed
-    file is the same image); ``header`` is the file's own header (nibabel), kept for saving.
+    file is the same image); ``header`` is the file's own header (nibabel), kept for saving; ``note`` says what about its
+    place had to be guessed ("" when nothing).
     """
 
     data: NDArray[Any]
@@ -47,6 +48,7 @@ class Volume:
     path: Path | None = None
     sha256: str = ""
     header: Any = None
+    note: str = ""
 
     def __post_init__(self) -> None:
         if self.data.shape != self.grid.shape:

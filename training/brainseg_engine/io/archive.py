@@ -19,6 +19,7 @@ from pathlib import Path, PurePosixPath
 from brainseg_engine.core import paths, plain
 from brainseg_engine.core.errors import Cancelled, InputError
 from brainseg_engine.core.events import CancelCheck, Progress, ProgressCallback, never, silent
+from brainseg_engine.io.formats import PARTS
 from brainseg_engine.io.found import Skipped, UnpackedFolder
 from brainseg_engine.io.image import unreadable
 from brainseg_engine.io.naming import is_image
@@ -121,6 +122,10 @@ def _extract(
     return tuple(Skipped(reason, tuple(names), "damaged" in reason) for reason, names in left.items())
 
 
+_BESIDE = (".json", ".raw", ".zraw", ".mat", *PARTS)
+"""Endings of files that lie beside images and that these, or people, call by their names."""
+
+
 def _why_not(member: zipfile.ZipInfo) -> str:
     kind = member.external_attr >> 28
     if kind not in (0, 8):  # neither untold nor an ordinary file
@@ -133,7 +138,7 @@ def _why_not(member: zipfile.ZipInfo) -> str:
 def _place(folder: Path, i: int, name: str) -> Path:
     """Where a file goes: a number; images and sidecars whose names and folders tell what they are keep these."""
     parts = PurePosixPath(name.replace("\\", "/")).parts
-    if not (is_image(Path(parts[-1])) or parts[-1].lower().endswith(".json")):
+    if not (is_image(Path(parts[-1])) or parts[-1].lower().endswith(_BESIDE)):
         return folder / f"{i:06d}"
     kept = folder.joinpath(*(re.sub(r"[^\w.+ -]", "_", part) for part in parts))
     return folder / f"{i:06d}" / kept.name if kept.exists() else kept

@@ -121,7 +121,7 @@ def read(path: Path) -> dict[Modality, Volume]:
                          "One of the two belongs to another data set.")  # fmt: skip
     grid = Grid(image.data.shape[:3], image.affine, image.calibrated)
     volumes = {
-        m: Volume(data, grid, m, None, content_hash(data, image.affine), image.header)
+        m: Volume(data, grid, m, None, content_hash(data, image.affine), image.header, image.note)
         for m, data in ((m, image.data[..., i]) for i, m in enumerate(order))
     }
     return {m: volumes[m] for m in Modality if m in volumes}

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TypeVar
 
 from brainseg_engine.core.errors import InputError
-from brainseg_engine.io import mha, nifti, nrrd
+from brainseg_engine.io import mgh, mha, nifti, nrrd, pair
 from brainseg_engine.io.image import Header, Image, in_words
 
 T = TypeVar("T")
@@ -17,10 +17,15 @@ READERS: Mapping[str, Callable[[Path], Image]] = {
     ".mha": mha.read,
     ".mhd": mha.read,
     ".nrrd": nrrd.read,
+    ".mgz": mgh.read,
+    ".mgh": mgh.read,
+    ".mgh.gz": mgh.read,
+    **dict.fromkeys(pair.HEADERS, pair.read),
 }
-SUFFIXES = tuple(READERS)
-"""The endings of the files that are read, in lower case."""
-
+SUFFIXES = tuple(sorted(READERS, key=len, reverse=True))
+"""The endings of the files that stand for an image, in lower case."""
+PARTS = pair.VOXELS
+"""The endings of files that hold an image's voxels, whose header stands for it: they are read when named, and not listed."""
 
 _HEADERS: Mapping[str, Callable[[Path], Header]] = {
     ".nii.gz": nifti.read_header,
@@ -28,6 +33,10 @@ _HEADERS: Mapping[str, Callable[[Path], Header]] = {
     ".mha": mha.read_header,
     ".mhd": mha.read_header,
     ".nrrd": nrrd.read_header,
+    ".mgz": mgh.read_header,
+    ".mgh": mgh.read_header,
+    ".mgh.gz": mgh.read_header,
+    **dict.fromkeys(pair.HEADERS, pair.read_header),
 }
 
 
@@ -45,7 +54,9 @@ def read_image(path: Path) -> Image:
 
 def _reader(path: Path, readers: Mapping[str, Callable[[Path], T]]) -> Callable[[Path], T]:
     name = path.name.lower()
-    for suffix, read in readers.items():
+    for suffix in SUFFIXES:
         if name.endswith(suffix):
-            return read
+            return readers[suffix]
+    if name.endswith(PARTS):
+        return readers[pair.HEADERS[0]]
     raise InputError(f"{path} is no image of a known format. Known are {', '.join(SUFFIXES)}.")

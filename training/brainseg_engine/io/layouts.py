@@ -23,7 +23,9 @@ from brainseg_engine.io.segmentation import read_sidecar
 from brainseg_engine.io.series import Series
 from brainseg_engine.io.sessions import name_of
 
-NAMES_KNOWN = "<id>_t1, _t1ce, _t2, _flair, or <id>-t1n, -t1c, -t2w, -t2f (.nii, .nii.gz, .mha, .mhd or .nrrd)"
+NAMES_KNOWN = (
+    "<id>_t1, _t1ce, _t2, _flair, or <id>-t1n, -t1c, -t2w, -t2f (.nii, .nii.gz, .mha, .mhd, .nrrd, .mgz or .hdr/.img)"
+)
 
 
 @in_words

@@ -18,6 +18,7 @@ from brainseg_engine.io.formats import read_image
 from brainseg_engine.io.found import ImageSeries, Listing, UnpackedFolder
 from brainseg_engine.io.image import Image, content_hash, is_folder
 from brainseg_engine.io.naming import is_image
+from brainseg_engine.io.pair import standing_for
 
 
 def list_series(path: Path, progress: ProgressCallback = silent, cancelled: CancelCheck = never) -> Listing:
@@ -62,7 +63,7 @@ def series_at(path: Path, progress: ProgressCallback = silent, cancelled: Cancel
 
     Raises InputError where it is none, or stands for several; Cancelled.
     """
-    path = Path(path)
+    path = standing_for(Path(path))
     if is_folder(path):
         found = [s for s in list_series(path, progress, cancelled).series if s.usable]
         what = f"{path} holds"
@@ -119,7 +120,9 @@ def volume_of(
     """A listed series as a volume of that modality; of DICOM its path is a file of it. Raises as :func:`read_listed`."""
     image = read_listed(series, progress, cancelled)
     path = series.path or (series.slices[0].path if series.slices and series.workspace is None else None)
-    return Volume(image.data, image.grid, modality, path, content_hash(image.data, image.affine), image.header)
+    return Volume(
+        image.data, image.grid, modality, path, content_hash(image.data, image.affine), image.header, image.note
+    )
 
 
 def _living_in(workspace: UnpackedFolder, listing: Listing) -> Listing:

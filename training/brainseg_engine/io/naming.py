@@ -13,7 +13,7 @@ from pathlib import Path
 
 from brainseg_engine.core.study import Modality
 from brainseg_engine.io.contrast_words import contrast_of, plain, says_contrast
-from brainseg_engine.io.formats import SUFFIXES
+from brainseg_engine.io.formats import PARTS, SUFFIXES
 
 MASK = "mask"
 Kind = Modality | str | None
@@ -67,7 +67,7 @@ _BIDS = re.compile(r"sub-[a-z0-9]+(?:_[a-z]+-[a-z0-9+]+)*_(?P<suffix>t1w|t2w|fla
 def stem(name: str) -> str:
     """The name without the ending of an image: ``"a_t1.nii.gz"`` → ``"a_t1"``; other names as they are."""
     lower = name.lower()
-    return next((name[: -len(s)] for s in SUFFIXES if lower.endswith(s)), name)
+    return next((name[: -len(s)] for s in (*SUFFIXES, *PARTS) if lower.endswith(s)), name)
 
 
 def is_image(path: Path) -> bool:

@@ -12,7 +12,7 @@ from typing import Any
 
 import nibabel
 import numpy as np
-from isal import igzip, isal_zlib
+from isal import igzip
 from isal.igzip_lib import IsalError
 from nibabel.spatialimages import HeaderDataError
 from numpy.typing import NDArray
@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 from brainseg_engine.core import plain
 from brainseg_engine.core.errors import InputError
 from brainseg_engine.core.geometry import Affine, Grid
+from brainseg_engine.io.gzipped import MAGIC, inflated
 from brainseg_engine.io.image import (
     MOST_BYTES,
     Header,
@@ -31,11 +32,9 @@ from brainseg_engine.io.image import (
     unreadable,
 )
 
-_GZIP = b"\x1f\x8b"
 _HEADERS = {348: (nibabel.Nifti1Header, b"n+1\x00", 344), 540: (nibabel.Nifti2Header, b"n+2\x00", 4)}
 _ISAL: Any = IsalError  # isal's stubs call its exception an instance
 _DAMAGED: Any = (OSError, IsalError)
-_PIECE = 2**20
 _FARTHEST = 1e9
 """No number of an affine is larger, in whatever unit."""
 _FLAT = 1e-13
@@ -55,7 +54,7 @@ _UNCALIBRATED = b"voxel sizes are not known"
 def read(path: Path) -> Image:
     """The image in a ``.nii`` or ``.nii.gz`` file; the file's data type is kept unless it is scaled (then float32)."""
     data, header = _read(path)
-    return _image(three_axes(data, path), header, path)
+    return image_of(three_axes(data, path), header, path)
 
 
 def read_channels(path: Path) -> Image:
@@ -66,14 +65,14 @@ def read_channels(path: Path) -> Image:
         raise InputError(
             f"{path} has {data.ndim} axes ({size}), and an image of several channels has four. Give the right file."
         )
-    return _image(data, header, path)
+    return image_of(data, header, path)
 
 
 def read_header(path: Path) -> Header:
     """The header alone, without the voxels. Raises InputError where it cannot be read."""
     try:
         with plain.opened(path) as f:
-            packed = f.read(len(_GZIP)) == _GZIP
+            packed = f.read(len(MAGIC)) == MAGIC
             f.seek(0)
             raw = igzip.GzipFile(fileobj=f).read(max(_HEADERS)) if packed else f.read(max(_HEADERS))
     except EOFError as e:
@@ -85,27 +84,38 @@ def read_header(path: Path) -> Header:
             raise unreadable(path, e) from e
         raise InputError(f"{path} is damaged: its gzip stream cannot be decompressed ({e}). {_AGAIN}") from e
     header = _header(raw, path)
-    dtype, shape, _ = _layout(header, path)
+    dtype, shape, _ = layout(header, path)
     require_size(shape, dtype.itemsize, path)
-    while len(shape) > 3 and shape[-1] == 1:
-        shape = shape[:-1]
+    return told(header, shape, path)
+
+
+def told(header: Any, shape: tuple[int, ...], path: Path) -> Header:
+    """What the header, whose voxels have that ``shape``, tells of an image. Raises InputError where it tells no place."""
     affine, note = affine_of(header)
     if affine is None:
         raise _no_sizes(path)
-    return Header(shape[:3], affine, int(np.prod(shape[3:], dtype=object)), note, not _uncalibrated(header))
+    return header_of(shape, affine, note, not _uncalibrated(header))
+
+
+def header_of(shape: tuple[int, ...], affine: Affine, note: str, calibrated: bool) -> Header:
+    """The record of an image of that shape, whose trailing axes of length 1 are dropped and further ones are channels."""
+    while len(shape) > 3 and shape[-1] == 1:
+        shape = shape[:-1]
+    return Header(shape[:3], affine, int(np.prod(shape[3:], dtype=object)), note, calibrated)
 
 
 def _read(path: Path) -> tuple[NDArray[Any], Any]:
     raw = read_bytes(path)
     packed = _is_packed(raw, path)
-    header = _header(_inflated(raw, max(_HEADERS), path, whole=False) if packed else raw, path)
-    dtype, shape, offset = _layout(header, path)
+    header = _header(inflated(raw, max(_HEADERS), path, whole=False) if packed else raw, path)
+    dtype, shape, offset = layout(header, path)
     if packed:
-        raw = _inflated(raw, offset + require_size(shape, dtype.itemsize, path) * dtype.itemsize, path)
-    return _voxels(raw, dtype, shape, offset, path), header
+        raw = inflated(raw, offset + require_size(shape, dtype.itemsize, path) * dtype.itemsize, path)
+    return voxels_of(raw, dtype, shape, offset, path), header
 
 
-def _image(voxels: NDArray[Any], header: Any, path: Path) -> Image:
+def image_of(voxels: NDArray[Any], header: Any, path: Path) -> Image:
+    """The image of these stored voxels, scaled as the header tells. Raises InputError where it tells no place."""
     data = _scaled(voxels, header)
     data.setflags(write=False)  # also where it was converted, so that it never depends on the file
     affine, note = affine_of(header)
@@ -161,49 +171,13 @@ def _no_sizes(path: Path) -> InputError:
 
 def _is_packed(raw: bytes, path: Path) -> bool:
     """Whether it is gzip. Raises InputError when it should be and is not."""
-    if raw.startswith(_GZIP):
+    if raw.startswith(MAGIC):
         return True
     if path.name.lower().endswith(".gz"):
         if _sizeof_hdr(raw) in _HEADERS:
             raise InputError(f"{path} is not gzip-compressed though its name ends in .gz. Rename it to end in .nii.")
         raise InputError(f"{path} is not a gzip file, so it is no .nii.gz image. {_AGAIN}")
     return False
-
-
-def _inflated(raw: bytes, need: int, path: Path, *, whole: bool = True) -> bytes:
-    """The first ``need`` bytes of what the gzip stream holds, or few more; fewer where it holds fewer.
-
-    ``whole``: go on to its end, where its checksum stands. Raises InputError for a stream that is cut short, damaged, or
-    has far more in it than the image.
-    """
-    kept: list[bytes] = []
-    held, rest = 0, raw
-    try:
-        while rest:
-            stream = isal_zlib.decompressobj(31)  # 31: with gzip's frame
-            piece = rest
-            while not stream.eof:
-                out = stream.decompress(piece, max(need - held, _PIECE))
-                if held < need:
-                    kept.append(out)
-                held += len(out)
-                piece = stream.unconsumed_tail
-                if not whole and held >= need:
-                    return b"".join(kept)
-                if held > need + MOST_BYTES:
-                    raise InputError(f"{path} holds far more than the image that its header tells. {_AGAIN}")
-                if not out and not piece and not stream.eof:
-                    raise EOFError
-            rest = stream.unused_data.lstrip(b"\0")
-            if not rest.startswith(_GZIP):  # what follows the last member is nobody's
-                break
-    except EOFError as e:
-        if not whole:
-            return b"".join(kept)
-        raise InputError(f"{path} is cut short: its gzip stream ends too early. {_AGAIN}") from e
-    except (_ISAL, ValueError) as e:
-        raise InputError(f"{path} is damaged: its gzip stream cannot be decompressed ({e}). {_AGAIN}") from e
-    return kept[0] if len(kept) == 1 else b"".join(kept)
 
 
 def _sizeof_hdr(raw: bytes) -> int:
@@ -214,7 +188,7 @@ def _sizeof_hdr(raw: bytes) -> int:
 
 def _header(raw: bytes, path: Path) -> Any:
     size = _sizeof_hdr(raw)
-    if raw.startswith(_GZIP):
+    if raw.startswith(MAGIC):
         raise InputError(
             f"{path} was compressed with gzip twice. Decompress it once (gunzip); what that gives can be read."
         )
@@ -226,8 +200,9 @@ def _header(raw: bytes, path: Path) -> Any:
     return kind(raw[:size], check=False)
 
 
-def _layout(header: Any, path: Path) -> tuple[np.dtype[Any], tuple[int, ...], int]:
-    """Type, shape and place of the voxels, as far as they can be true. Raises InputError."""
+def layout(header: Any, path: Path, least: int | None = None) -> tuple[np.dtype[Any], tuple[int, ...], int]:
+    """Type, shape and place of the voxels, as far as they can be true; ``least``: the first place that they may have (where the
+    header ends, unless told). Raises InputError."""
     try:
         dtype, shape = header.get_data_dtype(), header.get_data_shape()
         offset = float(header["vox_offset"])
@@ -241,10 +216,11 @@ def _layout(header: Any, path: Path) -> tuple[np.dtype[Any], tuple[int, ...], in
         raise InputError(f"{path} has a damaged NIfTI header (its shape is {shape}). {_AGAIN}")
     if not -MOST_BYTES <= offset <= MOST_BYTES:  # no number fails too
         raise InputError(f"{path} has a damaged NIfTI header (its voxels begin at {offset:g}). {_AGAIN}")
-    return dtype, shape, max(int(offset), int(header["sizeof_hdr"]))
+    return dtype, shape, max(int(offset), int(header["sizeof_hdr"]) if least is None else least)
 
 
-def _voxels(raw: bytes, dtype: np.dtype[Any], shape: tuple[int, ...], offset: int, path: Path) -> NDArray[Any]:
+def voxels_of(raw: bytes, dtype: np.dtype[Any], shape: tuple[int, ...], offset: int, path: Path) -> NDArray[Any]:
+    """The stored voxels in ``raw``, in the machine's byte order. Raises InputError where they are cut short."""
     count = int(np.prod(shape, dtype=object))
     if len(raw) < offset + count * dtype.itemsize:
         raise cut_short(path, max(len(raw) - offset, 0), count * dtype.itemsize)

@@ -24,6 +24,7 @@ from brainseg_engine.io.derived import slicer
 from brainseg_engine.io.formats import read_header, read_image
 from brainseg_engine.io.image import Image, in_words, require_head, unreadable
 from brainseg_engine.io.naming import classify, implied_coding, is_image, stem, study_id
+from brainseg_engine.io.pair import standing_for
 
 _NEAR = 0.01
 """Values this close to whole numbers are those: what a scale in a header leaves of them. Interpolation leaves more."""
@@ -49,7 +50,7 @@ def load_segmentation(
     T1ce beside the mask (:mod:`brainseg_engine.io.plausibility`). With ``grid``, a mask on another grid is refused
     (GeometryError). InputError when the file cannot be used.
     """
-    path = Path(path)
+    path = standing_for(Path(path))
     if path.is_dir():
         seg = slices.read_mask(path, coding)
         if grid is not None and not seg.grid.same_as(grid):

@@ -17,6 +17,7 @@ from brainseg_engine.io.image import content_hash, in_words, is_folder, require_
 from brainseg_engine.io.layouts import NAMES_KNOWN, ambiguity, find_series, sort_series
 from brainseg_engine.io.listing import series_at, volume_of
 from brainseg_engine.io.naming import MASK, is_image
+from brainseg_engine.io.pair import standing_for
 from brainseg_engine.io.segmentation import load_segmentation, require_on_grid
 from brainseg_engine.io.series import Layout, Series
 
@@ -69,13 +70,17 @@ def series_of(source: Source) -> Series:
     if isinstance(source, Series):
         return source
     if isinstance(source, Mapping):
-        return _assigned({Modality(m): Path(p) for m, p in source.items()})
+        return _assigned({Modality(m): standing_for(Path(p)) for m, p in source.items()})
     if isinstance(source, (str, Path)):
         path = Path(source)
         if is_folder(path):
             return find_series(path)
         source = [path]
-    paths = [Path(p) for p in source]
+    picked = [Path(p) for p in source]
+    paths = [
+        p for p in picked if standing_for(p) == p or standing_for(p) not in picked
+    ]  # both files of a pair are one image
+    paths = [standing_for(p) for p in paths]
     if len(paths) == 1 and decathlon.is_case(paths[0]):
         return decathlon.find(paths[0])
     _refuse_twice({str(i): p for i, p in enumerate(paths)})
@@ -125,6 +130,7 @@ def read_volume(path: Path, modality: Modality) -> Volume:
         path=path,
         sha256=content_hash(image.data, image.affine),
         header=image.header,
+        note=image.note,
     )
 
 

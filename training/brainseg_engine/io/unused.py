@@ -5,11 +5,13 @@ from __future__ import annotations
 from pathlib import Path
 
 from brainseg_engine.core.study import Modality
+from brainseg_engine.io.formats import PARTS
 from brainseg_engine.io.naming import classify, is_brain_mask, is_image, words
+from brainseg_engine.io.pair import standing_for
 from brainseg_engine.io.series import Series
 
 _UNREAD = (
-    ".hdr", ".img", ".img.gz", ".mgz", ".mgh", ".mnc", ".nhdr", ".nii.bz2", ".nii.xz", ".nii.zst", ".gipl", ".vtk", ".npz",
+    ".mnc", ".nhdr", ".nii.bz2", ".nii.xz", ".nii.zst", ".gipl", ".vtk", ".npz",
     ".npy", ".par", ".rec", ".h5",
 )  # fmt: skip
 """Endings of images that are not read."""
@@ -31,7 +33,9 @@ def unused(series: Series) -> list[tuple[Path, str]]:
         name = path.name.lower()
         if path.name.startswith(".") or path in used or path.is_dir():
             continue
-        if name.endswith(_UNREAD):
+        if name.endswith(PARTS) and standing_for(path) == path:
+            found.append((path, "its header, named .hdr, is not beside it"))
+        elif name.endswith(_UNREAD):
             found.append((path, "its format is not read: convert it to .nii.gz"))
         elif is_image(path) and isinstance(classify([path.name])[0], Modality) and path not in used:
             found.append((path, "another file was taken for that series"))

@@ -16,7 +16,6 @@ from brainseg_engine.core.brain import brain
 from brainseg_engine.core.errors import GeometryError, InputError
 from brainseg_engine.core.labels import HOW_TO_SAY
 from brainseg_engine.core.study import ALL_FOUR, Modality, SeriesNeeded, Study, Volume
-from brainseg_engine.io import nifti
 from brainseg_engine.studies.series_order import likely_order
 from brainseg_engine.studies.skull import with_skull
 
@@ -163,11 +162,10 @@ def _coverage(volumes: Mapping[Modality, Volume], comparable: bool) -> list[Find
 
 
 def _geometry(study: Study) -> list[Finding]:
-    notes = ((v, nifti.affine_of(v.header)[1]) for v in study.volumes.values() if v.header is not None)
     return [
-        Finding("geometry", "warning", f"Check where left and right are in {named(v)}: {note}.")
-        for v, note in notes
-        if note
+        Finding("geometry", "warning", f"Check where left and right are in {named(v)}: {v.note}.")
+        for v in study.volumes.values()
+        if v.note
     ]
 
 
