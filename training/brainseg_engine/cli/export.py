@@ -7,6 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
+from brainseg_engine.cli.deidentifying import DeidentifyOption, KeyOption, WithFaceOption, deidentification
 from brainseg_engine.cli.printing import say, say_json
 
 
@@ -19,7 +20,9 @@ def export(
     ],
     to: Annotated[
         str,
-        typer.Option("--to", help="Formats, with commas: seg, labelmap, rtstruct, sr, pdf, sc, stl, ply, obj, bids."),
+        typer.Option(
+            "--to", help="Formats, with commas: seg, labelmap, rtstruct, sr, pdf, sc, images, stl, ply, obj, bids."
+        ),
     ],
     out: Annotated[Path, typer.Option("--out", help="Folder for the files; made when it is not there.")],
     onto: Annotated[
@@ -36,14 +39,21 @@ def export(
     coding: Annotated[
         str | None, typer.Option("--coding", help="Label coding of the masks, where nothing tells it.")
     ] = None,
+    deidentify: DeidentifyOption = False,
+    key: KeyOption = None,
+    with_face: WithFaceOption = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print the results as one JSON object.")] = False,
 ) -> None:
     """Write results in other programs' formats: DICOM SEG, RTSTRUCT, SR, PDF and secondary captures on the series that was
     segmented, meshes in patient mm, a BIDS derivative.
 
+    With --deidentify under a pseudonym, dates moved, UIDs replaced alike everywhere; 'images' then copies the study's series
+    too, with nothing but the brain in them.
+
     Examples:
 
       napari-brainseg export masks/p1_seg.nii.gz --to seg,sr --onto p1/T1_post --out dicom
+      napari-brainseg export masks/p1_seg.nii.gz --to images,seg --onto p1 --out share --deidentify
       napari-brainseg export masks --to stl --out meshes
       napari-brainseg export masks --images data --to bids --out derivatives/brainseg
     """
@@ -60,12 +70,13 @@ def export(
     sources = find_results(results, images)
     if onto is not None and len(sources) > 1:
         raise InputError(f"--onto names one study, and {len(sources)} results are given. Export them one by one.")
+    hidden = deidentification(deidentify, key, with_face)
     where = None if onto is None else exporting.Onto(onto, series)
     rows: list[dict[str, Any]] = []
     with terminate_as_interrupt():
         for source in sources:
             try:
-                files = exporting.export(load_result(source, coding), formats, out, where)
+                files = exporting.export(load_result(source, coding), formats, out, where, hidden)
                 rows.append({"id": source.id, "status": "done", "message": "", "files": [str(f) for f in files]})
             except BrainsegError as e:
                 if len(sources) == 1:

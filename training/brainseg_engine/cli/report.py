@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from brainseg_engine.cli.deidentifying import DeidentifyOption, KeyOption, WithFaceOption, deidentification
 from brainseg_engine.cli.printing import messages, say, say_json
 
 if TYPE_CHECKING:
@@ -36,6 +37,9 @@ def report(
     coding: Annotated[
         str | None, typer.Option("--coding", help="Label coding of the masks, where nothing tells it.")
     ] = None,
+    deidentify: DeidentifyOption = False,
+    key: KeyOption = None,
+    with_face: WithFaceOption = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print the results as one JSON object.")] = False,
 ) -> None:
     """Report on results: a page to read or print, with key images, volumes and RANO diameters, and its numbers as JSON and
@@ -52,6 +56,7 @@ def report(
     from brainseg_engine.cli.printing import progress_bars
     from brainseg_engine.cli.stopping import terminate_as_interrupt
     from brainseg_engine.core import labels
+    from brainseg_engine.core.errors import InputError
     from brainseg_engine.report.identity import of_study
     from brainseg_engine.report.sources import Result, find_results
     from brainseg_engine.report.writing import write_reports
@@ -63,12 +68,16 @@ def report(
         folder = result.study.folder if result.study else images
         return of_study(folder, result.segmentation) if identity else None
 
+    if identity and deidentify:
+        raise InputError("--identity and --deidentify contradict each other. Leave one of them out.")
+    hidden = deidentification(deidentify, key, with_face)
     console = messages()
     sources = find_results(results, images)
     rows = []
     with terminate_as_interrupt(), progress_bars(console) as bars:
         task = bars.add_task("reporting", total=len(sources))
-        for row in write_reports(sources, out, coding=coding, prior=_prior(prior, len(sources)), identity=whose):
+        earlier = _prior(prior, len(sources))
+        for row in write_reports(sources, out, coding=coding, prior=earlier, identity=whose, deidentify=hidden):
             rows.append(row)
             bars.update(task, completed=len(rows))
             if not as_json:

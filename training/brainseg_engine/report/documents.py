@@ -17,6 +17,8 @@ from brainseg_engine.report.identity import copy_identity, require_identity, uid
 from brainseg_engine.report.pictures import Picture
 
 PDF_CLASS = "1.2.840.10008.5.1.4.1.1.104.1"
+_PDF = {"Title": "Tumour segmentation report", "Creator": "napari-brainseg", "CreationDate": None}
+"""No time: beside moved dates it would tell by how much, and the page says when it was made."""
 SC_CLASS = "1.2.840.10008.5.1.4.1.1.7"
 
 
@@ -60,7 +62,7 @@ def report_pdf(record: Mapping[str, Any], pictures: Sequence[Picture]) -> bytes:
     from matplotlib.backends.backend_pdf import PdfPages
 
     out = io.BytesIO()
-    with PdfPages(out, metadata={"Title": "Tumour segmentation report", "Creator": "napari-brainseg"}) as pages:
+    with PdfPages(out, metadata=_PDF) as pages:
         for page in (_images_page(record, pictures), _numbers_page(record)):
             pages.savefig(page)
     return out.getvalue()

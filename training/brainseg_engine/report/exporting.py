@@ -4,15 +4,19 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from brainseg_engine.core.errors import InputError
 from brainseg_engine.core.labels import region_mask
 from brainseg_engine.core.paths import atomic, check_writable
-from brainseg_engine.report import bids, dicom_seg, documents, meshes, rtstruct, sr
+from brainseg_engine.io.derived.deidentify import Pseudonym, deidentified, marked, moved_back
+from brainseg_engine.io.derived.source import SourceSeries, fitting, listed, opened, transferred
+from brainseg_engine.io.found import ImageSeries
+from brainseg_engine.report import bids, dicom_seg, documents, images, meshes, rtstruct, sr
 from brainseg_engine.report import record as records
+from brainseg_engine.report.hidden import Deidentify, hide, moved_now
 from brainseg_engine.report.sources import Result
 from brainseg_engine.report.writing import file_stem, pictures_of
 
@@ -24,7 +28,9 @@ DICOM = {
     "pdf": "DICOM encapsulated PDF of the report",
     "sc": "DICOM secondary captures of the key images",
 }
+IMAGES = "images"
 FORMATS = DICOM | {
+    IMAGES: "the study's DICOM series themselves, de-identified",
     "stl": "a mesh a region", "ply": "a mesh a region", "obj": "a mesh a region", "bids": "BIDS derivative",
 }  # fmt: skip
 """Format → what it is."""
@@ -47,32 +53,69 @@ def check_formats(formats: Sequence[str]) -> None:
     unknown = next((f for f in formats if f not in FORMATS), None)
     if unknown is not None:
         raise InputError(f"There is no format '{unknown}'; there are: {', '.join(FORMATS)}.")
-    if any(f in DICOM for f in formats):
+    if any(f in DICOM or f == IMAGES for f in formats):
         from brainseg_engine.io.derived import needed
 
         needed.highdicom()
 
 
-def export(result: Result, formats: Sequence[str], out: Path, onto: Onto | None = None) -> list[Path]:
+def export(
+    result: Result, formats: Sequence[str], out: Path, onto: Onto | None = None, deidentify: Deidentify | None = None
+) -> list[Path]:
     """Write a result in the formats into the folder ``out``, which is made; returns the files, each whole or absent.
 
-    DICOM formats need ``onto``. Raises InputError, OutputError.
+    DICOM formats need ``onto``. With ``deidentify`` nothing that is written, file names included, tells whose result it is;
+    the images themselves are copied only so. Raises InputError, OutputError.
     """
     check_formats(formats)
+    if IMAGES in formats and deidentify is None:
+        raise InputError("Images are copied de-identified only. Add --deidentify, or leave 'images' out.")
     check_writable(out, NEED_BYTES)
-    record = records.build(result.segmentation, result.study, id=result.id, sidecar=result.sidecar)
+    chosen = _series(result, onto) if any(f in DICOM or f == IMAGES for f in formats) else None
+    probabilities, hidden = probabilities_beside(result), None
+    series = None if chosen is None else opened(chosen)
+    now = None
+    if deidentify is not None:
+        pseudonym, id_ = deidentify.of_instance(series.instances[0]) if series else deidentify.of_id(result.id)
+        series, hidden = (None if series is None else _hidden_series(series, pseudonym)), pseudonym
+        result, now = hide(result, id_, deidentify), moved_now(pseudonym.shift)
+    record = records.build(result.segmentation, result.study, id=result.id, sidecar=result.sidecar, now=now)
     name = file_stem(result.id)
     written: list[Path] = []
-    if any(f in DICOM for f in formats):
-        for ending, dataset in _dicom(result, record, formats, _needed(onto)):
-            path = out / f"{name}_{ending}.dcm"
-            with atomic(path) as part:
-                dataset.save_as(part, enforce_file_format=True)
-            written.append(path)
+    if series is not None:
+        for ending, dataset in _dicom(result, record, formats, series):
+            if hidden is not None:
+                moved_back(dataset, hidden)
+                marked(dataset, hidden)
+            written.append(_save(dataset, out / f"{name}_{ending}.dcm"))
+    if IMAGES in formats and deidentify is not None and chosen is not None and onto is not None:
+        written += _write_images(result, chosen, onto, deidentify, out / f"{name}_images")
     for kind in (f for f in formats if f in meshes.FORMATS):
         written += _write_meshes(result, kind, out, name)
     if "bids" in formats:
-        written += bids.write_bids(result, out, record, probabilities_beside(result))
+        written += bids.write_bids(result, out, record, probabilities)
+    return written
+
+
+def _save(dataset: Any, path: Path) -> Path:
+    with atomic(path) as part:
+        dataset.save_as(part, enforce_file_format=True)
+    return path
+
+
+def _hidden_series(series: SourceSeries, pseudonym: Pseudonym) -> SourceSeries:
+    return replace(series, instances=tuple(deidentified(i, pseudonym) for i in series.instances))
+
+
+def _write_images(result: Result, own: ImageSeries, onto: Onto, how: Deidentify, out: Path) -> list[Path]:
+    named = images.of_study(onto.folder, own)
+    written = []
+    for title, series in named.items():
+        tumour = transferred(result.segmentation, series.grid) if series.grid is not None else None
+        folder = out / title
+        check_writable(folder, NEED_BYTES)
+        datasets = images.copies(series, title, how, None if tumour is None else tumour > 0)
+        written += [_save(d, folder / f"{number:04d}.dcm") for number, d in enumerate(datasets, 1)]
     return written
 
 
@@ -93,15 +136,21 @@ def _needed(onto: Onto | None) -> Onto:
     return onto
 
 
-def _dicom(result: Result, record: records.Record, formats: Sequence[str], onto: Onto) -> Iterator[tuple[str, Any]]:
+def _series(result: Result, onto: Onto | None) -> ImageSeries:
+    """The listed series that objects are made on. Raises InputError."""
+    where = _needed(onto)
+    found = listed(where.folder)
+    if not found:
+        raise InputError(f"{where.folder} holds no DICOM series whose slices form a stack. Name the series' folder.")
+    return fitting(found, result.segmentation, where.series)
+
+
+def _dicom(
+    result: Result, record: records.Record, formats: Sequence[str], series: SourceSeries
+) -> Iterator[tuple[str, Any]]:
     """(name's ending, dataset) of each object asked for."""
-    from brainseg_engine.io.derived import source as sources
     from brainseg_engine.report import identity
 
-    found = sources.listed(onto.folder)
-    if not found:
-        raise InputError(f"{onto.folder} holds no DICOM series whose slices form a stack. Name the series' folder.")
-    series = sources.fitting(found, result.segmentation, onto.series)
     made = dicom_seg.Made.of(record)
     seg = dicom_seg.write_seg(result.segmentation, series, made) if {"seg", "sr"} & set(formats) else None
     if seg is not None:

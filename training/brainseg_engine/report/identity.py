@@ -13,6 +13,8 @@ from brainseg_engine.core.errors import InputError
 from brainseg_engine.core.study import Segmentation
 from brainseg_engine.io.derived.needed import pydicom
 from brainseg_engine.io.derived.source import SourceSeries, listed, opened, transferred
+from brainseg_engine.io.dicom.quiet import quiet
+from brainseg_engine.report.sources import Result
 
 PATIENT_AND_STUDY = (
     "PatientName", "PatientID", "IssuerOfPatientID", "PatientBirthDate", "PatientSex", "PatientAge", "PatientSize",
@@ -46,6 +48,17 @@ def of_study(folder: Path | None, segmentation: Segmentation) -> dict[str, str]:
             f"{folder} holds images of several patients, so nothing tells whose the mask is. Name one study."
         )
     return told[0]
+
+
+def first_instance(result: Result) -> Any | None:
+    """An instance of the DICOM series that the result's images were read from; None where they are no DICOM."""
+    from brainseg_engine.io.dicom.scan import is_dicom
+
+    path = result.study.reference.path if result.study is not None else None
+    if path is None or not path.is_file() or not is_dicom(path):
+        return None
+    with quiet():
+        return pydicom().dcmread(path, stop_before_pixels=True, force=True)
 
 
 def require_identity(source: SourceSeries) -> None:

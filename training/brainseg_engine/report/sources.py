@@ -13,6 +13,7 @@ from brainseg_engine.io import find_series, find_studies, load_segmentation, loa
 from brainseg_engine.io.derived.reading import is_derived
 from brainseg_engine.io.naming import is_image, stem
 from brainseg_engine.io.segmentation import read_sidecar
+from brainseg_engine.studies.incoming import find_study, is_export
 
 
 @dataclass(frozen=True)
@@ -58,14 +59,14 @@ def load_result(source: ReportSource, coding: str | None = None) -> Result:
     """Read a mask and its images. Raises InputError, GeometryError or CodingError, naming the file."""
     if source.mask is None:
         assert source.study is not None
-        study = load_study(source.study, coding=coding)
+        study = load_study(find_study(source.study), coding=coding)
         if study.segmentation is None:
             raise InputError(
                 f"{source.study} holds no mask. Segment the study first (napari-brainseg predict), and name the mask."
             )
         told = read_sidecar(study.segmentation.path) if study.segmentation.path else {}
         return Result(study.id, study.segmentation, study, told)
-    study_of = load_study(source.study, segmentation=False) if source.study is not None else None
+    study_of = load_study(find_study(source.study), segmentation=False) if source.study is not None else None
     implied = study_of.coding if study_of is not None and study_of.coding else None
     mask = load_segmentation(source.mask, coding=coding, implied=implied)
     if study_of is not None:
@@ -77,6 +78,8 @@ def load_result(source: ReportSource, coding: str | None = None) -> Result:
 
 def _by_id(images: Path) -> dict[str, Path]:
     """Study id → its folder; "" → the study, where there is but one."""
+    if is_export(images):  # DICOM, a CD, an archive: one study
+        return {"": images}
     if not images.is_dir():
         raise InputError(f"There is no folder {images}. Name the folder that holds the images.")
     studies = find_studies(images)

@@ -15,7 +15,9 @@ from brainseg_engine.core.errors import BrainsegError, Cancelled
 from brainseg_engine.core.events import CancelCheck, Progress, ProgressCallback, never, silent
 from brainseg_engine.core.paths import atomic, check_writable
 from brainseg_engine.report import record as records
+from brainseg_engine.report.hidden import Deidentify, hide, hide_prior, moved_now
 from brainseg_engine.report.html import Entry, index_page, report_page
+from brainseg_engine.report.identity import first_instance
 from brainseg_engine.report.pictures import Picture, key_images, view_3d
 from brainseg_engine.report.sources import ReportSource, Result, load_result
 
@@ -39,14 +41,21 @@ class ReportOutcome:
 
 
 def write_report(result: Result, out: Path, *, prior: Mapping[str, Any] | None = None,
-                 identity: Mapping[str, str] | None = None) -> Entry:  # fmt: skip
+                 identity: Mapping[str, str] | None = None, deidentify: Deidentify | None = None) -> Entry:  # fmt: skip
     """Write ``<id>_report.html``, ``.json`` and ``.csv`` into the folder ``out``, which is made: each whole or not at all.
 
-    ``prior`` is the record of an earlier result of the patient. Raises OutputError.
+    ``prior`` is the record of an earlier result of the patient. With ``deidentify`` nothing of them, their names included,
+    tells whose they are. Raises InputError where a face cannot be taken out, OutputError.
     """
     check_writable(out, NEED_BYTES)
+    now = None
+    if deidentify is not None:
+        instance = first_instance(result)
+        pseudonym, id_ = deidentify.of_id(result.id) if instance is None else deidentify.of_instance(instance)
+        result, identity = hide(result, id_, deidentify), None
+        prior, now = hide_prior(prior, deidentify, pseudonym.shift), moved_now(pseudonym.shift)
     record = records.build(
-        result.segmentation, result.study, id=result.id, sidecar=result.sidecar, prior=prior, identity=identity
+        result.segmentation, result.study, id=result.id, sidecar=result.sidecar, prior=prior, identity=identity, now=now
     )
     pictures = pictures_of(result, record)
     name = f"{file_stem(result.id)}_report"
@@ -70,6 +79,7 @@ def write_reports(
     coding: str | None = None,
     prior: Callable[[str], Mapping[str, Any] | None] = lambda _: None,
     identity: Identify = lambda _: None,
+    deidentify: Deidentify | None = None,
     progress: ProgressCallback = silent,
     cancelled: CancelCheck = never,
 ) -> Iterator[ReportOutcome]:
@@ -86,7 +96,7 @@ def write_reports(
         progress(Progress(source.id, n / len(sources)))
         try:
             result = load_result(source, coding)
-            entry = write_report(result, out, prior=prior(result.id), identity=identity(result))
+            entry = write_report(result, out, prior=prior(result.id), identity=identity(result), deidentify=deidentify)
         except BrainsegError as e:
             yield ReportOutcome(source.id, "failed", str(e))
         except Exception as e:  # a bug met by one result: the others are worth going on for

@@ -92,7 +92,7 @@ def opened(series: ImageSeries) -> SourceSeries:
     with quiet():
         for path in dict.fromkeys(s.path for s in series.slices):
             try:
-                instances[path] = dicom.dcmread(path, stop_before_pixels=True)
+                instances[path] = dicom.dcmread(path, stop_before_pixels=True, force=True)  # old files have no preamble
             except OSError as e:
                 raise unreadable(path, e) from e
     grid = series.grid
@@ -120,7 +120,7 @@ def _number(instance: Any) -> int:
         return 0
 
 
-def fitting(found: Sequence[ImageSeries], segmentation: Segmentation, wanted: str = "") -> SourceSeries:
+def fitting(found: Sequence[ImageSeries], segmentation: Segmentation, wanted: str = "") -> ImageSeries:
     """The series that a mask lies on: by its UID, number or description (``wanted``), else the one of the same voxels.
 
     Raises InputError when none or several are meant.
@@ -130,7 +130,7 @@ def fitting(found: Sequence[ImageSeries], segmentation: Segmentation, wanted: st
         raise InputError(f"There is no series '{wanted}'; there are: {_told(found)}.")
     on_grid = [s for s in chosen if s.grid is not None and transferred(segmentation, s.grid) is not None]
     if len(on_grid) == 1:
-        return opened(on_grid[0])
+        return on_grid[0]
     if not on_grid:
         what = f"The series '{wanted}' does not have" if wanted else "None of the DICOM series has"
         raise InputError(

@@ -34,7 +34,7 @@ def read_voxels(
     volume: NDArray[Any] | None = None
     with quiet():
         for done, (path, sources) in enumerate(_by_file(series.slices)):
-            for source, stored in zip(sources, _frames(path, [s.frame - 1 for s in sources]), strict=True):
+            for source, stored in zip(sources, stored_frames(path, [s.frame - 1 for s in sources]), strict=True):
                 if stored.shape != (rows, columns):
                     raise InputError(f"{path} decodes to {stored.shape[1]}×{stored.shape[0]} pixels, and its header says "
                                      f"{columns}×{rows}. Export the series again.")  # fmt: skip
@@ -60,7 +60,7 @@ def _by_file(slices: Sequence[SliceSource]) -> list[tuple[Path, list[SliceSource
     return list(files.items())
 
 
-def _frames(path: Path, indices: Sequence[int]) -> list[NDArray[Any]]:
+def stored_frames(path: Path, indices: Sequence[int]) -> list[NDArray[Any]]:
     """The stored values of these frames (rows, columns), whatever else the file's unused bits hold."""
     from pydicom import dcmread
     from pydicom.pixels import iter_pixels
