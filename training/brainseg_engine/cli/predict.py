@@ -3,17 +3,27 @@
 from __future__ import annotations
 
 import sys
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from brainseg_engine.cli.assigning import AssignOption, FlairOption, T1ceOption, T1Option, T2Option, wanted
+from brainseg_engine.cli.deidentifying import (
+    DeidentifyOption,
+    KeyOption,
+    WithFaceOption,
+    deidentification,
+    pseudonyms,
+)
+from brainseg_engine.cli.further import further
 from brainseg_engine.cli.prepare import BrainOption, options_of
 from brainseg_engine.cli.printing import messages, say_json
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from rich.console import Console
     from rich.text import Text
 
@@ -61,6 +71,12 @@ def predict(
     ] = True,
     brain: BrainOption = "deepbet",
     preview: Annotated[bool, typer.Option("--preview", help="Also write a picture <id>_preview.png.")] = False,
+    to: Annotated[
+        str, typer.Option("--to", help="Also write: report, and the formats of 'export' (seg, rtstruct, sr, pdf, …).")
+    ] = "",
+    deidentify: DeidentifyOption = False,
+    key: KeyOption = None,
+    with_face: WithFaceOption = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print the results as one JSON object.")] = False,
     t1: T1Option = None,
     t1ce: T1ceOption = None,
@@ -82,12 +98,14 @@ def predict(
       napari-brainseg predict export/ --out masks --assign our_names.toml
       napari-brainseg predict hospital1 --out masks --on flair
       napari-brainseg predict pacs:archive/1.2.840.99.1 --out masks
+      napari-brainseg predict dicom/patient1 --out results --to seg,sr,pdf,report
     """
 
     from brainseg_engine import models
     from brainseg_engine.cli import pacs_work
     from brainseg_engine.core import device as devices
     from brainseg_engine.core import labels, outputs
+    from brainseg_engine.core.errors import InputError
     from brainseg_engine.core.paths import check_writable
     from brainseg_engine.inference import batch
 
@@ -101,17 +119,24 @@ def predict(
         labels.coding(coding)
     outputs.require(out, outputs.Use.MASKS, made_before=batch.made_before)
     check_writable(out, batch.NEED_BYTES)
+    secret = pseudonyms(deidentify, key, with_face)
+    if secret is not None and like_input:
+        raise InputError(
+            "--like-input names masks like the images, so they cannot be de-identified. Leave one of them out."
+        )
+    also = further(to, out, deidentification(deidentify, key, with_face)) if to else None
     console = messages()
     options = options_of(brain, None, "auto", "auto", [], n4=False) if prepare else None
     settings = batch.PredictSettings(
-        out, coding, save_probabilities, overwrite, like_input, by_hand, prepare=options, on=on, preview=preview
-    )
+        out, coding, save_probabilities, overwrite, like_input, by_hand, prepare=options, on=on, preview=preview,
+        pseudonyms=secret,
+    )  # fmt: skip
     sources += [pacs_work.fetched(name, study, None, proposed=True).folder for name, study in remote]
-    rows = _run(console, sources, settings, chosen, device, tta, quiet=as_json)
+    rows, files = _run(console, sources, settings, chosen, device, tta, as_json, also)
     summary = out / "summary.csv"
     if as_json:
-        content = {"results": [asdict(r) for r in rows], "summary": str(summary)}
-        say_json(content, indent=None)
+        told = [asdict(r) | ({"files": files[r.id]} if r.id in files else {}) for r in rows]
+        say_json({"results": told, "summary": str(summary)}, indent=None)
     failed = sum(r.status == "failed" for r in rows)
     if not failed:
         pacs_work.discard(sources[len(sources) - len(remote) :])
@@ -122,19 +147,25 @@ def predict(
 
 
 def _run(
-    console: Console, sources: list[Path], settings: PredictSettings, model: Path, device: str, tta: bool, quiet: bool
-) -> list[PredictOutcome]:
-    """Predict under a progress bar, tell each result as it comes, and write it into the summary."""
+    console: Console, sources: list[Path], settings: PredictSettings, model: Path, device: str, tta: bool, quiet: bool,
+    also: Callable[[Path, PredictOutcome], list[Path]] | None,
+) -> tuple[list[PredictOutcome], dict[str, list[str]]]:  # fmt: skip
+    """Predict under a progress bar, tell each result as it comes, and write it into the summary.
+
+    ``also`` writes what else is wanted of a study. Returns the rows, and id → these files.
+    """
 
     from brainseg_engine.cli.printing import console as results
     from brainseg_engine.cli.printing import progress_bars
     from brainseg_engine.cli.stopping import terminate_as_interrupt
+    from brainseg_engine.core.errors import BrainsegError
     from brainseg_engine.inference import batch
     from brainseg_engine.inference.predictor import Predictor
 
     # on a terminal the bar and the results share one console, or they would overwrite each other
     shown = console if sys.stdout.isatty() else results()
     rows: list[PredictOutcome] = []
+    files: dict[str, list[str]] = {}
     summary = settings.out / "summary.csv"
     with terminate_as_interrupt(), progress_bars(console) as bars:
         task = bars.add_task("loading the model", total=len(sources))
@@ -145,13 +176,22 @@ def _run(
             name = source.resolve().name
             return lambda e: bars.update(task, completed=n + e.fraction, description=f"{name}: {e.stage}")
 
-        for row in batch.predict_many(predictor, sources, settings, follow):
+        for source, row in zip(sources, batch.predict_many(predictor, sources, settings, follow), strict=True):
+            if also is not None and row.status != "failed":
+                try:
+                    files[row.id] = [str(f) for f in also(source, row)]
+                except BrainsegError as e:
+                    row = replace(row, status="failed", message=f"The mask is written, the rest is not: {e}")
             rows.append(row)
-            batch.write_summary([row], summary)  # as it comes: a kill loses none, and other processes write theirs
+            batch.write_summary(
+                [batch.hidden(row, settings.pseudonyms)], summary
+            )  # as it comes: a kill loses none, and other processes write theirs
             bars.update(task, completed=len(rows))
             if not quiet:
                 shown.print(_line(row), soft_wrap=True)
-    return rows
+                for file in files.get(row.id, ()):
+                    shown.print(f"         {file}", soft_wrap=True, markup=False, highlight=False)
+    return rows, files
 
 
 def _line(row: PredictOutcome) -> Text:

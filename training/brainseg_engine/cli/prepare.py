@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from brainseg_engine.cli.assigning import AssignOption, FlairOption, T1ceOption, T1Option, T2Option, wanted
+from brainseg_engine.cli.deidentifying import DeidentifyOption, KeyOption, WithFaceOption, pseudonyms
 from brainseg_engine.cli.printing import messages, say_json
 
 if TYPE_CHECKING:
@@ -53,6 +54,9 @@ def prepare(
     n4: N4Option = False,
     jobs: Annotated[int, typer.Option("--jobs", min=1, help="Studies at once.")] = 1,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace studies prepared in another way.")] = False,
+    deidentify: DeidentifyOption = False,
+    key: KeyOption = None,
+    with_face: WithFaceOption = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print the results as one JSON object.")] = False,
     t1: T1Option = None,
     t1ce: T1ceOption = None,
@@ -74,15 +78,21 @@ def prepare(
       napari-brainseg prepare patient1 --out prepared --brain my_mask.nii.gz --transform flair=flair_from_t1ce.tfm
     """
     from brainseg_engine.core import outputs
+    from brainseg_engine.core.errors import InputError
     from brainseg_engine.prepare import many
     from brainseg_engine.studies.sources import expand
 
     options = options_of(brain, reference, align, strip, transform or [], n4)
+    secret = pseudonyms(deidentify, key, with_face)
+    if secret is not None and strip == "never" and not with_face:
+        raise InputError("--strip never leaves the face in the images. Add --with-face if that is wanted.")
     sources = expand(studies)
     by_hand = wanted(t1, t1ce, t2, flair, assign)
     outputs.require(out, outputs.Use.CASES)
     console = messages()
-    rows = _run(console, sources, many.PrepareSettings(out, options, overwrite, by_hand), jobs, quiet=as_json)
+    rows = _run(
+        console, sources, many.PrepareSettings(out, options, overwrite, by_hand, secret, with_face), jobs, quiet=as_json
+    )
     summary = out / many.SUMMARY
     if as_json:
         content = {"results": [asdict(r) for r in rows], "summary": str(summary)}
@@ -154,7 +164,9 @@ def _run(
 
         for row in many.prepare_many(sources, settings, jobs=jobs, progress=follow):
             rows.append(row)
-            many.write_summary([row], settings.out / many.SUMMARY)  # as it comes: a kill loses none
+            many.write_summary(
+                [many.hidden(row, settings.pseudonyms)], settings.out / many.SUMMARY
+            )  # as it comes: a kill loses none
             bars.update(task, completed=len(rows))
             if not quiet:
                 shown.print(_line(row), soft_wrap=True)

@@ -7,7 +7,7 @@ import csv
 import logging
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import asdict, dataclass, field, fields, replace
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -32,6 +32,7 @@ from brainseg_engine.io import (
     save_volume,
     series_of,
 )
+from brainseg_engine.io.derived.pseudonyms import Pseudonyms
 from brainseg_engine.io.naming import stem
 from brainseg_engine.io.segmentation import read_sidecar, sidecar_state
 from brainseg_engine.io.sessions import kept_apart, name_of
@@ -40,6 +41,7 @@ from brainseg_engine.scores import volumes
 from brainseg_engine.studies.assignment import Wanted
 from brainseg_engine.studies.checks import Finding, require_usable
 from brainseg_engine.studies.incoming import find_study, study_id
+from brainseg_engine.studies.pseudonymous import renamed
 from brainseg_engine.studies.sources import expand
 
 __all__ = [
@@ -90,7 +92,7 @@ class PredictOutcome:
 class PredictSettings:
     """What the caller chose. ``assign``: series named by hand, for every study; ``prepare``: how a raw study is made ready,
     None to take every study as it is; ``on``: the grid the mask lies on (see :func:`brainseg_engine.inference.raw.answer`);
-    ``preview``: a picture beside it."""
+    ``preview``: a picture beside it; ``pseudonyms``: nothing that is written tells whose it is."""
 
     out: Path
     coding: str | None = None
@@ -101,6 +103,7 @@ class PredictSettings:
     prepare: PrepareOptions | None = field(default_factory=PrepareOptions)
     on: str = ""
     preview: bool = False
+    pseudonyms: Pseudonyms | None = None
 
 
 def predict_many(
@@ -164,11 +167,13 @@ def _one(
     predictor: Predictor, source: Path, id_: str, settings: PredictSettings, progress: ProgressCallback
 ) -> PredictOutcome:
     began = time.perf_counter()
-    path = settings.out / f"{id_}_seg.nii.gz"
     if settings.like_input:
         _require_slices(source, predictor)
     # a damaged mask beside the images is no reason to stop
-    study = load_study(_series(source, settings), segmentation=False)
+    series = renamed(_series(source, settings), settings.pseudonyms)
+    study = load_study(series, segmentation=False)
+    id_ = id_ if settings.pseudonyms is None else series.id
+    path = settings.out / f"{id_}_seg.nii.gz"
     needed = predictor.recipe.needed
     options = settings.prepare if settings.prepare is not None and raw.is_raw(study) else None
     if options is None:
@@ -312,6 +317,7 @@ def _coding(predictor: Predictor, name: str) -> str:
 
 def _identity(predictor: Predictor, study: Study, settings: PredictSettings) -> dict[str, Any]:
     """What must be equal for a result to count as done."""
+    secret = settings.pseudonyms
     return {
         "model": predictor.card.name,
         "model_version": predictor.card.version,
@@ -320,7 +326,11 @@ def _identity(predictor: Predictor, study: Study, settings: PredictSettings) -> 
             predictor, settings.coding or ("lgg" if _wt_only(predictor) else study.coding or "brats2023")
         ),
         "tta": predictor.tta,
-        "images": {m.value: study.volumes[m].sha256 for m in predictor.recipe.modalities if m in study.volumes},
+        "images": {
+            m.value: study.volumes[m].sha256 if secret is None else secret.digest(study.volumes[m].sha256)
+            for m in predictor.recipe.modalities
+            if m in study.volumes
+        },
     }
 
 
@@ -350,6 +360,14 @@ def report(prediction: Prediction, study: Study, seconds: Mapping[str, float]) -
         "software": f"napari-brainseg {metadata.version('napari-brainseg')}",
         "note": "for research use only",
     }
+
+
+def hidden(row: PredictOutcome, pseudonyms: Pseudonyms | None) -> PredictOutcome:
+    """The row as a de-identified summary may hold it: without what names files and folders."""
+    if pseudonyms is None:
+        return row
+    id_ = pseudonyms.patient(row.id) if row.status == "failed" else row.id
+    return replace(row, id=id_, message="", output=Path(row.output).name)
 
 
 def write_summary(rows: Sequence[PredictOutcome], path: Path) -> None:

@@ -2,34 +2,27 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 from brainseg_engine.core.events import CancelCheck, never
 from brainseg_engine.core.labels import Mask
 from brainseg_engine.core.study import Study, Volume
-from brainseg_engine.io.derived import pseudonyms
+from brainseg_engine.io.derived.pseudonyms import Pseudonyms
 from brainseg_engine.prepare import faceless
 from brainseg_engine.prepare.brain_mask import Method
 from brainseg_engine.report.hidden import Deidentify
 
 
 def deidentify(
-    key: Path | None = None, *, face: bool = False, method: Method = "deepbet", cancelled: CancelCheck = never
+    pseudonyms: Pseudonyms, *, face: bool = False, method: Method = "deepbet", cancelled: CancelCheck = never
 ) -> Deidentify:
-    """De-identification with the key of that file (by default the user's own); with ``face`` the head stays in the images.
-
-    Raises InputError for a file that is no key.
-    """
-    secret = pseudonyms.load(key)
+    """De-identification with these pseudonyms; with ``face`` the head stays in the images."""
     if face:
-        return Deidentify(secret)
+        return Deidentify(pseudonyms)
 
     def bare(study: Study) -> Study:
         return faceless.faceless(study, method, cancelled)
 
     def brain(volume: Volume) -> Mask | None:
-        if not faceless.may_show_face(volume):
-            return None
-        return faceless.brain_of({volume.modality: volume}, method, cancelled)
+        alone = {volume.modality: volume}
+        return faceless.brain_of(alone, method, cancelled) if faceless.may_show_face(alone) else None
 
-    return Deidentify(secret, bare, brain)
+    return Deidentify(pseudonyms, bare, brain)

@@ -13,16 +13,16 @@ from brainseg_engine.core.labels import Mask
 from brainseg_engine.core.study import Modality, Study, Volume
 from brainseg_engine.prepare import brain_mask
 from brainseg_engine.prepare.rigid import Rigid
-from brainseg_engine.studies.skull import skull_on
+from brainseg_engine.studies.skull import with_skull
 
 MARGIN_MM = 2.0
 """How far around the brain is kept: lesions of its surface are not cut."""
 
 
-def may_show_face(volume: Volume) -> bool:
-    """Whether more than a brain may be in it: all that was not masked out cleanly counts."""
-    air = air_of(volume.data)
-    return air is None or air.noise > 0 or skull_on(volume)
+def may_show_face(volumes: Mapping[Modality, Volume]) -> bool:
+    """Whether more than a brain may be in these series: all air that was not masked out cleanly counts."""
+    airs = [air_of(v.data) for v in volumes.values()]
+    return any(air is None or air.noise > 0 for air in airs) or bool(with_skull(volumes, {}))
 
 
 def brain_of(
@@ -44,7 +44,7 @@ def faceless(study: Study, method: brain_mask.Method = "deepbet", cancelled: Can
     Series of one grid share what is found, others are looked at by themselves. The tumour of the study's mask is kept
     wherever it lies. Raises InputError where no brain is found.
     """
-    if not any(may_show_face(v) for v in study.volumes.values()):
+    if not may_show_face(study.volumes):
         return study
     if study.aligned:
         mask = brain_of(study.volumes, method, cancelled)

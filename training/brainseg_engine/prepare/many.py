@@ -19,10 +19,13 @@ from brainseg_engine.core.events import CancelCheck, ProgressCallback, never, si
 from brainseg_engine.core.paths import atomic
 from brainseg_engine.core.study import Study
 from brainseg_engine.io import load_study
+from brainseg_engine.io.derived.pseudonyms import Pseudonyms
 from brainseg_engine.prepare import files
-from brainseg_engine.prepare.pipeline import PrepareOptions, prepare
+from brainseg_engine.prepare.faceless import faceless
+from brainseg_engine.prepare.pipeline import STRIPPED, PrepareOptions, prepare
 from brainseg_engine.studies.assignment import Wanted
 from brainseg_engine.studies.incoming import find_study, study_id
+from brainseg_engine.studies.pseudonymous import renamed
 
 _log = logging.getLogger(__name__)
 SUMMARY = "prepared.csv"
@@ -47,12 +50,15 @@ class PrepareOutcome:
 
 @dataclass(frozen=True)
 class PrepareSettings:
-    """What the caller chose. ``assign``: series named by hand, for every study."""
+    """What the caller chose. ``assign``: series named by hand, for every study; ``pseudonyms``: nothing that is written
+    tells whose it is, and with ``face`` False none is left in the images."""
 
     out: Path
     options: PrepareOptions
     overwrite: bool = False
     assign: Wanted = field(default_factory=dict)
+    pseudonyms: Pseudonyms | None = None
+    face: bool = False
 
 
 def prepare_many(
@@ -84,13 +90,14 @@ def row_of(
     began = time.perf_counter()
     name = source.resolve().name
     try:
-        study = load_study(
-            find_study(source, settings.assign, progress=progress, cancelled=cancelled), segmentation=False
-        )
-        identity = identity_of(study, settings.options)
+        found = find_study(source, settings.assign, progress=progress, cancelled=cancelled)
+        study = load_study(renamed(found, settings.pseudonyms), segmentation=False)
+        identity = identity_of(study, settings.options, settings.pseudonyms)
         if (done := _done_before(study, identity, settings)) is not None:
             return done
         prepared = prepare(study, settings.options, progress=progress, cancelled=cancelled)
+        if settings.pseudonyms is not None and not settings.face and prepared.choices.get("brain") == STRIPPED:
+            prepared = replace(prepared, study=faceless(prepared.study, cancelled=cancelled))
         folder = files.save(prepared, settings.out, identity)
     except Cancelled:
         raise
@@ -104,9 +111,20 @@ def row_of(
     return replace(_row(study.id, files.read_record(folder), folder), seconds=round(time.perf_counter() - began, 1))
 
 
-def identity_of(study: Study, options: PrepareOptions) -> dict[str, Any]:
+def identity_of(study: Study, options: PrepareOptions, pseudonyms: Pseudonyms | None = None) -> dict[str, Any]:
     """What must be equal for a prepared study to count as done: its images and what was chosen."""
-    return {"images": {m.value: v.sha256 for m, v in study.volumes.items()}, "options": options.to_dict()}
+    images = {
+        m.value: v.sha256 if pseudonyms is None else pseudonyms.digest(v.sha256) for m, v in study.volumes.items()
+    }
+    return {"images": images, "options": options.to_dict()}
+
+
+def hidden(row: PrepareOutcome, pseudonyms: Pseudonyms | None) -> PrepareOutcome:
+    """The row as a de-identified summary may hold it: without what names files and folders."""
+    if pseudonyms is None:
+        return row
+    id_ = pseudonyms.patient(row.id) if row.status == "failed" else row.id
+    return replace(row, id=id_, message="", output=Path(row.output).name)
 
 
 def write_summary(rows: Sequence[PrepareOutcome], path: Path) -> None:

@@ -29,6 +29,8 @@ from brainseg_engine.prepare.rigid import Rigid, carried, covered, read_transfor
 
 LEAST_SLICES, LEAST_MM = 8, 50.0
 """A series with fewer slices, or of a smaller field of view along any side, is no image of a brain."""
+STRIPPED = "stripped already"
+"""What is said of the brain of a study that came without a skull."""
 LEAST_SEEN = 0.95
 """A series that shows less of the brain than this is told."""
 _STARTS: tuple[Start, ...] = ("header", "centre")
@@ -171,7 +173,7 @@ class _Work:
         grid = self.reference.grid
         mask = np.any([v.data != v.data.flat[0] for v in self.study.volumes.values()], axis=0)
         self.choices |= {m.value: {"alignment": "as it came"} for m in self.study.volumes}
-        self.choices |= {"brain": "stripped already", "n4": False}
+        self.choices |= {"brain": STRIPPED, "n4": False}
         rigids = {m: Rigid.identity() for m in self.study.volumes}
         return self._prepared(self.study, np.broadcast_to(mask, grid.shape), rigids, {}, untouched=True)
 

@@ -11,8 +11,9 @@ from typing import Any
 from brainseg_engine.core.errors import InputError
 from brainseg_engine.core.labels import region_mask
 from brainseg_engine.core.paths import atomic, check_writable
+from brainseg_engine.core.study import Modality
 from brainseg_engine.io.derived.deidentify import Pseudonym, deidentified, marked, moved_back
-from brainseg_engine.io.derived.source import SourceSeries, fitting, listed, opened, transferred
+from brainseg_engine.io.derived.source import SourceSeries, fitting, listed, opened, series_uid, transferred
 from brainseg_engine.io.found import ImageSeries
 from brainseg_engine.report import bids, dicom_seg, documents, images, meshes, rtstruct, sr
 from brainseg_engine.report import record as records
@@ -142,7 +143,15 @@ def _series(result: Result, onto: Onto | None) -> ImageSeries:
     found = listed(where.folder)
     if not found:
         raise InputError(f"{where.folder} holds no DICOM series whose slices form a stack. Name the series' folder.")
-    return fitting(found, result.segmentation, where.series)
+
+    def likely(several: Sequence[ImageSeries]) -> ImageSeries | None:
+        """The one that was taken for the series which the mask's sidecar calls its own."""
+        on = str(result.sidecar.get("on") or result.sidecar.get("reference") or Modality.T1CE.value)
+        named = images.of_study(where.folder, several[0])
+        meant = named.get(Modality(on).title) if on in tuple(Modality) else None
+        return next((s for s in several if meant is not None and series_uid(s) == series_uid(meant)), None)
+
+    return fitting(found, result.segmentation, where.series, likely)
 
 
 def _dicom(

@@ -27,6 +27,8 @@ class Deidentify:
     pseudonyms: Pseudonyms
     faceless: Callable[[Study], Study] | None = None
     brain: Callable[[Volume], Mask | None] | None = None
+    named: bool = False
+    """The results' ids are pseudonyms already."""
 
     @property
     def face(self) -> bool:
@@ -41,7 +43,7 @@ class Deidentify:
     def of_id(self, id_: str) -> tuple[Pseudonym, str]:
         """The same for a result of which nothing but the id tells whose it is."""
         pseudonym = Pseudonym(self.pseudonyms, id_, self.face)
-        return pseudonym, pseudonym.name
+        return pseudonym, id_ if self.named else pseudonym.name
 
 
 def hide(result: Result, id_: str, how: Deidentify) -> Result:

@@ -12,10 +12,9 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
-from brainseg_engine.core.errors import InputError
 from brainseg_engine.io.derived import kept
 from brainseg_engine.io.derived.needed import pydicom
-from brainseg_engine.io.derived.pseudonyms import Pseudonyms
+from brainseg_engine.io.derived.pseudonyms import Pseudonyms, patient_told
 from brainseg_engine.io.dicom.quiet import quiet
 
 METHOD = "napari-brainseg, DICOM PS3.15 Basic Profile"
@@ -58,15 +57,9 @@ class Pseudonym:
 
 
 def patient_of(instance: Any) -> str:
-    """What tells the patient of an instance apart: the id, else name and birth date, else the study. Raises InputError."""
-    for told in (
-        [str(instance.get("PatientID") or "").strip()],
-        [str(instance.get(k) or "").strip() for k in ("PatientName", "PatientBirthDate")],
-        [str(instance.get("StudyInstanceUID") or "")],
-    ):
-        if told[0]:
-            return "\0".join(told)
-    raise InputError("The DICOM images tell neither a patient nor a study, so they cannot be given a pseudonym.")
+    """What tells the patient of an instance apart. Raises InputError where nothing does."""
+    keywords = ("PatientID", "PatientName", "PatientBirthDate", "StudyInstanceUID")
+    return patient_told(*(str(instance.get(k) or "") for k in keywords))
 
 
 def deidentified(instance: Any, pseudonym: Pseudonym, description: str = "") -> Any:

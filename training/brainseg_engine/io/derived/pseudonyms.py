@@ -53,8 +53,20 @@ class Pseudonyms:
         days = _LEAST_DAYS + int.from_bytes(raw[:4], "big") % _DAYS
         return -timedelta(days=days, seconds=int.from_bytes(raw[4:8], "big") % 86400)
 
+    def digest(self, text: str) -> str:
+        """Something that is equal for equal texts, in place of a checksum that others may know."""
+        return self._digest("digest", text).hex()
+
     def _digest(self, what: str, text: str) -> bytes:
         return hmac.digest(self.key, f"{what}\0{text}".encode("utf-8", "surrogatepass"), hashlib.sha256)
+
+
+def patient_told(patient_id: str, name: str, birth_date: str, study_uid: str) -> str:
+    """What tells a patient apart: the id, else name and birth date, else the study. Raises InputError where nothing does."""
+    told = patient_id.strip() or (f"{name.strip()}\0{birth_date.strip()}" if name.strip() else study_uid.strip())
+    if not told:
+        raise InputError("The DICOM images tell neither a patient nor a study, so they cannot be given a pseudonym.")
+    return told
 
 
 def key_file() -> Path:

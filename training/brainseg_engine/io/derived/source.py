@@ -5,7 +5,7 @@ Which frames belong together and where they lie is what :mod:`brainseg_engine.io
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,11 +17,13 @@ from brainseg_engine.core.errors import InputError
 from brainseg_engine.core.geometry import Grid
 from brainseg_engine.core.labels import LabelArray
 from brainseg_engine.core.study import Segmentation
+from brainseg_engine.io.archive import is_archive
 from brainseg_engine.io.derived.needed import pydicom
 from brainseg_engine.io.dicom import list_dicom
 from brainseg_engine.io.dicom.quiet import quiet
 from brainseg_engine.io.found import ImageSeries
 from brainseg_engine.io.image import unreadable
+from brainseg_engine.io.listing import list_series
 
 LPS = np.diag([-1.0, -1.0, 1.0, 1.0])
 """RAS mm ↔ the patient coordinates of DICOM (LPS mm)."""
@@ -83,7 +85,8 @@ def listed(path: Path) -> list[ImageSeries]:
     """The image series at or below ``path`` that form a stack. Raises InputError for what cannot be looked at."""
     if not path.exists():
         raise InputError(f"There is no file or folder {path}. Check the path.")
-    return [s for s in list_dicom(path).series if s.usable and s.slices]
+    listing = list_series(path) if is_archive(path) else list_dicom(path)
+    return [s for s in listing.series if s.usable and s.slices]
 
 
 def opened(series: ImageSeries) -> SourceSeries:
@@ -120,24 +123,30 @@ def _number(instance: Any) -> int:
         return 0
 
 
-def fitting(found: Sequence[ImageSeries], segmentation: Segmentation, wanted: str = "") -> ImageSeries:
+def fitting(
+    found: Sequence[ImageSeries],
+    segmentation: Segmentation,
+    wanted: str = "",
+    likely: Callable[[Sequence[ImageSeries]], ImageSeries | None] = lambda _: None,
+) -> ImageSeries:
     """The series that a mask lies on: by its UID, number or description (``wanted``), else the one of the same voxels.
 
-    Raises InputError when none or several are meant.
+    Of several with these voxels ``likely`` may say which is meant. Raises InputError when none or several are.
     """
     chosen = [s for s in found if not wanted or wanted in _names(s)]
     if wanted and not chosen:
         raise InputError(f"There is no series '{wanted}'; there are: {_told(found)}.")
     on_grid = [s for s in chosen if s.grid is not None and transferred(segmentation, s.grid) is not None]
-    if len(on_grid) == 1:
-        return on_grid[0]
     if not on_grid:
         what = f"The series '{wanted}' does not have" if wanted else "None of the DICOM series has"
         raise InputError(
             f"{what} the voxels of the mask ({'×'.join(str(n) for n in segmentation.grid.shape)}); there are: "
             f"{_told(found)}. Choose the series that was segmented."
         )
-    raise InputError(f"Several series have the mask's voxels: {_told(on_grid)}. Name one of them (--series).")
+    one = on_grid[0] if len(on_grid) == 1 else likely(on_grid)
+    if one is None:
+        raise InputError(f"Several series have the mask's voxels: {_told(on_grid)}. Name one of them (--series).")
+    return one
 
 
 def transferred(segmentation: Segmentation, grid: Grid) -> LabelArray | None:
