@@ -12,6 +12,7 @@ import nibabel as nib
 import numpy as np
 import pytest
 from helpers.layouts_on_disk import write_decathlon, write_slices
+from helpers.secrets_of import leaks
 from helpers.small_study import make_study
 
 from brainseg_engine.core.errors import CodingError, InputError
@@ -22,6 +23,7 @@ from brainseg_engine.evaluation import evaluate
 from brainseg_engine.inference import batch
 from brainseg_engine.inference.predictor import Predictor
 from brainseg_engine.io import load_segmentation, load_study
+from brainseg_engine.io.derived.pseudonyms import Pseudonyms
 from brainseg_engine.phantom import write_study
 from brainseg_engine.recipe import Output, Postprocess
 
@@ -111,6 +113,18 @@ def test_probabilities_asked_for_later_are_written(data, tiny_model, tmp_path):
     assert len(list(out.glob("*_prob-*"))) == 3
     assert (out / "Case_0_seg.nii.gz").read_bytes() == mask
     assert [r.status for r in many(predictor, sources, out, probabilities=True)] == ["skipped"]
+
+
+def test_under_pseudonyms_nothing_written_names_the_study(data, tiny_model, tmp_path):
+    predictor, out, who = Predictor(tiny_model, "cpu"), tmp_path / "out", Pseudonyms(b"k" * 32)
+    rows = many(predictor, [data / "Case_0", tmp_path / "absent Case_9"], out, pseudonyms=who, probabilities=True)
+    assert [r.status for r in rows] == ["done", "failed"]
+    for row in rows:
+        batch.write_summary([batch.hidden(row, who)], out / "summary.csv")
+    assert (out / f"{who.patient('Case_0')}_seg.nii.gz").is_file()
+    hashes = {load_study(data / "Case_0").reference.sha256}
+    assert leaks(out, {"case_0", "case_9", str(tmp_path).lower(), *hashes}) == []
+    assert [r.status for r in many(predictor, [data / "Case_0"], out, pseudonyms=who)] == ["skipped"]
 
 
 def test_two_studies_of_one_id_a_bug_and_a_full_disk_are_rows(data, tiny_model, tmp_path, monkeypatch):

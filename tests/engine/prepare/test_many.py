@@ -7,10 +7,12 @@ from dataclasses import replace
 import numpy as np
 import pytest
 from helpers.raw_study import raw_study
+from helpers.secrets_of import leaks
 
 from brainseg_engine.core.errors import Cancelled, InputError
 from brainseg_engine.core.study import Modality, Segmentation, SeriesNeeded
 from brainseg_engine.io import load_study, save_volume
+from brainseg_engine.io.derived.pseudonyms import Pseudonyms
 from brainseg_engine.prepare import PrepareOptions, files, many
 
 
@@ -43,6 +45,17 @@ def test_one_failure_is_one_row_and_a_second_call_goes_on(data, tmp_path):
     refused = next(iter(many.prepare_many(sources[:1], other)))
     assert "--overwrite" in refused.message
     assert not list(settings.out.glob(".part-*"))
+
+
+def test_under_a_pseudonym_nothing_written_names_the_source(data, tmp_path):
+    who = Pseudonyms(b"k" * 32)
+    settings = many.PrepareSettings(tmp_path / "out", SETTINGS, pseudonyms=who)
+    rows = list(many.prepare_many([data / "Raw_1", data / "Raw_2"], settings))
+    for row in rows:
+        many.write_summary([many.hidden(row, who)], settings.out / many.SUMMARY)
+    assert (settings.out / who.patient("Raw_1") / "prepare.json").is_file()
+    assert leaks(settings.out, {"raw_1", "raw_2", str(data).lower()}) == []
+    assert next(iter(many.prepare_many([data / "Raw_1"], settings))).status == "skipped"
 
 
 def test_the_folder_is_a_study_and_comes_back_whole(prepared, raw, tmp_path):

@@ -8,7 +8,7 @@ from typing import Annotated, Any
 import typer
 
 from brainseg_engine.cli.deidentifying import DeidentifyOption, KeyOption, WithFaceOption, deidentification
-from brainseg_engine.cli.printing import say, say_json
+from brainseg_engine.cli.printing import folded, say, say_json
 
 
 def export(
@@ -84,7 +84,7 @@ def export(
                 rows.append({"id": source.id, "status": "failed", "message": str(e), "files": []})
             if not as_json:
                 row = rows[-1]
-                say(f"{row['status']:8} {row['id']}: {row['message'] or ' '.join(row['files'])}")
+                say(f"{row['status']:8} {row['id']}: {row['message'] or ' '.join(folded(row['files']))}")
     if as_json:
         say_json({"results": rows}, indent=None)
     if any(r["status"] == "failed" for r in rows):

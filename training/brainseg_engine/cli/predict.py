@@ -19,7 +19,7 @@ from brainseg_engine.cli.deidentifying import (
 )
 from brainseg_engine.cli.further import further
 from brainseg_engine.cli.prepare import BrainOption, options_of
-from brainseg_engine.cli.printing import messages, say_json
+from brainseg_engine.cli.printing import folded, messages, say_json
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -189,7 +189,7 @@ def _run(
             bars.update(task, completed=len(rows))
             if not quiet:
                 shown.print(_line(row), soft_wrap=True)
-                for file in files.get(row.id, ()):
+                for file in folded(files.get(row.id, ())):
                     shown.print(f"         {file}", soft_wrap=True, markup=False, highlight=False)
     return rows, files
 

@@ -5,13 +5,14 @@ from __future__ import annotations
 import io
 import os
 import sys
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from brainseg_engine.core.records import dumps
 from brainseg_engine.core.text import printable, printable_json
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
     from rich.console import Console
     from rich.progress import Progress
@@ -42,6 +43,16 @@ def say(sentence: object, *, err: bool = False, nl: bool = True) -> None:
     import typer
 
     typer.echo(printable(str(sentence)), err=err, nl=nl)
+
+
+def folded(files: Sequence[Path | str]) -> list[str]:
+    """The files as lines, those of a folder of many copies (``…_images/…``) as one."""
+    lines: dict[str, int] = {}
+    for file in map(str, files):
+        parent = str(Path(file).parent)
+        line = parent if Path(parent).parent.name.endswith("_images") else file
+        lines[line] = lines.get(line, 0) + 1
+    return [line if n == 1 else f"{line} ({n} files)" for line, n in lines.items()]
 
 
 def say_json(content: Any, *, indent: int | None = 2, finite: bool = False) -> None:

@@ -78,7 +78,8 @@ def _page(record: Mapping[str, Any]) -> Any:
     title = str(plain(record["id"])) + (f"   {who['name']}, {who['id']}, born {who['birth_date']}" if who else "")
     model = record["model"]
     by = f"model {model['name']} {model['version']}" if model else record["made_by"] or ""
-    lines = [(title, 13, 0.955), (f"{record['created'][:16].replace('T', ' ')} UTC   {by}   {record['software']}", 8.5, 0.937),
+    made = record["created"][:16].replace("T", " ") + " UTC" + (" (dates moved)" if record["deidentified"] else "")
+    lines = [(title, 13, 0.955), (f"{made}   {by}   {record['software']}", 8.5, 0.937),
              (f"{record['note']}{' Corrected by hand.' if record['corrected_by_hand'] else ''}", 9.5, 0.918)]  # fmt: skip
     for text, size, y in lines:
         figure.text(0.07, y, str(plain(text)), fontsize=size, parse_math=False)

@@ -80,7 +80,9 @@ def export(
         pseudonym, id_ = deidentify.of_instance(series.instances[0]) if series else deidentify.of_id(result.id)
         series, hidden = (None if series is None else _hidden_series(series, pseudonym)), pseudonym
         result, now = hide(result, id_, deidentify), moved_now(pseudonym.shift)
-    record = records.build(result.segmentation, result.study, id=result.id, sidecar=result.sidecar, now=now)
+    record = records.build(
+        result.segmentation, result.study, id=result.id, sidecar=result.sidecar, now=now, deidentified=now is not None
+    )
     name = file_stem(result.id)
     written: list[Path] = []
     if series is not None:

@@ -34,13 +34,14 @@ def build(
     prior: Mapping[str, Any] | None = None,
     identity: Mapping[str, str] | None = None,
     now: datetime | None = None,
+    deidentified: bool = False,
 ) -> Record:
     """The record of a segmentation, JSON-ready.
 
     ``study`` are its images, ``sidecar`` what was written beside its mask, ``prior`` the record of an earlier result,
     ``identity`` name, id and birth date where the user wants them told. Diameters that a person set (``diameters`` in the
     sidecar, as :func:`diameters.to_json` gives them) count instead of the measured ones of their region. Regions that the
-    model does not measure are None.
+    model does not measure are None. ``deidentified``: ids stand for others, and ``now`` is moved as the patient's dates are.
     """
     told = sidecar or {}
     grid, labels = segmentation.grid, segmentation.labels
@@ -54,6 +55,7 @@ def build(
         "id": id or (study.id if study else "") or str(told.get("id") or told.get("study") or "unnamed"),
         "created": (now or datetime.now(UTC)).isoformat(timespec="seconds"),
         "identity": dict(identity) if identity else None,
+        "deidentified": deidentified,
         "model": _model(told, segmentation),
         "made_by": segmentation.made_by or None,
         "corrected_by_hand": _corrected(told, segmentation),

@@ -55,8 +55,9 @@ def write_report(result: Result, out: Path, *, prior: Mapping[str, Any] | None =
         result, identity = hide(result, id_, deidentify), None
         prior, now = hide_prior(prior, deidentify, pseudonym.shift), moved_now(pseudonym.shift)
     record = records.build(
-        result.segmentation, result.study, id=result.id, sidecar=result.sidecar, prior=prior, identity=identity, now=now
-    )
+        result.segmentation, result.study, id=result.id, sidecar=result.sidecar, prior=prior, identity=identity, now=now,
+        deidentified=deidentify is not None,
+    )  # fmt: skip
     pictures = pictures_of(result, record)
     name = f"{file_stem(result.id)}_report"
     _write(out / f"{name}.html", report_page(record, pictures))

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 
 
 @dataclass(frozen=True)
-class Group:
+class KeptGroup:
     """Attributes (by their keywords) that are kept for one reason; ``how`` says what becomes of their values."""
 
     why: str
@@ -27,27 +27,27 @@ def _words(text: str) -> tuple[str, ...]:
 
 UIDS, DATES, EMPTY, VALUES, NESTED = "mapped", "shifted", "emptied", "kept", "cleaned inside"
 
-GROUPS: tuple[Group, ...] = (
-    Group(
+GROUPS: tuple[KeptGroup, ...] = (
+    KeptGroup(
         "which objects belong together", UIDS,
         _words("StudyInstanceUID SeriesInstanceUID SOPInstanceUID FrameOfReferenceUID DimensionOrganizationUID ConcatenationUID"),
     ),
-    Group("what kind of object it is", VALUES, _words("SOPClassUID Modality ImageType SpecificCharacterSet")),
-    Group(
+    KeptGroup("what kind of object it is", VALUES, _words("SOPClassUID Modality ImageType SpecificCharacterSet")),
+    KeptGroup(
         "the order in time, contrast before and after, follow-up", DATES,
         _words(
             "StudyDate StudyTime SeriesDate SeriesTime AcquisitionDate AcquisitionTime ContentDate ContentTime "
             "AcquisitionDateTime FrameAcquisitionDateTime FrameReferenceDateTime"
         ),
     ),
-    Group(
+    KeptGroup(
         "must be there, though empty", EMPTY,
         _words(
             "PatientBirthDate PatientSex StudyID AccessionNumber ReferringPhysicianName PositionReferenceIndicator Laterality "
             "PatientOrientation"
         ),
     ),
-    Group(
+    KeptGroup(
         "the order of series and images", VALUES,
         _words(
             "SeriesNumber AcquisitionNumber InstanceNumber NumberOfFrames InConcatenationNumber InConcatenationTotalNumber "
@@ -56,14 +56,14 @@ GROUPS: tuple[Group, ...] = (
             "DimensionOrganizationType FrameAcquisitionNumber TemporalPositionIndex"
         ),
     ),
-    Group(
+    KeptGroup(
         "where the image lies in the patient", VALUES,
         _words(
             "ImagePositionPatient ImageOrientationPatient PixelSpacing SliceThickness SpacingBetweenSlices SliceLocation "
             "PatientPosition BodyPartExamined VolumetricProperties FrameLaterality"
         ),
     ),
-    Group(
+    KeptGroup(
         "how the pixels are stored and shown", VALUES,
         _words(
             "Rows Columns SamplesPerPixel PhotometricInterpretation BitsAllocated BitsStored HighBit PixelRepresentation "
@@ -73,7 +73,7 @@ GROUPS: tuple[Group, ...] = (
             "VolumeBasedCalculationTechnique ContentQualification PixelData"
         ),
     ),
-    Group(
+    KeptGroup(
         "how it was acquired", VALUES,
         _words(
             "Manufacturer ManufacturerModelName MagneticFieldStrength ScanningSequence SequenceVariant ScanOptions "
@@ -89,7 +89,7 @@ GROUPS: tuple[Group, ...] = (
             "MRAcquisitionPhaseEncodingStepsInPlane AcquisitionDuration FrameAcquisitionDuration FrameReferenceTime"
         ),
     ),
-    Group(
+    KeptGroup(
         "the groups of multi-frame images", NESTED,
         _words(
             "SharedFunctionalGroupsSequence PerFrameFunctionalGroupsSequence PixelMeasuresSequence PlanePositionSequence "
@@ -100,7 +100,7 @@ GROUPS: tuple[Group, ...] = (
             "DimensionIndexSequence"
         ),
     ),
-    Group("codes of the standard's own lists", VALUES, _words("CodeValue CodingSchemeDesignator CodeMeaning")),
+    KeptGroup("codes of the standard's own lists", VALUES, _words("CodeValue CodingSchemeDesignator CodeMeaning")),
 )  # fmt: skip
 """The table that the documentation shows."""
 
