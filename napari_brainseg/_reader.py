@@ -41,6 +41,11 @@ def get_reader(path: str | Sequence[str]) -> ReaderFunction | None:
 
 
 def read_study(path: str | Sequence[str]) -> list[LayerTuple]:
+    """A study, which the panel opens, as by its own button: no layer yet. Without a window the study's layers."""
+    return read_export(path) if _in_window() else study_layers(path)
+
+
+def study_layers(path: str | Sequence[str]) -> list[LayerTuple]:
     """The layers of a study: its images, one of them visible, and its mask on top where it has one.
 
     Opens the panel beside it. Raises a BrainsegError whose sentence names the file, the cause and the remedy.
@@ -56,16 +61,14 @@ def read_study(path: str | Sequence[str]) -> list[LayerTuple]:
 
 
 def read_export(path: str | Sequence[str]) -> list[LayerTuple]:
-    """No layer yet: the panel lists the series of DICOM, of an archive, or of files on grids of their own, to be prepared.
+    """No layer yet: the panel opens what lies there. Series of DICOM, of an archive, of files on grids of their own or with
+    names that tell nothing are listed there.
 
     Without a window the layers of a study that needs no preparation; InputError for another.
     """
-    from napari import current_viewer
-
     from brainseg_engine.core.errors import InputError
 
-    viewer = current_viewer()
-    if getattr(viewer, "window", None) is None:
+    if not _in_window():
         from brainseg_engine.io import load_study
         from brainseg_engine.studies.incoming import find_study, is_export
         from napari_brainseg.display.layers import study_tuples
@@ -97,7 +100,7 @@ def read_file(path: str | Sequence[str]) -> list[LayerTuple]:
 
     file = Path(path if isinstance(path, str) else path[0])
     if is_case(file):
-        return read_study(str(file))
+        return study_layers(str(file)) if not _in_window() else read_export(str(file))
     name, kind = stem(file.name), classify([file.name])[0]
     study = study_id([file.name]) or name
     if kind == MASK:
@@ -106,6 +109,13 @@ def read_file(path: str | Sequence[str]) -> list[LayerTuple]:
         return [image_tuple(read_volume(file, Modality(kind)), study_id=study, name=name)]
     image = read_image(file)
     return [plain_tuple(image.data, image.affine, study_id=study, name=name)]
+
+
+def _in_window() -> bool:
+    """Whether there is a napari window, with a panel or a place for it."""
+    from napari import current_viewer
+
+    return getattr(current_viewer(), "window", None) is not None
 
 
 def _is_export(path: Path) -> bool:
@@ -189,7 +199,9 @@ def _open_panel(then: Callable[[Any], object] = lambda session: None) -> None:
     def show(_: object = None) -> None:
         window = getattr(viewer, "window", None)
         if window is not None:
-            _, panel = window.add_plugin_dock_widget(*PANEL)  # a second call gives the one that is open
+            dock, panel = window.add_plugin_dock_widget(*PANEL)  # a second call gives the one that is open
+            dock.show()
+            dock.raise_()
             then(panel.owner.session)
 
     # An empty job for a thread: its answer comes by way of the event loop, which is after the layers are in.

@@ -8,6 +8,6 @@ from typing import Any
 def phantom() -> list[tuple[Any, dict[str, Any], str]]:
     """The layers of the phantom study (made on the first call, which takes some seconds), and the panel beside them."""
     from brainseg_engine.phantom import demo_folder
-    from napari_brainseg._reader import read_study
+    from napari_brainseg._reader import study_layers
 
-    return read_study(str(demo_folder()))
+    return study_layers(str(demo_folder()))

@@ -17,6 +17,7 @@ KEYS: tuple[tuple[str, str], ...] = (
     ("S", "sagittal plane through the cursor"),
     ("D", "coronal plane through the cursor"),
     ("T", "3D and back"),
+    ("Home", "fit: the head fills the canvas"),
     ("N", "next modality"),
     ("Shift-N", "previous modality"),
     ("H", "hide or show the segmentation"),

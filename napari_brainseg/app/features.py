@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping
 
 from napari_brainseg.display import planes
 from napari_brainseg.features.context import Context
+from napari_brainseg.features.corrections.autosave import OVER
 from napari_brainseg.features.corrections.verbs import CorrectionVerbs
 from napari_brainseg.features.doubt.verbs import DoubtVerbs
 from napari_brainseg.features.finetune.verbs import FinetuneVerbs, Launcher
@@ -42,6 +43,7 @@ class Features:
         self.segment = SegmentVerbs(context)
         self.measure = MeasureVerbs(context)
         self.save = SaveVerbs(context)
+        self.segment.objection = lambda: OVER if self.corrections.autosave.at_risk else ""
         self.save.more = self.measure.beside
         self.study = StudyVerbs(context)
         self.series = SeriesVerbs(context)
@@ -60,6 +62,7 @@ class Features:
             "S": lambda: view.plane_at_cursor(planes.Plane.SAGITTAL),
             "D": lambda: view.plane_at_cursor(planes.Plane.CORONAL),
             "T": view.toggle_3d,
+            "Home": view.fit,
             "N": view.step_modality,
             "Shift-N": lambda: view.step_modality(-1),
             "H": self.regions.toggle_visible,

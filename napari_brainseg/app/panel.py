@@ -26,11 +26,21 @@ if TYPE_CHECKING:
 
 def make_panel(napari_viewer: Any = None) -> QWidget:
     """The dock widget of the plugin. Where napari opens it by name it hands no viewer to a function: the current one is
-    taken."""
+    taken.
+
+    One panel a viewer: napari knows docks by names, of which its menu and a reader use different ones. A panel that is
+    there leaves its dock, and napari docks it anew.
+    """
     if napari_viewer is None:
         from napari import current_viewer
 
         napari_viewer = current_viewer()
+    window = getattr(napari_viewer, "window", None)
+    docked = list(window.dock_widgets.values()) if window is not None else []
+    for there in docked:
+        if window is not None and isinstance(there, PanelView):
+            window.remove_dock_widget(there)
+            return there
     return App(napari_viewer).panel
 
 
@@ -59,6 +69,7 @@ class App(QObject):
         self.context.follow(self.session.reading_changed, self._show_message)
         self.context.follow(self.viewer.events.theme, self._show_theme)
         self.panel.message.dismissed.connect(self._dismiss)
+        self.panel.message.offer_taken.connect(self._take_offer)
         self._show_theme()
         self.panel.destroyed.connect(self.close)
         self.panel.installEventFilter(self)
@@ -110,7 +121,13 @@ class App(QObject):
         elif message is None:
             self.panel.message.show_message("", "info")
         else:
-            self.panel.message.show_message(message.text, message.kind.value)
+            self.panel.message.show_message(message.text, message.kind.value, message.offer[0] if message.offer else "")
+
+    def _take_offer(self) -> None:
+        message = self.session.message
+        if message is not None and message.offer is not None:
+            self.session.say("")
+            message.offer[1]()
 
     def _dismiss(self) -> None:
         self.session.say("")

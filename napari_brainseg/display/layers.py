@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import re
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -17,7 +18,7 @@ from brainseg_engine.core.morphology import bounding_box
 from brainseg_engine.core.study import Modality, Segmentation, Study, Volume
 from napari_brainseg.display.axes import grid_in_world, laid_out, placement, to_display, to_file
 from napari_brainseg.display.history import apply_edit, in_stroke
-from napari_brainseg.display.region_layer import VIEW, apply_region_view, colormap_of
+from napari_brainseg.display.region_layer import VIEW, apply_region_view, colormap_of, set_visible
 from napari_brainseg.display.region_style import RegionView
 from napari_brainseg.display.windows import brain_window, full_range
 
@@ -29,6 +30,8 @@ INFO = "brainseg"
 """Key of the :class:`LayerInfo` in a layer's metadata."""
 
 _FIRST_SHOWN = (Modality.T1CE, Modality.FLAIR, Modality.T2, Modality.T1)
+
+_NUMBERED = re.compile(r" \[\d+\]$")
 
 LayerTuple = tuple[NDArray[Any], dict[str, Any], str]
 
@@ -140,6 +143,66 @@ def add_study(viewer: ViewerModel, study: Study) -> dict[Modality, Image]:
         layers[keywords["metadata"][INFO].volume.modality] = layer
         viewer.add_layer(layer)
     return layers
+
+
+def show_study(viewer: ViewerModel, study: Study) -> dict[Modality, Image]:
+    """As :func:`add_study`, in the image layers of ours that are there: making and removing one costs napari half a second.
+
+    Layers of series that the study lacks go; window, place and slice are those of the new study.
+    """
+    from napari.layers import Image
+
+    there = [layer for layer in viewer.layers if isinstance(layer, Image) and layer_modality(layer)]
+    if not there or viewer.dims.ndisplay == 3:  # in 3D they are parked
+        for layer in there:
+            viewer.layers.remove(layer)
+        return add_study(viewer, study)
+    shown: dict[Modality, Image] = {}
+    tuples = image_tuples(study)
+    for layer in there[len(tuples) :]:
+        viewer.layers.remove(layer)
+    moved = not study.reference.grid.same_as(_own(there[0]).grid)
+    for layer, (data, keywords, _) in zip(there, tuples, strict=False):
+        _show_in(layer, data, keywords)
+        shown[keywords["metadata"][INFO].volume.modality] = layer
+    for data, keywords, _ in tuples[len(there) :]:
+        layer = Image(data, **keywords)
+        viewer.layers.insert(viewer.layers.index(there[-1]) + 1, layer)
+        shown[keywords["metadata"][INFO].volume.modality] = layer
+    settle(shown.values())
+    if moved:
+        middle = viewer.layers.extent.world.mean(axis=0)
+        viewer.dims.point = tuple(float(p) for p in middle)
+    return shown
+
+
+def _show_in(layer: Image, data: NDArray[Any], keywords: Mapping[str, Any]) -> None:
+    """Show another series in the layer. It is hidden meanwhile, so that nothing half changed is sliced and drawn."""
+    set_visible(layer, False)
+    layer.name = keywords["name"]
+    layer.metadata = keywords["metadata"]
+    low, high = keywords["contrast_limits"]
+    reach = layer.contrast_limits_range
+    layer.data = data
+    if not np.array_equal(layer.scale, keywords["scale"]):
+        layer.scale = keywords["scale"]
+    if not np.array_equal(layer.affine.affine_matrix, keywords["affine"]):
+        layer.affine = keywords["affine"]
+    layer.contrast_limits_range = (min(low, reach[0]), max(high, reach[1]))
+    layer.contrast_limits = (low, high)
+    set_visible(layer, keywords["visible"])
+
+
+def settle(images: Iterable[Layer]) -> None:
+    """Names without napari's number for a second of that name, and windows that can be widened."""
+    from napari.layers import Image
+
+    for layer in images:
+        layer.name = _NUMBERED.sub("", layer.name)
+        if isinstance(layer, Image):
+            low, high = full_range(layer.data)
+            now = layer.contrast_limits
+            layer.contrast_limits_range = (min(low, now[0]), max(high, now[1]))
 
 
 def add_segmentation(

@@ -11,6 +11,7 @@ from brainseg_engine.core.geometry import Grid
 from brainseg_engine.core.labels import LabelArray
 from napari_brainseg.display.axes import axis_order, placement, to_display, voxel_to_world
 from napari_brainseg.display.layers import INFO, LayerInfo
+from napari_brainseg.display.region_layer import set_visible
 
 if TYPE_CHECKING:
     from napari.components import ViewerModel
@@ -100,9 +101,9 @@ def arrange_outlines(viewer: ViewerModel) -> None:
     """
     flat, proposed, made = viewer.dims.ndisplay == 2, beside(viewer, PROPOSAL), beside(viewer, CHANGES)
     if proposed is not None:
-        proposed.visible = flat
+        set_visible(proposed, flat)
     if made is not None:
-        made.visible = flat and proposed is None
+        set_visible(made, flat and proposed is None)
 
 
 def compare(now: NDArray[np.uint8], answer: LabelArray, grid: Grid) -> NDArray[np.uint8]:

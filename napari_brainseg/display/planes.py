@@ -10,10 +10,11 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from brainseg_engine.core.geometry import Grid
-from brainseg_engine.core.study import Modality
+from brainseg_engine.core.morphology import bounding_box
+from brainseg_engine.core.study import Modality, Study
 from napari_brainseg.display.axes import ras_to_world, voxel_to_world
 from napari_brainseg.display.layers import image_layers, layer_info, layer_modality
-from napari_brainseg.display.windows import PRESETS, brain_window
+from napari_brainseg.display.windows import PRESETS, brain_window, foreground, sampling
 
 if TYPE_CHECKING:
     from napari.components import ViewerModel
@@ -52,22 +53,68 @@ def plane_of(viewer: ViewerModel) -> Plane | None:
     return next((p for p, order in ORDERS.items() if tuple(viewer.dims.order) == order), None)
 
 
-def set_plane(viewer: ViewerModel, plane: Plane | str, at: ArrayLike | None = None) -> None:
+Box = tuple[NDArray[np.float64], NDArray[np.float64]]
+"""The lowest and the highest corner, in world mm."""
+
+_EDGE_PX = 30
+"""Kept free for the letters at the edges."""
+
+
+def head_box(study: Study) -> Box:
+    """The box around what is no air in any series of the study; around the grid where there is nothing else."""
+    corners = []
+    for volume in study.volumes.values():
+        step = sampling(volume.data.shape)
+        inside = foreground(volume.data[tuple(slice(None, None, n) for n in step)])
+        box = bounding_box(inside) or tuple(slice(0, n) for n in inside.shape)
+        low = [s.start * n for s, n in zip(box, step, strict=True)]
+        high = [min((s.stop - 1) * n, m - 1) for s, n, m in zip(box, step, volume.data.shape, strict=True)]
+        corners += [voxel_to_world(volume.grid, low), voxel_to_world(volume.grid, high)]
+    return np.min(corners, axis=0), np.max(corners, axis=0)
+
+
+def fit(viewer: ViewerModel, box: Box) -> None:
+    """Have that box fill the canvas. In 2D the slice is brought into it, too."""
+    low, high = box
+    if viewer.dims.ndisplay == 3:
+        face_the_patient(viewer, low, high)
+        return
+    _bring_inside(viewer, box, viewer.dims.order[0])
+    axes = list(viewer.dims.order[1:])
+    room = np.maximum(np.array(_canvas_size(viewer)) - 2 * _EDGE_PX, 10)
+    middle = (low[axes] + high[axes]) / 2
+    viewer.scene.camera.center = (0.0, float(middle[0]), float(middle[1]))
+    viewer.scene.camera.zoom = float((room / np.maximum(high[axes] - low[axes], 1.0)).min())
+
+
+def _bring_inside(viewer: ViewerModel, box: Box, axis: int) -> None:
+    """Move the slice across that axis to the middle of the box, unless it lies in there."""
+    if not box[0][axis] <= viewer.dims.point[axis] <= box[1][axis]:
+        viewer.dims.set_point(axis, float(box[0][axis] + box[1][axis]) / 2)
+
+
+def set_plane(viewer: ViewerModel, plane: Plane | str, at: ArrayLike | None = None, within: Box | None = None) -> None:
     """Show the plane through ``at`` (world mm, such as :func:`cursor_point`), or through the current slices for None.
 
     A point in view stays where it is on the canvas, at the same zoom; without one the new plane fills the canvas. A
-    point outside the data counts as none.
+    point outside the data, or outside the box ``within``, counts as none; and no plane outside that box is shown.
     """
     order = ORDERS[Plane(plane)]
     if viewer.dims.ndim != 3 or (viewer.dims.ndisplay == 2 and tuple(viewer.dims.order) == order and at is None):
         return
     point = np.asarray(at, dtype=np.float64) if at is not None and _in_data(viewer, at) else None
+    if point is not None and within is not None and not ((within[0] <= point) & (point <= within[1])).all():
+        if viewer.dims.ndisplay == 2 and tuple(viewer.dims.order) == order:
+            return
+        point = None
     camera = viewer.scene.camera
     if point is None or viewer.dims.ndisplay == 3:
         if point is not None:
             viewer.dims.point = tuple(float(p) for p in point)
         viewer.dims.order = order
         viewer.dims.ndisplay = 2
+        if within is not None:
+            fit(viewer, within)
         return
     offset, zoom = point[list(viewer.dims.order[1:])] - np.array(camera.center)[-2:], camera.zoom
     viewer.dims.point = tuple(float(p) for p in point)
@@ -169,6 +216,10 @@ class Marks:
             overlay = TextOverlay(text="", position=edge, font_size=16, box=False, color="#f5d76e", gridded=True)
             viewer.canvas.overlays[f"brainseg_{edge}"] = overlay
             self._overlays.append(overlay)
+        self._canvas_colour = viewer.canvas.background_color_override
+        viewer.canvas.background_color_override = "black"  # images are read on black, in a light theme too
+        circle = viewer.canvas.overlays["_brush_circle"]
+        self._circle_had_box, circle.box = circle.box, False  # napari leaves it on the image where the brush went away
         bar = viewer.canvas.overlays["scale_bar"]
         self._had_bar, bar.visible = bar.visible, True
         self._sizes_known = True
@@ -194,8 +245,11 @@ class Marks:
 
     def _update_bar(self, event: object = None) -> None:
         """No millimetres over images that tell no voxel size; otherwise the bar is left as the user has it."""
-        infos = [layer_info(layer) for layer in self._viewer.layers]
-        known = all(info.grid.calibrated for info in infos if info is not None)
+        infos = [info for layer in self._viewer.layers if (info := layer_info(layer)) is not None]
+        known = all(info.grid.calibrated for info in infos)
+        for layer in self._viewer.layers if infos else ():
+            if layer_info(layer) is None and all(str(u) == "pixel" for u in layer.units):
+                layer.units = ("mm",) * layer.ndim  # it says none, and lies in the millimetres of the study
         if known != self._sizes_known:
             self._sizes_known = self._viewer.canvas.overlays["scale_bar"].visible = known
 
@@ -206,6 +260,8 @@ class Marks:
         self._viewer.dims.events.order.disconnect(self._update)
         self._viewer.dims.events.ndisplay.disconnect(self._update)
         self._viewer.canvas.overlays["scale_bar"].visible = self._had_bar
+        self._viewer.canvas.overlays["_brush_circle"].box = self._circle_had_box
+        self._viewer.canvas.background_color_override = self._canvas_colour
         for edge, overlay in zip(self._EDGES, self._overlays, strict=True):
             if self._viewer.canvas.overlays.get(f"brainseg_{edge}") is overlay:
                 del self._viewer.canvas.overlays[f"brainseg_{edge}"]

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from napari_brainseg.display.region_style import RegionView, label_styles, outline_of
 
 if TYPE_CHECKING:
-    from napari.layers import Labels
+    from napari.layers import Labels, Layer
 
 VIEW = "brainseg_view"
 """Key of the :class:`RegionView` in a labels layer's metadata."""
@@ -23,6 +23,12 @@ def region_view(layer: Labels) -> RegionView:
     """The view last applied to the layer, else the default one."""
     view = layer.metadata.get(VIEW)
     return view if isinstance(view, RegionView) else RegionView()
+
+
+def set_visible(layer: Layer, on: bool) -> None:
+    """Show or hide a layer. Said twice, napari would forget the tool that was in hand."""
+    if layer.visible != on:
+        layer.visible = on
 
 
 def colormap_of(view: RegionView) -> Any:
@@ -48,7 +54,7 @@ def apply_region_view(layer: Labels, view: RegionView) -> None:
     layer.metadata = {**layer.metadata, VIEW: view}
     _outline_by_region(layer)
     if view.visible != old.visible and PARKED not in layer.metadata:
-        layer.visible = view.visible
+        set_visible(layer, view.visible)
     layer.contour = 1 if view.outline else 0
     layer.colormap = colormap_of(view)
 

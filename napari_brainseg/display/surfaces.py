@@ -20,7 +20,7 @@ from napari_brainseg.display.history import announce_edits
 from napari_brainseg.display.layers import INFO, layer_info
 from napari_brainseg.display.meshes import Built, Key, brain_mesh, build
 from napari_brainseg.display.planes import face_the_patient
-from napari_brainseg.display.region_layer import PARKED, apply_region_view, region_view
+from napari_brainseg.display.region_layer import PARKED, apply_region_view, region_view, set_visible
 from napari_brainseg.display.region_style import (
     DEPTHS,
     ITEMS,
@@ -75,6 +75,7 @@ class SurfaceManager:
         self._quiet_s = quiet_s
         self._labels: Labels | None = None
         self._brain: Image | None = None
+        self._brain_image: Any = None  # the layer may be given another study's
         self._surfaces: dict[Key, Surface] = {}
         self._brain_surface: Surface | None = None
         self._meshed: LabelArray | None = None
@@ -106,11 +107,12 @@ class SurfaceManager:
 
     def follow(self, labels: Labels | None, brain: Image | None = None) -> None:
         """Show this labels layer in 3D from now on, over the brain in this image layer (None: nothing)."""
-        if labels is self._labels and brain is self._brain:
+        image = brain.data if brain is not None else None
+        if labels is self._labels and brain is self._brain and image is self._brain_image:
             return
         self._disconnect()
         self._drop_surfaces()
-        self._labels, self._brain = labels, brain
+        self._labels, self._brain, self._brain_image = labels, brain, image
         if labels is not None:
             announce_edits(labels).connect(self._on_edit)
             labels.events.colormap.connect(self._on_view)
@@ -194,7 +196,7 @@ class SurfaceManager:
             if INFO in layer.metadata and layer not in self._hidden:
                 self._hidden[layer] = layer.visible
                 layer.metadata[PARKED] = True
-                layer.visible = False
+                set_visible(layer, False)
                 if layer is self._labels and region_view(layer).visible != self._hidden[layer]:
                     apply_region_view(layer, region_view(layer).with_visible(self._hidden[layer]))
 
@@ -202,7 +204,7 @@ class SurfaceManager:
         for layer, visible in self._hidden.items():
             layer.metadata.pop(PARKED, None)
             if layer in self._viewer.layers:
-                layer.visible = region_view(layer).visible if layer is self._labels else visible
+                set_visible(layer, region_view(layer).visible if layer is self._labels else visible)
         self._hidden.clear()
 
     # --- meshes
@@ -218,7 +220,7 @@ class SurfaceManager:
             self._again = True
             return
         self._busy, self._again = True, False
-        labels, brain = self._labels, self._brain
+        labels, brain, image = self._labels, self._brain, self._brain_image
         missing_brain = brain if self._brain_surface is None else None
         wanted, current, before = _keys(self._scheme()).keys(), self._current, self._meshed
 
@@ -236,7 +238,7 @@ class SurfaceManager:
                 return
             if isinstance(result, Exception):
                 raise result
-            if labels is self._labels and brain is self._brain:
+            if labels is self._labels and brain is self._brain and image is self._brain_image:
                 self._deliver(*result)
             else:
                 self._again = True

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -65,4 +65,9 @@ def full_range(data: NDArray[Any]) -> Window:
 
 def _sampled(data: NDArray[Any]) -> NDArray[Any]:
     """Every n-th voxel along each axis, so that at most some 64 remain per axis."""
-    return data[tuple(slice(None, None, max(1, n // _SAMPLES)) for n in data.shape)]
+    return data[tuple(slice(None, None, n) for n in sampling(data.shape))]
+
+
+def sampling(shape: Sequence[int]) -> tuple[int, ...]:
+    """The steps along each axis that leave some 64 voxels."""
+    return tuple(max(1, n // _SAMPLES) for n in shape)

@@ -8,7 +8,7 @@ from qtpy.QtCore import QPoint, QSize, Qt, QTimer, Signal
 from qtpy.QtWidgets import QFrame, QHBoxLayout, QScrollArea, QToolButton, QVBoxLayout, QWidget
 
 from napari_brainseg.qt import style
-from napari_brainseg.qt.widgets import Words, label, restyle
+from napari_brainseg.qt.widgets import Words, button, label, restyle
 
 FOOTER = "For research use only. Not a medical device."
 
@@ -72,6 +72,7 @@ class MessageArea(QFrame):
     """The last thing the program has to say; hidden when there is none."""
 
     dismissed = Signal()
+    offer_taken = Signal()
 
     def __init__(self) -> None:
         super().__init__()
@@ -81,7 +82,10 @@ class MessageArea(QFrame):
         self.text = Words("message")
         self.text.setAccessibleName("Message")
         row.addWidget(self.text, 1, Qt.AlignmentFlag.AlignVCenter)
+        self.offer = button("", "message_offer", "", self.offer_taken.emit)
+        row.addWidget(self.offer)
         close = QToolButton()
+        close.setFocusPolicy(Qt.FocusPolicy.TabFocus)
         close.setObjectName("message_close")
         close.setText("✕")
         close.setToolTip("Take the message away")
@@ -90,8 +94,10 @@ class MessageArea(QFrame):
         row.addWidget(close, 0, Qt.AlignmentFlag.AlignTop)
         self.show_message("", "info")
 
-    def show_message(self, text: str, kind: str) -> None:
-        """Say that; "" for nothing."""
+    def show_message(self, text: str, kind: str, offer: str = "") -> None:
+        """Say that; "" for nothing. ``offer``: what the button beside it says."""
         self.text.show_text(text)
+        self.offer.setText(offer)
+        self.offer.setVisible(bool(offer))
         self.setVisible(bool(text))
         restyle(self, kind=kind)

@@ -84,6 +84,7 @@ class Number(QDoubleSpinBox):
         self.setButtonSymbols(QDoubleSpinBox.ButtonSymbols.NoButtons)  # the arrow keys step; there is no room for more
         self.setAlignment(Qt.AlignmentFlag.AlignRight)
         self.setAccessibleName(name.replace("_", " "))
+        self.lineEdit().returnPressed.connect(self.clearFocus)
 
     def wheelEvent(self, event: Any) -> None:
         """Leave the wheel to the scroll area."""
@@ -98,7 +99,7 @@ class Combo(QComboBox):
         self.setObjectName(name)
         self.setToolTip(tip)
         self.setAccessibleName(tip)
-        self.setFocusPolicy(Qt.FocusPolicy.StrongFocus)
+        self.setFocusPolicy(Qt.FocusPolicy.TabFocus)
         self.setSizeAdjustPolicy(QComboBox.SizeAdjustPolicy.AdjustToMinimumContentsLengthWithIcon)
         self.setMinimumContentsLength(6)
         self.setSizePolicy(QSizePolicy.Policy.Expanding, QSizePolicy.Policy.Fixed)
@@ -159,7 +160,7 @@ class Swatch(QToolButton):
         self.setToolTip(tip)
         self.setAccessibleName(tip)
         self.setFixedSize(24, 26)
-        self.setFocusPolicy(Qt.FocusPolicy.StrongFocus)
+        self.setFocusPolicy(Qt.FocusPolicy.TabFocus)
         self.colour: RGB = (0.5, 0.5, 0.5)
         self.clicked.connect(self._ask)
 
@@ -213,7 +214,7 @@ class Words(QTextEdit):
         self.setProperty("role", role or "words")
         self.setReadOnly(True)
         self.setFrameShape(QFrame.Shape.NoFrame)
-        self.setFocusPolicy(Qt.FocusPolicy.ClickFocus)
+        self.setFocusPolicy(Qt.FocusPolicy.NoFocus)  # selected and copied by the mouse; keys stay the canvas's
         self.setWordWrapMode(QTextOption.WrapMode.WrapAtWordBoundaryOrAnywhere)
         self.setVerticalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
         self.setHorizontalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
@@ -271,11 +272,11 @@ def label(text: str = "", *, role: str = "", name: str = "", wrap: bool = False)
 
 
 def button(text: str, name: str, tip: str, pressed: Callable[[], object] | None = None) -> QPushButton:
-    """A push button that can be reached by the keyboard."""
+    """A push button that can be reached by the keyboard, and does not keep it after a click: Space is the canvas's."""
     made = QPushButton(text)
     made.setObjectName(name)
     made.setToolTip(tip)
-    made.setFocusPolicy(Qt.FocusPolicy.StrongFocus)
+    made.setFocusPolicy(Qt.FocusPolicy.TabFocus)
     if pressed is not None:
         made.clicked.connect(lambda _=False: pressed())
     return made

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import zlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 from pathlib import Path
@@ -41,10 +41,11 @@ class Kind(StrEnum):
 
 @dataclass(frozen=True)
 class Message:
-    """One or two sentences for the message area."""
+    """One or two sentences for the message area; ``offer``: what a button beside them says, and what it does."""
 
     text: str
     kind: Kind = Kind.INFO
+    offer: tuple[str, Callable[[], object]] | None = None
 
 
 @dataclass(frozen=True, eq=False)

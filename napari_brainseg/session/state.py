@@ -5,7 +5,7 @@ they need. Nothing here does work.
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -315,7 +315,7 @@ class Session:
         """The last thing to say."""
         return self._message
 
-    def say(self, text: str, kind: Kind = Kind.INFO) -> None:
-        """Say something; "" takes the message away."""
-        self._message = Message(text, kind) if text else None
+    def say(self, text: str, kind: Kind = Kind.INFO, offer: tuple[str, Callable[[], object]] | None = None) -> None:
+        """Say something; "" takes the message away. ``offer``: see :class:`Message`."""
+        self._message = Message(text, kind, offer) if text else None
         self.message_changed.emit()

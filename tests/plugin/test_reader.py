@@ -109,8 +109,9 @@ def test_a_folder_opened_in_napari_brings_the_panel_once(make_napari_viewer, qtb
     _initialize_plugins()
     folder = write_files(study, tmp_path)
     viewer = make_napari_viewer()
-    opened = viewer.open(str(folder), plugin=PANEL[0])
-    assert [layer.name for layer in opened] == ["T1", "T2", "FLAIR", "T1ce", "Segmentation"]
+    assert viewer.open(str(folder), plugin=PANEL[0]) == []  # the panel opens it, as by its own button
     qtbot.waitUntil(lambda: any(PANEL[1] in name for name in viewer.window.dock_widgets), timeout=20_000)
     qtbot.wait(200)
     assert sum(PANEL[1] in name for name in viewer.window.dock_widgets) == 1
+    qtbot.waitUntil(lambda: len(viewer.layers) == 5, timeout=20_000)
+    assert [layer.name for layer in viewer.layers] == ["T1", "T2", "FLAIR", "T1ce", "Segmentation"]

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 
     from brainseg_engine.edits import Edit
 
+OVER = "The edits on the canvas were not accepted. Put the model's answer in their place? Ctrl+Z brings them back."
 TICK_S = 1.0
 """How often it is seen whether there is something new."""
 

@@ -12,6 +12,7 @@ from napari_brainseg.features.context import Context
 from napari_brainseg.features.corrections.verbs import EMPTY, CorrectionVerbs
 from napari_brainseg.features.corrections.view import CorrectionsShown, CorrectionsView
 from napari_brainseg.features.corrections.workspace import when_in_words
+from napari_brainseg.qt.cards import sizes_in_words
 from napari_brainseg.session import Session
 
 SECOND_S = 1.0
@@ -94,6 +95,7 @@ class CorrectionsSection:
 def state_of(verbs: CorrectionVerbs, session: Session) -> CorrectionsShown:
     """What there is to show."""
     offer, accepted, draft = verbs.autosave.offer, verbs.accepted, verbs.draft
+    voxel_ml = session.study.study.reference.grid.voxel_ml if session.study is not None else None
     return CorrectionsShown(
         possible=verbs.possible,
         state=state_in_words(verbs),
@@ -101,7 +103,7 @@ def state_of(verbs: CorrectionVerbs, session: Session) -> CorrectionsShown:
         offer=f"Work of {when_in_words(offer)} on this study was not accepted." if offer is not None else "",
         other=others_in_words(verbs.autosave.others),
         draft=draft_in_words(draft) if draft is not None else "",
-        accepted=accepted_in_words(accepted) if accepted is not None else "",
+        accepted=accepted_in_words(accepted, voxel_ml) if accepted is not None else "",
         store=str(session.store.path),
         by=verbs.by,
         named=verbs.named,
@@ -136,9 +138,8 @@ def draft_in_words(c: Correction) -> str:
     return f"Draft {c.id}{who}: {f'{labelled:,} voxels' if labelled else 'an empty mask'}, not accepted yet."
 
 
-def accepted_in_words(c: Correction) -> str:
+def accepted_in_words(c: Correction, voxel_ml: float | None) -> str:
     """The newest version of the open study."""
-    added, removed = (sum(getattr(t, what) for t in c.changed.values()) for what in ("added", "removed"))
     who = f" by {c.by}" if c.by else ""
     held_out = ", held out for testing" if c.held_out else ""
-    return f"Version {c.id} accepted{who}: {added:,} voxels added, {removed:,} removed{held_out}."
+    return f"Version {c.id} accepted{who}: {sizes_in_words(c, voxel_ml)}{held_out}."

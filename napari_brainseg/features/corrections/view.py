@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from qtpy.QtCore import Signal
+from qtpy.QtCore import Qt, Signal
 from qtpy.QtWidgets import QCheckBox, QHBoxLayout, QLineEdit, QVBoxLayout
 
 from napari_brainseg.qt.widgets import Elided, Section, Words, button, label, plain, restyle
@@ -114,6 +114,7 @@ class CorrectionsView(Section):
         self.by.setObjectName("by")
         self.by.setPlaceholderText("your name, if it is to be recorded")
         self.by.setAccessibleName("Your name, if it is to be recorded")
+        self.by.returnPressed.connect(self.by.clearFocus)
         self.by.editingFinished.connect(lambda: self.by_changed.emit(self.by.text()))
         row.addWidget(label("By"))
         row.addWidget(self.by, 1)
@@ -127,6 +128,7 @@ class CorrectionsView(Section):
                              self.folder_requested.emit))  # fmt: skip
         column.addLayout(row)
         self.named = QCheckBox("Record the study's name and folder too")
+        self.named.setFocusPolicy(Qt.FocusPolicy.TabFocus)
         self.named.setObjectName("named")
         self.named.setToolTip(
             "Without it a correction is tied to its images by their hashes alone, and names no patient"

@@ -8,8 +8,10 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from brainseg_engine.core.errors import InputError
 from brainseg_engine.corrections import Correction, CorrectionState, Store, source_of
 from brainseg_engine.finetune.usable import share_of, unfit
+from napari_brainseg.qt.cards import sizes_in_words
 
 if TYPE_CHECKING:
     from brainseg_engine.corrections import StoreFinding
@@ -131,7 +133,18 @@ def in_words(rows: Sequence[Candidate]) -> str:
 def _row(c: Correction, patient: str) -> Candidate:
     source = source_of(c.study)
     name = c.study_id or (source.study_id if source is not None else "") or c.name
-    changed = sum(max(t.added, t.removed) for t in c.changed.values())
     when = datetime.fromisoformat(c.when).replace(tzinfo=UTC).astimezone()
     who = f" by {c.by}" if c.by else ""
-    return Candidate(c.id, name, patient, f"{when.day} {when:%b %H:%M}{who}, {changed:,} voxels", held_out=c.held_out)
+    return Candidate(
+        c.id, name, patient, f"{when.day} {when:%b %H:%M}{who}: {sizes_in_words(c, voxel_ml(c))}", held_out=c.held_out
+    )
+
+
+def voxel_ml(c: Correction) -> float | None:
+    """The volume of a voxel of its mask; None where the file does not tell."""
+    from brainseg_engine.io.formats import read_header
+
+    try:
+        return read_header(c.mask).grid.voxel_ml
+    except InputError:
+        return None

@@ -154,6 +154,7 @@ class PaintView(Section):
         self._column.addWidget(self.tool, self._column.rowCount(), 0, 1, 2)
         row = QHBoxLayout()
         self.size = QSlider(Qt.Orientation.Horizontal)
+        self.size.setFocusPolicy(Qt.FocusPolicy.TabFocus)
         self.size.setObjectName("brush_size")
         self.size.setRange(1, LARGEST_BRUSH)
         self.size.setToolTip("Diameter of brush and eraser in voxels (keys [ and ], or Alt and move the mouse)")
@@ -201,6 +202,7 @@ class PaintView(Section):
         self._range_row = plain(line)
         self.low, self.high = (label("", role="number", name=f"threshold_{n}") for n in ("low", "high"))
         self.range = QDoubleRangeSlider(Qt.Orientation.Horizontal)
+        self.range.setFocusPolicy(Qt.FocusPolicy.TabFocus)
         self.range.setObjectName("threshold_range")
         self.range.setToolTip("From which to which intensity is painted")
         self.range.setAccessibleName("Range of intensities")
@@ -334,6 +336,7 @@ def _narrow(made: Any) -> Any:
 
 def _check(text: str, name: str, tip: str) -> QCheckBox:
     made = QCheckBox(text)
+    made.setFocusPolicy(Qt.FocusPolicy.TabFocus)
     made.setObjectName(name)
     made.setToolTip(tip)
     made.setAccessibleName(tip)

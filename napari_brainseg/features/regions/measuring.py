@@ -31,12 +31,13 @@ def measure(
 ) -> Measures:
     """Volume in mL and in voxels, number of 26-connected components, and Dice against ``truth``, of every region and class.
 
-    Main items are always there, the others where there is a voxel of them. What the labels or the truth do not tell of is
-    None.
+    A mask is not compared with itself, nor nothing with nothing: the 1 that comes of that tells nothing. Main items are
+    always there, the others where there is a voxel of them. What the labels or the truth do not tell of is None.
     """
     labelled = labels != 0 if truth is None else (labels != 0) | (truth.labels != 0)
     box = bounding_box(labelled) or (slice(0, 1),) * 3
     inside, reference = labels[box], truth.labels[box] if truth is not None else None
+    itself = reference is not None and np.array_equal(inside, reference)
     held = set(np.flatnonzero(np.bincount(inside.ravel(), minlength=256)).tolist())
     items: dict[str, ItemStats] = {}
     for scheme in Scheme:
@@ -48,8 +49,9 @@ def measure(
                 items[item] = ItemStats()
                 continue
             mask = members_mask(inside, members)
-            known = truth is not None and _NEEDS.get(item, frozenset()) <= set(truth.regions)
-            agreement = dice(mask, members_mask(reference, members)) if known and reference is not None else None
+            known = truth is not None and not itself and _NEEDS.get(item, frozenset()) <= set(truth.regions)
+            other = members_mask(reference, members) if known and reference is not None else None
+            agreement = dice(mask, other) if other is not None and (mask.any() or other.any()) else None
             voxels = int(np.count_nonzero(mask))
             items[item] = ItemStats(_ml(voxels, grid.voxel_ml), components(mask)[1], agreement, voxels)
     return Measures(items, checksum(labels))

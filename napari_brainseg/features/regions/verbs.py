@@ -182,7 +182,7 @@ class RegionVerbs:
             shown = region_layer.region_view(layer).visible if parked else layer.visible
             region_layer.apply_region_view(layer, region_layer.region_view(layer).with_visible(not shown))
             if not parked:
-                layer.visible = not shown  # also where the eye button had it otherwise than the view
+                region_layer.set_visible(layer, not shown)  # also where the eye button had it otherwise than the view
 
     def jump(self, item: str) -> None:
         """Show the axial slice in which that region or class is largest."""

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from qtpy.QtWidgets import QMessageBox
+
 from napari_brainseg.features.context import Context
 from napari_brainseg.features.segment.verbs import SegmentVerbs
 from napari_brainseg.features.segment.view import SegmentView
@@ -18,7 +20,8 @@ class SegmentSection:
 
     def __init__(self, view: SegmentView, verbs: SegmentVerbs, context: Context) -> None:
         self._view, self._session = view, context.session
-        view.segment_requested.connect(verbs.segment)
+        self._verbs, self._answered = verbs, ("", 0)
+        view.segment_requested.connect(self.segment)
         view.cancel_requested.connect(verbs.cancel)
         view.model_chosen.connect(verbs.choose_model)
         view.device_chosen.connect(verbs.choose_device)
@@ -26,6 +29,17 @@ class SegmentSection:
         context.follow(context.session.study_changed, self._show_blocker)
         context.follow(context.session.job_changed, self._show_job)
         self._show_models()
+
+    def segment(self) -> None:
+        """Segment; over edits that were not accepted only after a question, which is asked once."""
+        session, question = self._session, self._verbs.objection()
+        now = (session.study.token if session.study is not None else "", len(session.steps))
+        if question and now != self._answered and not session.blocker:
+            yes, no = QMessageBox.StandardButton.Yes, QMessageBox.StandardButton.No
+            if QMessageBox.question(self._view, "Segment", question, yes | no, no) != yes:
+                return
+            self._answered = now
+        self._verbs.segment()
 
     def _show_models(self) -> None:
         model = self._session.model

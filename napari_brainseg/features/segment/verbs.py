@@ -22,6 +22,8 @@ class SegmentVerbs:
 
     def __init__(self, context: Context) -> None:
         self._context, self._session = context, context.session
+        self.objection: Callable[[], str] = lambda: ""
+        """Why one might not want another answer in place of the labels, as a question; "" when nothing speaks against it."""
         context.follow(context.session.models_stale, self.find_models)
         context.follow(context.session.study_changed, self._warm)
         context.follow(context.session.models_changed, self._warm)

@@ -17,6 +17,8 @@ if TYPE_CHECKING:
     from brainseg_engine.io import Series
 
 Source = Path | Sequence[Path]
+MOST_BESIDE = 24
+"""Images of a folder that are listed to choose from: a study has a few, an archive thousands."""
 
 
 @dataclass(frozen=True)
@@ -173,6 +175,16 @@ def files_of(series: Series, study: Study) -> tuple[Path, ...]:
     used = [v.path for v in study.volumes.values() if v.path is not None]
     others = [*series.unknown, *(p for paths in series.ambiguous.values() for p in paths)]
     return tuple(dict.fromkeys([*used, *others]))
+
+
+def files_beside(study: Study) -> tuple[Path, ...]:
+    """The files of a study that is in the viewer already, and the images beside them."""
+    from brainseg_engine.io.naming import is_image
+
+    used = [v.path for v in study.volumes.values() if v.path is not None]
+    folders = dict.fromkeys(p.parent for p in used)
+    beside = [p for folder in folders if folder.is_dir() for p in sorted(folder.iterdir()) if is_image(p)]
+    return tuple(dict.fromkeys([*used, *beside[:MOST_BESIDE]]))
 
 
 def _as(volume: Volume, modality: Modality) -> Volume:

@@ -2,17 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from brainseg_engine.core.study import Modality, Segmentation
+import numpy as np
+
+from brainseg_engine.core.study import Modality, Segmentation, Study
 from napari_brainseg.display import layers
 from napari_brainseg.display.axes import laid_out
 from napari_brainseg.features.context import Context
 from napari_brainseg.features.study import reading
 from napari_brainseg.session import Answer, Kind, OpenStudy
+
+if TYPE_CHECKING:
+    from napari.layers import Layer
 
 
 class StudyVerbs:
@@ -20,6 +26,7 @@ class StudyVerbs:
 
     def __init__(self, context: Context) -> None:
         self._context, self._session, self._viewer = context, context.session, context.viewer
+        self._removed: Layer | None = None
         self._dropped = context.later(0.0, self.notice_layers)
         context.follow(context.session.open_requested, self.open)
         context.follow(context.session.prepared, self._open_prepared)
@@ -64,6 +71,7 @@ class StudyVerbs:
 
     def _on_layers(self, event: Any) -> None:
         if not self._context.changing_layers and layers.layer_info(event.value) is not None:
+            self._removed = event.value if event.type == "removed" else None
             self._dropped.start()
 
     def notice_layers(self) -> None:
@@ -79,15 +87,38 @@ class StudyVerbs:
             return
         found = layers.labels_layers(self._viewer, dropped.id)
         mask = laid_out(layers.segmentation_of(found[0])) if found else None
-        work = partial(reading.opened, dropped, mask=mask)
+        if current is not None and current.study.id != dropped.id:
+            self._leave(dropped, OpenStudy(dropped).token)
+        work = partial(reading.opened, dropped, reading.files_beside(dropped), mask=mask)
         self._context.read(f"Checking {dropped.id} …", work, partial(self._open, adopt=True))
+
+    def _leave(self, dropped: Study, token: str) -> None:
+        """What was open goes at once: its name and numbers are none of the images that were dropped."""
+        self._put_away(token)
+        with self._context.own_changes():
+            for layer in [x for x in self._viewer.layers if layers.layer_study_id(x) not in (None, dropped.id)]:
+                self._viewer.layers.remove(layer)
+        self._session.close()
 
     def _notice_labels(self, current: OpenStudy) -> None:
         """A mask was dropped onto its study, or the labels were removed."""
         found = layers.labels_layers(self._viewer, current.study.id)
         if not found:
-            if self._session.segmentation is not None:
-                self._session.clear()
+            answer, removed = self._session.answer, self._removed
+            if answer is None:
+                return
+            steps = list(self._session.steps)
+            if removed is not None and layers.layer_study_id(removed) == current.study.id:
+                shown = layers.segmentation_of(removed)
+                if not np.array_equal(shown.labels, answer.segmentation.labels):
+                    answer = replace(answer, segmentation=laid_out(shown), base=answer.origin, edited=True, saved=None)
+            self._session.clear()
+            back = partial(self._bring_back, current, answer, steps)
+            self._session.say(
+                f"The segmentation of {current.study.id} was taken off the list of layers.",
+                Kind.WARNING,
+                ("Bring it back", back),
+            )
         elif len(found) > 1:
             dropped = layers.segmentation_of(found[0])
             with self._context.own_changes():
@@ -100,6 +131,11 @@ class StudyVerbs:
             self._show_mask(current, reading.answer_of(dropped))
         elif self._session.segmentation is None:
             self._show_mask(current, reading.answer_of(layers.segmentation_of(found[0])))
+
+    def _bring_back(self, current: OpenStudy, answer: Answer, steps: Sequence[Mapping[str, Any]]) -> None:
+        if self._session.study is current and self._session.answer is None:
+            with self._context.own_changes():
+                self._session.deliver(answer, steps)
 
     # --- showing what was read
 
@@ -120,12 +156,14 @@ class StudyVerbs:
         self._put_away(token)
         kept = self._session.take_kept(token)
         with self._context.own_changes():
-            wanted = set(layers.image_layers(self._viewer, study.id).values()) if adopt else set()
+            wanted: set[Layer] = set(layers.image_layers(self._viewer, study.id if adopt else None).values())
             wanted |= set(layers.labels_layers(self._viewer, study.id)[:1]) if adopt else set()
             for layer in [x for x in self._viewer.layers if layers.layer_study_id(x) and x not in wanted]:
                 self._viewer.layers.remove(layer)
-            if not adopt:
-                layers.add_study(self._viewer, study)
+            if adopt:
+                layers.settle(wanted)
+            else:
+                layers.show_study(self._viewer, study)
             self._session.open(made.study, kept or made.answer)
         if made.trouble:
             self._session.say(made.trouble, Kind.ERROR)
@@ -139,16 +177,12 @@ class StudyVerbs:
             return
         labels, study = self._context.labels, made.study.study
         with self._context.own_changes():
-            for layer in layers.image_layers(self._viewer, current.study.id).values():
-                self._viewer.layers.remove(layer)
             if labels is not None and not study.reference.grid.same_as(current.study.reference.grid):
                 self._put_away("")
                 self._viewer.layers.remove(labels)
                 self._session.clear()
                 labels = None
-            layers.add_study(self._viewer, study)
-            if labels is not None:
-                self._viewer.layers.move(self._viewer.layers.index(labels), len(self._viewer.layers))
+            layers.show_study(self._viewer, study)
             self._session.reassign(made.study)
         self._session.say("")
 

@@ -5,11 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 from psygnal import Signal
 
 from brainseg_engine.core.study import Modality
 from napari_brainseg.display import layers, planes
 from napari_brainseg.display.planes import WINDOW_PRESETS, Marks, Plane
+from napari_brainseg.display.region_layer import set_visible
 from napari_brainseg.display.windows import PRESETS, brain_window
 from napari_brainseg.features.context import Context
 from napari_brainseg.features.view.gestures import drag_window, shown_image
@@ -34,6 +36,7 @@ class ViewVerbs:
         self.marks = Marks(context.viewer)
         self._images: dict[Modality, Image] = {}
         self._drops: list[Callable[[], None]] = []
+        self._head: planes.Box | None = None
         self._windows: dict[tuple[int, str], tuple[float, float]] = {}
         self._flat: tuple[Plane, tuple[float, ...], Any, float] | None = None
         self._pointed = False  # until the mouse has moved over the canvas, napari's cursor is nowhere in particular
@@ -110,6 +113,10 @@ class ViewVerbs:
         current = self._session.study
         self._images = layers.image_layers(self._viewer, current.study.id) if current is not None else {}
         self._windows, self._looked_at = {}, False
+        before, self._head = self._head, planes.head_box(current.study) if current is not None else None
+        if self._head is not None and self._images and (before is None or not np.array_equal(before, self._head)):
+            self._flat = None
+            self.fit()
         follow = self._context.follow
         self._drops = [
             follow(event, self._on_change)
@@ -134,7 +141,7 @@ class ViewVerbs:
 
     def to_plane(self, plane: Plane | str) -> None:
         """That plane through the current slices."""
-        planes.set_plane(self._viewer, plane)
+        planes.set_plane(self._viewer, plane, within=self._head)
         self.changed.emit()
 
     def to_3d(self) -> None:
@@ -145,7 +152,15 @@ class ViewVerbs:
     def plane_at_cursor(self, plane: Plane | str) -> None:
         """The plane through the point under the cursor, or through the current slices where the mouse is elsewhere."""
         over = self._pointed and self._viewer.mouse_over_canvas
-        planes.set_plane(self._viewer, plane, at=planes.cursor_point(self._viewer) if over else None)
+        at = planes.cursor_point(self._viewer) if over else None
+        planes.set_plane(self._viewer, plane, at=at, within=self._head)
+
+    def fit(self) -> None:
+        """The head fills the canvas, its slice in the head."""
+        if self._head is not None:
+            planes.fit(self._viewer, self._head)
+        else:
+            self._viewer.reset_view()
 
     def toggle_3d(self) -> None:
         """To 3D, or back to the plane, slice and zoom that one came from."""
@@ -166,7 +181,7 @@ class ViewVerbs:
     def show_modality(self, modality: Modality) -> None:
         """Show that series instead of the one shown."""
         for m, layer in self._images.items():
-            layer.visible = m is modality
+            set_visible(layer, m is modality)
         self.changed.emit()
 
     def step_modality(self, step: int = 1) -> None:
@@ -178,7 +193,7 @@ class ViewVerbs:
         shown = shown_image(self._viewer)
         here = names.index(next(m for m in names if images[m] is shown)) if shown is not None else -step
         for i, name in enumerate(names):
-            images[name].visible = i == (here + step) % len(names)
+            set_visible(images[name], i == (here + step) % len(names))
 
     def choose_window(self, preset: str) -> None:
         """That window preset on all series."""
