@@ -266,7 +266,7 @@ def test_what_is_in_the_viewer_already_is_taken_up(qtbot, viewer, monkeypatch):
     assert made.session.study.study.id == "Dropped" and "No model" in made.session.blocker
     for data, meta, kind in layers.study_tuples(make_study(2, id="Next")):
         getattr(viewer, f"add_{kind}")(data, **meta)
-    qtbot.waitUntil(lambda: made.session.study.study.id == "Next", timeout=10000)
+    qtbot.waitUntil(lambda: made.session.study is not None and made.session.study.study.id == "Next", timeout=10000)
     assert {layers.layer_study_id(x) for x in viewer.layers} == {"Next"}
     made.close()
 
