@@ -7,12 +7,11 @@ from pathlib import Path
 
 from qtpy.QtWidgets import QFileDialog, QMessageBox
 
-from brainseg_engine.corrections import Correction, LeftCopy
+from brainseg_engine.corrections import Correction, LeftCopy, sizes_in_words
 from napari_brainseg.features.context import Context
 from napari_brainseg.features.corrections.verbs import EMPTY, CorrectionVerbs
 from napari_brainseg.features.corrections.view import CorrectionsShown, CorrectionsView
 from napari_brainseg.features.corrections.workspace import when_in_words
-from napari_brainseg.qt.cards import sizes_in_words
 from napari_brainseg.session import Session
 
 SECOND_S = 1.0

@@ -9,9 +9,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from brainseg_engine.core.errors import InputError
-from brainseg_engine.corrections import Correction, CorrectionState, Store, source_of
+from brainseg_engine.corrections import Correction, CorrectionState, Store, sizes_in_words, source_of
 from brainseg_engine.finetune.usable import share_of, unfit
-from napari_brainseg.qt.cards import sizes_in_words
 
 if TYPE_CHECKING:
     from brainseg_engine.corrections import StoreFinding

@@ -7,6 +7,7 @@ from brainseg_engine.corrections.identity import image_hashes, study_key
 from brainseg_engine.corrections.record import BaseModel, Correction, CorrectionState, Tally, tally
 from brainseg_engine.corrections.sources import StudySource, places, source_of
 from brainseg_engine.corrections.store import Store, default_store
+from brainseg_engine.corrections.wording import sizes_in_words
 from brainseg_engine.corrections.working import Work
 
 __all__ = [
@@ -23,6 +24,7 @@ __all__ = [
     "default_store",
     "image_hashes",
     "places",
+    "sizes_in_words",
     "source_of",
     "study_key",
     "study_of",
