@@ -15,6 +15,7 @@ import typer
 from typer.testing import CliRunner
 
 from brainseg_engine import __version__, cli
+from brainseg_engine.cli import dispatch
 from brainseg_engine.core.errors import BrainsegError, Cancelled, InputError, OutputError
 
 HEAVY = {"torch", "monai", "nibabel", "matplotlib", "scipy", "skimage", "SimpleITK", "napari", "qtpy", "torchio"}
@@ -24,17 +25,16 @@ def call(*args, app=cli.app):
     return CliRunner().invoke(app, [str(a) for a in args], prog_name=cli.PROGRAM)
 
 
-def program(error, monkeypatch):
+def program(error):
     """The program with one command, which fails with that error."""
-    monkeypatch.setattr(cli, "_verbose", False)
-    app = typer.Typer()
+    app = dispatch.App(cls=dispatch.Program)
     app.callback()(cli._program)
 
+    @app.command("fail")
     def fail(count: int = 1) -> None:
         """Fail."""
         raise error
 
-    app.command("fail")(cli._command(fail))
     return app
 
 
@@ -94,21 +94,25 @@ def test_usage_errors_exit_2(args):
 def group(told, alone=True):
     """A program with the group `things`: `show NAME`, and with ``alone`` something to do without a sub-command."""
 
-    def things(count: Annotated[int, typer.Option("--count")] = 1) -> None:
-        """List things."""
-        told.append(("things", count))
+    things = dispatch.App(None if alone else "`things`.\n\nAll about things.")
+    if alone:
 
+        @things.callback(invoke_without_command=True)
+        def list_(ctx: typer.Context, count: Annotated[int, typer.Option("--count")] = 1) -> None:
+            """List things."""
+            if ctx.invoked_subcommand is None:
+                told.append(("things", count))
+
+    @things.command()
     def show(name: str) -> None:
         """Show one."""
         told.append(("show", name))
         if name == "lost":
             raise InputError("There is no such thing.")
 
-    app = typer.Typer()
+    app = dispatch.App(cls=dispatch.Program)
     app.callback()(cli._program)
-    app.add_typer(
-        cli._group(things if alone else None, {"show": show}, "`things`.\n\nAll about things."), name="things"
-    )
+    app.add_typer(things, name="things")
     return app
 
 
@@ -155,24 +159,24 @@ def test_a_sub_command_tells_its_errors_like_any_command(args):
 @pytest.mark.parametrize(
     "error", [InputError("The file a.nii\nis damaged."), *(c("Why.") for c in BrainsegError.__subclasses__())]
 )
-def test_a_user_error_is_one_sentence_and_its_exit_code(error, monkeypatch):
-    result = call("fail", app=program(error, monkeypatch))
+def test_a_user_error_is_one_sentence_and_its_exit_code(error):
+    result = call("fail", app=program(error))
     assert result.exit_code == error.exit_code != 0
     assert result.stdout == ""
     assert result.stderr == f"napari-brainseg: {' '.join(str(error).split())}\n"
 
 
 @pytest.mark.parametrize("args", [["-v", "fail"], ["fail", "-v"], ["--verbose", "fail"], ["fail", "--verbose"]])
-def test_verbose_before_or_after_the_command_shows_the_traceback(args, monkeypatch):
-    result = call(*args, app=program(InputError("The file is damaged."), monkeypatch))
+def test_verbose_before_or_after_the_command_shows_the_traceback(args):
+    result = call(*args, app=program(InputError("The file is damaged.")))
     assert result.exit_code == InputError.exit_code
     assert "Traceback" in result.stderr
     assert result.stderr.endswith("napari-brainseg: The file is damaged.\n")
-    assert call("fail", app=program(InputError("The file is damaged."), monkeypatch)).stderr.count("\n") == 1
+    assert call("fail", app=program(InputError("The file is damaged."))).stderr.count("\n") == 1
 
 
-def test_a_bug_is_told_in_one_sentence_too(monkeypatch):
-    app = program(ZeroDivisionError("division by zero"), monkeypatch)
+def test_a_bug_is_told_in_one_sentence_too():
+    app = program(ZeroDivisionError("division by zero"))
     result = call("fail", app=app)
     assert result.exit_code == 70
     assert result.stderr == (
@@ -182,8 +186,8 @@ def test_a_bug_is_told_in_one_sentence_too(monkeypatch):
 
 
 @pytest.mark.parametrize("error", [KeyboardInterrupt(), Cancelled()])
-def test_an_interrupt_exits_130(error, monkeypatch):
-    result = call("fail", app=program(error, monkeypatch))
+def test_an_interrupt_exits_130(error):
+    result = call("fail", app=program(error))
     assert result.exit_code == 130
     assert result.stderr.count("\n") == 1
 

@@ -6,17 +6,19 @@ layout. A folder of corrections explains itself (see its README); without DIR, t
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from brainseg_engine.cli.dispatch import App
 from brainseg_engine.cli.printing import say, say_json
 
 if TYPE_CHECKING:
     from brainseg_engine.corrections import Correction, Store
 
+app = App(__doc__)
 Folder = Annotated[
     Path | None,
     typer.Argument(metavar="DIR", help="Folder of corrections; the window's own if none is named.", show_default=False),
@@ -26,6 +28,7 @@ PROBLEMS = 3
 """Exit code of ``check`` when something must not be used."""
 
 
+@app.command("list")
 def list_(
     folder: Folder = None,
     as_json: AsJson = False,
@@ -53,6 +56,7 @@ def list_(
     say(f"{len(found)} in {store.path}, {held} held out for testing")
 
 
+@app.command()
 def check(
     folder: Folder = None,
     as_json: AsJson = False,
@@ -78,6 +82,7 @@ def check(
         raise typer.Exit(PROBLEMS)
 
 
+@app.command()
 def export(
     out: Annotated[Path, typer.Option("--out", help="Folder to write into.", show_default=False)],
     folder: Folder = None,
@@ -105,6 +110,7 @@ def export(
     say(f"{len(written)} corrections written into {out}", err=True)
 
 
+@app.command()
 def accept(
     drafts: Annotated[list[str], typer.Argument(metavar="ID…", help="As 'list' calls them.", show_default=False)],
     folder: Annotated[
@@ -136,6 +142,7 @@ def _look_at(store: Store, id: str, empty: bool) -> None:
         )
 
 
+@app.command()
 def exclude(
     correction: Annotated[str, typer.Argument(metavar="ID", help="As 'list' calls it.", show_default=False)],
     why: Annotated[str, typer.Option("--why", help="The reason, for the log.", show_default=False)],
@@ -146,6 +153,7 @@ def exclude(
     say(f"{made.id} is {made.state}.")
 
 
+@app.command()
 def hold_out(
     correction: Annotated[str, typer.Argument(metavar="ID", help="As 'list' calls it.", show_default=False)],
     folder: Folder = None,
@@ -154,16 +162,6 @@ def hold_out(
     """Keep a patient's corrections for testing: they are never trained on."""
     concerned = _store(folder).set_held_out(correction, not undo)
     say(f"{', '.join(c.id for c in concerned)}: {'for training' if undo else 'held out for testing'}.")
-
-
-commands: Mapping[str, Callable[..., None]] = {
-    "list": list_,
-    "check": check,
-    "export": export,
-    "accept": accept,
-    "exclude": exclude,
-    "hold-out": hold_out,
-}
 
 
 def _store(folder: Path | None) -> Store:

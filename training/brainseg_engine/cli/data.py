@@ -6,18 +6,20 @@ Look at a folder of cases before training on it, and divide it into training, va
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from brainseg_engine.cli.dispatch import App
 from brainseg_engine.cli.printing import messages, say, say_json
 from brainseg_engine.core.errors import InputError, OutputError, TrainingError
 
 if TYPE_CHECKING:
     from brainseg_engine.studies.survey import CaseReport
 
+app = App(__doc__)
 _DataFolder = Annotated[
     Path,
     typer.Argument(
@@ -26,6 +28,7 @@ _DataFolder = Annotated[
 ]
 
 
+@app.command()
 def check(
     folder: _DataFolder,
     full: Annotated[
@@ -62,6 +65,7 @@ def check(
         raise typer.Exit(InputError.exit_code)
 
 
+@app.command()
 def split(
     folder: _DataFolder,
     out: Annotated[Path, typer.Option("--out", help="The CSV file to write.", show_default=False)],
@@ -118,9 +122,6 @@ def split(
     with atomic(out) as part:
         part.write_text(cohort.split_text(column, divided, whose), encoding="utf-8")
     _tell_split(out, divided, whose, len(found) - len(names))
-
-
-commands: Mapping[str, Callable[..., None]] = {"check": check, "split": split}
 
 
 def _survey(folder: Path, coding: str | None, full: bool, quiet: bool) -> list[CaseReport]:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from brainseg_engine.cli.dispatch import App
 from brainseg_engine.cli.lineage import default, lineage
 from brainseg_engine.cli.printing import say, say_json
 
@@ -16,7 +17,12 @@ if TYPE_CHECKING:
     from brainseg_engine.models.checkpoint import Tuned
 
 
+app = App()
+
+
+@app.callback(invoke_without_command=True)
 def models(
+    ctx: typer.Context,
     as_json: Annotated[bool, typer.Option("--json", help="Print the whole cards as one JSON object.")] = False,
 ) -> None:
     """List the installed models with their cards: data, scores, licence, known failures.
@@ -24,6 +30,8 @@ def models(
     A model is one file, <name>.safetensors. Put your own into the folder shown at the end, and use them by name. What other
     programs have saved comes in by 'napari-brainseg models import'.
     """
+    if ctx.invoked_subcommand is not None:
+        return
     from brainseg_engine.core.paths import models_home
     from brainseg_engine.models import default as used
     from brainseg_engine.models import installed
@@ -41,6 +49,7 @@ def models(
     say(f"Your own models: {models_home()}")
 
 
+@app.command("import")
 def import_(
     file: Annotated[
         Path,
@@ -71,7 +80,8 @@ def import_(
     say(f"{name}: {path}")
 
 
-commands: Mapping[str, Callable[..., None]] = {"import": import_, "default": default, "lineage": lineage}
+app.command()(default)
+app.command()(lineage)
 
 
 def _plain(model: ModelInfo, default: bool) -> dict[str, object]:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from brainseg_engine.cli.dispatch import App
 from brainseg_engine.cli.printing import console, messages, progress_bars, say, say_json
 
 if TYPE_CHECKING:
@@ -20,11 +21,13 @@ if TYPE_CHECKING:
     from brainseg_engine.pacs.outbox import Job
     from brainseg_engine.pacs.records import SeriesRow, StudyRow
 
+app = App()
 NameArgument = Annotated[str, typer.Argument(metavar="NAME", help="The connection, as set up.", show_default=False)]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print the results as one JSON object.")]
 
 
-def pacs(as_json: JsonOption = False) -> None:
+@app.callback(invoke_without_command=True)
+def pacs(ctx: typer.Context, as_json: JsonOption = False) -> None:
     """Find studies in a PACS, fetch them, send results back. Alone it lists the connections.
 
     Connections stand in pacs.toml in the user's folder (see the documentation, how-to-pacs) or are set up in the window.
@@ -36,6 +39,8 @@ def pacs(as_json: JsonOption = False) -> None:
       napari-brainseg pacs get archive 1.2.840.99.1 --out patient1
       napari-brainseg pacs send archive results/dicom
     """
+    if ctx.invoked_subcommand is not None:
+        return
     from brainseg_engine.pacs import connections
 
     known = connections.read()
@@ -48,6 +53,7 @@ def pacs(as_json: JsonOption = False) -> None:
         say(f"No connection is set up yet. Write it into {connections.file()}; see 'napari-brainseg pacs --help'.")
 
 
+@app.command()
 def test(name: NameArgument) -> None:
     """Test a connection, and say in words what is wrong with it: name, port, AE title, certificate, password."""
     from brainseg_engine.pacs import connected
@@ -56,6 +62,7 @@ def test(name: NameArgument) -> None:
         say(there.test())
 
 
+@app.command()
 def login(
     name: NameArgument,
     key: Annotated[
@@ -76,6 +83,7 @@ def login(
     say("Kept in the system's keyring." if secret else "Taken out of the system's keyring.")
 
 
+@app.command()
 def find(
     name: NameArgument,
     patient_id: Annotated[str, typer.Option("--patient-id", help="Patient's id.")] = "",
@@ -111,6 +119,7 @@ def find(
         say(f"Only the first {MOST_STUDIES} are listed: narrow the search.", err=True)
 
 
+@app.command()
 def get(
     name: NameArgument,
     study: Annotated[
@@ -145,6 +154,7 @@ def get(
         say(note, err=True)
 
 
+@app.command()
 def send(
     name: NameArgument,
     files: Annotated[
@@ -187,6 +197,7 @@ def send(
     _tell_sent(rows, as_json)
 
 
+@app.command()
 def drop(
     name: NameArgument,
     yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
@@ -200,9 +211,6 @@ def drop(
     for job in jobs:
         outbox.drop(job)
     say(f"{len(jobs)} sendings were given up." if jobs else "Nothing waits to be sent.")
-
-
-commands = {"test": test, "login": login, "find": find, "get": get, "send": send, "drop": drop}
 
 
 def day(text: str) -> Any:

@@ -6,13 +6,19 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from brainseg_engine.cli.dispatch import App
 from brainseg_engine.cli.printing import say, say_json
 
 if TYPE_CHECKING:
     from brainseg_engine.recipe import Recipe
 
 
+app = App()
+
+
+@app.callback(invoke_without_command=True)
 def recipes(
+    ctx: typer.Context,
     as_json: Annotated[bool, typer.Option("--json", help="Print a list of JSON objects.")] = False,
 ) -> None:
     """List the bundled recipes: what each trains, how large its network is, and where it comes from.
@@ -20,6 +26,8 @@ def recipes(
     Weights are counted on networks that are built: those of the model that is used, and those of training, which may have
     more. Train one with 'napari-brainseg train NAME', or print its file, to copy and change, with 'recipes show NAME'.
     """
+    if ctx.invoked_subcommand is not None:
+        return
     from brainseg_engine.recipe import recipe_names
 
     rows = [_described(name) for name in recipe_names()]
@@ -47,6 +55,7 @@ def recipes(
     console().print(table)
 
 
+@app.command()
 def show(
     name: Annotated[str, typer.Argument(help="A bundled recipe, or a TOML file.", show_default=False)],
     preset: Annotated[
@@ -69,9 +78,6 @@ def show(
         say(recipe_text(name), nl=False)
     else:
         say(load_recipe(name, preset=preset).model_dump_json(indent=2))
-
-
-commands = {"show": show}
 
 
 def _described(name: str) -> dict[str, Any]:

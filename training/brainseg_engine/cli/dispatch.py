@@ -1,0 +1,145 @@
+"""What every command shares, as classes that Typer makes its commands of: ``-v`` anywhere, and what becomes of an error.
+
+Exit codes: 0 done; 2 a usage error; what :mod:`brainseg_engine.core.errors` says for the errors a user can mend; 70 a bug;
+130 interrupted. Results go to stdout, everything said about them to stderr.
+"""
+
+from __future__ import annotations
+
+import functools
+import sys
+import traceback
+from collections.abc import Callable
+from typing import Annotated, Any, TypeVar
+
+import typer
+from typer.core import TyperCommand, TyperGroup
+
+from brainseg_engine.core import log
+from brainseg_engine.core.errors import BrainsegError, DeviceError, InputError
+from brainseg_engine.core.text import printable
+
+PROGRAM = "napari-brainseg"
+UNEXPECTED = 70
+INTERRUPTED = 130
+_VERBOSE = f"{__name__}.verbose"
+"""Key in what the contexts of one call share."""
+_UsageError: type[Exception] = typer.BadParameter.__base__  # type: ignore[assignment]  # of the click that Typer brings
+_F = TypeVar("_F", bound=Callable[..., Any])
+
+
+class App(typer.Typer):
+    """A group of commands. ``about`` is its help where it does nothing alone: the docstring of its module, of which the
+    first paragraph only names the command."""
+
+    def __init__(self, about: str | None = None, *, cls: type[TyperGroup] | None = None, **options: Any) -> None:
+        own: dict[str, Any] = {"rich_markup_mode": "rich"}
+        if about is not None:
+            own |= {"help": about.partition("\n\n")[2], "no_args_is_help": True}
+        super().__init__(cls=cls or Group, **own, **options)
+
+    def command(self, name: str | None = None, **options: Any) -> Callable[[_F], _F]:
+        """As Typer's own, with what commands share."""
+        return super().command(name, cls=Command, **options)
+
+
+class Command(TyperCommand):
+    """A command that takes ``-v``."""
+
+    def __init__(self, *args: Any, **options: Any) -> None:
+        super().__init__(*args, **options)
+        self.help = _reflow(self.help)
+        self.params = [*self.params, _verbose_option()]
+
+
+class Group(TyperGroup):
+    """Commands under one name; ``-v`` before the sub-command holds for that one."""
+
+    def __init__(self, *args: Any, **options: Any) -> None:
+        super().__init__(*args, **options)
+        self.help = _reflow(self.help)
+        self.params = [*self.params, _verbose_option()]
+
+    def resolve_command(self, ctx: Any, args: list[str]) -> Any:
+        """The sub-command. Any option before it but ``-v`` would be lost, and is refused."""
+        found = super().resolve_command(ctx, args)
+        for option in self.params:
+            source = ctx.get_parameter_source(option.name)
+            if option.name != "verbose" and source is not None and source.name != "DEFAULT":
+                raise typer.BadParameter(f"{option.opts[0]} belongs behind '{found[0]}'.", ctx)
+        return found
+
+
+class Program(Group):
+    """The whole program: what goes wrong in any command is told here, in one sentence."""
+
+    def invoke(self, ctx: Any) -> Any:
+        """Run the command that was named. Raises Exit with the code of what went wrong."""
+        log.setup(_is_verbose(ctx))
+        code = _run(lambda: super(Program, self).invoke(ctx), ctx)
+        if code:
+            raise typer.Exit(code)
+
+
+def _run(work: Callable[[], object], ctx: typer.Context) -> int:
+    """Do the work; returns the exit code, and has said on stderr what went wrong."""
+    try:
+        work()
+    except BrainsegError as e:
+        _say(str(e), ctx)
+        return e.exit_code
+    except KeyboardInterrupt:
+        _say("Interrupted; finished results are kept, nothing half-written is left.", ctx)
+        return INTERRUPTED
+    except (BrokenPipeError, typer.Exit, typer.Abort, _UsageError):
+        raise
+    except OSError as e:  # what no reader or writer foresaw of the file system
+        where = e.filename if isinstance(e.filename, str) and e.filename else "A file or folder"
+        _say(f"{where} cannot be used: {e.strerror or e}. Check the path and its permissions.", ctx)
+        return InputError.exit_code
+    except MemoryError:
+        _say("There is not enough memory. Close other programs, or give fewer or smaller images.", ctx)
+        return DeviceError.exit_code
+    except Exception as e:
+        detail = f"{type(e).__name__}: {e}".rstrip(": ")
+        advice = "" if _is_verbose(ctx) else "; run again with -v for the details"
+        _say(f"unexpected {detail}{advice}.", ctx)
+        return UNEXPECTED
+    return 0
+
+
+def _say(sentence: str, ctx: typer.Context) -> None:
+    if _is_verbose(ctx):
+        traceback.print_exc()
+    print(printable(f"{PROGRAM}: {' '.join(sentence.split())}"), file=sys.stderr)
+
+
+@functools.cache
+def _verbose_option() -> Any:
+    """``-v`` as Typer makes it of an annotation."""
+
+    def note(ctx: typer.Context, value: bool) -> None:
+        if value:
+            ctx.meta[_VERBOSE] = True
+            log.setup(True)
+
+    option = typer.Option("--verbose", "-v", help="Tell every detail; show a traceback where something fails.",
+                          callback=note, expose_value=False)  # fmt: skip
+
+    def bearer(verbose: bool = False) -> None:
+        pass
+
+    bearer.__annotations__["verbose"] = Annotated[bool, option]
+    app = typer.Typer(add_completion=False)
+    app.command()(bearer)
+    return next(p for p in typer.main.get_command(app).params if p.name == "verbose")
+
+
+def _is_verbose(ctx: typer.Context) -> bool:
+    return bool(ctx.meta.get(_VERBOSE))
+
+
+def _reflow(text: str | None) -> str:
+    """Each paragraph on one line, for the terminal to wrap; indented paragraphs (examples) stay as they are."""
+    paragraphs = (text or "").split("\n\n")
+    return "\n\n".join(p if p.startswith(" ") else " ".join(p.split()) for p in paragraphs)
