@@ -258,6 +258,30 @@ def taken(store: Store, recipe, folder: Path) -> collecting.Collected:
     return collecting.collect(store, recipe, folder / "data", lambda p: None, lambda: None)
 
 
+@pytest.mark.parametrize("ending", [".hdr", ".mhd", ".mgz", ".nrrd"])
+def test_images_of_every_format_are_learnt_from(ending, tmp_path, tiny_recipe):
+    """Also where the voxels lie in a second file."""
+    import nibabel
+    import SimpleITK as sitk
+
+    study = make_study(0, id="Patient0")
+    place = tmp_path / "Patient0"
+    place.mkdir()
+    for m, v in study.volumes.items():
+        path = place / f"Patient0_{m}{ending}"
+        if ending in (".hdr", ".mgz"):
+            kind = nibabel.Nifti1Pair if ending == ".hdr" else nibabel.MGHImage
+            nibabel.save(kind(v.data.astype(np.float32), v.grid.affine), path)
+        else:
+            sitk.WriteImage(sitk.GetImageFromArray(v.data.transpose()), str(path))
+    loaded = load_study(place)
+    mask = replace(study.segmentation, grid=loaded.reference.grid)
+    store = Store(tmp_path / "corrections")
+    made = store.add(loaded, mask, base=mask)
+    found = taken(store, tiny_recipe, tmp_path)
+    assert [c.name for c in found.cases] == [made.id] and not found.refused
+
+
 def test_a_study_that_changed_is_refused_by_name_and_left_out(tmp_path, tiny_recipe):
     store, _ = make_world(tmp_path, 2, 0)
     first, second = store.corrections()

@@ -45,7 +45,15 @@ LAYOUTS = {
         [f"BraTS2021_00495_{m}.nii.gz/00000057_{f}.nii" for m, f in zip(
             ("t1", "t1ce", "t2", "flair", "seg"),
             ("brain_t1", "brain_t1ce", "brain_t2", "brain_flair", "final_seg"), strict=True)], "brats2021",
-        "00000057_brain"),
+        "BraTS2021_00495"),
+    "2021, unpacked from it": ([*named("00000057_brain", BRATS2021, ".nii"), "00000057_final_seg.nii"], "brats2021", "00000057"),
+    "2023, as one mirror has it": (
+        [f"BraTS-GLI-00000-000-{m}.nii/00000057_{f}.nii" for m, f in zip(
+            ("t1n", "t1c", "t2w", "t2f", "seg"),
+            ("brain_t1", "brain_t1ce", "brain_t2", "brain_flair", "final_seg"), strict=True)], "brats2023",
+        "BraTS-GLI-00000-000"),
+    "Erasmus Glioma Database": ([f"{i}_{m}/NIFTI/{m}.nii.gz" for i, m in enumerate(("T1", "T1GD", "T2", "FLAIR", "MASK"), 1)],
+                                "", "patient"),
     "2023": ([*named("BraTS-GLI-00000-000", BRATS2023), "BraTS-GLI-00000-000-seg.nii.gz"], "brats2023",
              "BraTS-GLI-00000-000"),
     "2023, odd capital": ([f"BraTS-GLI-00000-000-{m}.nii.gz" for m in ("t1n", "t1c", "t2W", "t2f", "seg")], "brats2023",

@@ -96,6 +96,49 @@ def test_three_and_four_where_four_is_the_brighter_is_a_question(tmp_path):
         load_segmentation(path)
 
 
+CAVITY = {Label.NCR: 1, Label.ED: 2, Label.ET: 3}
+
+
+def with_part_of_oedema_as(study: Study, value: Label) -> Study:
+    """Some of the oedema is that class; a cavity is dark in T1ce."""
+    labels = study.segmentation.labels.copy()
+    inside = np.argwhere(labels == Label.ED)[:60]
+    labels[tuple(inside.T)] = value
+    t1ce = study.volumes[Modality.T1CE]
+    data = np.where(labels == Label.RC, 20, t1ce.data).astype(np.float32)
+    volumes = {**study.volumes, Modality.T1CE: replace(t1ce, data=data)}
+    return replace(study, volumes=volumes, segmentation=replace(study.segmentation, labels=labels))
+
+
+def test_all_four_values_without_the_image_are_a_question_unless_the_name_tells(tmp_path):
+    study = with_part_of_oedema_as(make_study(0), Label.RC)
+    values = {**CAVITY, Label.RC: 4}
+    path = write_case(tmp_path / "a", study, values, images=False)
+    with pytest.raises(CodingError, match=r"brats-ped.*no T1ce on its grid.*--coding"):
+        load_segmentation(path)
+    after = write_case(tmp_path / "b", study, values, images=False, id_="BraTS-GLI-00005-101")
+    assert load_segmentation(after).coding == "brats2024"
+    assert load_segmentation(write_case(tmp_path / "c", study, values)).coding == "brats2024"
+
+
+def test_paediatric_values_under_the_names_of_2023_are_a_question(tmp_path):
+    """1 enhances, 3 is a cyst, 4 oedema."""
+    study = with_part_of_oedema_as(make_study(0), Label.RC)
+    path = write_case(tmp_path, study, {Label.ET: 1, Label.NCR: 2, Label.RC: 3, Label.ED: 4})
+    with pytest.raises(CodingError, match="1 is brighter than 3"):
+        load_segmentation(path)
+    assert load_segmentation(path, coding="brats-ped").coding == "brats-ped"
+
+
+@pytest.mark.parametrize("id_", ["BraTS-GLI-00001-000", "BraTS-MET-00001-000"])
+def test_enhancing_and_necrosis_exchanged_are_a_question(tmp_path, id_):
+    study = make_study(0, shape=(72, 76, 70))
+    path = write_case(tmp_path, study, {Label.ET: 1, Label.ED: 2, Label.NCR: 3}, id_=id_)
+    with pytest.raises(CodingError, match="necrosis is brighter than"):
+        load_segmentation(path)
+    assert load_segmentation(path, coding="1=ET,2=ED,3=NCR").labels.any()
+
+
 def test_oedema_inside_necrosis_is_a_question(tmp_path):
     study = make_study(0, shape=(72, 76, 70))
     with pytest.raises(CodingError, match="what would be necrosis lies around"):

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import logging
-import os
 import shutil
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -20,6 +19,7 @@ from brainseg_engine.core.study import SeriesNeeded
 from brainseg_engine.corrections import Correction, Store, image_hashes, source_of
 from brainseg_engine.finetune.usable import SHARE, share_of, unfit
 from brainseg_engine.io import load_study, save_segmentation
+from brainseg_engine.io.formats import beside
 from brainseg_engine.phantom.files import ENDINGS
 from brainseg_engine.recipe import Recipe
 from brainseg_engine.studies import cohort
@@ -101,7 +101,11 @@ def _taken(store: Store, c: Correction, recipe: Recipe, data: Path, patient: str
     folder.mkdir()
     mask = store.read(c)
     for m, path in source.files.items():
-        _link(path, folder / f"{c.id}-{ENDINGS[m]}{_suffix(path)}")
+        name = f"{c.id}-{ENDINGS[m]}"
+        _link(path, folder / f"{name}{_suffix(path)}")
+        for other, ending in beside(path).items():  # voxels in a file of their own
+            own = ending.startswith(".")
+            _link(other, folder / (f"{name}{ending}" if own else ending), soft=own)  # no header leads through a link
     save_segmentation(replace(mask, coding=c.coding), folder / f"{c.id}-seg.nii.gz", sidecar={"made_by": c.made_by})
     study = load_study(folder)
     now = image_hashes(study)
@@ -129,18 +133,21 @@ def _suffix(path: Path) -> str:
     return "".join(path.suffixes[-2:]) if path.name.endswith(".gz") else path.suffix
 
 
-def _link(source: Path, target: Path) -> None:
-    """The image under a name of ours: a link, or a copy where there are none."""
-    try:
-        target.symlink_to(source.resolve())
-    except OSError:
+def _link(source: Path, target: Path, *, soft: bool = True) -> None:
+    """The image under a name of ours: a link (``soft``: one that may lead to another disk), or a copy where there are none.
+
+    Raises OutputError where the name is taken: a copy would be written through the link."""
+    if target.is_symlink() or target.exists():
+        raise OutputError(f"Two images keep their voxels in files called {target.name}. Convert them to .nii.gz.")
+    for make in ([Path.symlink_to] if soft else []) + [Path.hardlink_to]:
         try:
-            os.link(source, target)
+            return make(target, source.resolve())
         except OSError:
-            try:
-                shutil.copyfile(source, target)
-            except OSError as e:
-                raise OutputError(f"Cannot write {target}: {e.strerror or e}. Choose another --out folder.") from e
+            continue
+    try:
+        shutil.copyfile(source, target)
+    except OSError as e:
+        raise OutputError(f"Cannot write {target}: {e.strerror or e}. Choose another --out folder.") from e
 
 
 def hold_out(cases: Sequence[CorrectedCase], store: Store) -> tuple[list[CorrectedCase], list[str]]:

@@ -20,6 +20,7 @@ from brainseg_engine.io.file_facts import file_facts
 from brainseg_engine.io.formats import read_header
 from brainseg_engine.io.found import ImageSeries, Patient, Remark, Skipped, Visit
 from brainseg_engine.io.naming import MASK, classify, stem
+from brainseg_engine.io.sessions import NO_NAME
 
 _Home = tuple[str, str]
 """Labels of a patient and of a visit."""
@@ -71,6 +72,8 @@ def _home(path: Path, root: Path, files: Sequence[Path]) -> _Home:
         return f"sub-{entities['sub']}", f"ses-{entities['ses']}" if "ses" in entities else "study 1"
     folder = path.parent
     alone = sum(p.parent == folder for p in files) == 1
+    if alone and folder.name.lower() in NO_NAME and folder != root:
+        folder = folder.parent
     if alone and folder != root and classify([folder.name]) != [None]:
         folder = folder.parent
     return folder.resolve().name or "patient 1", "study 1"

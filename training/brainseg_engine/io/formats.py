@@ -6,8 +6,9 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TypeVar
 
+from brainseg_engine.core import plain
 from brainseg_engine.core.errors import InputError
-from brainseg_engine.io import mgh, mha, nifti, nrrd, pair
+from brainseg_engine.io import metaimage, mgh, mha, nifti, nrrd, pair
 from brainseg_engine.io.image import Header, Image, in_words
 
 T = TypeVar("T")
@@ -50,6 +51,19 @@ def read_header(path: Path) -> Header:
 def read_image(path: Path) -> Image:
     """The image in that file. Raises InputError naming the file, the cause and the remedy."""
     return _reader(path, READERS)(path)
+
+
+def beside(path: Path) -> dict[Path, str]:
+    """The files without which that image cannot be read, and the endings or whole names that they must bear beside it."""
+    lower = path.name.lower()
+    if lower.endswith(pair.HEADERS):
+        stem = path.name[: lower.rindex(".hdr")]
+        own = [pair.partner(path), *(path.with_name(stem + mat) for mat in (".mat", ".mat.gz"))]
+        return {p: p.name[len(stem) :] for p in own if p is not None and plain.is_file(p)}
+    if lower.endswith(".mhd"):
+        voxels = metaimage.read_header(path).file
+        return {voxels: voxels.name} if voxels != path else {}
+    return {}
 
 
 def _reader(path: Path, readers: Mapping[str, Callable[[Path], T]]) -> Callable[[Path], T]:

@@ -41,6 +41,7 @@ def find_series(folder: Path) -> Series:
         if not named or decathlon.cases_in(folder):
             raise InputError(_nothing_in(folder))
         found = sort_series(list(named), names=list(named.values()), folder=folder)
+        found = _as_folders_tell(found, folder)
     if found.segmentation is None and MASK not in found.ambiguous and found.files:
         found = replace(found, segmentation=_saved_beside(folder, found.id))
     return found
@@ -77,6 +78,16 @@ def sort_series(paths: Sequence[Path], *, names: Sequence[str] | None = None, fo
         folder=home,
         mixed=mixed,
     )
+
+
+def _as_folders_tell(found: Series, folder: Path) -> Series:
+    """Where each series lies in a folder that bears a whole file's name (``BraTS2021_00000_t1.nii/00000057_brain_t1.nii``, as
+    Kaggle unpacks archives), these names tell the study's id and its coding."""
+    homes = [p.parent.name for p in found.files.values()]
+    if not homes or not all(is_image(p.parent) for p in found.files.values()) or None in classify(homes):
+        return found
+    mask = [found.segmentation.parent.name] if found.segmentation is not None else []
+    return replace(found, id=study_id(homes) or found.id, coding=implied_coding([*homes, *mask]) or found.coding)
 
 
 @in_words
@@ -121,13 +132,23 @@ def _images(folder: Path) -> dict[Path, str]:
     for child in sorted(_children(folder)):
         if _is_folder(child):
             if not child.name.startswith(".") and classify([child.name]) != [None]:
-                inside = [p for p in _children(child) if is_image(p) and not _is_folder(p)]
+                inside = _inside(child)
                 if len(inside) == 1:
                     own = classify([inside[0].name]) != [None]
                     named[inside[0]] = inside[0].name if own else child.name
         elif is_image(child):
             named[child] = child.name
     return named
+
+
+def _inside(series: Path) -> list[Path]:
+    """The images of a series' folder, or of the one folder in it (the Erasmus Glioma Database's ``1_T1/NIFTI/T1.nii.gz``)."""
+    children = [p for p in _children(series) if not p.name.startswith(".")]
+    below = [p for p in children if _is_folder(p)]
+    images = [p for p in children if is_image(p) and p not in below]
+    return (
+        images if images or len(below) != 1 else [p for p in _children(below[0]) if is_image(p) and not _is_folder(p)]
+    )
 
 
 def _mask_file(folder: Path, id_: str) -> Path | None:

@@ -38,6 +38,8 @@ _MASK_WORDS = {
 _TUMOUR_WORDS = {
     "tumor", "tumour", "lesion", "lesions", "glioma", "tumormask", "tumourmask", "lesionmask", "otmulticlass", "gtv", "segmask",
 }  # fmt: skip
+_STEPS = re.compile(r"(?<=.)[-_. ](brain|final|stripped|skullstripped)$", re.IGNORECASE)
+"""What processing adds between an id and the series: ``00000057_brain_t1``, ``00000057_final_seg``."""
 _STRIPPED = {"ss", "hd", "skullstrip", "skullstripped", "stripped", "synthstrip", "strip", "robex", "nobrainer"}
 _NOT_TUMOUR = {
     "brain", "bet", "hdbet", "skull", "head", "tissue", "parenchyma", "wm", "gm", "csf", "aseg", "aparc", "icv", "intracranial",
@@ -137,7 +139,7 @@ def study_id(names: Iterable[str]) -> str:
     starts = set()
     for name in names:
         head = re.fullmatch(r"(.+?)[-_. ]+[A-Za-z0-9+]+", stem(name))
-        starts.add(head.group(1) if head else "")
+        starts.add(_STEPS.sub("", head.group(1)) if head else "")
     return starts.pop() if len(starts) == 1 else ""
 
 

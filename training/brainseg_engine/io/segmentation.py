@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import re
 from collections.abc import Iterable, Mapping
 from contextlib import ExitStack
 from pathlib import Path
@@ -28,6 +29,8 @@ from brainseg_engine.io.pair import standing_for
 
 _NEAR = 0.01
 """Values this close to whole numbers are those: what a scale in a header leaves of them. Interpolation leaves more."""
+_EGD = re.compile(r"(?:^|/)(?:MR_)?EGD-\d+/\d+_MASK/(?:NIFTI/)?MASK\.nii(?:\.gz)?$", re.IGNORECASE)
+"""Its masks outline the whole tumour (van der Voort et al. 2021, doi:10.1016/j.dib.2021.107191)."""
 _MANY = 20  # a mask has a handful of classes; more values than this are an image
 
 
@@ -123,7 +126,10 @@ def coding_of(path: Path, coding: str | None = None, implied: str | None = None)
     described = decathlon.implied_coding(path)
     if described:
         return described, decathlon.DESCRIPTION
-    name = implied_coding([*_names_beside(path), path.name]) if implied is None else implied
+    if _EGD.search(path.as_posix()):
+        return codings.coding("1=TUMOUR").name, "layout of the Erasmus Glioma Database"
+    home = [path.parent.name] if is_image(path.parent) else []  # a folder with a whole file's name, as Kaggle unpacks
+    name = implied_coding([*_names_beside(path), path.name, *home]) if implied is None else implied
     if name:
         return name, "file naming"
     other = (
@@ -324,7 +330,7 @@ def _made_by(written: Mapping[str, Any]) -> str:
 
 def _measured(written: Mapping[str, Any], coding: str) -> tuple[Region, ...]:
     """The regions a mask tells of: all of them, unless its sidecar (``regions``) or its coding says otherwise."""
-    if coding == "lgg":
+    if set(codings.coding(coding).values.values()) <= {codings.Label.BACKGROUND, codings.Label.TUMOUR}:
         return (Region.WT,)
     regions = written.get("regions")
     if isinstance(regions, dict):

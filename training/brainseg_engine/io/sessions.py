@@ -19,14 +19,14 @@ _WORD = (
 )
 _SESSION = re.compile(_WORD, re.IGNORECASE)
 _ENDS_WITH_SESSION = re.compile(rf"(?P<patient>.+?)[-_ ]{_WORD}(?:[-_ ].*)?", re.IGNORECASE)
-_NO_NAME = {"anat", "nifti", "nii", "mri", "images"}
+NO_NAME = {"anat", "nifti", "nii", "mri", "images"}
 """Folders between a session and its files."""
 
 
 def name_of(folder: Path) -> str:
     """What a study in that folder is called: the folder's name, with that of the patient's in front of a session's."""
     folder = folder.resolve()
-    if folder.name.lower() in _NO_NAME and folder.parent.name:
+    if folder.name.lower() in NO_NAME and folder.parent.name:
         return name_of(folder.parent)
     if _SESSION.fullmatch(folder.name) and folder.parent.name:
         return f"{folder.parent.name}_{folder.name}"
