@@ -4,11 +4,16 @@ middle leaves."""
 from __future__ import annotations
 
 import json
+import time
+from collections.abc import Callable
 from pathlib import Path
+from subprocess import Popen
 from typing import Any
 
+import numpy as np
+import pydicom
 import pytest
-from dicom_studies import new_person, write_clinical
+from dicom_studies import ball, grid_of, new_person, write_clinical, write_series
 from helpers.orthanc import USER, Orthanc
 
 from brainseg_engine.phantom import phantom_study
@@ -37,7 +42,7 @@ title = "ARCHIVE"
 retrieve = "move"
 """
 PATIENT = new_person(name="Müller^Jörg", patient_id="P-77")
-SLICES = 24
+SLICES, MANY = 24, 150
 
 
 @pytest.fixture(scope="module")
@@ -102,4 +107,59 @@ def test_by_move_the_receiver_is_there_for_the_retrieve_alone(orthanc, stored, t
         told(orthanc, "pacs", "get", "move", PATIENT.study_uid, "--out", tmp_path, "--series", "dark-fluid")["images"]
         == SLICES
     )
+    assert orthanc.listening() == {8042, 4242}
+
+
+def killed_when(orthanc: Orthanc, process: Popen[str], enough: Callable[[], bool]) -> str:
+    """Kill Orthanc once that much is done; what the command then says. It ends by itself, with an error."""
+    until = time.monotonic() + 60
+    while not enough():
+        assert process.poll() is None, process.communicate()
+        assert time.monotonic() < until
+        time.sleep(0.01)
+    orthanc.kill()
+    out, err = process.communicate(timeout=90)
+    assert process.returncode == 3, (out, err)
+    assert orthanc.listening() == set()
+    orthanc.start()
+    return err
+
+
+def sent(orthanc: Orthanc) -> int:
+    """How many objects of the sending that runs the PACS has, as the outbox tells."""
+    return sum(j.read_text().count('"sent": true') for j in (orthanc.home / "outbox").glob("*/job.json"))
+
+
+@pytest.mark.parametrize("name", ["web", "dimse"])
+def test_killed_in_the_middle_nothing_is_lost_or_doubled(orthanc, tmp_path, name):
+    person = new_person(name=f"Killed^{name}", patient_id=f"K-{name}")
+    grid = grid_of((256, 256, MANY))  # more than the buffers of a connection hold
+    for path in write_series(tmp_path / "made", ball(grid), grid, person):
+        path.rename(path.with_name(path.name + ".dcm"))
+
+    def series() -> list[dict[str, Any]]:
+        return told(orthanc, "pacs", "find", name, "--study", person.study_uid)["series"]
+
+    sending = orthanc.begin("pacs", "send", name, tmp_path / "made", "--new-study")
+    killed_when(orthanc, sending, lambda: sent(orthanc) >= 10)
+    (there,) = series()
+    assert 10 <= there["images"] < MANY
+    rows = told(orthanc, "pacs", "send", name)["objects"]  # without files: what waits
+    assert (len(rows), all(r["sent"] for r in rows)) == (MANY, True)
+    (there,) = series()
+    assert there["images"] == MANY
+    assert not list((orthanc.home / "outbox").glob("*/*.dcm"))
+
+    got = tmp_path / "got"
+    get = ("pacs", "get", name, person.study_uid, "--out", got)
+    killed_when(orthanc, orthanc.begin(*get), lambda: len(list(got.rglob("*.dcm"))) >= 10)
+    came = {p.name for p in got.rglob("*.dcm")}
+    assert 10 <= len(came) < MANY
+    again = told(orthanc, *get)
+    assert (again["images"], again["new"]) == (MANY, MANY - len(came))
+    made = {d.SOPInstanceUID: d.pixel_array for d in map(pydicom.dcmread, (tmp_path / "made").iterdir())}
+    for path in got.rglob("*.dcm"):
+        assert np.array_equal(pydicom.dcmread(path).pixel_array, made.pop(path.stem))
+    assert made == {}
+    assert not [p for p in got.rglob("*") if p.name.startswith(".part-")]
     assert orthanc.listening() == {8042, 4242}

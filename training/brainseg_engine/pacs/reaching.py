@@ -14,7 +14,8 @@ from brainseg_engine.pacs.connections import Connection
 CONNECT_S = 10.0
 ANSWER_S = 60.0
 """How long an answer may take, and the pause between two parts of it."""
-_EXPIRED, _NOT_YET, _HOST, _SELF, _SELF_CHAIN, _UNKNOWN = 10, 9, 62, 18, 19, 20
+_EXPIRED, _NOT_YET, _OTHER_HOST, _UNKNOWN = 10, 9, (62, 64), (2, 18, 19, 20, 21)
+"""OpenSSL's codes (X509_V_ERR_…) of what is wrong with a certificate."""
 
 
 def context(name: str, connection: Connection, *, serving: bool = False) -> ssl.SSLContext:
@@ -86,14 +87,15 @@ def _shake_hands(name: str, connection: Connection, plain: socket.socket) -> Non
 def tls_problem(error: ssl.SSLError, host: str) -> str:
     """What a failed handshake means, and what to do."""
     if isinstance(error, ssl.SSLCertVerificationError):
-        said = {
-            _EXPIRED: "its certificate has expired. Ask who runs the PACS for a new one",
-            _NOT_YET: "its certificate is not valid yet. Check the clock of this computer",
-            _HOST: f"its certificate is for another host than '{host}'. Check the host's name",
-        }
-        unknown = "its certificate is signed by an authority that is not known here. Name the authority's file (ca)"
-        return said.get(error.verify_code, unknown if error.verify_code in (_SELF, _SELF_CHAIN, _UNKNOWN, 2, 21) else
-                        f"its certificate is not valid ({error.verify_message})") + "."  # fmt: skip
+        if error.verify_code == _EXPIRED:
+            return "its certificate has expired. Ask who runs the PACS for a new one."
+        if error.verify_code == _NOT_YET:
+            return "its certificate is not valid yet. Check the clock of this computer."
+        if error.verify_code in _OTHER_HOST:
+            return f"its certificate is for another host than '{host}'. Check the host's name."
+        if error.verify_code in _UNKNOWN:
+            return "its certificate is signed by an authority that is not known here. Name the authority's file (ca)."
+        return f"its certificate is not valid ({error.verify_message})."
     reason = (error.reason or str(error)).lower().replace("_", " ")
     if "certificate required" in reason or "alert bad certificate" in reason or "handshake failure" in reason or (
         "alert unknown ca" in reason or "certificate expired" in reason

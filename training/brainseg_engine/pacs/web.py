@@ -35,7 +35,8 @@ class WebPacs:
     def __init__(self, name: str, connection: DicomWeb) -> None:
         client_module = module("dicomweb_client")
         self.name, self._connection = name, connection
-        logging.getLogger("dicomweb_client").setLevel(logging.CRITICAL)  # its notes name patients' UIDs
+        for library in ("dicomweb_client", "retrying"):  # their notes quote what came
+            logging.getLogger(library).setLevel(logging.CRITICAL)
         self._session = _session(name, connection)
         self._client = client_module.DICOMwebClient(
             connection.url.rstrip("/"), session=self._session, permissive_uid=True, timeout=(CONNECT_S, ANSWER_S)
@@ -92,12 +93,12 @@ class WebPacs:
 
     def fetch(self, series: SeriesRow, wanted: Sequence[str] | None, receive: Receive, cancelled: CancelCheck) -> None:
         """See the protocol. A whole series comes as one stream, single images one by one."""
-        for dataset in self._datasets(series, wanted):
-            receive(_file(dataset))
+        for content in self._files(series, wanted):
+            receive(content)
             if cancelled():
                 return
 
-    def _datasets(self, series: SeriesRow, wanted: Sequence[str] | None) -> Iterator[Any]:
+    def _files(self, series: SeriesRow, wanted: Sequence[str] | None) -> Iterator[bytes]:
         study, client = series.study_uid, self._client
         if wanted is not None:
             coming = (client.retrieve_instance(study, series.uid, uid, media_types=_AS_STORED) for uid in wanted)
@@ -107,9 +108,10 @@ class WebPacs:
         while True:
             with self._worded(), quiet():
                 dataset = next(coming, None)
-            if dataset is None:
+                content = _file(dataset) if dataset is not None else None
+            if content is None:
                 return
-            yield dataset
+            yield content
 
     def store(self, file: Path) -> str:
         """See the protocol."""

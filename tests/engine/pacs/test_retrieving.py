@@ -1,0 +1,210 @@
+"""Retrieval by either protocol: what a server may do wrong, and that nothing is lost, doubled or kept half."""
+
+from __future__ import annotations
+
+import copy
+import json
+
+import pydicom
+import pytest
+
+pytest.importorskip("pynetdicom")
+pytest.importorskip("dicomweb_client")
+
+from helpers.pacs_servers import Holding, as_file, dimse_server, server_of, web_server
+
+from brainseg_engine.core.errors import Cancelled, InputError, OutputError
+from brainseg_engine.pacs import Query, SeriesRow, audit, connected
+from brainseg_engine.pacs.retrieving import fetch, fetch_some
+
+KINDS = pytest.mark.parametrize("kind", ["web", "dimse"])
+
+
+def study(pacs) -> tuple[str, list[SeriesRow]]:
+    (row,) = pacs.studies(Query())
+    return row.uid, pacs.series(row.uid)
+
+
+@KINDS
+def test_the_chosen_series_come_whole_and_private_and_once(kind, holding, tmp_path):
+    seen = []
+    with server_of(kind, holding) as connection, connected("p", connection) as pacs:
+        _, series = study(pacs)
+        told = fetch(pacs, series[1:], tmp_path / "s", seen.append)
+        again = fetch(pacs, series[1:], tmp_path / "s")
+    files = sorted((tmp_path / "s").rglob("*.dcm"))
+    assert {pydicom.dcmread(f).SeriesInstanceUID for f in files} == {series[1].uid}
+    originals = {d.SOPInstanceUID: d for d in holding.images}
+    assert all(pydicom.dcmread(f) == originals[f.stem] for f in files)
+    assert (told.images, told.new, again.new, len(files)) == (12, 12, 0, 12)
+    assert [p.step for p in seen] == list(range(1, 13))
+    assert seen[-1].fraction == 1
+    assert all(p.stat().st_mode & 0o077 == 0 for p in [tmp_path / "s", *(tmp_path / "s").rglob("*")])
+    (line,) = map(json.loads, audit.file().read_text().splitlines())
+    assert (line["action"], line["pacs"], line["objects"]) == ("fetched", "p", 12)
+    assert audit.file().stat().st_mode & 0o077 == 0
+    assert "Müller" not in audit.file().read_text()
+
+
+@KINDS
+@pytest.mark.parametrize("after", [0, 1, 7])
+def test_a_server_that_stops_in_the_middle_is_taken_up_where_it_stopped(kind, after, holding, tmp_path):
+    holding.break_after = after
+    with server_of(kind, holding) as connection, connected("p", connection) as pacs:
+        _, series = study(pacs)
+        with pytest.raises(InputError, match=r"ask again|Try again"):
+            fetch(pacs, series[:1], tmp_path)
+        came = list(tmp_path.rglob("*.dcm"))
+        assert len(came) == after
+        assert all("PixelData" in pydicom.dcmread(p) for p in came)
+        holding.break_after, holding.sent = None, 0
+        told = fetch(pacs, series[:1], tmp_path)
+    assert (told.images, told.new) == (12, 12 - after)
+    assert holding.sent == 12 - after  # what was there did not come again
+
+
+@KINDS
+def test_cancelled_in_the_middle_keeps_what_came(kind, holding, tmp_path):
+    with server_of(kind, holding) as connection, connected("p", connection) as pacs:
+        _, series = study(pacs)
+        with pytest.raises(Cancelled):
+            fetch(pacs, series, tmp_path, cancelled=lambda: len(list(tmp_path.rglob("*.dcm"))) >= 3)
+        assert 3 <= len(list(tmp_path.rglob("*.dcm"))) <= 12
+        assert fetch(pacs, series, tmp_path).images == 24
+
+
+@KINDS
+def test_an_image_that_the_server_lists_and_does_not_have_is_told(kind, holding, tmp_path):
+    series_uid = holding.images[0].SeriesInstanceUID
+    uids = [d.SOPInstanceUID for d in holding.images if d.SeriesInstanceUID == series_uid]
+    holding.listed = {series_uid: [*uids, "1.2.3.4"]}
+    with server_of(kind, holding) as connection, connected("p", connection) as pacs:
+        _, series = study(pacs)
+        with pytest.raises(InputError, match=r"1 of the 13 images|no such DICOMweb service or object"):
+            fetch(pacs, series[:1], tmp_path)
+    assert len(list(tmp_path.rglob("*.dcm"))) == 12
+
+
+@KINDS
+def test_doubled_uids_are_told_and_the_first_is_kept(kind, holding, tmp_path):
+    other = copy.deepcopy(holding.images[3])
+    other.PixelData = bytes(len(other.PixelData))
+    holding.images.insert(4, other)
+    series_uid = other.SeriesInstanceUID
+    holding.listed = {series_uid: [d.SOPInstanceUID for d in holding.images if d.SeriesInstanceUID == series_uid]}
+    with server_of(kind, holding) as connection, connected("p", connection) as pacs:
+        _, series = study(pacs)
+        told = fetch(pacs, series[:1], tmp_path)
+    assert told.images == 12
+    assert "one SOP Instance UID" in told.notes[0]
+    kept = pydicom.dcmread(tmp_path / series_uid / f"{other.SOPInstanceUID}.dcm")
+    assert kept.PixelData == holding.images[3].PixelData
+
+
+@pytest.mark.parametrize("content", [b"<html>no</html>", b"\0" * 128 + b"DICM" + b"\xff" * 60])
+def test_what_is_no_dicom_is_not_kept(content, holding, tmp_path):
+    holding.foreign = content
+    with web_server(holding) as connection, connected("p", connection) as pacs:
+        _, series = study(pacs)
+        with pytest.raises(InputError, match="not DICOM"):
+            fetch(pacs, series[:1], tmp_path)
+    assert not list(tmp_path.rglob("*.dcm"))
+
+
+def test_an_image_of_another_series_is_not_kept(holding, tmp_path):
+    holding.foreign = as_file(holding.images[-1])
+    with web_server(holding) as connection, connected("p", connection) as pacs:
+        _, series = study(pacs)
+        with pytest.raises(InputError, match="another series"):
+            fetch(pacs, series[:1], tmp_path)
+    assert not list(tmp_path.rglob("*.dcm"))
+
+
+def test_an_image_cut_short_is_not_kept(holding, tmp_path):
+    holding.foreign = as_file(holding.images[0])[:-100]
+    with web_server(holding) as connection, connected("p", connection) as pacs:
+        _, series = study(pacs)
+        with pytest.raises(InputError, match=r"cut short|not DICOM"):
+            fetch(pacs, series[:1], tmp_path)
+    assert not list(tmp_path.rglob("*.dcm"))
+
+
+def test_forty_thousand_images_beside_the_chosen_series_are_not_asked_for(holding, tmp_path):
+    large = copy.deepcopy(holding.images[0])
+    large.SeriesInstanceUID, large.SeriesDescription, large.SeriesNumber = "1.2.9", "perfusion", 99
+    holding.images.append(large)
+    holding.listed = {"1.2.9": [f"1.2.9.{n}" for n in range(40_000)]}
+    with web_server(holding) as connection, connected("p", connection) as pacs:
+        _, series = study(pacs)
+        assert fetch(pacs, series[:2], tmp_path).images == 24
+        assert not any("1.2.9" in r for r in holding.requests)
+        assert len(pacs.instances(series[2])) == 40_000
+        holding.whole_answers = True  # a server that knows no pages
+        assert len(set(pacs.instances(series[2]))) == 40_000
+
+
+def test_a_full_disk_is_told_and_ends_the_retrieve(holding, tmp_path, monkeypatch):
+    from brainseg_engine.pacs import retrieving
+
+    def full(path, **_):
+        raise OutputError(f"Cannot write {path}: No space left on device. Free some space.")
+
+    monkeypatch.setattr(retrieving, "atomic", full)
+    for server in (web_server, dimse_server):
+        with server(holding) as connection, connected("p", connection) as pacs:
+            _, series = study(pacs)
+            with pytest.raises(OutputError, match="No space"):
+                fetch(pacs, series, tmp_path)
+
+
+@KINDS
+def test_one_image_tells_the_tags_and_does_not_come_twice(kind, holding, tmp_path):
+    with server_of(kind, holding) as connection, connected("p", connection) as pacs:
+        _, series = study(pacs)
+        file = fetch_some(pacs, series[0], tmp_path)
+        assert fetch_some(pacs, series[0], tmp_path) == file
+        assert pydicom.dcmread(file).SeriesInstanceUID == series[0].uid
+        assert fetch(pacs, series[:1], tmp_path).new == 11
+
+
+def test_by_move_nothing_listens_before_or_after(holding, tmp_path):
+    import socket
+
+    def free() -> int:
+        with socket.socket() as s:
+            s.bind(("127.0.0.1", 0))
+            return s.getsockname()[1]
+
+    def listens(port: int) -> bool:
+        with socket.socket() as s:
+            return s.connect_ex(("127.0.0.1", port)) == 0
+
+    port = free()
+    with dimse_server(holding, move_to=port) as made:
+        connection = made.model_copy(update={"retrieve": "move", "listen_port": port})
+        with connected("p", connection) as pacs:
+            _, series = study(pacs)
+            assert not listens(port)
+            during = []
+            fetch(pacs, series[:1], tmp_path, lambda _: during.append(listens(port)))
+            assert all(during)
+            assert len(during) == 12
+            assert not listens(port)
+    with dimse_server(holding) as made, connected("p", made.model_copy(update={"retrieve": "move"})) as pacs:
+        _, series = study(pacs)
+        with pytest.raises(InputError, match="no entry for the AE title 'BRAINSEG'"):
+            fetch(pacs, series[1:], tmp_path)
+
+
+def test_holding_is_what_both_servers_tell(holding):
+    assert isinstance(holding, Holding)
+    with (
+        web_server(holding) as web,
+        dimse_server(holding) as dimse,
+        connected("a", web) as a,
+        connected("b", dimse) as b,
+    ):
+        (one,), (two,) = a.studies(Query(name="m")), b.studies(Query(name="m"))
+        assert one == two
+        assert one.name == "Müller^Jörg"
+        assert a.series(one.uid) == b.series(one.uid)
