@@ -10,6 +10,7 @@ from napari_brainseg.features.context import Context
 from napari_brainseg.features.corrections.autosave import OVER
 from napari_brainseg.features.corrections.verbs import CorrectionVerbs
 from napari_brainseg.features.doubt.verbs import DoubtVerbs
+from napari_brainseg.features.export.verbs import ExportVerbs
 from napari_brainseg.features.finetune.verbs import FinetuneVerbs, Launcher
 from napari_brainseg.features.measure.verbs import MeasureVerbs
 from napari_brainseg.features.paint.verbs import PaintVerbs
@@ -45,6 +46,7 @@ class Features:
         self.save = SaveVerbs(context)
         self.segment.objection = lambda: OVER if self.corrections.autosave.at_risk else ""
         self.save.more = self.measure.beside
+        self.export = ExportVerbs(context, lambda: {**self.save.known(), **self.measure.beside()})
         self.study = StudyVerbs(context)
         self.series = SeriesVerbs(context)
 

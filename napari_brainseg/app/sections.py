@@ -13,6 +13,8 @@ from napari_brainseg.features.corrections.section import CorrectionsSection
 from napari_brainseg.features.corrections.view import CorrectionsView
 from napari_brainseg.features.doubt.section import DoubtSection
 from napari_brainseg.features.doubt.view import DoubtRow
+from napari_brainseg.features.export.section import ExportSection
+from napari_brainseg.features.export.view import ExportRow
 from napari_brainseg.features.finetune.section import FinetuneSection
 from napari_brainseg.features.finetune.view import FinetuneView
 from napari_brainseg.features.measure.section import MeasureSection
@@ -50,6 +52,8 @@ class Sections:
         self.corrections, self.doubt = CorrectionsView(), DoubtRow()
         self.view, self.save = ViewView(PLANES, WINDOW_PRESETS, (*KEYS, *NAPARI_KEYS, *MOUSE)), SaveView(CODING_CHOICES)
         self.measure, self.series = MeasureView(), SeriesView(methods())
+        self.export = ExportRow()
+        self.save.body.addWidget(self.export)
         self.queue, self.finetune = QueueView(), FinetuneView(DEVICES)
         self._paint = PaintSection(self.paint, f.paint, context)
         self._corrections = CorrectionsSection(self.corrections, f.corrections, context)
@@ -64,6 +68,7 @@ class Sections:
             SegmentSection(self.segment, f.segment, context),
             RegionsSection(self.regions, f.regions, context),
             SaveSection(self.save, f.save, context),
+            ExportSection(self.export, f.export, context),
             MeasureSection(self.measure, f.measure, context, f.save.known),
         )
         self.paint.add_row(self.propagate)

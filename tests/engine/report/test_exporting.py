@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import struct
 from dataclasses import replace
 from pathlib import Path
 
@@ -18,6 +19,7 @@ from brainseg_engine.core.geometry import Grid
 from brainseg_engine.core.labels import Region, region_mask
 from brainseg_engine.core.study import Modality, Segmentation, Volume
 from brainseg_engine.io import load_segmentation, save_segmentation
+from brainseg_engine.prepare.back import segmentation_onto
 from brainseg_engine.report import meshes
 from brainseg_engine.report import record as records
 from brainseg_engine.report.bids import entities
@@ -141,6 +143,28 @@ def test_the_sr_tells_the_record_s_numbers_and_draws_the_diameters(exported):
     assert line * [-1, -1, 1] == pytest.approx(np.array(lesion["longest"]["ends_ras_mm"]), abs=0.001)
 
 
+def test_onto_another_series_than_the_mask_s(tmp_path, caplog):
+    """A mask drawn on the thin series, on the thick oblique one of the same study: by the scanner's coordinates."""
+    write_dicom_series(tmp_path / "s" / "thin", "thin", description="T1 thin", number=4)
+    write_dicom_series(tmp_path / "s" / "thick", "thick", description="FLAIR thick", number=7)
+    labels = np.zeros(grid_of_series("thin").shape, np.uint8)
+    labels[20:36, 20:34, 3:9], labels[24:32, 24:30, 4:8] = 2, 3
+    result = replace(result_on("thin"), segmentation=Segmentation(labels, grid_of_series("thin")))
+    with pytest.raises(InputError, match="does not have the voxels"):
+        export(result, ["seg"], tmp_path, Onto(tmp_path / "s", "FLAIR thick"))
+    onto = Onto(tmp_path / "s", "FLAIR thick", segmentation_onto)
+    seg, _, sr = export(result, ["seg", "rtstruct", "sr"], tmp_path / "out", onto)
+    assert "whether the patient moved" in caplog.text
+    back = load_segmentation(seg, grid=grid_of_series("thick"))
+    ml = [np.count_nonzero(s.labels) * s.grid.voxel_ml for s in (back, result.segmentation)]
+    assert ml[0] == pytest.approx(ml[1], rel=0.05)
+    centre = [s.grid.to_world(np.argwhere(s.labels)).mean(axis=0) for s in (back, result.segmentation)]
+    assert centre[0] == pytest.approx(centre[1], abs=1.5)
+    told = records.build(result.segmentation)["regions"]["WT"]["volume_ml"]
+    group = highdicom.sr.srread(sr).content.get_volumetric_roi_measurement_groups(tracking_uid=None)
+    assert any(m.value == pytest.approx(told) for g in group for m in g.get_measurements())
+
+
 def test_pdf_and_captures_can_be_opened(exported):
     *_, paths = exported
     report = pydicom.dcmread(paths["report"])
@@ -241,6 +265,34 @@ def test_mesh_files_hold_the_mesh(tmp_path):
     text = meshes.obj(shape, "ET").decode()
     assert text.count("\nv ") == len(shape[0])
     assert text.count("\nf ") == count
+
+
+def test_one_gltf_file_holds_all_regions_upright_in_metres():
+    shapes = {
+        r: meshes.closed_mesh(region_mask(sphere(9, (1, 1, 2)).labels, r), sphere(9, (1, 1, 2)).grid) for r in Region
+    }
+    raw = meshes.glb(shapes)
+    magic, version, length, size = struct.unpack("<4sIII", raw[:16])
+    assert (magic, version, length, size % 4) == (b"glTF", 2, len(raw), 0)
+    told, binary = json.loads(raw[20 : 20 + size]), raw[28 + size :]
+    assert [m["name"] for m in told["meshes"]] == ["WT", "TC", "ET"]
+
+    def array(accessor):
+        a = told["accessors"][accessor]
+        view = told["bufferViews"][a["bufferView"]]
+        kind, width = {5126: "<f4", 5125: "<u4"}[a["componentType"]], {"VEC3": 3, "SCALAR": 1}[a["type"]]
+        return np.frombuffer(binary, kind, a["count"] * width, view["byteOffset"]).reshape(-1, width)
+
+    for region, mesh in zip(Region, told["meshes"], strict=True):
+        (part,) = mesh["primitives"]
+        vertices, faces = array(part["attributes"]["POSITION"]), array(part["indices"]).reshape(-1, 3)
+        assert meshes.volume_mm3((vertices, faces)) == pytest.approx(meshes.volume_mm3(shapes[region]))
+        outwards = vertices - vertices.mean(axis=0)
+        assert (np.einsum("ij,ij->i", array(part["attributes"]["NORMAL"]), outwards) > 0).all()
+    root = np.array(told["nodes"][told["scenes"][0]["nodes"][0]]["matrix"]).reshape(4, 4).T
+    assert np.linalg.det(root[:3, :3]) == pytest.approx(1e-9)  # nothing is mirrored
+    assert root[:3, :3] @ [0, 0, 1] == pytest.approx([0, 0.001, 0])  # up is up
+    assert root[:3, :3] @ [0, -1, 0] == pytest.approx([0, 0, 0.001])  # and the front towards the viewer
 
 
 def bids_result(tmp_path, names="sub-01_ses-2") -> Result:

@@ -21,7 +21,7 @@ def export(
     to: Annotated[
         str,
         typer.Option(
-            "--to", help="Formats, with commas: seg, labelmap, rtstruct, sr, pdf, sc, images, stl, ply, obj, bids."
+            "--to", help="Formats, with commas: seg, labelmap, rtstruct, sr, pdf, sc, images, stl, ply, obj, glb, bids."
         ),
     ],
     out: Annotated[Path, typer.Option("--out", help="Folder for the files; made when it is not there.")],
@@ -60,6 +60,7 @@ def export(
     from brainseg_engine.cli.stopping import terminate_as_interrupt
     from brainseg_engine.core import labels
     from brainseg_engine.core.errors import BrainsegError, InputError
+    from brainseg_engine.prepare.back import segmentation_onto
     from brainseg_engine.report import exporting
     from brainseg_engine.report.sources import find_results, load_result
 
@@ -71,7 +72,7 @@ def export(
     if onto is not None and len(sources) > 1:
         raise InputError(f"--onto names one study, and {len(sources)} results are given. Export them one by one.")
     hidden = deidentification(deidentify, key, with_face)
-    where = None if onto is None else exporting.Onto(onto, series)
+    where = None if onto is None else exporting.Onto(onto, series, segmentation_onto)
     rows: list[dict[str, Any]] = []
     with terminate_as_interrupt():
         for source in sources:

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from brainseg_engine.core.errors import InputError
+from brainseg_engine.core.geometry import Grid
 from brainseg_engine.core.labels import region_mask
 from brainseg_engine.core.paths import atomic, check_writable
-from brainseg_engine.core.study import Modality
+from brainseg_engine.core.study import Modality, Segmentation
 from brainseg_engine.io.derived.deidentify import Pseudonym, deidentified, marked, moved_back
 from brainseg_engine.io.derived.source import SourceSeries, fitting, listed, opened, series_uid, transferred
 from brainseg_engine.io.found import ImageSeries
@@ -32,21 +33,28 @@ DICOM = {
 IMAGES = "images"
 FORMATS = DICOM | {
     IMAGES: "the study's DICOM series themselves, de-identified",
-    "stl": "a mesh a region", "ply": "a mesh a region", "obj": "a mesh a region", "bids": "BIDS derivative",
+    **dict.fromkeys(meshes.FORMATS, "a mesh a region"), meshes.TOGETHER: "all meshes in one glTF file",
+    "bids": "BIDS derivative",
 }  # fmt: skip
 """Format → what it is."""
 
 NEED_BYTES = 32 << 20
+_LEAST_SEEN = 0.9
+"""Of the tumour's volume, on another series than the one it was drawn on."""
 
 _log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
 class Onto:
-    """The DICOM series that objects are made on: a folder, and which series of it ("" for the one with the mask's voxels)."""
+    """The DICOM series that objects are made on: a folder, and which series of it ("" for the one with the mask's voxels).
+
+    ``carry``: a mask, a grid → the mask on it, for a series of other voxels that is named; without it such is refused.
+    """
 
     folder: Path
     series: str = ""
+    carry: Callable[[Segmentation, Grid], Segmentation] | None = None
 
 
 def check_formats(formats: Sequence[str]) -> None:
@@ -86,14 +94,15 @@ def export(
     name = file_stem(result.id)
     written: list[Path] = []
     if series is not None:
-        for ending, dataset in _dicom(result, record, formats, series):
+        placed = _placed(result, series, onto)
+        for ending, dataset in _dicom(placed, record, formats, series):
             if hidden is not None:
                 moved_back(dataset, hidden)
                 marked(dataset, hidden)
             written.append(_save(dataset, out / f"{name}_{ending}.dcm"))
     if IMAGES in formats and deidentify is not None and chosen is not None and onto is not None:
         written += _write_images(result, chosen, onto, deidentify, out / f"{name}_images")
-    for kind in (f for f in formats if f in meshes.FORMATS):
+    for kind in (f for f in formats if f in (*meshes.FORMATS, meshes.TOGETHER)):
         written += _write_meshes(result, kind, out, name)
     if "bids" in formats:
         written += bids.write_bids(result, out, record, probabilities)
@@ -104,6 +113,28 @@ def _save(dataset: Any, path: Path) -> Path:
     with atomic(path) as part:
         dataset.save_as(part, enforce_file_format=True)
     return path
+
+
+def _placed(result: Result, series: SourceSeries, onto: Onto | None) -> Result:
+    """The result with its mask on the voxels of the series that objects are made on.
+
+    Where these are others, the scanner's coordinates place it: a person is told. Raises InputError where they lie apart.
+    """
+    seg = result.segmentation
+    if onto is None or onto.carry is None or transferred(seg, series.grid) is not None:
+        return result
+    carried = onto.carry(seg, series.grid)
+    before, after = (float((s.labels > 0).sum()) * (s.grid.voxel_ml or 0) for s in (seg, carried))
+    if before and after < _LEAST_SEEN * before:
+        raise InputError(
+            f"The series {series.description} shows only {after:.1f} of the {before:.1f} mL of the tumour. Choose a series "
+            "of the same study that covers it."
+        )
+    _log.warning(
+        "The mask is carried onto the series %s by the scanner's coordinates: look whether the patient moved between them.",
+        series.description,
+    )
+    return replace(result, segmentation=carried)
 
 
 def _hidden_series(series: SourceSeries, pseudonym: Pseudonym) -> SourceSeries:
@@ -153,7 +184,7 @@ def _series(result: Result, onto: Onto | None) -> ImageSeries:
         meant = named.get(Modality(on).title) if on in tuple(Modality) else None
         return next((s for s in several if meant is not None and series_uid(s) == series_uid(meant)), None)
 
-    return fitting(found, result.segmentation, where.series, likely)
+    return fitting(found, result.segmentation, where.series, likely, elsewhere=where.carry is not None)
 
 
 def _dicom(
@@ -189,16 +220,22 @@ def _dicom(
 
 
 def _write_meshes(result: Result, kind: str, out: Path, name: str) -> list[Path]:
-    seg, written = result.segmentation, []
+    seg = result.segmentation
     if not seg.grid.calibrated:
         raise InputError(f"The voxel sizes of '{result.id}' are not known, so it has no shape in mm.")
+    shapes = {}
     for region in seg.regions:
         shape = meshes.closed_mesh(region_mask(seg.labels, region), seg.grid)
-        if not len(shape[0]):
+        if len(shape[0]):
+            shapes[region] = shape
+        else:
             _log.warning("%s of %s is empty: no mesh of it.", region, result.id)
-            continue
-        path = out / f"{name}_{region}.{kind}"
-        with atomic(path) as part:
-            part.write_bytes(meshes.FORMATS[kind](shape, region.value))
-        written.append(path)
-    return written
+    if kind == meshes.TOGETHER:
+        return [_put(out / f"{name}.{kind}", meshes.glb(shapes))] if shapes else []
+    return [_put(out / f"{name}_{r}.{kind}", meshes.FORMATS[kind](shape, r.value)) for r, shape in shapes.items()]
+
+
+def _put(path: Path, content: bytes) -> Path:
+    with atomic(path) as part:
+        part.write_bytes(content)
+    return path

@@ -128,15 +128,20 @@ def fitting(
     segmentation: Segmentation,
     wanted: str = "",
     likely: Callable[[Sequence[ImageSeries]], ImageSeries | None] = lambda _: None,
+    *,
+    elsewhere: bool = False,
 ) -> ImageSeries:
     """The series that a mask lies on: by its UID, number or description (``wanted``), else the one of the same voxels.
 
-    Of several with these voxels ``likely`` may say which is meant. Raises InputError when none or several are.
+    Of several with these voxels ``likely`` may say which is meant. ``elsewhere``: the one that is wanted may have
+    other voxels. Raises InputError when none or several are.
     """
     chosen = [s for s in found if not wanted or wanted in _names(s)]
     if wanted and not chosen:
         raise InputError(f"There is no series '{wanted}'; there are: {_told(found)}.")
     on_grid = [s for s in chosen if s.grid is not None and transferred(segmentation, s.grid) is not None]
+    if not on_grid and wanted and elsewhere and len(chosen) == 1:
+        return chosen[0]
     if not on_grid:
         what = f"The series '{wanted}' does not have" if wanted else "None of the DICOM series has"
         raise InputError(
