@@ -6,6 +6,7 @@ import contextlib
 import os
 import subprocess
 import sys
+import threading
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -52,6 +53,7 @@ def launch(command: Sequence[str], out: Path) -> subprocess.Popen[bytes]:
         process.kill()
         process.wait()
         raise
+    threading.Thread(target=process.wait, name="brainseg-detached", daemon=True).start()  # lest it stays as a zombie
     return process
 
 

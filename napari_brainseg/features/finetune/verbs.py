@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import subprocess
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -33,7 +32,7 @@ POLL_S = 0.5
 """How often a run is looked at."""
 ROOM = 6
 """Free space wanted for a run, in sizes of its base model: weights, states to resume from, the new model twice."""
-Launcher = Callable[[Sequence[str], Path], "subprocess.Popen[bytes]"]
+Launcher = Callable[[Sequence[str], Path], object]
 
 
 class FinetuneVerbs:
@@ -49,7 +48,6 @@ class FinetuneVerbs:
     def __init__(self, context: Context, launcher: Launcher = launch) -> None:
         self._context, self._session = context, context.session
         self._launch = launcher
-        self._processes: list[subprocess.Popen[bytes]] = []  # ours; asked now and then, lest they stay as zombies
         self._starting = False
         self._stop_wanted = False
         self._clock = context.later(POLL_S, self.poll, again=True)
@@ -163,7 +161,6 @@ class FinetuneVerbs:
 
     def poll(self) -> bool:
         """Take in what the run reports; returns whether anything is new. Quick: a few small files."""
-        self._processes = [p for p in self._processes if p.poll() is None]
         run = self.run
         if run is None or not run.running:
             return False
@@ -184,22 +181,21 @@ class FinetuneVerbs:
         self._starting, self._stop_wanted = True, False
         begin = self._launch
 
-        def work() -> tuple[subprocess.Popen[bytes] | None, Run | None]:
+        def work() -> tuple[bool, Run | None]:
             check_writable(runs_home())
             with held(runs_home() / ".lock"):  # of two windows the second finds what the first one started
                 other = next((f for f in runs() if (s := status_of(f)) is not None and s.state == "running"), None)
                 if other is not None:
-                    return None, Run.of(other)
+                    return False, Run.of(other)
                 options = made()
                 (options.out / STOP).unlink(missing_ok=True)
-                process = begin(command(options), options.out)
-                return process, Run.of(options.out)
+                begin(command(options), options.out)
+                return True, Run.of(options.out)
 
-        def done(found: tuple[subprocess.Popen[bytes] | None, Run | None]) -> None:
-            process, run = found
+        def done(found: tuple[bool, Run | None]) -> None:
+            begun, run = found
             self._starting, self.run = False, run
-            if process is not None:
-                self._processes.append(process)
+            if begun:
                 self._session.say("")
             else:
                 self._session.say("A fine-tuning runs already: here it is.", Kind.WARNING)

@@ -94,7 +94,8 @@ def _panel(n: int, width: float) -> tuple[float, float]:
 
 
 @pytest.mark.parametrize(
-    ("plane", "marks"), zip(PLANES, [("R", "L", "A", "P"), ("R", "L", "S", "I"), ("A", "P", "S", "I")], strict=True)
+    ("plane", "marks"),
+    list(zip(PLANES, [("R", "L", "A", "P"), ("R", "L", "S", "I"), ("A", "P", "S", "I")], strict=True)),
 )
 def test_marks(plane: PagePlane, marks: tuple[str, str, str, str]) -> None:
     assert plane.marks == marks

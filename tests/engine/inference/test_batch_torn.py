@@ -68,9 +68,9 @@ def test_a_table_of_another_program_is_not_replaced(tmp_path):
 WRITE = """
 import sys
 from pathlib import Path
-from brainseg_engine.inference.batch import Row, write_summary
+from brainseg_engine.inference.batch import PredictOutcome, write_summary
 for n in range(12):
-    write_summary([Row(f"{sys.argv[2]}{n}", "done", volumes_ml={"WT": 1.0})], Path(sys.argv[1]))
+    write_summary([PredictOutcome(f"{sys.argv[2]}{n}", "done", volumes_ml={"WT": 1.0})], Path(sys.argv[1]))
 """
 
 

@@ -7,10 +7,11 @@ from pathlib import Path
 import pytest
 from helpers.cases import write
 from helpers.rig import Card, House, Later, Model, at_once
-from helpers.run_folders import REGIONS, finished, killed, make_plan, make_report, tell
+from helpers.run_folders import finished, killed, make_plan, make_report, tell
 from helpers.small_study import make_study
 
 from brainseg_engine import models
+from brainseg_engine.core.labels import Region
 from brainseg_engine.corrections import Store
 from brainseg_engine.finetune import runs, runs_home
 from brainseg_engine.finetune.status import FILE, STOP
@@ -19,17 +20,6 @@ from napari_brainseg.features.finetune import candidates
 from napari_brainseg.features.finetune.run import new_folder, new_name
 from napari_brainseg.features.finetune.verbs import FinetuneVerbs
 from napari_brainseg.session import Kind
-
-
-class TunableCard(Card):
-    regions = REGIONS
-
-
-class Ended:
-    """A process, as far as it is asked."""
-
-    def poll(self) -> int:
-        return 0
 
 
 class Launcher:
@@ -42,7 +32,6 @@ class Launcher:
         self.commands.append((words, out))
         out.mkdir(parents=True, exist_ok=True)
         tell(out)
-        return Ended()
 
 
 def correct(store: Store, folder: Path, seed: int, id: str, **more):
@@ -62,7 +51,7 @@ def house(viewer, background, tmp_path, launcher, monkeypatch) -> House:
     made = House(viewer, background, launcher=launcher)
     weights = tmp_path / "base.safetensors"
     weights.write_bytes(b"weights")
-    made.session.set_models((Model("base", TunableCard(), path=weights),))
+    made.session.set_models((Model("base", Card(), path=weights),))
     monkeypatch.setattr(made.segment, "find_models", lambda: None)
     yield made
     made.close()
@@ -154,8 +143,7 @@ def test_a_study_that_changed_is_told_when_it_is_checked(finetuning, store, tmp_
 
 def test_a_base_model_that_cannot_learn_from_them_is_told(finetuning, store, tmp_path, house):
     listed(finetuning, store, tmp_path, "A")
-    poor = TunableCard()
-    poor.regions = (*REGIONS, "RC")
+    poor = Card().model_copy(update={"regions": (*Region, "RC")})
     house.session.set_models((*house.session.models, Model("other", poor)))
     assert finetuning.blocker == ""
     finetuning.choose(model="other")
