@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable, Mapping
 
 from napari_brainseg.display import planes
+from napari_brainseg.features.alignment.verbs import AlignmentVerbs
 from napari_brainseg.features.context import Context
 from napari_brainseg.features.corrections.autosave import OVER
 from napari_brainseg.features.corrections.verbs import CorrectionVerbs
@@ -49,6 +50,7 @@ class Features:
         self.export = ExportVerbs(context, lambda: {**self.save.known(), **self.measure.beside()})
         self.study = StudyVerbs(context)
         self.series = SeriesVerbs(context)
+        self.alignment = AlignmentVerbs(context)
 
     def start(self) -> None:
         """Look up what is installed, what is in the viewer already, and whether a fine-tuning of an earlier window is there."""
@@ -104,6 +106,7 @@ class Features:
         ]
         if canvas_stays:
             steps += [
+                self.alignment.close,
                 self.propagate.drop,
                 self.paint.close,
                 lambda: planes.set_3d(self.viewer, False),  # without our surfaces napari draws volumes: seconds a frame

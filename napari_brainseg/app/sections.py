@@ -9,6 +9,8 @@ from qtpy.QtWidgets import QWidget
 
 from napari_brainseg.app.features import Features
 from napari_brainseg.display.planes import WINDOW_PRESETS
+from napari_brainseg.features.alignment.section import AlignmentSection
+from napari_brainseg.features.alignment.view import AlignmentView
 from napari_brainseg.features.corrections.section import CorrectionsSection
 from napari_brainseg.features.corrections.view import CorrectionsView
 from napari_brainseg.features.doubt.section import DoubtSection
@@ -54,6 +56,7 @@ class Sections:
         self.measure, self.series = MeasureView(), SeriesView(methods())
         self.export = ExportRow()
         self.save.body.addWidget(self.export)
+        self.alignment = AlignmentView()
         self.queue, self.finetune = QueueView(), FinetuneView(DEVICES)
         self._paint = PaintSection(self.paint, f.paint, context)
         self._corrections = CorrectionsSection(self.corrections, f.corrections, context)
@@ -65,6 +68,7 @@ class Sections:
             FinetuneSection(self.finetune, f.finetune, context),
             StudySection(self.study, f.study, context),
             SeriesSection(self.series, f.series, context),
+            AlignmentSection(self.alignment, f.alignment, context),
             SegmentSection(self.segment, f.segment, context),
             RegionsSection(self.regions, f.regions, context),
             SaveSection(self.save, f.save, context),
@@ -79,8 +83,8 @@ class Sections:
     def views(self) -> list[QWidget]:
         """From top to bottom."""
         return [
-            self.study, self.series, self.segment, self.regions, self.paint, self.corrections, self.view, self.measure, self.save,
-            self.queue, self.finetune,
+            self.study, self.series, self.alignment, self.segment, self.regions, self.paint, self.corrections, self.view,
+            self.measure, self.save, self.queue, self.finetune,
         ]  # fmt: skip
 
     def commands(self) -> Mapping[str, Callable[[], object]]:

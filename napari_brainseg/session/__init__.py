@@ -14,6 +14,7 @@ from napari_brainseg.session.records import (
     Measures,
     Message,
     OpenStudy,
+    Placing,
     checksum,
     token_of,
 )
@@ -31,6 +32,7 @@ __all__ = [
     "Measures",
     "Message",
     "OpenStudy",
+    "Placing",
     "Session",
     "checksum",
     "token_of",

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from brainseg_engine.core.geometry import Affine
 from brainseg_engine.core.labels import LabelArray, Region
 from brainseg_engine.core.study import Modality, Segmentation, Study, Volume
 from brainseg_engine.corrections import BaseModel, Correction
@@ -67,6 +68,15 @@ class Acquired:
     def place(self) -> Path | None:
         """The folder to suggest for what is made of these series."""
         return self.folder if self.folder is None or self.folder.is_dir() else self.folder.parent
+
+
+@dataclass(frozen=True, eq=False)
+class Placing:
+    """How the open study's series are to be prepared anew: modality → where a point of the reference lies in that series (4×4,
+    RAS mm). ``placed`` are taken as they are, ``starts`` are registered from there."""
+
+    placed: Mapping[Modality, Affine]
+    starts: Mapping[Modality, Affine]
 
 
 @dataclass(frozen=True, eq=False)

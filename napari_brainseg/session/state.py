@@ -16,7 +16,7 @@ from psygnal import Signal
 from brainseg_engine.core.errors import BrainsegError
 from brainseg_engine.core.study import Segmentation
 from brainseg_engine.corrections import Store, default_store
-from napari_brainseg.session.records import Accepted, Answer, JobState, Kind, Measures, Message, OpenStudy
+from napari_brainseg.session.records import Accepted, Answer, JobState, Kind, Measures, Message, OpenStudy, Placing
 
 if TYPE_CHECKING:
     from brainseg_engine.models import ModelInfo
@@ -32,6 +32,8 @@ class Session:
     series_requested = Signal(object)
     """What lies there (a Path, or several) is a study as acquired: its series are to be listed. None: a study is open that
     needs no preparation."""
+    placing_requested = Signal(Placing)
+    """The open study is to be prepared anew, its series placed so."""
     prepared = Signal(OpenStudy)
     """A study was made ready and is to be opened."""
     study_changed = Signal()

@@ -9,12 +9,14 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import numpy as np
+
 from brainseg_engine.core import paths
 from brainseg_engine.core.errors import BrainsegError, InputError, OutputError
 from brainseg_engine.core.events import CancelCheck, ProgressCallback, never, silent
-from brainseg_engine.core.study import Modality, Study
+from brainseg_engine.core.study import Modality, Segmentation, Study
 from brainseg_engine.io.found import UnpackedFolder
-from napari_brainseg.session import Acquired, OpenStudy
+from napari_brainseg.session import Acquired, OpenStudy, Placing
 
 if TYPE_CHECKING:
     from brainseg_engine.core.series import SeriesFacts
@@ -116,6 +118,35 @@ def raw(found: FoundVisits, incoming: Incoming, brain: str) -> Raw:
     with contextlib.suppress(BrainsegError):  # what could not be removed is removed another time
         kept.tidy(places())
     return Raw(study, titles, found.place, key, before)
+
+
+def placed_anew(current: OpenStudy, placing: Placing, working: Path) -> tuple[Raw, Path]:
+    """The series that the study was prepared from, to be prepared again in another place; and its brain mask as a file in
+    ``working``, on the grid that a preparation looks for it. Raises BrainsegError."""
+    from brainseg_engine.io import save_volume
+    from brainseg_engine.prepare import PrepareOptions, Rigid, kept
+    from brainseg_engine.prepare.network_grid import covering
+    from brainseg_engine.prepare.rigid import carried
+
+    acquired = current.acquired
+    if acquired is None or acquired.reference is None:
+        raise InputError("The series that this study was prepared from are not at hand. Open them again.")
+    prepared = acquired.prepared
+    onto = covering(prepared.grids[prepared.reference])
+    brain = working / "brain.nii.gz"
+    save_volume(carried(prepared.brain.astype(np.float32), prepared.grid, onto) > 0.5, onto, brain)
+    motions = [{m: Rigid(np.asarray(a)) for m, a in given.items()} for given in (placing.placed, placing.starts)]
+    study = Study(current.study.id, acquired.volumes)
+    key = kept.key_of(study, PrepareOptions(brain=brain, transforms=motions[0], starts=motions[1]))
+    return Raw(study, acquired.titles, acquired.folder or Path.cwd(), key), brain
+
+
+def carried_over(segmentation: Segmentation, study: OpenStudy) -> Segmentation:
+    """Labels of the same series, prepared otherwise, on the grid of this preparation."""
+    from brainseg_engine.prepare.back import segmentation_onto
+    from napari_brainseg.display.axes import laid_out
+
+    return laid_out(segmentation_onto(segmentation, study.study.reference.grid))
 
 
 def raw_study(found: FoundVisits, incoming: Incoming) -> tuple[Study, Mapping[Modality, str]]:

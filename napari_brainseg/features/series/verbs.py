@@ -7,23 +7,25 @@ from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 from psygnal import Signal
 
 from brainseg_engine.core.errors import BrainsegError, Cancelled
 from brainseg_engine.core.events import Failed, Progress
-from brainseg_engine.core.study import Modality
+from brainseg_engine.core.study import Modality, Segmentation
 from brainseg_engine.io.found import UnpackedFolder
+from napari_brainseg.display import layers
 from napari_brainseg.features.context import Context, Newest
 from napari_brainseg.features.series import listing
 from napari_brainseg.jobs import PrepareRequest
-from napari_brainseg.session import JobState, Kind, OpenStudy
+from napari_brainseg.session import Answer, JobState, Kind, OpenStudy, Placing
 
 if TYPE_CHECKING:
     from brainseg_engine.prepare import Prepared
     from brainseg_engine.studies.incoming import Incoming
 
+T = TypeVar("T")
 WHERE = "series"
 """The section that shows how far the preparation is."""
 _LEAVE_S = 2.0
@@ -71,6 +73,7 @@ class SeriesVerbs:
         self._listing: Watched | None = None
         self._look = context.later(LOOK_S, self._follow_listing, True)
         context.follow(context.session.series_requested, self.list)
+        context.follow(context.session.placing_requested, self.place)
 
     # --- which series is which
 
@@ -195,6 +198,36 @@ class SeriesVerbs:
         found, incoming, anew = self.found, self.incoming, self.prepared is not None
         if found is None or incoming is None or self._session.job is not None:
             return
+        self._remember(incoming)
+
+        def go(working: UnpackedFolder, raw: listing.Raw, request_id: str) -> None:
+            done = partial(self._open, found)
+            if raw.kept is None or anew:
+                study = listing.nameless(raw.study)
+                self._submit(working, PrepareRequest(study, "", working.folder, brain, id=request_id), raw, done)
+            else:
+                self._reopen(working, raw, raw.kept, request_id, done)
+
+        self._start(lambda _: listing.raw(found, incoming, brain), go)
+
+    def place(self, placing: Placing) -> None:
+        """Prepare the open study anew, its series placed so, its brain mask as it is; labels are carried over."""
+        current, found = self._session.study, self.found
+        if current is None or current.acquired is None or self._session.job is not None:
+            return
+        same = self.prepared is current.acquired.prepared
+
+        def go(working: UnpackedFolder, made: tuple[listing.Raw, Path], request_id: str) -> None:
+            raw, brain = made
+            request = PrepareRequest(
+                listing.nameless(raw.study), "", working.folder, brain, placing.placed, placing.starts, request_id
+            )
+            self._submit(working, request, raw, partial(self._replace, current, found if same else None))
+
+        self._start(lambda working: listing.placed_anew(current, placing, working.folder), go)
+
+    def _start(self, read: Callable[[UnpackedFolder], T], go: Callable[[UnpackedFolder, T, str], None]) -> None:
+        """Begin a preparation: ``read`` in the background, then ``go(working place, what was read, id of the job)``."""
         try:
             working = listing.workspace()
         except BrainsegError as e:
@@ -202,29 +235,28 @@ class SeriesVerbs:
             return
         self._working = working
         self._session.say("")
-        self._remember(incoming)
         request_id = uuid.uuid4().hex
         self._session.job = JobState(request_id, "", listing.NAME, "reading the series", where=WHERE)
-        newest = self._reading.next()
-
-        def submit(raw: listing.Raw) -> None:
-            if raw.kept is None or anew:
-                self._submit(working, found, raw, brain, request_id)
-            else:
-                self._reopen(working, found, raw, raw.kept, request_id)
 
         def failed(error: Exception) -> None:
             self._end(working, request_id)
             self._context.fail(error)
 
-        self._context.run(lambda: listing.raw(found, incoming, brain), submit, failed, current=newest)
+        self._context.run(
+            lambda: read(working), lambda made: go(working, made, request_id), failed, current=self._reading.next()
+        )
 
     def _reopen(
-        self, working: UnpackedFolder, found: listing.FoundVisits, raw: listing.Raw, folder: Path, request_id: str
+        self,
+        working: UnpackedFolder,
+        raw: listing.Raw,
+        folder: Path,
+        request_id: str,
+        opened: Callable[[OpenStudy], None],
     ) -> None:
         def done(study: OpenStudy) -> None:
-            self._context.end(request_id)
-            self._finished(working, found, study)
+            self._end(working, request_id)
+            opened(study)
             if not self._session.message or self._session.message.kind is not Kind.WARNING:
                 self._session.say(
                     f"{study.study.id} was prepared before and is open as it was. 'Prepare again' makes it anew.",
@@ -240,31 +272,59 @@ class SeriesVerbs:
         )
 
     def _submit(
-        self, working: UnpackedFolder, found: listing.FoundVisits, raw: listing.Raw, brain: str, request_id: str
+        self,
+        working: UnpackedFolder,
+        request: PrepareRequest,
+        raw: listing.Raw,
+        opened: Callable[[OpenStudy], None],
     ) -> None:
-        request = PrepareRequest(listing.nameless(raw.study), "", working.folder, brain, id=request_id)
-
         def load(folder: Path) -> Callable[[], OpenStudy]:
             return partial(listing.kept_study, folder, raw)
 
-        self._context.submit(
-            request, partial(self._finished, working, found), prepare=load, failed=partial(self._failed, working),
-            stage="checking", where=WHERE,
-        )  # fmt: skip
+        def done(study: OpenStudy) -> None:
+            self._end(working)
+            opened(study)
 
-    def _finished(self, working: UnpackedFolder, found: listing.FoundVisits, study: OpenStudy) -> None:
-        self._end(working)
-        working.close()
+        self._context.submit(
+            request, done, prepare=load, failed=partial(self._failed, working), stage="checking", where=WHERE
+        )
+
+    def _open(self, found: listing.FoundVisits | None, study: OpenStudy) -> None:
         if study.acquired is None:
             return
-        if self.found is found:
+        if found is not None and self.found is found:
             self.prepared = study.acquired.prepared
             self.changed.emit()
         self._session.prepared.emit(study)
         doubtful = study.acquired.prepared.doubtful
         if doubtful:
             names = " and ".join(m.title for m in doubtful)
-            self._session.say(f"Look whether {names} lies on the others: its alignment is doubtful.", Kind.WARNING)
+            self._session.say(
+                f"Look whether {names} lies on the others: its alignment is doubtful. 'Check alignment' shows it.",
+                Kind.WARNING,
+            )
+
+    def _replace(self, before: OpenStudy, found: listing.FoundVisits | None, study: OpenStudy) -> None:
+        """In place of the former preparation; its labels, which may be somebody's work, come along."""
+        layer = self._context.labels if self._session.study is before else None
+        labels, made_by = (layers.snapshot(layer), self._session.answer) if layer is not None else (None, None)
+        self._open(found, study)
+        if labels is None or study.token == before.token:
+            return
+
+        def done(carried: Segmentation) -> None:
+            if self._session.study is study and self._session.answer is None:
+                answer = made_by or Answer.of(carried)
+                with self._context.own_changes():
+                    self._session.deliver(
+                        replace(answer, segmentation=carried, edited=True, base=None, saved=None, probabilities=None)
+                    )
+                self._session.say(
+                    "The series were placed anew and the labels carried over. Press Segment for the model's answer to them.",
+                    Kind.GOOD,
+                )
+
+        self._context.run(partial(listing.carried_over, labels, study), done)
 
     def _failed(self, working: UnpackedFolder, event: Failed) -> None:
         self._end(working)

@@ -1,0 +1,94 @@
+"""A series as it was acquired, on the canvas along its own planes, with labels that were carried onto it.
+
+These layers are no part of the study that is open: nothing is painted on them, and nothing is read back from them.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from brainseg_engine.core.geometry import Grid
+from brainseg_engine.core.study import Segmentation, Volume
+from napari_brainseg.display.axes import axis_order, display_affine, placement, to_display, world_to_voxel
+from napari_brainseg.display.planes import Plane
+from napari_brainseg.display.region_layer import apply_region_view, region_view
+from napari_brainseg.display.windows import Window, full_range
+
+if TYPE_CHECKING:
+    from napari.components import ViewerModel
+    from napari.layers import Image, Labels, Layer
+
+
+def add_series(viewer: ViewerModel, volume: Volume, name: str, window: Window) -> Image:
+    """The series on top of the layers that are there, from black to white as ``window`` says."""
+    from napari.layers import Image
+
+    view, _ = to_display(volume.data, volume.grid.affine)
+    layer = Image(
+        view,
+        name=name,
+        colormap="gray",
+        contrast_limits=window,
+        **placement(volume.grid),
+    )
+    low, high = full_range(view)
+    layer.contrast_limits_range = (min(low, window[0]), max(high, window[1]))
+    viewer.add_layer(layer)
+    return layer
+
+
+def show_labels(
+    viewer: ViewerModel, own: list[Layer], view: NDArray[np.uint8], grid: Grid, like: Labels
+) -> list[Layer]:
+    """``view`` (I, P, L) as labels over the series ``own[0]``, shown as the layer ``like`` shows its own, not to be painted on;
+    the layers there are now."""
+    from napari.layers import Labels
+
+    if len(own) > 1:
+        own[1].data = view
+        apply_region_view(own[1], region_view(like))
+        return own
+    made = Labels(view, name=f"{like.name} on {own[0].name}", opacity=1.0, **placement(grid))
+    made.editable = False
+    apply_region_view(made, region_view(like))
+    viewer.add_layer(made)
+    step_by_slices(viewer, grid)
+    return [own[0], made]
+
+
+def display_of(segmentation: Segmentation) -> NDArray[np.uint8]:
+    """The labels as the canvas wants them (I, P, L), contiguous."""
+    view, _ = to_display(segmentation.labels, segmentation.grid.affine)
+    return np.ascontiguousarray(view)
+
+
+def plane_of_series(grid: Grid) -> Plane:
+    """The plane that the slices of a series lie in: across its longest voxel side; axial where the sides are equal."""
+    sides = [grid.spacing[k] for k in axis_order(grid.affine)]
+    if max(sides) < 1.2 * min(sides):
+        return Plane.AXIAL
+    return (Plane.AXIAL, Plane.CORONAL, Plane.SAGITTAL)[int(np.argmax(sides))]
+
+
+def step_by_slices(viewer: ViewerModel, grid: Grid) -> None:
+    """Let the slider step from slice to slice of that grid: napari takes the finest of all layers' voxels, also of hidden
+    ones."""
+    from napari.components.dims import RangeTuple
+
+    affine = display_affine(grid)
+    shape = [grid.shape[k] for k in axis_order(grid.affine)]
+    ranges: list[Any] = []
+    for axis, n in enumerate(shape):
+        ends = sorted((affine[axis, 3], affine[axis, 3] + affine[axis, axis] * (n - 1)))
+        ranges.append(RangeTuple(ends[0], ends[1], abs(affine[axis, axis])))
+    point = viewer.dims.point
+    viewer.dims.range = tuple(ranges)
+    viewer.dims.point = point
+
+
+def voxel_at(grid: Grid, world: NDArray[np.float64]) -> NDArray[np.float64]:
+    """The (fractional) voxel in file order that is shown at that point of the canvas' world, within the grid."""
+    return np.clip(world_to_voxel(grid, world), 0, np.array(grid.shape) - 1)
