@@ -52,7 +52,6 @@ app = App(
     cls=Program,
     name=PROGRAM,
     no_args_is_help=True,
-    add_completion=False,
     epilog=_EXAMPLES,
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},

@@ -1,4 +1,5 @@
-"""What every command shares, as classes that Typer makes its commands of: ``-v`` anywhere, and what becomes of an error.
+"""What every command shares, as classes that Typer makes its commands of: ``-v``, ``-q`` and ``--log-file`` anywhere, and what
+becomes of an error.
 
 Exit codes: 0 done; 2 a usage error; what :mod:`brainseg_engine.core.errors` says for the errors a user can mend; 70 a bug;
 130 interrupted. Results go to stdout, everything said about them to stderr.
@@ -7,23 +8,30 @@ Exit codes: 0 done; 2 a usage error; what :mod:`brainseg_engine.core.errors` say
 from __future__ import annotations
 
 import functools
+import logging
 import sys
 import traceback
 from collections.abc import Callable
+from pathlib import Path
 from typing import Annotated, Any, TypeVar
 
 import typer
 from typer.core import TyperCommand, TyperGroup
 
+from brainseg_engine.cli.printing import be_quiet
 from brainseg_engine.core import log
 from brainseg_engine.core.errors import BrainsegError, DeviceError, InputError
 from brainseg_engine.core.text import printable
 
 PROGRAM = "napari-brainseg"
+_log = logging.getLogger(__name__)
 UNEXPECTED = 70
 INTERRUPTED = 130
 _VERBOSE = f"{__name__}.verbose"
-"""Key in what the contexts of one call share."""
+_QUIET = f"{__name__}.quiet"
+_LOG_FILE = f"{__name__}.log_file"
+"""Keys in what the contexts of one call share."""
+_SHARED = ("verbose", "quiet", "log_file")
 _UsageError: type[Exception] = typer.BadParameter.__base__  # type: ignore[assignment]  # of the click that Typer brings
 _F = TypeVar("_F", bound=Callable[..., Any])
 
@@ -44,28 +52,28 @@ class App(typer.Typer):
 
 
 class Command(TyperCommand):
-    """A command that takes ``-v``."""
+    """A command that takes what all take."""
 
     def __init__(self, *args: Any, **options: Any) -> None:
         super().__init__(*args, **options)
         self.help = _reflow(self.help)
-        self.params = [*self.params, _verbose_option()]
+        self.params = [*self.params, *_shared_options()]
 
 
 class Group(TyperGroup):
-    """Commands under one name; ``-v`` before the sub-command holds for that one."""
+    """Commands under one name; what all take holds for the sub-command too where it stands before it."""
 
     def __init__(self, *args: Any, **options: Any) -> None:
         super().__init__(*args, **options)
         self.help = _reflow(self.help)
-        self.params = [*self.params, _verbose_option()]
+        self.params = [*self.params, *_shared_options()]
 
     def resolve_command(self, ctx: Any, args: list[str]) -> Any:
-        """The sub-command. Any option before it but ``-v`` would be lost, and is refused."""
+        """The sub-command. Any other option before it would be lost, and is refused."""
         found = super().resolve_command(ctx, args)
         for option in self.params:
             source = ctx.get_parameter_source(option.name)
-            if option.name != "verbose" and source is not None and source.name != "DEFAULT":
+            if option.name not in _SHARED and source is not None and source.name != "DEFAULT":
                 raise typer.BadParameter(f"{option.opts[0]} belongs behind '{found[0]}'.", ctx)
         return found
 
@@ -75,8 +83,13 @@ class Program(Group):
 
     def invoke(self, ctx: Any) -> Any:
         """Run the command that was named. Raises Exit with the code of what went wrong."""
-        log.setup(_is_verbose(ctx))
-        code = _run(lambda: super(Program, self).invoke(ctx), ctx)
+        _set_up(ctx)
+        try:
+            code = _run(lambda: super(Program, self).invoke(ctx), ctx)
+        except typer.Exit as e:
+            _log.log(log.SAID, "ended with code %d", e.exit_code)
+            raise
+        _log.log(log.SAID, "ended with code %d", code)
         if code:
             raise typer.Exit(code)
 
@@ -111,28 +124,55 @@ def _run(work: Callable[[], object], ctx: typer.Context) -> int:
 def _say(sentence: str, ctx: typer.Context) -> None:
     if _is_verbose(ctx):
         traceback.print_exc()
+    _log.log(log.SAID, "%s", sentence, exc_info=True)
     print(printable(f"{PROGRAM}: {' '.join(sentence.split())}"), file=sys.stderr)
 
 
 @functools.cache
-def _verbose_option() -> Any:
-    """``-v`` as Typer makes it of an annotation."""
+def _shared_options() -> tuple[Any, ...]:
+    """They as Typer makes them of annotations."""
 
-    def note(ctx: typer.Context, value: bool) -> None:
-        if value:
-            ctx.meta[_VERBOSE] = True
-            log.setup(True)
+    def note(key: str) -> Callable[[typer.Context, Any], None]:
+        def noted(ctx: typer.Context, value: Any) -> None:
+            if value:
+                ctx.meta[key] = value
+                _set_up(ctx)
 
-    option = typer.Option("--verbose", "-v", help="Tell every detail; show a traceback where something fails.",
-                          callback=note, expose_value=False)  # fmt: skip
+        return noted
 
-    def bearer(verbose: bool = False) -> None:
+    def bearer(verbose: bool = False, quiet: bool = False, log_file: Path | None = None) -> None:
         pass
 
-    bearer.__annotations__["verbose"] = Annotated[bool, option]
+    bearer.__annotations__ = {
+        "verbose": Annotated[
+            bool,
+            typer.Option("--verbose", "-v", help="Tell every detail; show a traceback where something fails.",
+                         callback=note(_VERBOSE), expose_value=False),
+        ],
+        "quiet": Annotated[
+            bool,
+            typer.Option("--quiet", "-q", help="Say nothing but results and errors.", callback=note(_QUIET),
+                         expose_value=False),
+        ],
+        "log_file": Annotated[
+            Path | None,
+            typer.Option("--log-file", metavar="FILE", help="Add every detail to this file, with times.", show_default=False,
+                         callback=note(_LOG_FILE), expose_value=False),
+        ],
+    }  # fmt: skip
     app = typer.Typer(add_completion=False)
     app.command()(bearer)
-    return next(p for p in typer.main.get_command(app).params if p.name == "verbose")
+    return tuple(p for p in typer.main.get_command(app).params if p.name in _SHARED)
+
+
+def _set_up(ctx: typer.Context) -> None:
+    """Say as much, and there, as was asked for until now."""
+    quiet, file = bool(ctx.meta.get(_QUIET)), ctx.meta.get(_LOG_FILE)
+    log.setup(_is_verbose(ctx), quiet)
+    be_quiet(quiet)
+    if file is not None:
+        log.to_file(Path(file))
+        _log.log(log.SAID, "%s", " ".join(sys.argv))
 
 
 def _is_verbose(ctx: typer.Context) -> bool:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from brainseg_engine.cli.printing import messages, say_json
-from brainseg_engine.core.errors import InputError, OutputError, TrainingError
+from brainseg_engine.core.errors import InputError, OutputError
 
 if TYPE_CHECKING:
     from brainseg_engine.core.events import ProgressCallback
@@ -76,10 +76,11 @@ def evaluate(
     """
     from brainseg_engine.core import labels
     from brainseg_engine.evaluation import compare
+    from brainseg_engine.studies.selection import of_subset
 
     for named in filter(None, (coding, against_coding, truth_coding)):
         labels.coding(named)  # raises once, not for each case
-    cases = None if split is None else _cases(split, subset)
+    cases = None if split is None else of_subset(split, subset)
     _check_place(csv_file, "scores.csv")
     _check_place(plot, "scores.png")
     sets = [(predictions, model, coding)]
@@ -100,20 +101,6 @@ def evaluate(
     else:
         _print(results, names)
     _complain(results, [folder for folder, _, _ in sets], allow_missing)
-
-
-def _cases(split: Path, subset: str) -> list[str]:
-    """The cases of one part of a stored split. Raises InputError where it has none."""
-    from brainseg_engine.studies.cohort import read_split
-
-    try:
-        parts = read_split(split)
-    except TrainingError as e:  # nothing is trained here: it is a file that cannot be used
-        raise InputError(str(e)) from e
-    cases = [case for case, part in parts.items() if part == subset]
-    if not cases:
-        raise InputError(f"The split {split} has no part '{subset}'; it has {', '.join(sorted(set(parts.values())))}.")
-    return cases
 
 
 def _check_place(file: Path | None, example: str) -> None:

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import sys
-from dataclasses import asdict, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
@@ -19,29 +17,32 @@ from brainseg_engine.cli.deidentifying import (
 )
 from brainseg_engine.cli.further import further
 from brainseg_engine.cli.prepare import BrainOption, options_of
-from brainseg_engine.cli.printing import folded, messages, say_json
+from brainseg_engine.core.errors import InputError
 
-if TYPE_CHECKING:
-    from collections.abc import Callable
-
-    from rich.console import Console
-    from rich.text import Text
-
-    from brainseg_engine.core.events import ProgressCallback
-    from brainseg_engine.inference.batch import PredictOutcome, PredictSettings
+_COHORT = "Many studies"
 
 
 def predict(
     studies: Annotated[
-        list[Path],
+        list[Path] | None,
         typer.Argument(
-            metavar="STUDY", help="Studies, folders of studies, or pacs:NAME/StudyInstanceUID.", show_default=False
+            metavar="[STUDY]…", help="Studies, folders of studies, or pacs:NAME/StudyInstanceUID.", show_default=False
         ),
-    ],
-    out: Annotated[Path, typer.Option("--out", help="Folder for the masks; made when it is not there.")],
-    model: Annotated[
-        str | None, typer.Option("--model", help="Model name (see 'models') or file; default: see 'models default'.")
     ] = None,
+    out: Annotated[
+        Path | None,
+        typer.Option("--out", help="Folder for the masks; made when it is not there.", show_default=False),
+    ] = None,
+    model: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--model",
+            help="Model name (see 'models') or file; default: see 'models default'. Several: masks in a folder for each.",
+        ),
+    ] = None,
+    ensemble: Annotated[
+        bool, typer.Option("--ensemble", help="One mask by the mean of several models' probabilities.")
+    ] = False,
     device: Annotated[str, typer.Option("--device", help="auto, cpu or cuda.")] = "auto",
     coding: Annotated[
         str | None,
@@ -78,6 +79,76 @@ def predict(
     key: KeyOption = None,
     with_face: WithFaceOption = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print the results as one JSON object.")] = False,
+    list_file: Annotated[
+        Path | None,
+        typer.Option(
+            "--list",
+            help="File with a study a line: a path, or a name in the folders given; - for standard input.",
+            rich_help_panel=_COHORT,
+            show_default=False,
+        ),
+    ] = None,
+    split: Annotated[
+        Path | None,
+        typer.Option(
+            "--split",
+            help="CSV with the columns case,split: take one part of it.",
+            rich_help_panel=_COHORT,
+            show_default=False,
+        ),
+    ] = None,
+    subset: Annotated[
+        str, typer.Option("--subset", help="Which part of the --split.", rich_help_panel=_COHORT)
+    ] = "validation",
+    shard: Annotated[
+        str,
+        typer.Option("--shard", metavar="I/N", help="Take part I of N, by the studies' ids.", rich_help_panel=_COHORT),
+    ] = "",
+    jobs: Annotated[
+        int, typer.Option("--jobs", min=1, help="That many processes, or SLURM jobs.", rich_help_panel=_COHORT)
+    ] = 1,
+    slurm: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--slurm",
+            metavar="KEY=VALUE",
+            help="Run the jobs by SLURM, like partition=gpu; repeatable.",
+            rich_help_panel=_COHORT,
+            show_default=False,
+        ),
+    ] = None,
+    at_once: Annotated[
+        int | None,
+        typer.Option(
+            "--at-once",
+            min=1,
+            help="At most so many SLURM jobs at a time.",
+            rich_help_panel=_COHORT,
+            show_default=False,
+        ),
+    ] = None,
+    wait: Annotated[
+        bool, typer.Option("--wait/--no-wait", help="Stay until the SLURM jobs end.", rich_help_panel=_COHORT)
+    ] = True,
+    status: Annotated[
+        Path | None,
+        typer.Option(
+            "--status",
+            metavar="OUT",
+            help="Only tell how the work in that folder stands.",
+            rich_help_panel=_COHORT,
+            show_default=False,
+        ),
+    ] = None,
+    check_contents: Annotated[
+        bool,
+        typer.Option(
+            "--check-contents",
+            help="Of studies that are done, read every image anew; else a file whose size and times are as they were counts as "
+            "unchanged.",
+            rich_help_panel=_COHORT,
+        ),
+    ] = False,
     t1: T1Option = None,
     t1ce: T1ceOption = None,
     t2: T2Option = None,
@@ -95,114 +166,71 @@ def predict(
 
       napari-brainseg predict patient1 --out masks
       napari-brainseg predict data/ --out masks --device cuda --tta
+      napari-brainseg predict data/ --out masks --split split.csv --subset test --model mine
+      napari-brainseg predict data/ --out masks --jobs 8 --slurm partition=gpu --slurm gres=gpu:1
+      napari-brainseg predict --status masks
       napari-brainseg predict export/ --out masks --assign our_names.toml
       napari-brainseg predict hospital1 --out masks --on flair
       napari-brainseg predict pacs:archive/1.2.840.99.1 --out masks
       napari-brainseg predict dicom/patient1 --out results --to seg,sr,pdf,report
     """
+    from brainseg_engine.cli import cohort_run
+
+    if status is not None:
+        cohort_run.tell_status(status, as_json)
+        return
+    if out is None:
+        raise typer.BadParameter("Name the folder for the masks: --out DIR.", param_hint="--out")
 
     from brainseg_engine import models
     from brainseg_engine.cli import pacs_work
     from brainseg_engine.core import device as devices
     from brainseg_engine.core import labels, outputs
-    from brainseg_engine.core.errors import InputError
     from brainseg_engine.core.paths import check_writable
-    from brainseg_engine.inference import batch
+    from brainseg_engine.inference import batch, cluster
+    from brainseg_engine.inference.shards import Shard
+    from brainseg_engine.studies.selection import select
 
     # all that can be wrong with the call itself is reported before the heavy part
-    remote = [pacs_work.split(s) for s in studies if pacs_work.is_remote(s)]
-    sources = batch.expand([s for s in studies if not pacs_work.is_remote(s)]) if len(remote) < len(studies) else []
+    part = Shard.parse(shard) if shard else None
+    remote = [pacs_work.split(s) for s in studies or [] if pacs_work.is_remote(s)]
+    here = [s for s in studies or [] if not pacs_work.is_remote(s)]
+    sources = select(here, list_file, split, subset) if here or not remote else []
     by_hand = wanted(t1, t1ce, t2, flair, assign)
-    chosen = models.find(model or models.default())
+    chosen = [models.find(m) for m in model or [models.default()]]
     devices.choose(device)
     if coding is not None:
         labels.coding(coding)
+    by_slurm = cluster.slurm_options(slurm) if slurm else None
+    if jobs > 1 or by_slurm is not None:
+        if part is not None:
+            raise InputError(
+                "--shard and --jobs contradict each other: the jobs are the shards. Leave one of them out."
+            )
+        cluster.require(by_slurm)
     outputs.require(out, outputs.Use.MASKS, made_before=batch.made_before)
     check_writable(out, batch.NEED_BYTES)
     secret = pseudonyms(deidentify, key, with_face)
-    if secret is not None and like_input:
-        raise InputError(
-            "--like-input names masks like the images, so they cannot be de-identified. Leave one of them out."
+    if secret is not None and (like_input or jobs > 1 or by_slurm is not None):
+        flag, why = (
+            ("--like-input", "names masks like the images")
+            if like_input
+            else ("--jobs", "keeps logs that name studies")
         )
+        raise InputError(f"{flag} {why}, so they cannot be de-identified. Leave one of them out.")
     also = further(to, out, deidentification(deidentify, key, with_face)) if to else None
-    console = messages()
     options = options_of(brain, None, "auto", "auto", [], n4=False) if prepare else None
     settings = batch.PredictSettings(
-        out, coding, save_probabilities, overwrite, like_input, by_hand, prepare=options, on=on, preview=preview,
-        pseudonyms=secret,
-    )  # fmt: skip
-    sources += [pacs_work.fetched(name, study, None, proposed=True).folder for name, study in remote]
-    rows, files = _run(console, sources, settings, chosen, device, tta, as_json, also)
-    summary = out / "summary.csv"
-    if as_json:
-        told = [asdict(r) | ({"files": files[r.id]} if r.id in files else {}) for r in rows]
-        say_json({"results": told, "summary": str(summary)}, indent=None)
-    failed = sum(r.status == "failed" for r in rows)
-    if not failed:
-        pacs_work.discard(sources[len(sources) - len(remote) :])
-    if failed:
-        sentence = f"{failed} of {len(rows)} studies failed; {summary} says why."
-        console.print(sentence, highlight=False, soft_wrap=True, markup=False)
-        raise typer.Exit(3)
-
-
-def _run(
-    console: Console, sources: list[Path], settings: PredictSettings, model: Path, device: str, tta: bool, quiet: bool,
-    also: Callable[[Path, PredictOutcome], list[Path]] | None,
-) -> tuple[list[PredictOutcome], dict[str, list[str]]]:  # fmt: skip
-    """Predict under a progress bar, tell each result as it comes, and write it into the summary.
-
-    ``also`` writes what else is wanted of a study. Returns the rows, and id → these files.
-    """
-
-    from brainseg_engine.cli.printing import console as results
-    from brainseg_engine.cli.printing import progress_bars
-    from brainseg_engine.cli.stopping import terminate_as_interrupt
-    from brainseg_engine.core.errors import BrainsegError
-    from brainseg_engine.inference import batch
-    from brainseg_engine.inference.predictor import Predictor
-
-    # on a terminal the bar and the results share one console, or they would overwrite each other
-    shown = console if sys.stdout.isatty() else results()
-    rows: list[PredictOutcome] = []
-    files: dict[str, list[str]] = {}
-    summary = settings.out / "summary.csv"
-    with terminate_as_interrupt(), progress_bars(console) as bars:
-        task = bars.add_task("loading the model", total=len(sources))
-        predictor = Predictor(model, device, tta=tta)
-
-        def follow(source: Path) -> ProgressCallback:
-            n = len(rows)
-            name = source.resolve().name
-            return lambda e: bars.update(task, completed=n + e.fraction, description=f"{name}: {e.stage}")
-
-        for source, row in zip(sources, batch.predict_many(predictor, sources, settings, follow), strict=True):
-            if also is not None and row.status != "failed":
-                try:
-                    files[row.id] = [str(f) for f in also(source, row)]
-                except BrainsegError as e:
-                    row = replace(row, status="failed", message=f"The mask is written, the rest is not: {e}")
-            rows.append(row)
-            batch.write_summary(
-                [batch.hidden(row, settings.pseudonyms)], summary
-            )  # as it comes: a kill loses none, and other processes write theirs
-            bars.update(task, completed=len(rows))
-            if not quiet:
-                shown.print(_line(row), soft_wrap=True)
-                for file in folded(files.get(row.id, ())):
-                    shown.print(f"         {file}", soft_wrap=True, markup=False, highlight=False)
-    return rows, files
-
-
-def _line(row: PredictOutcome) -> Text:
-    from rich.text import Text
-
-    if row.status == "failed":
-        return Text.assemble(("failed", "red"), f"   {row.id}: {row.message}")
-    volumes = "  ".join(
-        [f"{r} {v:.1f} mL" for r, v in row.volumes_ml.items()]
-        + [f"{r} {n:,} voxels" for r, n in row.volumes_voxels.items()]
+        out, coding, save_probabilities, overwrite, like_input, by_hand, options, on, preview, secret, check_contents
     )
-    took = f"  ({row.seconds:.1f} s)" if row.seconds is not None else ""
-    doubts = f"\n         {row.message}" if row.status == "done" and row.message else ""
-    return Text.assemble((f"{row.status:8}", "green"), f" {row.id}: {volumes}{took} → {row.output}", (doubts, "yellow"))
+    fetched = [pacs_work.fetched(name, study, None, proposed=True).folder for name, study in remote]
+    groups = cohort_run.groups(settings, chosen, ensemble)
+    run = cohort_run.PredictRun([*sources, *fetched], device, tta, part, as_json, also)
+    for one, files in groups:
+        if jobs > 1 or by_slurm is not None:
+            run.by_jobs(one, files, jobs, by_slurm, at_once, wait)
+        else:
+            run.here(one, files)
+    if run.complete:
+        pacs_work.discard(fetched)
+    run.end(groups)

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import io
+import logging
 import os
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from brainseg_engine.core.log import ROOT, SAID
 from brainseg_engine.core.records import dumps
 from brainseg_engine.core.text import printable, printable_json
 
@@ -23,6 +25,20 @@ PIPED_WIDTH = 160
 """Columns for tables that go to a file or a pipe, where no terminal says how wide it is."""
 
 
+_quiet = False
+
+
+def be_quiet(wanted: bool) -> None:
+    """From now on, say nothing beside the results but what went wrong."""
+    global _quiet
+    _quiet = wanted
+
+
+def is_quiet() -> bool:
+    """Whether only results and errors are wanted."""
+    return _quiet
+
+
 def console(*, stderr: bool = False, soft_wrap: bool = False) -> Console:
     """The console for results, on stdout, or for what is said about them, on stderr; as wide as the terminal (or
     ``COLUMNS``), and wide enough where there is none. Text is text there: markup is for texts of our own (``Text``)."""
@@ -35,14 +51,25 @@ def console(*, stderr: bool = False, soft_wrap: bool = False) -> Console:
 
 def messages() -> Console:
     """The console for what is said beside the results, on stderr."""
-    return console(stderr=True)
+    shown = console(stderr=True)
+    shown.quiet = _quiet
+    return shown
 
 
 def say(sentence: object, *, err: bool = False, nl: bool = True) -> None:
     """A line of text, on stdout or stderr; what would command the terminal is spelt out."""
     import typer
 
-    typer.echo(printable(str(sentence)), err=err, nl=nl)
+    if not (err and _quiet):
+        typer.echo(printable(str(sentence)), err=err, nl=nl)
+
+
+def complain(sentence: str) -> None:
+    """What went wrong, on stderr, however quiet the program is to be."""
+    import typer
+
+    logging.getLogger(ROOT).log(SAID, "%s", sentence)
+    typer.echo(printable(sentence), err=True)
 
 
 def folded(files: Sequence[Path | str]) -> list[str]:

@@ -1,44 +1,48 @@
-"""Many studies, one model: results beside each other, one failure is one row, and a second call skips what is done."""
+"""Many studies, one model: results beside each other, one failure is one row, and a second call skips what is done.
+
+While the network works on one study, the next is read and the one before is written: each in a thread of its own.
+"""
 
 from __future__ import annotations
 
 import contextlib
-import csv
+import functools
 import logging
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, field, fields, replace
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from brainseg_engine.core import outputs, plain, records
-from brainseg_engine.core.errors import BrainsegError, Cancelled, CodingError, InputError, OutputError
-from brainseg_engine.core.events import ProgressCallback
-from brainseg_engine.core.labels import Label, Region, choices
-from brainseg_engine.core.labels import coding as coding_named
-from brainseg_engine.core.locks import held
-from brainseg_engine.core.paths import atomic, check_writable
+from brainseg_engine.core.errors import BrainsegError, Cancelled, InputError
+from brainseg_engine.core.events import Progress, ProgressCallback
+from brainseg_engine.core.paths import check_writable
 from brainseg_engine.core.study import Prediction, Study
-from brainseg_engine.core.text import printable
 from brainseg_engine.inference import raw
-from brainseg_engine.inference.predictor import Predictor
-from brainseg_engine.io import (
-    Layout,
-    Series,
-    load_study,
-    save_segmentation,
-    save_slices,
-    save_volume,
-    series_of,
+from brainseg_engine.inference.finished import (
+    PredictSettings,
+    coding_of,
+    done_before,
+    identity,
+    known_to_be_done,
+    preview_path,
+    probability_path,
+    slices_folder,
+    volumes_in,
+    way,
 )
-from brainseg_engine.io.derived.pseudonyms import Pseudonyms
+from brainseg_engine.inference.ledger import Known, Ledger, files_of
+from brainseg_engine.inference.predictor import Predictor
+from brainseg_engine.inference.rows import PredictOutcome, hidden, write_summary
+from brainseg_engine.inference.shards import Shard
+from brainseg_engine.io import Layout, load_study, save_segmentation, save_slices, save_volume, series_of
 from brainseg_engine.io.naming import stem
-from brainseg_engine.io.segmentation import read_sidecar, sidecar_state
 from brainseg_engine.io.sessions import kept_apart, name_of
 from brainseg_engine.prepare import PrepareOptions
 from brainseg_engine.scores import volumes
-from brainseg_engine.studies.assignment import Wanted
 from brainseg_engine.studies.checks import Finding, require_usable
 from brainseg_engine.studies.incoming import find_study, study_id
 from brainseg_engine.studies.pseudonymous import renamed
@@ -49,61 +53,42 @@ __all__ = [
     "PredictOutcome",
     "PredictSettings",
     "expand",
+    "hidden",
     "made_before",
     "predict_many",
     "report",
     "write_summary",
 ]
 _log = logging.getLogger(__name__)
+_T = TypeVar("_T")
 NEED_BYTES = 64 * 2**20
-_DIFFERENCE = {
-    "model": "another model",
-    "model_version": "another model",
-    "model_sha256": "another model",
-    "coding": "another label coding",
-    "tta": "another --tta setting",
-    "images": "other images",
-    "on": "another --on grid",
-    "preparing": "another way of preparing",
-}
-"""What a result's sidecar tells → how a difference in it is named."""
-
-
-_UNITS = ("ml", "voxels")
 
 
 @dataclass(frozen=True)
-class PredictOutcome:
-    """One study in the summary; ``status`` is done, skipped or failed. Seconds are for the whole study.
-
-    Volumes are in mL, or in voxels where the study does not tell the size of those.
-    """
+class _Read:
+    """A study that is to be segmented, and what was found while it was read."""
 
     id: str
-    status: str
-    message: str = ""
-    output: str = ""
-    volumes_ml: Mapping[str, float] = field(default_factory=dict)
-    seconds: float | None = None
-    volumes_voxels: Mapping[str, int] = field(default_factory=dict)
+    study: Study
+    doubts: Sequence[Finding]
+    options: PrepareOptions | None
+    wanted: dict[str, Any]
+    known: Known
+    began: float
+    seconds: float
 
 
 @dataclass(frozen=True)
-class PredictSettings:
-    """What the caller chose. ``assign``: series named by hand, for every study; ``prepare``: how a raw study is made ready,
-    None to take every study as it is; ``on``: the grid the mask lies on (see :func:`brainseg_engine.inference.raw.answer`);
-    ``preview``: a picture beside it; ``pseudonyms``: nothing that is written tells whose it is."""
+class _Over:
+    """A study that is done already, and what was learnt of its images."""
 
-    out: Path
-    coding: str | None = None
-    probabilities: bool = False
-    overwrite: bool = False
-    like_input: bool = False
-    assign: Wanted = field(default_factory=dict)
-    prepare: PrepareOptions | None = field(default_factory=PrepareOptions)
-    on: str = ""
-    preview: bool = False
-    pseudonyms: Pseudonyms | None = None
+    row: PredictOutcome
+    known: Known
+
+
+def _as_it_is(_: Path, row: PredictOutcome) -> PredictOutcome:
+    """Where nothing is added to a study's results."""
+    return row
 
 
 def predict_many(
@@ -111,26 +96,151 @@ def predict_many(
     sources: Sequence[Path],
     settings: PredictSettings,
     progress: Callable[[Path], ProgressCallback],
+    *,
+    shard: Shard | None = None,
+    ended: Callable[[Path, PredictOutcome], PredictOutcome] = _as_it_is,
 ) -> Iterator[PredictOutcome]:
-    """Yield one row a study as it ends. Raises OutputError before the first inference when nothing can be written, and
-    Cancelled or KeyboardInterrupt at once; what was finished stays."""
+    """Yield one row a study, in order; ``ended`` is called as soon as a study's results are there, from another thread, and
+    gives the row that counts.
+
+    Of the sources, ``shard`` takes its part. Raises OutputError before the first inference when nothing can be written, and
+    Cancelled or KeyboardInterrupt at once; what was finished stays.
+    """
     if settings.coding:
-        _coding(predictor, settings.coding)
+        coding_of(predictor, settings.coding)
     outputs.claim(settings.out, outputs.Use.MASKS, need_bytes=NEED_BYTES, made_before=made_before)
-    ids = _ids(sources, settings)
-    for source in sources:
-        name = ids[source]
-        try:
-            yield _one(predictor, source, name, settings, progress(source))
-        except Cancelled:
-            raise
-        except BrainsegError as e:
-            yield PredictOutcome(name, "failed", str(e))
-        except Exception as e:  # a bug met by one study: the others are worth going on for
-            _log.debug("%s failed", name, exc_info=True)
-            yield PredictOutcome(
-                name, "failed", f"Unexpected {type(e).__name__}: {str(e)[:300]}. Run it again with -v for the details."
+    work = [(source, name) for source, name in _ids(sources, settings).items() if shard is None or shard.holds(name)]
+    ledger = Ledger(settings.out, settings.pseudonyms)
+    ledger.plan(name for _, name in work)
+    batch = _Batch(predictor, settings, ledger, ended)
+    with ThreadPoolExecutor(1, "reading") as reader, ThreadPoolExecutor(1, "writing") as writer:
+        reading = [reader.submit(batch.read, *work[0])] if work else []
+        writing: list[Future[PredictOutcome]] = []
+        for n, (source, name) in enumerate(work):
+            found = reading.pop().result()
+            if n + 1 < len(work):
+                reading.append(reader.submit(batch.read, *work[n + 1]))
+            made = batch.infer(found, name, progress(source)) if isinstance(found, _Read) else None
+            if writing:
+                yield writing.pop().result()
+            writing.append(writer.submit(batch.write, made, source, name, found))
+        if writing:
+            yield writing.pop().result()
+    ledger.done()
+
+
+@dataclass(frozen=True)
+class _Batch:
+    """The three steps of a study; each gives a row instead where the study ends there."""
+
+    predictor: Predictor
+    settings: PredictSettings
+    ledger: Ledger
+    ended: Callable[[Path, PredictOutcome], PredictOutcome]
+
+    def read(self, source: Path, name: str) -> _Read | _Over | PredictOutcome:
+        """The study, or the row of one that is done already."""
+        return _guarded(name, lambda: self._read(source, name))
+
+    def infer(self, found: _Read, name: str, progress: ProgressCallback) -> raw.RawPrediction | PredictOutcome:
+        """What the model says."""
+
+        def heard(event: Progress) -> None:
+            self.ledger.beat(name)
+            progress(event)
+
+        def work() -> raw.RawPrediction:
+            check_writable(self.settings.out, NEED_BYTES)  # it may have filled up since the last study
+            return raw.answer(
+                self.predictor.predict,
+                found.study,
+                self.settings.on,
+                found.options,
+                probabilities=self.settings.probabilities,
+                progress=heard,
             )
+
+        self.ledger.begin(name)
+        return _guarded(name, work)
+
+    def write(
+        self,
+        made: raw.RawPrediction | PredictOutcome | None,
+        source: Path,
+        name: str,
+        found: _Read | _Over | PredictOutcome,
+    ) -> PredictOutcome:
+        """The results onto the disk, and what came of the study into the ledger."""
+        if isinstance(found, PredictOutcome):
+            row = found
+        elif isinstance(found, _Over):
+            row = found.row
+        elif isinstance(made, raw.RawPrediction):
+            row = _guarded(name, functools.partial(self._write, made, source, found))
+        else:
+            row = made or PredictOutcome(name, "failed", "It was not segmented.")
+        row = self.ended(source, row)
+        known = self.ledger.known(name) if isinstance(found, PredictOutcome) else found.known
+        self.ledger.end(name, row, known)
+        return row
+
+    def _read(self, source: Path, name: str) -> _Read | _Over:
+        began = time.perf_counter()
+        predictor, settings = self.predictor, self.settings
+        if settings.like_input:
+            _require_slices(source, predictor)
+        series = renamed(find_study(source, settings.assign), settings.pseudonyms)
+        told = name if settings.pseudonyms is None else series.id
+        path = settings.out / f"{told}_seg.nii.gz"
+        files, earlier = files_of(series), self.ledger.known(name)
+        done = known_to_be_done(path, predictor, series, files, earlier, settings)
+        if done is not None:
+            return _Over(PredictOutcome(told, "skipped", "done before", str(path), **done), earlier)
+        study = load_study(series, segmentation=False)  # a damaged mask beside the images is no reason to stop
+        needed = predictor.recipe.needed
+        is_raw = bool(raw.is_raw(study))
+        options = settings.prepare if is_raw else None
+        doubts: Sequence[Finding] = ()
+        if options is None:
+            doubts = require_usable(study, needed)
+        else:
+            raw.require_series(study, needed)
+        raw.target_grid(settings.on, study)
+        known = Known(files, {m.value: v.sha256 for m, v in study.volumes.items()}, is_raw)
+        wanted = identity(predictor, known.images, study.coding, settings) | way(options, settings)
+        done = done_before(path, predictor, wanted, settings)
+        if done is not None:
+            return _Over(PredictOutcome(told, "skipped", "done before", str(path), **done), known)
+        return _Read(told, study, doubts, options, wanted, known, began, time.perf_counter() - began)
+
+    def _write(self, answer: raw.RawPrediction, source: Path, found: _Read) -> PredictOutcome:
+        path = self.settings.out / f"{found.id}_seg.nii.gz"
+        prepared, doubts = answer.prepared, found.doubts
+        if prepared is not None:
+            doubts = require_usable(prepared.study, self.predictor.recipe.needed)
+        sidecar = _sidecar(self.predictor, answer, found.study, found.seconds, doubts) | found.wanted
+        _write(answer, prepared.study if prepared else found.study, source, path, self.settings, sidecar)
+        messages = [*(prepared.warnings if prepared else ()), *(d.message for d in doubts)]
+        messages += [self.predictor.card.expectation(found.study.volumes), answer.seen.specks]
+        seconds = round(time.perf_counter() - found.began, 2)
+        return PredictOutcome(
+            found.id, "done", " ".join(m for m in messages if m), str(path), seconds=seconds, **volumes_in(sidecar)
+        )
+
+
+def _guarded(name: str, work: Callable[[], _T]) -> _T | PredictOutcome:
+    """What the work gives, or the row of a study that fails."""
+    try:
+        return work()
+    except Cancelled:
+        raise
+    except BrainsegError as e:
+        return PredictOutcome(name, "failed", str(e))
+    except Exception as e:  # a bug met by one study: the others are worth going on for
+        _log.debug("%s failed", name, exc_info=True)
+        return PredictOutcome(
+            name, "failed", f"Unexpected {type(e).__name__}: {str(e)[:300]}. Run it again with -v for the details."
+        )
 
 
 def _ids(sources: Sequence[Path], settings: PredictSettings) -> dict[Path, str]:
@@ -156,50 +266,6 @@ def made_before(out: Path) -> bool:
         with contextlib.suppress(OSError, ValueError):
             return str(records.read_object(sidecar).get("software", "")).startswith("napari-brainseg ")
     return False
-
-
-def _series(source: Path, settings: PredictSettings) -> Series:
-    """The study's series: by names, tags and voxels, and as they were assigned by hand."""
-    return find_study(source, settings.assign)
-
-
-def _one(
-    predictor: Predictor, source: Path, id_: str, settings: PredictSettings, progress: ProgressCallback
-) -> PredictOutcome:
-    began = time.perf_counter()
-    if settings.like_input:
-        _require_slices(source, predictor)
-    # a damaged mask beside the images is no reason to stop
-    series = renamed(_series(source, settings), settings.pseudonyms)
-    study = load_study(series, segmentation=False)
-    id_ = id_ if settings.pseudonyms is None else series.id
-    path = settings.out / f"{id_}_seg.nii.gz"
-    needed = predictor.recipe.needed
-    options = settings.prepare if settings.prepare is not None and raw.is_raw(study) else None
-    if options is None:
-        doubts = require_usable(study, needed)
-    else:
-        raw.require_series(study, needed)
-    raw.target_grid(settings.on, study)
-    read = time.perf_counter() - began
-    wanted = _identity(predictor, study, settings) | _way(options, settings)
-    done = _done_before(path, predictor, wanted, settings)
-    if done is not None:
-        return PredictOutcome(id_, "skipped", "done before", str(path), **done)
-    check_writable(settings.out, NEED_BYTES)  # it may have filled up since the last study
-    answer = raw.answer(
-        predictor.predict, study, settings.on, options, probabilities=settings.probabilities, progress=progress
-    )
-    prepared = answer.prepared
-    if prepared is not None:
-        doubts = require_usable(prepared.study, needed)
-    sidecar = _sidecar(predictor, answer, study, read, doubts) | wanted
-    _write(answer, prepared.study if prepared else study, source, path, settings, sidecar)
-    messages = [*(prepared.warnings if prepared else ()), *(d.message for d in doubts)]
-    messages += [predictor.card.expectation(study.volumes), answer.seen.specks]
-    seconds_all = round(time.perf_counter() - began, 2)
-    told = " ".join(m for m in messages if m)
-    return PredictOutcome(id_, "done", told, str(path), seconds=seconds_all, **_volumes(sidecar))
 
 
 def _sidecar(
@@ -231,54 +297,14 @@ def _write(
     """The mask last: where it is, everything beside it is."""
     prediction, segmentation = answer.prediction, answer.prediction.segmentation
     for region, p in (prediction.probabilities or {}).items() if settings.probabilities else ():
-        save_volume(p.astype("float32"), segmentation.grid, _probability_path(path, region))
+        save_volume(p.astype("float32"), segmentation.grid, probability_path(path, region))
     if settings.like_input:
-        save_slices(segmentation, source, _slices_folder(path), overwrite=True)
+        save_slices(segmentation, source, slices_folder(path), overwrite=True)
     if settings.preview:
         from brainseg_engine.figures import overlay_figure
 
-        overlay_figure(shown, answer.seen.segmentation, _preview_path(path))
+        overlay_figure(shown, answer.seen.segmentation, preview_path(path))
     save_segmentation(segmentation, path, reference=answer.reference, coding=sidecar["coding"], sidecar=sidecar)
-
-
-def _way(options: PrepareOptions | None, settings: PredictSettings) -> dict[str, Any]:
-    """How the answer came to its grid, as far as it is not the ordinary way; it must be equal for a result to count."""
-    on = {"on": settings.on} if settings.on else {}
-    return on | ({} if options is None else {"preparing": options.to_dict()})
-
-
-def _done_before(
-    path: Path, predictor: Predictor, wanted: Mapping[str, Any], settings: PredictSettings
-) -> dict[str, Any] | None:
-    """The volumes of an equal result that is there already (as a row tells them), else None. Raises OutputError when another
-    result is."""
-    if not path.exists() or settings.overwrite:
-        return None
-    if sidecar_state(path) == "torn":  # a kill came between the two names: the sidecar says what was being written
-        return None
-    if sidecar_state(path) == "changed":
-        raise OutputError(f"{path} exists and was changed since it was made. Add --overwrite to replace it or name another "
-                          "--out folder.")  # fmt: skip
-    earlier = read_sidecar(path)
-    other = [_DIFFERENCE.get(k, k) for k, v in wanted.items() if earlier.get(k) != v]
-    if other:
-        raise OutputError(
-            f"{path} exists and was made with {' and '.join(dict.fromkeys(other))}. Add --overwrite to replace it "
-            "or name another --out folder."
-        )
-    asked = predictor.recipe.output.regions if settings.probabilities else ()
-    if not all(_probability_path(path, region).exists() for region in asked):
-        return None  # the mask is there, what was asked for beside it is not
-    if settings.like_input and not _slices_folder(path).is_dir():
-        return None
-    if settings.preview and not _preview_path(path).exists():
-        return None
-    return _volumes(earlier)
-
-
-def _volumes(sidecar: Mapping[str, Any]) -> dict[str, Any]:
-    """The volumes that a sidecar tells, as fields of a row."""
-    return {key: sidecar.get(key) or {} for key in ("volumes_ml", "volumes_voxels")}
 
 
 def _require_slices(source: Path, predictor: Predictor) -> None:
@@ -287,55 +313,7 @@ def _require_slices(source: Path, predictor: Predictor) -> None:
         raise InputError(
             f"{source} does not consist of image slices, so --like-input can write no masks like them. Leave it out."
         )
-    _coding(predictor, "lgg")
-
-
-def _slices_folder(mask: Path) -> Path:
-    """Where the masks of slices lie, beside the one of the whole study."""
-    return mask.with_name(mask.name.removesuffix("_seg.nii.gz"))
-
-
-def _preview_path(mask: Path) -> Path:
-    return mask.with_name(mask.name.removesuffix("_seg.nii.gz") + "_preview.png")
-
-
-def _probability_path(mask: Path, region: Region) -> Path:
-    return mask.with_name(mask.name.removesuffix("_seg.nii.gz") + f"_prob-{region}.nii.gz")
-
-
-def _coding(predictor: Predictor, name: str) -> str:
-    """The coding's name. Raises CodingError before the inference when it cannot express what the model gives."""
-    coding = coding_named(name)
-    gives = {Label.TUMOUR} if _wt_only(predictor) else {Label.NCR, Label.ED, Label.ET}
-    if not gives <= set(coding.writes):
-        raise CodingError(
-            f"The coding '{coding.name}' ({coding.description}) cannot express what the model '{predictor.card.name}' gives; "
-            + choices()
-        )
-    return coding.name
-
-
-def _identity(predictor: Predictor, study: Study, settings: PredictSettings) -> dict[str, Any]:
-    """What must be equal for a result to count as done."""
-    secret = settings.pseudonyms
-    return {
-        "model": predictor.card.name,
-        "model_version": predictor.card.version,
-        "model_sha256": predictor.sha256,
-        "coding": _coding(
-            predictor, settings.coding or ("lgg" if _wt_only(predictor) else study.coding or "brats2023")
-        ),
-        "tta": predictor.tta,
-        "images": {
-            m.value: study.volumes[m].sha256 if secret is None else secret.digest(study.volumes[m].sha256)
-            for m in predictor.recipe.modalities
-            if m in study.volumes
-        },
-    }
-
-
-def _wt_only(predictor: Predictor) -> bool:
-    return set(predictor.recipe.output.regions) == {Region.WT}
+    coding_of(predictor, "lgg")
 
 
 def report(prediction: Prediction, study: Study, seconds: Mapping[str, float]) -> dict[str, Any]:
@@ -360,51 +338,3 @@ def report(prediction: Prediction, study: Study, seconds: Mapping[str, float]) -
         "software": f"napari-brainseg {metadata.version('napari-brainseg')}",
         "note": "for research use only",
     }
-
-
-def hidden(row: PredictOutcome, pseudonyms: Pseudonyms | None) -> PredictOutcome:
-    """The row as a de-identified summary may hold it: without what names files and folders."""
-    if pseudonyms is None:
-        return row
-    id_ = pseudonyms.patient(row.id) if row.status == "failed" else row.id
-    return replace(row, id=id_, message="", output=Path(row.output).name)
-
-
-def write_summary(rows: Sequence[PredictOutcome], path: Path) -> None:
-    """All rows as CSV, a column per region's volume (in mL, or in voxels).
-
-    Rows of earlier calls and of other processes stay, unless a study stands here anew. Raises OutputError, for a table of
-    another program too.
-    """
-    with held(path.with_name(".summary.lock")):
-        table = {r["id"]: r for r in _earlier(path)}
-        for row in rows:
-            values = asdict(row)
-            volumes = {f"{r}_{unit}": v for unit in _UNITS for r, v in values.pop(f"volumes_{unit}").items()}
-            shown = {k: printable(v) if isinstance(v, str) else v for k, v in (values | volumes).items()}
-            table[shown["id"]] = shown
-        measured = [c for c in dict.fromkeys(c for r in table.values() for c in r) if c.endswith(_UNITS)]
-        with atomic(path) as part, part.open("w", newline="", encoding="utf-8") as f:
-            writer = csv.DictWriter(f, [*_COLUMNS, *measured], extrasaction="ignore")
-            writer.writeheader()
-            writer.writerows(table.values())
-
-
-_COLUMNS = [f.name for f in fields(PredictOutcome) if not f.name.startswith("volumes_")]
-
-
-def _earlier(path: Path) -> list[dict[str, Any]]:
-    """The rows that are there. Raises OutputError for a table that is none of ours."""
-    try:
-        lines = plain.read(path).decode("utf-8", "replace").splitlines(keepends=True)
-    except FileNotFoundError:
-        return []
-    except OSError as e:
-        raise OutputError(f"{path} cannot be read: {e.strerror or e}. Move it away.") from e
-    reader = csv.DictReader(lines)
-    try:
-        if lines and not set(_COLUMNS) <= set(reader.fieldnames or ()):
-            raise OutputError(f"{path} is no summary of this program, and would be lost. Move it away.")
-        return [row for row in reader if row.get("id")]
-    except csv.Error as e:
-        raise OutputError(f"{path} is damaged ({e}). Move it away.") from e

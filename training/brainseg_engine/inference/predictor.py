@@ -53,6 +53,12 @@ class Predictor:
         """The network, in evaluation mode: to be looked at, never to be changed."""
         return self._net
 
+    def probabilities(
+        self, study: Study, progress: ProgressCallback, cancelled: CancelCheck
+    ) -> tuple[torch.Tensor, Mapping[str, float]]:
+        """As :func:`infer`, with this model."""
+        return infer(self._net, study, self.recipe, self.device, self.tta, progress, cancelled)
+
     def predict(
         self,
         study: Study,
@@ -67,7 +73,7 @@ class Predictor:
         Cancelled when ``cancelled()`` says so between two tiles.
         """
         try:
-            found, seconds = infer(self._net, study, self.recipe, self.device, self.tta, progress, cancelled)
+            found, seconds = self.probabilities(study, progress, cancelled)
         except (RuntimeError, MemoryError) as e:
             if not devices.out_of_memory(e):
                 raise

@@ -1,0 +1,237 @@
+"""How `napari-brainseg predict` runs over studies: in this process or by jobs; and how far it is."""
+
+from __future__ import annotations
+
+import logging
+import sys
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import typer
+
+from brainseg_engine.cli.printing import complain, folded, is_quiet, messages, say, say_json
+from brainseg_engine.core.errors import InputError
+from brainseg_engine.core.log import SAID
+
+if TYPE_CHECKING:
+    from rich.text import Text
+
+    from brainseg_engine.core.events import ProgressCallback
+    from brainseg_engine.inference.finished import PredictSettings
+    from brainseg_engine.inference.rows import PredictOutcome
+    from brainseg_engine.inference.shards import Shard
+
+_log = logging.getLogger(__name__)
+_LOOK_S = 1.0
+Groups = list[tuple["PredictSettings", list[Path]]]
+
+
+def groups(settings: PredictSettings, models: Sequence[Path], ensemble: bool) -> Groups:
+    """What is run one after the other: all models as one, or a folder for each. Raises InputError for models of one name."""
+    from brainseg_engine.core import outputs
+    from brainseg_engine.core.names import as_model_name
+    from brainseg_engine.inference.batch import made_before
+
+    if len(models) == 1 or ensemble:
+        return [(settings, list(models))]
+    names = [as_model_name(m.stem) for m in models]
+    twice = next((n for n in names if names.count(n) > 1), None)
+    if twice is not None:
+        raise InputError(
+            f"Two of the models are called '{twice}', so their masks cannot lie apart. Copy one to another name."
+        )
+    outputs.claim(settings.out, outputs.Use.MASKS, made_before=made_before)
+    return [
+        (replace(settings, out=outputs.subfolder(settings.out, name)), [model])
+        for name, model in zip(names, models, strict=True)
+    ]
+
+
+@dataclass
+class PredictRun:
+    """One call of the command; ``rows`` are those of all models."""
+
+    sources: Sequence[Path]
+    device: str
+    tta: bool
+    shard: Shard | None
+    as_json: bool
+    also: Callable[[Path, PredictOutcome], list[Path]] | None = None
+    rows: list[PredictOutcome] = field(default_factory=list)
+    unfinished: list[str] = field(default_factory=list)
+    files: dict[str, list[str]] = field(default_factory=dict)
+
+    def here(self, settings: PredictSettings, models: Sequence[Path]) -> None:
+        """Predict under a progress bar, tell each result as it comes, and write it into the summary."""
+        from brainseg_engine.cli.printing import progress_bars
+        from brainseg_engine.cli.stopping import terminate_as_interrupt
+        from brainseg_engine.inference import batch, cluster
+        from brainseg_engine.inference.ensemble import predictor_of
+
+        first = len(self.rows)
+        with terminate_as_interrupt(), progress_bars(messages()) as bars:
+            task = bars.add_task("loading the model", total=len(self.sources))
+            predictor = predictor_of(models, self.device, tta=self.tta)
+            begun: list[Path] = []
+
+            def follow(source: Path) -> ProgressCallback:
+                begun.append(source)
+                n, name = len(begun) - 1, source.resolve().name
+                return lambda e: bars.update(task, completed=n + e.fraction, description=f"{name}: {e.stage}")
+
+            ended = cluster.Ending(settings, self.also)
+            for row in batch.predict_many(predictor, self.sources, settings, follow, shard=self.shard, ended=ended):
+                self.rows.append(row)
+                self.files.update(ended.files)
+                bars.update(task, completed=len(self.rows) - first)
+                self._tell(row)
+
+    def by_jobs(
+        self,
+        settings: PredictSettings,
+        models: Sequence[Path],
+        jobs: int,
+        slurm: Mapping[str, str] | None,
+        at_once: int | None,
+        wait: bool,
+    ) -> None:
+        """Hand the studies to so many jobs, tell each result as it comes, and put the summary together."""
+        from brainseg_engine.cli.stopping import terminate_as_interrupt
+        from brainseg_engine.core import outputs
+        from brainseg_engine.inference import batch, cluster
+        from brainseg_engine.inference.ledger import Ledger
+        from brainseg_engine.inference.rows import SUMMARY, complete_summary
+
+        outputs.claim(settings.out, outputs.Use.MASKS, need_bytes=batch.NEED_BYTES, made_before=batch.made_before)
+        tasks = cluster.tasks_of(
+            self.sources, settings, models, jobs, self.device, self.tta, local=slurm is None, also=self.also
+        )
+        began, ledger = time.time(), Ledger(settings.out)
+        submitted = cluster.submit(tasks, slurm, at_once)
+        say(f"{len(submitted)} jobs; their logs are in {settings.out / cluster.FOLDER}.", err=True)
+        if slurm is not None and not wait:
+            say(f"How they stand: napari-brainseg predict --status {settings.out}", err=True)
+            return
+        told: set[str] = set()
+        try:
+            with terminate_as_interrupt():
+                while True:
+                    over = all(job.done() for job in submitted)
+                    for record in ledger.state().records.values():
+                        if record.row.id not in told and record.ended >= began:
+                            told.add(record.row.id)
+                            self.rows.append(record.row)
+                            self._tell(record.row)
+                    if over:
+                        break
+                    time.sleep(_LOOK_S)
+        except KeyboardInterrupt:
+            for job in submitted:
+                job.cancel(check=False)
+            raise
+        state = ledger.state()
+        complete_summary(ledger.rows(), settings.out / SUMMARY)
+        lost = [*state.waiting, *(i for i, r in state.records.items() if r.state in ("lost", "running"))]
+        self.unfinished += lost
+        for job in submitted:
+            if job.state not in ("FINISHED", "COMPLETED") or job.exception() is not None:
+                complain(f"The job {job.job_id} ended before its work did ({job.state}); see {cluster.log_of(job)}.")
+
+    @property
+    def complete(self) -> bool:
+        """Whether every study has its mask."""
+        return not self.unfinished and all(r.status != "failed" for r in self.rows)
+
+    def end(self, groups: Groups) -> None:
+        """What is said last; the exit code is 3 where a study failed or was not finished."""
+        from brainseg_engine.inference.ledger import Ledger
+        from brainseg_engine.inference.rows import SUMMARY, complete_summary
+
+        for settings, _ in groups:
+            if settings.pseudonyms is None:  # else the summary has all that may be told
+                complete_summary(Ledger(settings.out).rows(), settings.out / SUMMARY)
+        summaries = [str(settings.out / SUMMARY) for settings, _ in groups]
+        if self.as_json:
+            content: dict[str, Any] = {"results": [self._plain(r) for r in self.rows], "summary": summaries[0]}
+            if len(summaries) > 1:
+                content["summaries"] = summaries
+            say_json(content, indent=None)
+        failed = sum(r.status == "failed" for r in self.rows)
+        if failed:
+            complain(f"{failed} of {len(self.rows)} studies failed; {', '.join(summaries)} says why.")
+        if self.unfinished:
+            complain(f"{len(self.unfinished)} studies were not finished. Call it again: what is done is skipped.")
+        if failed or self.unfinished:
+            raise typer.Exit(InputError.exit_code)
+
+    def _tell(self, row: PredictOutcome) -> None:
+        from brainseg_engine.cli.printing import console as results
+
+        _log.log(SAID, "%s", _line(row).plain)
+        if not self.as_json and not is_quiet():
+            # on a terminal the bar and the results share one console, or they would overwrite each other
+            shown = messages() if sys.stdout.isatty() else results()
+            shown.print(_line(row), soft_wrap=True)
+            for file in folded(self.files.get(row.id, ())):
+                shown.print(f"         {file}", soft_wrap=True, markup=False, highlight=False)
+
+    def _plain(self, row: PredictOutcome) -> dict[str, Any]:
+        return asdict(row) | ({"files": self.files[row.id]} if row.id in self.files else {})
+
+
+def tell_status(out: Path, as_json: bool) -> None:
+    """How many studies of that output folder are done, which failed and why, what is running where."""
+    from brainseg_engine.cli.printing import console
+    from brainseg_engine.inference.ledger import FOLDER, Ledger
+    from brainseg_engine.inference.rows import SUMMARY, complete_summary
+
+    folders = [f for f in (out, *sorted(p for p in out.glob("*") if p.is_dir())) if (f / FOLDER).is_dir()]
+    if not folders:
+        raise InputError(f"{out} holds no work of 'predict'. Name the folder that was given as --out.")
+    told = []
+    for folder in folders:
+        state = Ledger(folder).state()
+        rows = [r for r in Ledger(folder).rows() if r.status in ("done", "failed")]
+        complete_summary(rows, folder / SUMMARY)
+        told.append((folder, state))
+    if as_json:
+        say_json([
+            {
+                "folder": str(folder), "waiting": list(state.waiting), "summary": str(folder / SUMMARY),
+                "studies": [asdict(r.row) | {"state": r.state, "host": r.host, "began": r.began, "ended": r.ended}
+                            for r in state.records.values()],
+            } for folder, state in told
+        ])  # fmt: skip
+        return
+    shown = console()
+    for folder, state in told:
+        counts = [f"{state.count(s)} {s}" for s in ("done", "skipped", "failed", "running", "lost") if state.count(s)]
+        shown.print(f"{folder}: {', '.join([*counts, f'{len(state.waiting)} not begun'])}", soft_wrap=True)
+        for record in state.records.values():
+            if record.state == "failed":
+                shown.print(_line(record.row), soft_wrap=True)
+            elif record.state == "running":
+                shown.print(
+                    f"running  {record.row.id}: on {record.host} for {time.time() - record.began:.0f} s", soft_wrap=True
+                )
+            elif record.state == "lost":
+                shown.print(
+                    f"lost     {record.row.id}: {record.host} has ended without it; call predict again", soft_wrap=True
+                )
+
+
+def _line(row: PredictOutcome) -> Text:
+    from rich.text import Text
+
+    if row.status == "failed":
+        return Text.assemble(("failed", "red"), f"   {row.id}: {row.message}")
+    volumes = "  ".join(
+        [f"{r} {v:.1f} mL" for r, v in row.volumes_ml.items()]
+        + [f"{r} {n:,} voxels" for r, n in row.volumes_voxels.items()]
+    )
+    took = f"  ({row.seconds:.1f} s)" if row.seconds is not None else ""
+    doubts = f"\n         {row.message}" if row.status == "done" and row.message else ""
+    return Text.assemble((f"{row.status:8}", "green"), f" {row.id}: {volumes}{took} → {row.output}", (doubts, "yellow"))
