@@ -97,9 +97,8 @@ class Ledger:
     def begin(self, id_: str) -> None:
         """This process works on that study from now on."""
         self._beat = time.monotonic()
-        self._write(
-            _name(id_), {"row": asdict(PredictOutcome(id_, "running")), **_who(), "known": asdict(self.known(id_))}
-        )
+        row = PredictOutcome(self._id(id_), "running")
+        self._write(_name(row.id), {"row": asdict(row), **_who(), "known": asdict(self.known(id_))})
 
     def beat(self, id_: str) -> None:
         """It still does."""
