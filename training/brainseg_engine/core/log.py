@@ -10,7 +10,7 @@ import os
 from pathlib import Path
 
 ROOT = "brainseg_engine"
-SAID = logging.DEBUG + 1
+SAID = logging.DEBUG - 5
 """Of records that were said on stderr already, and belong into the log file alone."""
 logging.addLevelName(SAID, "SAID")
 
@@ -29,7 +29,7 @@ def to_file(path: Path) -> None:
     logger = logging.getLogger(ROOT)
     for shown in logger.handlers:
         shown.setLevel(logger.level)
-    logger.setLevel(logging.DEBUG)
+    logger.setLevel(SAID)
     logger.addHandler(handler)
     logging.getLogger("py.warnings").addHandler(handler)
 
