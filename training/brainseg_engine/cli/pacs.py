@@ -12,6 +12,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from brainseg_engine.cli.dispatch import App
+from brainseg_engine.cli.pacs_watch import watch
+from brainseg_engine.cli.pacs_work import day
 from brainseg_engine.cli.printing import console, messages, progress_bars, say, say_json
 
 if TYPE_CHECKING:
@@ -213,18 +215,7 @@ def drop(
     say(f"{len(jobs)} sendings were given up." if jobs else "Nothing waits to be sent.")
 
 
-def day(text: str) -> Any:
-    """A date given as 2025-03-14 or 20250314; None for "". Raises InputError."""
-    from datetime import date
-
-    from brainseg_engine.core.errors import InputError
-
-    if not text:
-        return None
-    try:
-        return date.fromisoformat(text)
-    except ValueError as e:
-        raise InputError(f"'{text}' is no date. Write it as 2025-03-14.") from e
+app.command()(watch)
 
 
 def _follow(bars: Any, task: Any, event: Progress) -> None:
