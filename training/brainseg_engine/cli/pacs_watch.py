@@ -107,8 +107,8 @@ def query_of(text: str) -> Callable[[], Query]:
         return date.today() if told.get(key) == "today" else day(told.get(key, ""))
 
     def made() -> Query:
-        texts = [told.get(k, "") for k in ("patient-id", "name", "accession")]
-        return Query(*texts, on("since"), on("until"), told["modality"])
+        who = told.get("patient-id", ""), told.get("name", ""), told.get("accession", "")
+        return Query(who[0], who[1], who[2], on("since"), on("until"), told["modality"])
 
     made()  # what is wrong is told at once
     return made
