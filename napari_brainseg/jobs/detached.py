@@ -13,6 +13,7 @@ from typing import Any
 
 import psutil
 
+from brainseg_engine.core import outputs, plain
 from brainseg_engine.core.errors import OutputError
 from brainseg_engine.core.locks import held
 from brainseg_engine.core.paths import home
@@ -29,15 +30,16 @@ NICE = 5
 def launch(command: Sequence[str], out: Path) -> subprocess.Popen[bytes]:
     """Start it in a session of its own, what it writes going into ``process.log`` of the run folder.
 
-    The folder tells at once which process works there. Raises OutputError when nothing can be written or started, or
-    another process works there.
+    The folder tells at once which process works there. Raises OutputError when nothing can be written or started,
+    another process works there, or the folder holds what is not ours.
     """
     place = {**os.environ, "BRAINSEG_HOME": str(home())}  # absolute: the process stands elsewhere
+    outputs.claim(out, outputs.Use.FINETUNING, private=True, made_before=_made_before)
     try:
-        out.mkdir(parents=True, exist_ok=True)
         with held(out / LOCK, PATIENCE_S):
             pass
-        with (out / LOG).open("wb") as log:
+        (out / LOG).unlink(missing_ok=True)  # never through a link that somebody put there
+        with (out / LOG).open("xb") as log:
             process: subprocess.Popen[bytes] = subprocess.Popen(
                 command, stdin=subprocess.DEVNULL, stdout=log, stderr=subprocess.STDOUT, cwd=out.parent, env=place,
                 **_apart(),
@@ -55,6 +57,11 @@ def launch(command: Sequence[str], out: Path) -> subprocess.Popen[bytes]:
         raise
     threading.Thread(target=process.wait, name="brainseg-detached", daemon=True).start()  # lest it stays as a zombie
     return process
+
+
+def _made_before(out: Path) -> bool:
+    """Whether an earlier version made the folder, which it did not mark."""
+    return plain.is_file(out / "status.json") or {p.name for p in out.iterdir()} <= {LOCK, LOG}
 
 
 def last_line(out: Path) -> str:

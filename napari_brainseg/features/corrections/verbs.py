@@ -186,7 +186,7 @@ class CorrectionVerbs:
 
         def work() -> tuple[LabelArray, int, Correction, tuple[Correction | None, Correction | None]]:
             labels = laid_out(store.read(draft)).labels  # it must still be what was written
-            return labels, checksum(labels), store.accept(draft.id), versions(store, draft.study)
+            return labels, checksum(labels), store.accept_all([draft.id])[0], versions(store, draft.study)
 
         def finish(result: tuple[LabelArray, int, Correction, tuple[Correction | None, Correction | None]]) -> None:
             labels, digest, made, (here.accepted, here.draft) = result

@@ -127,7 +127,7 @@ def look_up(study: OpenStudy, shown: Segmentation | None, store: Store) -> Known
 def versions(store: Store, key: str) -> tuple[Correction | None, Correction | None]:
     """Of the study of that key: the newest accepted version, and the newest draft if it is newer still."""
     accepted, draft = store.latest().get(key), store.latest((CorrectionState.DRAFT,)).get(key)
-    older = accepted is not None and draft is not None and (draft.when, draft.id) < (accepted.when, accepted.id)
+    older = accepted is not None and draft is not None and draft.age < accepted.age
     return accepted, None if older else draft
 
 

@@ -61,6 +61,24 @@ def test_more_cases_make_it_narrower_and_it_holds_the_truth_about_as_often_as_it
     assert 0.7 <= np.mean([e.low <= 0.765 <= e.high for e in missed]) <= 0.82  # as its docstring warns
 
 
+@given(st.lists(st.floats(0, 1), min_size=3, max_size=20))
+def test_an_interval_stays_within_what_is_possible(x):
+    whole, cut = estimate(x), estimate(x, (0.0, 1.0))
+    assert 0 <= cut.low <= cut.mean <= cut.high <= 1
+    assert (cut.low, cut.high) == (max(whole.low, 0), min(whole.high, 1))
+
+
+def test_cutting_off_loses_no_coverage():
+    """Dice-like values near 1, where the whole interval often leaves the range."""
+    rng = np.random.default_rng(1)
+    drawn = [rng.beta(10.2, 0.8, 6) for _ in range(2000)]
+    truth = 10.2 / 11
+    held = [[e.low <= truth <= e.high for e in (estimate(x), estimate(x, (0.0, 1.0)))] for x in drawn]
+    whole, cut = np.mean(held, axis=0)
+    assert whole == cut >= 0.85
+    assert np.mean([estimate(x).high > 1 for x in drawn]) > 0.05
+
+
 def exact_p(d):
     """All signs, with mean ranks for ties."""
     d = [v for v in d if v]

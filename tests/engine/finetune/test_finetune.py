@@ -117,6 +117,39 @@ def test_the_report_says_what_is_so(tmp_path, tiny_model):
     assert len([m for m in models.installed() if not m.bundled]) == 1
 
 
+def test_what_is_excluded_before_training_is_not_learnt_from(tmp_path, tiny_model):
+    store, anchors = make_world(tmp_path, 3, 3)
+
+    stop = tmp_path / "run" / "stop"
+    with pytest.raises(
+        Cancelled
+    ):  # planned and stopped; then somebody excludes one of the corrections that it collected
+        run(options(tmp_path, tiny_model, anchors, epochs=4),
+            lambda e: stop.touch() if isinstance(e, Progress) and e.stage.startswith("step 1 ") else None)  # fmt: skip
+    gone = next(c.id for c in store.corrections() if not c.held_out)
+    store.exclude(gone, "a wrong contour")
+    with pytest.raises(TrainingError, match=f"{gone} was excluded since"):
+        run(FinetuneOptions(tmp_path / "run", resume=True, device="cpu"))
+    assert not [m for m in models.installed() if not m.bundled]
+
+
+def test_what_is_excluded_meanwhile_is_no_evidence_and_is_said(tmp_path, tiny_model):
+    store, anchors = make_world(tmp_path, 4, 3)
+    gone = {}
+
+    def exclude(event):
+        if isinstance(event, Progress) and event.stage.startswith("step 2 ") and not gone:
+            gone.update({c.held_out: c.id for c in store.corrections()})
+            for id in gone.values():
+                store.exclude(id, "a wrong contour")
+
+    report = run(options(tmp_path, tiny_model, anchors, epochs=4), exclude)
+    assert report["held_out"]["after"]["cases"] == {} and report["verdict"] == verdict.NO_CLAIM
+    notes = " ".join(report["notes"])
+    assert f"{gone[True]} was excluded while this run was under way and is not scored" in notes
+    assert f"{gone[False]} was excluded while this run was under way and was learnt from all the same" in notes
+
+
 def test_stopped_and_resumed_equals_never_stopped(tmp_path, tiny_model):
     make_world(tmp_path, 3, 3)
     whole = run(FinetuneOptions(tmp_path / "whole", str(tiny_model), tmp_path / "corrections", tmp_path / "anchors", epochs=4,

@@ -93,5 +93,24 @@ def test_a_program_that_is_not_there_is_told_in_a_sentence(tmp_path):
     with pytest.raises(OutputError, match="cannot be started"):
         launch([str(tmp_path / "nowhere")], tmp_path / "run")
     (tmp_path / "file").touch()
-    with pytest.raises(OutputError, match="cannot be started"):
+    with pytest.raises(OutputError, match="Cannot write into"):
         launch([sys.executable, "-c", ""], tmp_path / "file" / "run")
+
+
+def test_a_folder_of_others_is_left_as_it_is(tmp_path):
+    out = tmp_path / "thesis"
+    out.mkdir()
+    (out / "chapter.txt").write_text("years of work")
+    with pytest.raises(OutputError, match="not of this program"):
+        launch([sys.executable, "-c", ""], out)
+    assert [p.name for p in out.iterdir()] == ["chapter.txt"]
+
+
+def test_a_link_in_the_folder_leads_nowhere(tmp_path):
+    victim = tmp_path / "victim"
+    victim.write_text("years of work")
+    out = tmp_path / "run"
+    out.mkdir()
+    (out / "process.log").symlink_to(victim)
+    launch([sys.executable, "-c", "print('words')"], out).wait(60)
+    assert victim.read_text() == "years of work"

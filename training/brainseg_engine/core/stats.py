@@ -38,9 +38,15 @@ class Estimate:
         return None if self.low is None or self.high is None else (self.low, self.high)
 
 
-def estimate(values: Iterable[float | None]) -> Estimate:
-    """The mean of the measured values and its interval by Student's t (n − 1 degrees of freedom), which is not cut off at 0 or 1.
+Bounds = tuple[float, float]
+"""What a value may be at least and at most; infinite where it has no bound."""
+UNBOUNDED: Bounds = (-math.inf, math.inf)
 
+
+def estimate(values: Iterable[float | None], bounds: Bounds = UNBOUNDED) -> Estimate:
+    """The mean of the measured values and its interval by Student's t (n − 1 degrees of freedom), cut off at ``bounds``.
+
+    What is cut off holds no possible mean, so that the rest holds the true one as often as the whole.
     From fewer than 3 values there is no interval; from equal ones it is that one value. In a simulation of Dice-like values
     (Beta, mean 0.85) 92 to 94 % of such intervals held the true mean at 3 to 20 cases. Where one case in ten is missed
     altogether (Dice 0), 75 % did at 6 cases, 76 % at 8 and 88 % at 20: a failure that no case of the sample shows is in no
@@ -57,7 +63,7 @@ def estimate(values: Iterable[float | None]) -> Estimate:
     if np.ptp(x) <= _EQUAL * max(1.0, abs(mean)):
         return Estimate(len(x), mean, mean, mean)
     half = float(stats.t.ppf(0.5 + CONFIDENCE / 2, len(x) - 1)) * float(x.std(ddof=1)) / math.sqrt(len(x))
-    return Estimate(len(x), mean, mean - half, mean + half)
+    return Estimate(len(x), mean, max(mean - half, min(bounds[0], mean)), min(mean + half, max(bounds[1], mean)))
 
 
 def sign_flip(differences: Iterable[float]) -> float:

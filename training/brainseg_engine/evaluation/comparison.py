@@ -16,7 +16,7 @@ from functools import cached_property
 from typing import Any
 
 from brainseg_engine.core.labels import Region
-from brainseg_engine.core.stats import CONFIDENCE, estimate, holm, signed_rank
+from brainseg_engine.core.stats import CONFIDENCE, Bounds, estimate, holm, signed_rank
 from brainseg_engine.evaluation.result import Evaluation
 from brainseg_engine.scores.scorer import METRICS
 
@@ -75,7 +75,7 @@ class Comparison:
     def regions(self) -> Mapping[Region, Mapping[str, Paired]]:
         """Region → metric → what may be said of the differences."""
         keys = [(region, metric) for region in Region for metric in COMPARED]
-        found = [_paired(list(self.pairs(*key).values()), METRICS[key[1]].best) for key in keys]
+        found = [_paired(list(self.pairs(*key).values()), METRICS[key[1]].best, METRICS[key[1]].bounds) for key in keys]
         adjusted = holm([p.p for p in found])
         table = {key: replace(p, p_holm=q) for key, p, q in zip(keys, found, adjusted, strict=True)}
         return {region: {metric: table[region, metric] for metric in COMPARED} for region in Region}
@@ -117,12 +117,12 @@ def compare(first: Evaluation, second: Evaluation) -> Comparison:
     return Comparison(first, second)
 
 
-def _paired(pairs: list[tuple[float, float]], best: int) -> Paired:
-    """``best``: 1 where higher is better, -1 where lower is."""
+def _paired(pairs: list[tuple[float, float]], best: int, bounds: Bounds) -> Paired:
+    """``best``: 1 where higher is better, -1 where lower is; ``bounds``: of one value."""
     if not pairs:
         return Paired(0, note="measured in no case of both")
     differences = [a - b for a, b in pairs]
-    mean = estimate(differences)
+    mean = estimate(differences, (bounds[0] - bounds[1], bounds[1] - bounds[0]))
     test = signed_rank(differences)
     better = sum(best * d > _SAME for d in differences)
     worse = sum(best * d < -_SAME for d in differences)

@@ -34,7 +34,10 @@ class Evaluation:
     def summary(self) -> Mapping[Region, Mapping[str, Estimate]]:
         """Region → metric → its mean, its number of cases and its 95 % interval over them."""
         return {
-            region: {key: estimate(getattr(score[region], key) for score in self.cases.values()) for key in METRICS}
+            region: {
+                key: estimate((getattr(score[region], key) for score in self.cases.values()), metric.bounds)
+                for key, metric in METRICS.items()
+            }
             for region in Region
         }
 

@@ -82,6 +82,8 @@ class _Job:
         self.options, self.tell, self.cancelled = options, tell, cancelled
         self.out = options.out
         self.data, self.split, self.folder = self.out / "data", self.out / "split.csv", self.out / "training"
+        self.left_out: frozenset[str] = frozenset()
+        """Of the held-out corrections, those that were excluded meanwhile."""
 
     def run(self) -> dict[str, Any]:
         known = plan.load(self.out)
@@ -94,6 +96,7 @@ class _Job:
         self.base = checkpoint.load(self._base(known))
         self.plan = known or self._planned()
         if not self.plan.trained:
+            self._require_none_excluded()
             self._train()
         return self._prove(self._choose())
 
@@ -251,12 +254,13 @@ class _Job:
         return guard.choose(score, 1.0 if self.plan.real and self.plan.held_out else guard.BLIND)
 
     def _sets(self) -> dict[str, dict[str, Path]]:
-        held_out = {c.name: self.data / c.name for c in self.plan.held_out}
+        held_out = {c.name: self.data / c.name for c in self.plan.held_out if c.name not in self.left_out}
         return {"held_out": held_out, "anchors": {n: Path(p) for n, p in self.plan.scored.items()}}
 
     def _prove(self, choice: guard.Choice) -> dict[str, Any]:
         state = guard.mixed(self.base.state, self.trained.state, choice.alpha)
         progress, seen = self._progress("proving"), frozenset(self.base.card.training_hashes)
+        self._say_what_was_excluded()
         results = []
         for n, weights in enumerate((self.base.state, state)):
 
@@ -275,7 +279,6 @@ class _Job:
             for k in results[0]
         }
         self._settle_name()
-        self._say_what_was_excluded()
         outcome = Outcome(self.plan, choice, sets)
         model = self.out / "model.safetensors"
         if not self._written(model, state):
@@ -298,26 +301,43 @@ class _Job:
             return False
         return old.card.name == self.plan.name and all(torch.equal(v, old.state[k]) for k, v in state.items())
 
-    def _say_what_was_excluded(self) -> None:
-        """Of the corrections learnt from; somebody may have excluded one while this ran."""
+    def _excluded(self) -> set[str]:
+        """The corrections that nobody wants to be used any more; somebody may have excluded one while this ran."""
         folder = self.plan.settings.get("corrections")
         if not isinstance(folder, str):
-            return
+            return set()
         try:
-            excluded = {c.id for c in Store.existing(folder).corrections((CorrectionState.EXCLUDED,))}
+            return {c.id for c in Store.existing(folder).corrections((CorrectionState.EXCLUDED,))}
         except BrainsegError as e:  # it is not there any more
             _log.warning("%s", e)
-            return
-        for key, cases in (("learnt from", self.plan.training), ("scored on", self.plan.held_out)):
+            return set()
+
+    def _require_none_excluded(self) -> None:
+        """Raise TrainingError where training would begin, or go on, with a correction that was excluded meanwhile."""
+        excluded = self._excluded()
+        gone = [c.name for c in self.plan.training if c.name in excluded]
+        if gone:
+            raise TrainingError(
+                f"{', '.join(gone)} {'was' if len(gone) == 1 else 'were'} excluded since this fine-tuning collected its "
+                f"corrections into {self.out}, and would be learnt from all the same. Start anew into another --out folder."
+            )
+
+    def _say_what_was_excluded(self) -> None:
+        """While this ran: what was learnt from is said, and what was held out is no evidence any more."""
+        excluded = self._excluded()
+        for held_out, cases in ((False, self.plan.training), (True, self.plan.held_out)):
             gone = [c.name for c in cases if c.name in excluded]
-            if gone:
-                were = "was" if len(gone) == 1 else "were"
-                sentence = (
-                    f"{', '.join(gone)} {were} excluded while this run was under way and {were} {key} all the same. Start anew "
-                    "to leave it out."
-                )
-                _log.warning("%s", sentence)
-                self.plan.note(self.out, sentence)
+            if not gone:
+                continue
+            were = "was" if len(gone) == 1 else "were"
+            sentence = f"{', '.join(gone)} {were} excluded while this run was under way and "
+            if held_out:
+                self.left_out = frozenset(gone)
+                sentence += f"{'is' if len(gone) == 1 else 'are'} not scored."
+            else:
+                sentence += f"{were} learnt from all the same. Start anew to leave it out."
+            _log.warning("%s", sentence)
+            self.plan.note(self.out, sentence)
 
     def _settle_name(self) -> None:
         """The new model's name, which no other model has; it may have been taken while this one was trained."""

@@ -48,7 +48,7 @@ class BeforeAfter:
     @property
     def difference(self) -> Estimate:
         """Of the mean Dice, over patients."""
-        return estimate(self.differences)
+        return estimate(self.differences, (-1.0, 1.0))
 
     @property
     def verdict(self) -> str:

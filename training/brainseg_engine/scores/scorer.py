@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, fields
 
@@ -9,6 +10,7 @@ import numpy as np
 
 from brainseg_engine.core.geometry import Grid
 from brainseg_engine.core.labels import LabelArray, Mask, Region, region_mask
+from brainseg_engine.core.stats import UNBOUNDED, Bounds
 from brainseg_engine.scores import overlap
 from brainseg_engine.scores.lesions import lesion_wise
 
@@ -49,13 +51,15 @@ class RegionScore:
 
 @dataclass(frozen=True)
 class Metric:
-    """How a value of :class:`RegionScore` is shown, and which way is better: ``best`` 1 (higher), -1 (lower) or 0 (neither)."""
+    """How a value of :class:`RegionScore` is shown, what it may be, and which way is better: ``best`` 1
+    (higher), -1 (lower) or 0 (neither)."""
 
     key: str
     title: str
     unit: str = ""
     digits: int = 3
     best: int = 0
+    bounds: Bounds = UNBOUNDED
 
     @property
     def heading(self) -> str:
@@ -63,18 +67,20 @@ class Metric:
         return f"{self.title}, {self.unit}" if self.unit else self.title
 
 
+_SHARE: Bounds = (0.0, 1.0)
+_POSITIVE: Bounds = (0.0, math.inf)
 METRICS: Mapping[str, Metric] = {
     m.key: m
     for m in (
-        Metric("dice", "Dice", best=1),
-        Metric("hd95_mm", "HD95", "mm", 1, best=-1),
-        Metric("lesion_dice", "lesion-wise Dice", best=1),
-        Metric("lesion_hd95_mm", "lesion-wise HD95", "mm", 1, best=-1),
-        Metric("lesions_found", "lesions found", "", 2),
-        Metric("lesions_missed", "lesions missed", "", 2, best=-1),
-        Metric("lesions_extra", "lesions extra", "", 2, best=-1),
-        Metric("sensitivity", "sensitivity", best=1),
-        Metric("specificity", "specificity", "", 4, best=1),
+        Metric("dice", "Dice", best=1, bounds=_SHARE),
+        Metric("hd95_mm", "HD95", "mm", 1, best=-1, bounds=_POSITIVE),
+        Metric("lesion_dice", "lesion-wise Dice", best=1, bounds=_SHARE),
+        Metric("lesion_hd95_mm", "lesion-wise HD95", "mm", 1, best=-1, bounds=_POSITIVE),
+        Metric("lesions_found", "lesions found", "", 2, bounds=_POSITIVE),
+        Metric("lesions_missed", "lesions missed", "", 2, best=-1, bounds=_POSITIVE),
+        Metric("lesions_extra", "lesions extra", "", 2, best=-1, bounds=_POSITIVE),
+        Metric("sensitivity", "sensitivity", best=1, bounds=_SHARE),
+        Metric("specificity", "specificity", "", 4, best=1, bounds=_SHARE),
         Metric("volume_difference_ml", "volume difference", "mL", 1),
         Metric("volume_difference_relative", "volume difference, relative", "", 2),
     )
