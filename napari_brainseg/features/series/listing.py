@@ -16,14 +16,18 @@ from brainseg_engine.core.errors import BrainsegError, InputError, OutputError
 from brainseg_engine.core.events import CancelCheck, ProgressCallback, never, silent
 from brainseg_engine.core.study import Modality, Segmentation, Study
 from brainseg_engine.io.found import UnpackedFolder
+from napari_brainseg.display.axes import laid_out
 from napari_brainseg.session import Acquired, OpenStudy, Placing
 
 if TYPE_CHECKING:
     from brainseg_engine.core.series import SeriesFacts
     from brainseg_engine.io.found import ImageSeries, Listing, Patient, Visit
+    from brainseg_engine.prepare import Prepared
     from brainseg_engine.studies.incoming import Incoming
 
 Source = Path | Sequence[Path]
+MASK_REASON = "is a mask, no image"
+"""Why a mask is not among the series, in the words of the list."""
 NAME = "study"
 """What a study is called while it is prepared: nothing that tells whose it is goes into a file."""
 
@@ -55,13 +59,15 @@ class FoundVisits:
 @dataclass(frozen=True, eq=False)
 class Raw:
     """The chosen series with their voxels (``study``), how they are called (``titles``), where they lie (``place``); ``key``
-    names them with what is to be done, and ``kept`` is the folder where just that was done before."""
+    names them with what is to be done, and ``kept`` is the folder where just that was done before. ``mask``: the one mask that
+    lies beside them."""
 
     study: Study
     titles: Mapping[Modality, str]
     place: Path
     key: str
     kept: Path | None = None
+    mask: Path | None = None
 
 
 def find(source: Source, progress: ProgressCallback = silent, cancelled: CancelCheck = never) -> FoundVisits:
@@ -117,7 +123,14 @@ def raw(found: FoundVisits, incoming: Incoming, brain: str) -> Raw:
     before = kept.find(key)
     with contextlib.suppress(BrainsegError):  # what could not be removed is removed another time
         kept.tidy(places())
-    return Raw(study, titles, found.place, key, before)
+    return Raw(study, titles, found.place, key, before, mask_beside(found, incoming))
+
+
+def mask_beside(found: FoundVisits, incoming: Incoming) -> Path | None:
+    """The mask in the folder of the chosen image files, where it is one and no more."""
+    folders = {s.path.parent for s in incoming.chosen().values() if s.path is not None}
+    masks = [p for s in found.listing.skipped if s.reason == MASK_REASON for p in s.paths if p.parent in folders]
+    return masks[0] if len(masks) == 1 else None
 
 
 def placed_anew(current: OpenStudy, placing: Placing, working: Path) -> tuple[Raw, Path]:
@@ -144,7 +157,6 @@ def placed_anew(current: OpenStudy, placing: Placing, working: Path) -> tuple[Ra
 def carried_over(segmentation: Segmentation, study: OpenStudy) -> Segmentation:
     """Labels of the same series, prepared otherwise, on the grid of this preparation."""
     from brainseg_engine.prepare.back import segmentation_onto
-    from napari_brainseg.display.axes import laid_out
 
     return laid_out(segmentation_onto(segmentation, study.study.reference.grid))
 
@@ -198,7 +210,20 @@ def prepared_study(folder: Path, raw: Raw) -> OpenStudy:
     study = replace(made.study, id=raw.study.id, folder=folder)
     prepared = replace(made, study=study)
     acquired = Acquired(prepared, raw.study.volumes, raw.titles, raw.place)
-    return OpenStudy(study, problems=prepared.warnings, findings=tuple(check_study(study)), acquired=acquired)
+    mask, trouble = _mask(raw.mask, prepared) if raw.mask is not None else (None, ())
+    findings = tuple(check_study(study))
+    return OpenStudy(study, problems=(*prepared.warnings, *trouble), findings=findings, truth=mask, acquired=acquired)
+
+
+def _mask(path: Path, prepared: Prepared) -> tuple[Segmentation | None, tuple[str, ...]]:
+    """The mask beside the series, carried onto the aligned grid, and why it was left out."""
+    from brainseg_engine.prepare.masks import read_mask
+
+    try:
+        found, _ = read_mask(path, prepared)
+    except BrainsegError as e:
+        return None, (f"The images were opened without their mask. {e}",)
+    return laid_out(replace(found, path=path)), ()
 
 
 def workspace() -> UnpackedFolder:

@@ -74,7 +74,7 @@ def table_of(verbs: SeriesVerbs) -> Table | None:
                 SeriesRow(
                     series.facts.id, listing.title(series.facts), listing.extent(series), use,
                     _reason(proposal) if proposal is not None else "cannot be used", " ".join(f"⚠ {w}" for w in warnings if w),
-                    proposal is not None, mark,
+                    proposal is not None, mark, verbs.pictures.get(series.facts.id),
                 )
             )  # fmt: skip
     return Table([found.label(i) for i in range(len(found.visits))], verbs.visit, rows, "\n".join(f"⚠ {w}" for w in words),

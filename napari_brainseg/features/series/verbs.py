@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -18,10 +18,12 @@ from brainseg_engine.io.found import UnpackedFolder
 from napari_brainseg.display import layers
 from napari_brainseg.features.context import Context, Newest
 from napari_brainseg.features.series import listing
+from napari_brainseg.features.series.thumbnails import Picture, pictures
 from napari_brainseg.jobs import PrepareRequest
 from napari_brainseg.session import Answer, JobState, Kind, OpenStudy, Placing
 
 if TYPE_CHECKING:
+    from brainseg_engine.io.found import Visit
     from brainseg_engine.prepare import Prepared
     from brainseg_engine.studies.incoming import Incoming
 
@@ -64,6 +66,8 @@ class SeriesVerbs:
         self.incoming: Incoming | None = None
         self.prepared: Prepared | None = None
         """What the last preparation made of the choices as they are."""
+        self.pictures: Mapping[str, Picture] = {}
+        """Id of a series → a small picture of it; they come a moment after the table."""
         self._proposed: Incoming | None = None
         self._by_hand: dict[Modality, str | None] = {}
         self._working: UnpackedFolder | None = None
@@ -150,7 +154,25 @@ class SeriesVerbs:
 
     def _take(self, i: int | None, incoming: Incoming | None) -> None:
         self.visit, self.incoming, self._proposed, self._by_hand, self.prepared = i, incoming, incoming, {}, None
+        self.pictures = {}
         self.changed.emit()
+        if incoming is not None:
+            shown = partial(self._picture, incoming.visit)
+            self._context.run(
+                partial(pictures, incoming.visit.series, lambda: self.visit_shown is not incoming.visit),
+                shown,
+                lambda _: None,
+            )
+
+    @property
+    def visit_shown(self) -> Visit | None:
+        """The visit whose series are in the table."""
+        return self.incoming.visit if self.incoming is not None else None
+
+    def _picture(self, visit: Visit, made: Mapping[str, Picture]) -> None:
+        if self.visit_shown is visit:
+            self.pictures = made
+            self.changed.emit()
 
     def assign(self, series_id: str, use: Modality | None) -> None:
         """Take that series as ``use`` (None: not at all); the others as proposed, as far as they are free."""

@@ -5,8 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+import numpy as np
+from numpy.typing import NDArray
 from qtpy.QtCore import Qt, Signal
-from qtpy.QtWidgets import QFrame, QGridLayout, QHBoxLayout, QProgressBar, QScrollArea, QVBoxLayout, QWidget
+from qtpy.QtGui import QImage, QPixmap
+from qtpy.QtWidgets import QFrame, QGridLayout, QHBoxLayout, QLabel, QProgressBar, QScrollArea, QVBoxLayout, QWidget
 
 from brainseg_engine.core.study import Modality
 from napari_brainseg.qt.widgets import Combo, Elided, Section, Words, button, label, plain, restyle
@@ -17,7 +20,8 @@ _ROWS_HIGH = 300
 
 @dataclass(frozen=True)
 class SeriesRow:
-    """One series: ``use`` is what it is taken for, ``reason`` why; ``warning`` what to look at; ``usable``: it can be chosen."""
+    """One series: ``use`` is what it is taken for, ``reason`` why; ``warning`` what to look at; ``usable``: it can be chosen;
+    ``picture``: a small grey one (rows, columns), where there is one already."""
 
     id: str
     title: str
@@ -27,6 +31,7 @@ class SeriesRow:
     warning: str = ""
     usable: bool = True
     mark: str = ""
+    picture: NDArray[np.uint8] | None = None
 
 
 @dataclass(frozen=True)
@@ -139,11 +144,12 @@ class SeriesView(Section):
         grid.setContentsMargins(0, 0, 4, 0)
         grid.setHorizontalSpacing(8)
         grid.setVerticalSpacing(7)
-        grid.setColumnStretch(1, 1)
+        grid.setColumnStretch(2, 1)
         self.uses = {}
         for n, row in enumerate(shown):
             grid.addWidget(self._use(row, n), n, 0, Qt.AlignmentFlag.AlignTop)
-            grid.addWidget(_words_of(row), n, 1)
+            grid.addWidget(_picture_of(row), n, 1, Qt.AlignmentFlag.AlignTop)
+            grid.addWidget(_words_of(row), n, 2)
         grid.setRowStretch(len(shown), 1)
         inside = QWidget()
         inside.setProperty("role", "plain")
@@ -166,7 +172,7 @@ class SeriesView(Section):
     def _use(self, row: SeriesRow, n: int) -> Combo:
         combo = Combo(f"use_{n}", f"What {row.title} is taken for. {row.reason}".strip())
         combo.show_choices([("–", None, "Not used"), *((m.title, m, "") for m in Modality)], row.use)
-        combo.setFixedWidth(80)
+        combo.setFixedWidth(76)
         combo.setProperty("usable", row.usable)
         combo.setEnabled(row.usable)
         combo.activated.connect(lambda _, id=row.id, combo=combo: self.use_chosen.emit(id, combo.currentData()))
@@ -201,6 +207,19 @@ class SeriesView(Section):
         self.prepare.setEnabled(possible and not why)
         if why:
             self.prepare.setToolTip(why)
+
+
+def _picture_of(row: SeriesRow) -> QLabel:
+    made = label(name="series_picture")
+    made.setFixedWidth(46)
+    if row.picture is not None:
+        rows, columns = row.picture.shape
+        grey = np.ascontiguousarray(row.picture)
+        made.setPixmap(
+            QPixmap.fromImage(QImage(grey.tobytes(), columns, rows, columns, QImage.Format.Format_Grayscale8))
+        )
+        made.setToolTip(f"The middle slice of {row.title}")
+    return made
 
 
 def _words_of(row: SeriesRow) -> QWidget:

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from brainseg_engine.core.errors import BrainsegError
+from brainseg_engine.core.errors import BrainsegError, GeometryError
 from brainseg_engine.core.geometry import Grid
 from brainseg_engine.core.study import Modality, Segmentation, SeriesNeeded, Study, Volume
 from napari_brainseg.display.axes import laid_out
@@ -132,11 +132,30 @@ def answer_of(mask: Segmentation) -> Answer:
     return Answer.of(mask, saved=checksum(mask.labels))
 
 
-def read_mask(path: Path, study: Study, coding: str | None = None, implied: str | None = None) -> Segmentation:
-    """The mask in that file, on the grid of the study. Raises CodingError, GeometryError, InputError."""
+def read_mask(
+    path: Path, study: Study, coding: str | None = None, implied: str | None = None, acquired: Acquired | None = None
+) -> Segmentation:
+    """The mask in that file, on the grid of the study; one that was drawn on a series as ``acquired`` is carried there. Raises
+    CodingError, GeometryError, InputError."""
     from brainseg_engine.io import load_segmentation
 
+    if acquired is not None:
+        from brainseg_engine.prepare.masks import read_mask as read_onto
+
+        found, _ = read_onto(path, acquired.prepared, coding, implied)
+        return laid_out(replace(found, path=path))
     return laid_out(load_segmentation(path, coding=coding, grid=study.reference.grid, implied=implied))
+
+
+def taken(dropped: Segmentation, current: OpenStudy) -> Segmentation:
+    """A mask that was dropped onto the study, on its grid. Raises GeometryError."""
+    if dropped.grid.same_as(current.study.reference.grid):
+        return dropped
+    if current.acquired is None:
+        raise GeometryError(f"The mask lies on another grid than {current.study.id} and was not taken.")
+    from brainseg_engine.prepare.masks import taken as carried
+
+    return laid_out(carried(dropped, current.acquired.prepared))
 
 
 def reassigned(current: OpenStudy, modality: Modality, path: Path | None) -> Opened:

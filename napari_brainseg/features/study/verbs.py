@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from brainseg_engine.core.errors import BrainsegError
 from brainseg_engine.core.study import Modality, Segmentation, Study
 from napari_brainseg.display import layers
 from napari_brainseg.display.axes import laid_out
@@ -63,7 +64,7 @@ class StudyVerbs:
             return
 
         def work() -> Answer:
-            return reading.answer_of(reading.read_mask(path, current.study, coding))
+            return reading.answer_of(reading.read_mask(path, current.study, coding, acquired=current.acquired))
 
         self._context.read(f"Reading {path.name} …", work, partial(self._show_mask, current))
 
@@ -123,10 +124,10 @@ class StudyVerbs:
             dropped = layers.segmentation_of(found[0])
             with self._context.own_changes():
                 self._viewer.layers.remove(found[0])
-            if not dropped.grid.same_as(current.study.reference.grid):
-                self._session.say(
-                    f"The mask lies on another grid than {current.study.id} and was not taken.", Kind.ERROR
-                )
+            try:
+                dropped = reading.taken(dropped, current)
+            except BrainsegError as e:
+                self._session.say(str(e), Kind.ERROR)
                 return
             self._show_mask(current, reading.answer_of(dropped))
         elif self._session.segmentation is None:
@@ -148,7 +149,7 @@ class StudyVerbs:
         self._session.series_requested.emit(source if needs else None)
 
     def _open_prepared(self, study: OpenStudy) -> None:
-        self._open(reading.Opened(study, None))
+        self._open(reading.Opened(study, reading.answer_of(study.truth) if study.truth is not None else None))
 
     def _open(self, made: reading.Opened, adopt: bool = False) -> None:
         """Show a study that was read. ``adopt``: its layers are in the viewer already."""

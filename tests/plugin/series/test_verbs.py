@@ -13,9 +13,9 @@ from helpers.rig import Card, House, Later, Model, paint, segment, shown
 from helpers.small_study import make_study
 
 from brainseg_engine.core.events import Failed, Progress
-from brainseg_engine.core.study import Modality
+from brainseg_engine.core.study import Modality, Segmentation
 from brainseg_engine.corrections import source_of
-from brainseg_engine.io import load_segmentation, save_volume
+from brainseg_engine.io import load_segmentation, save_segmentation, save_volume
 from brainseg_engine.prepare import PrepareOptions, files, prepare
 from napari_brainseg.features.save.verbs import ALIGNED
 from napari_brainseg.features.series.section import table_of
@@ -232,3 +232,45 @@ def test_work_on_a_prepared_study_that_was_not_accepted_is_offered_again(viewer,
         assert again.session.study.acquired is not None
     finally:
         again.close()
+
+
+def test_each_series_has_a_picture_of_its_own_slices(house, export, raw):
+    house.study.open(export)
+    rows = {r.title: r for r in table_of(house.series).rows}
+    picture = rows["4: t1_tse_tra_km"].picture
+    assert picture.shape == (46, 46) and picture.max() > 200
+    own = raw.study.volumes[Modality.T1CE].data
+    top = own[:, :, own.shape[2] // 2]
+    assert abs((picture > 100).mean() - (top > 0.4 * top.max()).mean()) < 0.25
+    assert sum(r.picture is not None for r in rows.values()) >= 4
+
+
+def test_a_mask_beside_raw_series_opens_on_its_series(house, raw, prepared, tmp_path):
+    folder = tmp_path / "case"
+    for m, v in raw.study.volumes.items():
+        grid = v.grid if m is not Modality.T2 else v.grid.crop((0, 0, 0), (v.grid.shape[0] - 2, *v.grid.shape[1:]))
+        save_volume(v.data[: grid.shape[0]], grid, folder / f"case_{m.value}.nii.gz")
+    own = prepared.back(Segmentation(ball(prepared), prepared.grid))
+    save_segmentation(own, folder / "case_seg.nii.gz", coding="brats2023")
+    house.study.open(folder)
+    house.series.prepare("rough")
+    answered(house, prepared)
+    current = house.session.study
+    assert current.truth is not None and current.truth.grid.same_as(prepared.grid)
+    back = prepared.back(house.session.segmentation)
+    both = np.count_nonzero((back.labels > 0) & (own.labels > 0))
+    assert 2 * both / (np.count_nonzero(back.labels) + np.count_nonzero(own.labels)) > 0.95
+    assert not house.session.dirty and house.session.segmentation.path.name == "case_seg.nii.gz"
+    # the same by hand, and one that lies nowhere
+    house.study.load_mask(folder / "case_seg.nii.gz", "brats2023")
+    assert house.session.message.kind is not Kind.ERROR
+    elsewhere = Segmentation(np.ones((9, 9, 9), np.uint8), prepared.grid.crop((0, 0, 0), (9, 9, 9)))
+    save_segmentation(elsewhere, tmp_path / "other_seg.nii.gz", coding="brats2023")
+    house.study.load_mask(tmp_path / "other_seg.nii.gz", "brats2023")
+    assert house.session.message.kind is Kind.ERROR and "neither" in house.session.message.text
+
+
+def ball(prepared) -> np.ndarray:
+    at = np.argwhere(prepared.brain).mean(axis=0)
+    index = np.stack(np.meshgrid(*map(np.arange, prepared.grid.shape), indexing="ij"), -1)
+    return (2 * (np.linalg.norm(index - at, axis=-1) < 12)).astype(np.uint8)
