@@ -25,15 +25,21 @@ def grid_of_series(kind: str, shape: tuple[int, int, int] = (64, 56, 12)) -> Gri
 
 
 def write_dicom_series(
-    folder: Path, kind: str = "thick", *, name: str = "Müller^Jörg", description: str = "T1 post", number: int = 5
-) -> list[Path]:
-    """One series; instances are numbered from the top down, against Z."""
+    folder: Path, kind: str = "thick", *, name: str = "Müller^Jörg", description: str = "T1 post", number: int = 5,
+    series_uid: str = "", enhanced: bool | None = None,
+) -> list[Path]:  # fmt: skip
+    """One series; instances are numbered from the top down, against Z. ``enhanced``: other than its kind says."""
     grid = grid_of_series(kind)
     person = new_person(name=name, patient_id="P-77", birth_date="19600203", **_VISIT)
-    enhanced = kind == "enhanced"
+    enhanced = kind == "enhanced" if enhanced is None else enhanced
     order = None if enhanced else range(grid.shape[2])[::-1]
     plan = SeriesPlan(
-        description=description, number=number, enhanced=enhanced, order=order, tags={"AccessionNumber": "A1"}
+        description=description,
+        number=number,
+        enhanced=enhanced,
+        order=order,
+        tags={"AccessionNumber": "A1"},
+        series_uid=series_uid,
     )
     return write_series(folder, ball(grid, number), grid, person, plan)
 

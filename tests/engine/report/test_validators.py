@@ -11,6 +11,7 @@ from pathlib import Path
 
 import nibabel as nib
 import numpy as np
+import pydicom
 import pytest
 from helpers.dicom_series import grid_of_series, tumour_on, write_dicom_series
 from helpers.small_study import make_study
@@ -100,36 +101,69 @@ def test_dcmqi_reads_the_numbers_of_the_sr(exported, tmp_path):
 
 def test_plastimatch_fills_the_rtstruct(exported, tmp_path):
     folder, result, paths = exported
-    if folder.name.startswith("enhanced"):
-        pytest.skip("plastimatch reads no multi-frame images to fill on")
+    seg = result.segmentation
+    nib.save(nib.Nifti1Image(seg.labels, seg.grid.affine), tmp_path / "grid.nii")
+    enhanced = folder.name.startswith("enhanced")  # it reads no multi-frame images, but fills on any grid it is given
+    on = ("--fixed", tmp_path / "grid.nii") if enhanced else ("--referenced-ct", folder / "series")
     for option in ("--prune-empty", "--xor-contours"):  # unites overlapping contours, or subtracts them
         out = tmp_path / option.strip("-")
-        call("plastimatch", "convert", "--input", paths["rtstruct"], "--referenced-ct", folder / "series",
-             "--output-prefix", out, "--prefix-format", "nii", option)  # fmt: skip
+        call("plastimatch", "convert", "--input", paths["rtstruct"], *on, "--output-prefix", out, "--prefix-format", "nii",
+             option)  # fmt: skip
         for region in Region:
-            mask = region_mask(result.segmentation.labels, region)
-            assert same_places(out / f"{region}.nii", mask, result.segmentation.grid) >= 0.98, (option, region)
+            mask = region_mask(seg.labels, region)
+            assert same_places(out / f"{region}.nii", mask, seg.grid) >= 0.98, (option, region)
+
+
+def test_an_rtstruct_that_plastimatch_wrote_opens(exported, tmp_path):
+    """As 3D Slicer writes them, whose RTSTRUCT export is plastimatch's."""
+    folder, result, _ = exported
+    seg = result.segmentation
+    bits = (seg.labels > 0) * 1 + (seg.labels == 3) * 2
+    nib.save(nib.Nifti1Image(bits.astype(np.uint8), seg.grid.affine), tmp_path / "bits.nii")
+    (tmp_path / "names.txt").write_text("0|255 0 0|whole tumor\n1|0 255 0|enhancing tumor\n")
+    enhanced = folder.name.startswith("enhanced")
+    on = () if enhanced else ("--referenced-ct", folder / "series")
+    call("plastimatch", "convert", "--input-ss-img", tmp_path / "bits.nii", "--input-ss-list", tmp_path / "names.txt", *on,
+         "--output-dicom", tmp_path / "rt")  # fmt: skip
+    (written,) = (tmp_path / "rt").glob("rtss*")
+    back = read_derived(written, grid=seg.grid) if enhanced else read_derived(written, images=folder / "series")
+    assert dice(back.labels > 0, seg.labels > 0) >= 0.98
+    assert dice(back.labels == 3, seg.labels == 3) >= 0.98
 
 
 def test_a_seg_that_dcmqi_wrote_opens(exported, tmp_path):
+    """As 3D Slicer writes them, whose SEG export is dcmqi's: by its names, and by the codes of older versions alone."""
     folder, result, paths = exported
-    if folder.name.startswith("enhanced"):
-        pytest.skip("dcmqi's writer takes one file a slice here")
-    seg = result.segmentation
-    mask = tmp_path / "mask.nii"
-    nib.save(nib.Nifti1Image(seg.labels, seg.grid.affine), mask)
+    seg, kind = result.segmentation, folder.name.rstrip("0123456789")
+    series = folder / "series"
+    if (
+        kind == "enhanced"
+    ):  # its writer takes one file a slice: those of the same series, from before it was made one file
+        uid = pydicom.dcmread(next(series.iterdir())).SeriesInstanceUID
+        series = tmp_path / "slices"
+        write_dicom_series(series, kind, series_uid=uid, enhanced=False)
+    nib.save(nib.Nifti1Image(seg.labels, seg.grid.affine), tmp_path / "mask.nii")
     call("segimage2itkimage", "--inputDICOM", paths["seg"], "--outputDirectory", tmp_path, "--prefix", "s", "-t", "nii",
          "--mergeSegments")  # fmt: skip
     meta = json.loads((tmp_path / "s-meta.json").read_text())
-    meta["segmentAttributes"] = [
-        sorted((s for group in meta["segmentAttributes"] for s in group), key=lambda s: s["labelID"])[:3]
-    ]
-    (tmp_path / "meta.json").write_text(json.dumps(meta))
-    said = call("itkimage2segimage", "--inputImageList", mask, "--inputDICOMDirectory", folder / "series",
-                "--inputMetadata", tmp_path / "meta.json", "--outputDICOM", tmp_path / "theirs.dcm")  # fmt: skip
-    assert (tmp_path / "theirs.dcm").is_file(), said
-    back = read_derived(tmp_path / "theirs.dcm", images=folder / "series")
-    assert np.array_equal(back.labels, seg.labels)
+    ours = sorted((s for group in meta["segmentAttributes"] for s in group), key=lambda s: s["labelID"])[:3]
+    old = [("M-54000", "Necrosis"), ("M-36300", "Edema"), ("C113842", "Enhancing Lesion")]
+    for names in ("ours", "Segment_1 and so on"):
+        if names != "ours":
+            for n, (segment, (code, meaning)) in enumerate(zip(ours, old, strict=True), 1):
+                scheme = "SRT" if code.startswith("M-") else "NCIt"
+                segment["SegmentLabel"] = segment["SegmentDescription"] = f"Segment_{n}"
+                segment["SegmentedPropertyTypeCodeSequence"] = {
+                    "CodeValue": code, "CodingSchemeDesignator": scheme, "CodeMeaning": meaning
+                }  # fmt: skip
+        meta["segmentAttributes"] = [ours]
+        (tmp_path / "meta.json").write_text(json.dumps(meta))
+        theirs = tmp_path / "theirs.dcm"
+        said = call("itkimage2segimage", "--inputImageList", tmp_path / "mask.nii", "--inputDICOMDirectory", series,
+                    "--inputMetadata", tmp_path / "meta.json", "--outputDICOM", theirs)  # fmt: skip
+        assert theirs.is_file(), said
+        assert np.array_equal(read_derived(theirs, images=folder / "series").labels, seg.labels), names
+        theirs.unlink()
 
 
 def test_the_bids_validator_finds_no_error(tmp_path):

@@ -40,8 +40,10 @@ _WORDS: tuple[tuple[str, str], ...] = (
 
 _CODES: Mapping[str, str] = {
     "C113842": "ET", "C81175": "NCR", "79654002": "ED", "6574001": "NCR", "108369006": "WT", "86049000": "TC",
+    "M-54000": "NCR", "M-36300": "ED", "M-80003": "WT",
 }  # fmt: skip
-"""The standard's codes, where the name says nothing (other programs code the same parts differently)."""
+"""The standard's codes, where the name says nothing (other programs code the same parts differently); the last line is of
+SRT, which older versions of 3D Slicer write."""
 
 
 def is_derived(path: Path) -> bool:
