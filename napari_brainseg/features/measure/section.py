@@ -72,8 +72,11 @@ def _words(verbs: MeasureVerbs, any_lesion: bool) -> str:
         return ""
     if verbs.stale:
         return _STALE
+    side = verbs.sides.get(Region.WT)
+    where = f"Side of the tumour: {side}" if side else ""
     et = verbs.measured.get(Region.ET)
     if et is None or not et.targets():
-        return "" if any_lesion else _NONE
+        return where if any_lesion else _NONE
     total = f"{et.sum_of_products_mm2():,.0f}".replace(",", "\u202f")
-    return f"ET, sum of products: {total} mm² (RANO, at most two lesions)"
+    words = f"ET, sum of products: {total} mm² (RANO, at most two lesions)"
+    return "\n".join(filter(None, (words, where)))

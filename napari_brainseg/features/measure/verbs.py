@@ -46,6 +46,8 @@ class MeasureVerbs:
     def __init__(self, context: Context) -> None:
         self._context, self._session = context, context.session
         self.measured: Mapping[Region, Diameters] = {}
+        self.sides: Mapping[Region, str | None] = {}
+        """Region → the side it lies on; {} where the brain's symmetry does not tell."""
         self.stale = False
         """The labels have changed since."""
         self.editing = False
@@ -65,7 +67,7 @@ class MeasureVerbs:
 
         Diameters that were set by hand and kept beside the mask count, as long as the labels are those of its file.
         """
-        from brainseg_engine.report.record import lengths_of
+        from brainseg_engine.report.record import lengths_of, sides_of
 
         current, layer = self._session.study, self._context.labels
         if current is None or layer is None:
@@ -75,14 +77,15 @@ class MeasureVerbs:
         opened = self._session.segmentation
         file = opened.path if opened is not None and not self._session.dirty else None
 
-        def work() -> tuple[Grid, Mapping[Region, Diameters]]:
+        def work() -> tuple[Grid, Mapping[Region, Diameters], Mapping[Region, str | None]]:
             seg = layers.segmentation_of(layer)
             seg = replace(seg, regions=tuple(r for r in _SHOWN if r in seg.regions))
-            return seg.grid, lengths_of(seg, read_sidecar(file).get("diameters") if file is not None else None)
+            lengths = lengths_of(seg, read_sidecar(file).get("diameters") if file is not None else None)
+            return seg.grid, lengths, sides_of(seg, current.study)
 
-        def done(found: tuple[Grid, Mapping[Region, Diameters]]) -> None:
+        def done(found: tuple[Grid, Mapping[Region, Diameters], Mapping[Region, str | None]]) -> None:
             if self._context.labels is layer:
-                self._grid, self.measured = found
+                self._grid, self.measured, self.sides = found
                 self.stale = False
                 self._draw()
                 self.changed.emit()
@@ -93,7 +96,7 @@ class MeasureVerbs:
         """Take the lines and the numbers away."""
         self._newest.next()
         layer, self._layer = self._layer, None
-        self.measured, self._lines, self.stale, self.editing = {}, [], False, False
+        self.measured, self.sides, self._lines, self.stale, self.editing = {}, {}, [], False, False
         if layer is not None and layer in self._context.viewer.layers:
             with self._context.own_changes():
                 self._context.viewer.layers.remove(layer)
@@ -103,9 +106,9 @@ class MeasureVerbs:
         """The target lesions of ET (or its largest one) and the largest of WT."""
         assert self._grid is not None
         viewer, active = self._context.viewer, self._context.viewer.layers.selection.active
-        measured, grid = self.measured, self._grid
+        measured, sides, grid = self.measured, self.sides, self._grid
         self.drop()
-        self.measured, self._grid = measured, grid
+        self.measured, self.sides, self._grid = measured, sides, grid
         ends: list[Any] = []
         for region, number, lesion in shown_lesions(measured):
             for which in ("longest", "perpendicular"):

@@ -111,8 +111,13 @@ def _numbers_page(record: Mapping[str, Any]) -> Any:
         what = f"{row['region']}{' lesion ' + row['lesion'] if row['lesion'] else ''}"
         figure.text(0.07, y, what, fontsize=8.5)
         figure.text(0.24, y, row["quantity"], fontsize=8.5)
-        figure.text(0.62, y, f"{row['value']:,} {row['unit']}", fontsize=8.5, ha="right")
+        figure.text(0.62, y, _written(row), fontsize=8.5, ha="right")
     return figure
+
+
+def _written(row: Mapping[str, Any]) -> str:
+    value = row["value"]
+    return value if isinstance(value, str) else f"{value:,} {row['unit']}"
 
 
 def _document(source: SourceSeries, sop_class: str, modality: str, kind: str, description: str, content: object) -> Any:

@@ -12,10 +12,10 @@ from pathlib import Path
 from typing import Any
 
 from brainseg_engine.core.errors import InputError
-from brainseg_engine.core.labels import LABEL_NAMES, REGION_NAMES, Label, Region
+from brainseg_engine.core.labels import LABEL_NAMES, REGION_NAMES, Label, Region, region_mask
 from brainseg_engine.core.records import read_object
 from brainseg_engine.core.study import Modality, Segmentation, Study
-from brainseg_engine.scores import diameters, volumes
+from brainseg_engine.scores import diameters, side, volumes
 
 SCHEMA = "napari-brainseg-report/1"
 NOTE = "For research use only, not for diagnosis."
@@ -46,7 +46,7 @@ def build(
     told = sidecar or {}
     grid, labels = segmentation.grid, segmentation.labels
     lengths = diameters.to_json(lengths_of(segmentation, told.get("diameters"))) if grid.calibrated else {}
-    counts = volumes.voxel_counts(labels, segmentation.regions)
+    counts, sides = volumes.voxel_counts(labels, segmentation.regions), sides_of(segmentation, study)
     classes = [c for c in Label if c and (c in volumes.CLASSES or (labels == c).any())]
     if set(segmentation.regions) != set(Region):
         classes = []  # a model that gives fewer regions tells nothing of the classes they are made of
@@ -65,7 +65,9 @@ def build(
         "preparation": _preparation(told.get("prepared")),
         "warnings": [str(w) for w in (*_list(told.get("warnings")), *_list(_object(told.get("prepared")).get("warnings")))],
         "regions": {
-            r.value: {**_amount(counts[r], grid.voxel_ml), "diameters": lengths.get(r.value)} if r in counts else None
+            r.value: {**_amount(counts[r], grid.voxel_ml), "side": sides.get(r), "diameters": lengths.get(r.value)}
+            if r in counts
+            else None
             for r in Region
         },
         "classes": {
@@ -108,6 +110,8 @@ def quantities(record: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
         unit = "mL" if record["grid"]["calibrated"] else "voxels"
         value = None if told is None else told["volume_ml" if unit == "mL" else "volume_voxels"]
         yield {"region": name, "lesion": "", "quantity": "volume", "unit": unit, "value": value}
+        if name in record["regions"] and told is not None and told.get("side"):
+            yield {"region": name, "lesion": "", "quantity": "side", "unit": "", "value": told["side"]}
         lengths = (told or {}).get("diameters")
         if lengths is not None:
             yield from _lengths(name, lengths)
@@ -144,6 +148,18 @@ def lengths_of(segmentation: Segmentation, told: Any) -> dict[Region, diameters.
     edited = {r: d for r, d in given.items() if r in segmentation.regions and any(x.edited for x in d.lesions)}
     rest = [r for r in segmentation.regions if r not in edited]
     return {**diameters.diameters(segmentation.labels, segmentation.grid, rest), **edited}
+
+
+def sides_of(segmentation: Segmentation, study: Study | None) -> dict[Region, side.Side | None]:
+    """Region → the side it lies on, by the symmetry of the study's reference series; {} where that does not tell."""
+    if study is None or not study.reference.grid.same_as(segmentation.grid):
+        return {}
+    plane = side.midline(study.reference.data, study.reference.grid, region_mask(segmentation.labels, Region.WT))
+    if plane is None:
+        return {}
+    return {
+        r: side.side_of(region_mask(segmentation.labels, r), segmentation.grid, plane) for r in segmentation.regions
+    }
 
 
 def _amount(voxels: int, voxel_ml: float | None) -> dict[str, float | int | None]:

@@ -14,7 +14,7 @@ import numpy as np
 from brainseg_engine.io.derived.needed import highdicom
 from brainseg_engine.io.derived.source import LPS, SourceSeries
 from brainseg_engine.io.dicom.quiet import quiet
-from brainseg_engine.report.dicom_seg import CODES, MANUFACTURER, SERIES_NUMBERS, USE, Code, Made
+from brainseg_engine.report.dicom_seg import BRAIN, CODES, MANUFACTURER, SERIES_NUMBERS, USE, Code, Made
 from brainseg_engine.report.identity import uid_of
 
 VOLUME: Code = ("118565006", "SCT", "Volume")
@@ -27,6 +27,9 @@ SUM_RANO: Code = ("SUMRANO", "99BRAINSEG", "Sum of products of diameters, RANO")
 SUM_RANO2: Code = ("SUMRANO2", "99BRAINSEG", "Sum of products of diameters, RANO 2.0")
 UNITS: Mapping[str, Code] = {
     "mL": ("mL", "UCUM", "mL"), "mm": ("mm", "UCUM", "mm"), "mm2": ("mm2", "UCUM", "mm2"), "": ("1", "UCUM", "no units"),
+}  # fmt: skip
+SIDES: Mapping[str, Code] = {
+    "left": ("7771000", "SCT", "Left"), "right": ("24028007", "SCT", "Right"), "both": ("51440002", "SCT", "Right and left"),
 }  # fmt: skip
 _PROCEDURE: Code = ("816077007", "SCT", "MRI of brain")
 
@@ -105,7 +108,9 @@ def _region(
             source_series=hd.sr.SourceSeriesForSegmentation(source.uid),
         ),
         finding_type=_code(hd, CODES[name]),
-        finding_sites=[hd.sr.FindingSite(_code(hd, ("12738006", "SCT", "Brain")))],
+        finding_sites=[
+            hd.sr.FindingSite(_code(hd, BRAIN), laterality=_code(hd, SIDES[told["side"]]) if told.get("side") else None)
+        ],
         algorithm_id=hd.sr.AlgorithmIdentification(name=made.name, version=made.version, parameters=[USE]),
         measurements=measured,
     )
