@@ -24,7 +24,7 @@ from brainseg_engine.edits import Action, Edit, Guard, Range, Stroke, Target, en
 from napari_brainseg.display.axes import to_display
 from napari_brainseg.display.history import Box, History, Moved, UndoStep, history_of
 from napari_brainseg.display.layers import layer_info
-from napari_brainseg.display.planes import ORDERS
+from napari_brainseg.display.planes import ORDERS, show_part
 from napari_brainseg.display.preview import Preview
 from napari_brainseg.display.tools import HAND_TOOLS, MODES, BrushSettings, Tool
 from napari_brainseg.display.windows import foreground
@@ -285,8 +285,8 @@ class Brush:
             self._settled[label] += voxels
         self._open[:] = 0
         tool = step.tool if moved is Moved.DONE else moved.value
-        if moved is not Moved.DONE:
-            self._go_to(step)
+        if moved is not Moved.DONE and self._layer is not None:
+            show_part(self._viewer, self._layer, step.box, step.mask)
         if step.axis is None or step.index is None:
             edit = Edit(tool, step.target, changed)
         else:
@@ -294,19 +294,6 @@ class Brush:
         self._preview.refresh()
         self.counted.emit()
         self.edited.emit(edit)
-
-    def _go_to(self, step: UndoStep) -> None:
-        """Show a slice in which an undone or redone step lies, unless one is shown."""
-        dims, layer = self._viewer.dims, self._layer
-        if dims.ndisplay != 2 or layer is None:
-            return
-        axis = int(dims.order[0])
-        here = np.asarray(layer.world_to_data(dims.point), dtype=np.float64)
-        if step.box[axis].start <= round(float(here[axis])) < step.box[axis].stop:
-            return
-        areas = np.count_nonzero(step.mask, axis=tuple(a for a in range(3) if a != axis))
-        here[axis] = step.box[axis].start + int(np.argmax(areas))
-        dims.set_point(axis, float(layer.data_to_world(here)[axis]))
 
     @contextmanager
     def naming(self, tool: str) -> Iterator[None]:

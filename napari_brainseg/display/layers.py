@@ -13,10 +13,10 @@ from numpy.typing import NDArray
 
 from brainseg_engine.core.errors import InputError
 from brainseg_engine.core.geometry import Affine, Grid
-from brainseg_engine.core.labels import LabelArray, Mask, Region
+from brainseg_engine.core.labels import LabelArray, Region
 from brainseg_engine.core.morphology import bounding_box
 from brainseg_engine.core.study import Modality, Segmentation, Study, Volume
-from napari_brainseg.display.axes import grid_in_world, laid_out, placement, to_display, to_file
+from napari_brainseg.display.axes import placement, to_display, to_file
 from napari_brainseg.display.history import apply_edit, in_stroke
 from napari_brainseg.display.region_layer import VIEW, apply_region_view, colormap_of, set_visible
 from napari_brainseg.display.region_style import RegionView
@@ -296,57 +296,6 @@ def snapshot(layer: Labels) -> Segmentation:
     info = _own(layer)
     labels = to_file(layer.data.astype(np.uint8), info.grid.affine)
     return Segmentation(labels, info.grid, coding=info.coding, made_by=info.made_by, regions=info.regions)
-
-
-def segmentation_from_tuple(data: LabelArray, meta: Mapping[str, Any]) -> tuple[Segmentation, Volume | None]:
-    """A labels layer as napari hands it to a writer → its Segmentation, and the volume whose header a file takes.
-
-    A layer that is not ours is taken as canonical labels on the grid where it is shown. Raises InputError where that is
-    no 3D grid.
-    """
-    info = meta.get("metadata", {}).get(INFO)
-    if isinstance(info, LayerInfo):
-        labels = np.array(to_file(data, info.grid.affine), order="C")
-        seg = Segmentation(labels, info.grid, coding=info.coding, made_by=info.made_by, regions=info.regions)
-        return seg, info.reference
-    if data.ndim != 3:
-        raise InputError(
-            f"The layer '{meta.get('name', 'labels')}' has {data.ndim} axes, and a segmentation has three. "
-            "Draw on a labels layer that covers the study."
-        )
-    from napari.layers import Labels
-
-    keywords = {k: meta[k] for k in ("scale", "translate", "rotate", "shear", "affine") if k in meta}
-    placed = Labels(data, **keywords)
-    world = np.array([placed.data_to_world(point) for point in np.vstack([np.zeros(3), np.eye(3)])])
-    affine = np.eye(4)
-    affine[:3, :3], affine[:3, 3] = (world[1:] - world[0]).T, world[0]
-    canonical, grid = grid_in_world(data, affine)
-    return Segmentation(np.ascontiguousarray(canonical), grid), None
-
-
-@dataclass(frozen=True, eq=False)
-class Replacement:
-    """What has to change in a labels layer for it to show a segmentation.
-
-    ``segmentation`` laid out for the canvas; ``edit`` brings ``layer`` there: the box that differs (slices of the layer's
-    data), where in it, and what to write. No edit: nothing differs, or there is no layer yet.
-    """
-
-    segmentation: Segmentation
-    layer: Labels | None
-    edit: tuple[tuple[slice, ...], Mask, LabelArray] | None
-
-
-def replacement(layer: Labels | None, segmentation: Segmentation) -> Replacement:
-    """Lay the segmentation out, and compare it with the layer. May run in the background."""
-    segmentation = laid_out(segmentation)
-    if layer is None:
-        return Replacement(segmentation, None, None)
-    new, _ = to_display(segmentation.labels, segmentation.grid.affine)
-    changed = new != layer.data
-    box = bounding_box(changed)
-    return Replacement(segmentation, layer, (box, changed[box], new[box]) if box is not None else None)
 
 
 # --- changing -----------------------------------------------------------------------------------------------------

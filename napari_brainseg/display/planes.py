@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from brainseg_engine.core.geometry import Grid
+from brainseg_engine.core.labels import Mask
 from brainseg_engine.core.morphology import bounding_box
 from brainseg_engine.core.study import Modality, Study
 from napari_brainseg.display.axes import ras_to_world, voxel_to_world
@@ -18,7 +19,7 @@ from napari_brainseg.display.windows import PRESETS, brain_window, foreground, s
 
 if TYPE_CHECKING:
     from napari.components import ViewerModel
-    from napari.layers import Image
+    from napari.layers import Image, Labels
 
 
 class Plane(StrEnum):
@@ -167,6 +168,21 @@ def go_to_world(viewer: ViewerModel, world: ArrayLike) -> None:
     if (np.abs(offset) > 0.45 * np.array(_canvas_size(viewer))).any():
         centre = point[list(viewer.dims.order[1:])]
         camera.center = (0.0, float(centre[0]), float(centre[1]))
+
+
+def show_part(viewer: ViewerModel, layer: Labels, box: tuple[slice, ...], mask: Mask) -> None:
+    """Go to a slice in which something of that box (slices of the layer's data) lies where ``mask`` holds, unless one is
+    shown; nothing in 3D."""
+    dims = viewer.dims
+    if dims.ndisplay != 2:
+        return
+    axis = int(dims.order[0])
+    here = np.asarray(layer.world_to_data(dims.point), dtype=np.float64)
+    if box[axis].start <= round(float(here[axis])) < box[axis].stop:
+        return
+    areas = np.count_nonzero(mask, axis=tuple(a for a in range(3) if a != axis))
+    here[axis] = box[axis].start + int(np.argmax(areas))
+    dims.set_point(axis, float(layer.data_to_world(here)[axis]))
 
 
 def cursor_point(viewer: ViewerModel) -> NDArray[np.float64] | None:

@@ -16,11 +16,12 @@ import numpy as np
 
 from brainseg_engine.core.labels import LabelArray
 from brainseg_engine.core.morphology import Mesh
+from napari_brainseg.display.hidden_volumes import HiddenVolumes
 from napari_brainseg.display.history import announce_edits
-from napari_brainseg.display.layers import INFO, layer_info
+from napari_brainseg.display.layers import layer_info
 from napari_brainseg.display.meshes import Built, Key, brain_mesh, build
 from napari_brainseg.display.planes import face_the_patient
-from napari_brainseg.display.region_layer import PARKED, apply_region_view, region_view, set_visible
+from napari_brainseg.display.region_layer import region_view
 from napari_brainseg.display.region_style import (
     DEPTHS,
     ITEMS,
@@ -32,7 +33,7 @@ from napari_brainseg.display.region_style import (
 
 if TYPE_CHECKING:
     from napari.components import ViewerModel
-    from napari.layers import Image, Labels, Layer, Surface
+    from napari.layers import Image, Labels, Surface
 
 Background = Callable[[Callable[[], Any], Callable[[Any], None]], None]
 """``background(work, done)`` runs ``work()`` elsewhere and then ``done(its result)`` on the GUI thread."""
@@ -80,7 +81,7 @@ class SurfaceManager:
         self._brain_surface: Surface | None = None
         self._meshed: LabelArray | None = None
         self._current: frozenset[Key] = frozenset()  # those whose surface (or lack of one) is that of _meshed
-        self._hidden: dict[Layer, bool] = {}
+        self._volumes = HiddenVolumes(viewer)
         self._busy = self._again = self._closed = False
         self._last_edit = 0.0
         self._faced = False
@@ -117,7 +118,7 @@ class SurfaceManager:
             announce_edits(labels).connect(self._on_edit)
             labels.events.colormap.connect(self._on_view)
         if self._in_3d:
-            self._hide_volumes()
+            self._volumes.hide(self._labels)
             self._request()
 
     def close(self) -> None:
@@ -132,7 +133,7 @@ class SurfaceManager:
         self._viewer.layers.events.inserted.disconnect(self._on_inserted)
         self._disconnect()
         self._drop_surfaces()
-        self._restore_volumes()
+        self._volumes.restore(self._labels)
 
     # --- events
 
@@ -143,14 +144,14 @@ class SurfaceManager:
     def _on_ndisplay(self, event: object = None) -> None:
         if self._in_3d:
             self._flat_order = tuple(self._viewer.dims.order)
-            self._hide_volumes()  # before napari slices them in 3D, which takes seconds
+            self._volumes.hide(self._labels)  # before napari slices them in 3D, which takes seconds
             if tuple(self._viewer.dims.order) != (0, 1, 2):
                 self._viewer.dims.order = (0, 1, 2)
             self._style()
             self._request()
         else:
             self._style()
-            self._restore_volumes()
+            self._volumes.restore(self._labels)
 
     def _after_ndisplay(self, event: object = None) -> None:
         """Back in another plane than before 3D, napari's camera would stand where that one was looked at."""
@@ -169,11 +170,11 @@ class SurfaceManager:
 
     def _on_inserted(self, event: Any) -> None:
         if self._in_3d and layer_info(event.value) is not None:
-            self._hide_volumes()
+            self._volumes.hide(self._labels)
 
     def _on_removed(self, event: Any) -> None:
         layer = event.value
-        self._hidden.pop(layer, None)
+        self._volumes.forget(layer)
         if layer is self._labels:
             self.follow(None, None)
         elif layer is self._brain:
@@ -188,24 +189,6 @@ class SurfaceManager:
         if self._labels is not None:
             announce_edits(self._labels).disconnect(self._on_edit)
             self._labels.events.colormap.disconnect(self._on_view)
-
-    # --- the layers that hide
-
-    def _hide_volumes(self) -> None:
-        for layer in self._viewer.layers:
-            if INFO in layer.metadata and layer not in self._hidden:
-                self._hidden[layer] = layer.visible
-                layer.metadata[PARKED] = True
-                set_visible(layer, False)
-                if layer is self._labels and region_view(layer).visible != self._hidden[layer]:
-                    apply_region_view(layer, region_view(layer).with_visible(self._hidden[layer]))
-
-    def _restore_volumes(self) -> None:
-        for layer, visible in self._hidden.items():
-            layer.metadata.pop(PARKED, None)
-            if layer in self._viewer.layers:
-                set_visible(layer, region_view(layer).visible if layer is self._labels else visible)
-        self._hidden.clear()
 
     # --- meshes
 
@@ -265,7 +248,7 @@ class SurfaceManager:
             self._brain_surface = self._add_surface(
                 brain, "Brain surface", "brain", blending="additive", opacity=BRAIN_OPACITY
             )
-            self._paint(self._brain_surface, BRAIN_COLOUR)
+            _paint(self._brain_surface, BRAIN_COLOUR)
             if not self._faced and self._in_3d:
                 self._faced = True  # once: afterwards the camera is the user's
                 face_the_patient(self._viewer, brain[0].min(axis=0), brain[0].max(axis=0))
@@ -324,20 +307,11 @@ class SurfaceManager:
                 item = items.get(key)
                 if item is not None:
                     shown = view.items[item]
-                    self._paint(layer, shown.colour)
+                    _paint(layer, shown.colour)
                     layer.opacity = surface_opacity(view, item)
                 layer.visible = self._in_3d and item is not None and view.items[item].visible and view.visible
         if self._brain_surface is not None:
             self._brain_surface.visible = self._in_3d
-
-    @staticmethod
-    def _paint(layer: Surface, colour: tuple[float, float, float]) -> None:
-        from napari.utils.colormaps import Colormap
-
-        name = "brainseg " + "-".join(f"{c:.3f}" for c in colour)
-        if layer.colormap.name != name:
-            layer.colormap = Colormap([[*colour, 1.0], [*colour, 1.0]], name=name)
-            layer.contrast_limits = (0.0, 1.0)
 
     def _drop_surfaces(self) -> None:
         layers = [*self._surfaces.values(), *([self._brain_surface] if self._brain_surface is not None else [])]
@@ -347,6 +321,15 @@ class SurfaceManager:
         for layer in layers:
             if layer in self._viewer.layers:
                 self._viewer.layers.remove(layer)
+
+
+def _paint(layer: Surface, colour: tuple[float, float, float]) -> None:
+    from napari.utils.colormaps import Colormap
+
+    name = "brainseg " + "-".join(f"{c:.3f}" for c in colour)
+    if layer.colormap.name != name:
+        layer.colormap = Colormap([[*colour, 1.0], [*colour, 1.0]], name=name)
+        layer.contrast_limits = (0.0, 1.0)
 
 
 def _keys(scheme: Scheme) -> dict[Key, str]:

@@ -14,6 +14,7 @@ from brainseg_engine.core.errors import BrainsegError
 from brainseg_engine.core.events import Failed, Progress
 from napari_brainseg.display import history, layers
 from napari_brainseg.display.brush import Brush
+from napari_brainseg.display.replacement import Replacement
 from napari_brainseg.jobs import Runner, StudyRequest
 from napari_brainseg.session import JobState, Kind, Session
 
@@ -91,7 +92,7 @@ class Context:
         self._timers: list[Timer] = []
         self._followed: dict[object, Callable[[], None]] = {}
         self._own = 0
-        self.prepared: layers.Replacement | None = None
+        self.prepared: Replacement | None = None
         self._reading = Newest()
         self._edits = history.Follower(self._on_edit)
         self.follow(self.brush.edited, session.edited.emit)
@@ -132,7 +133,7 @@ class Context:
             self._own -= 1
 
     @contextmanager
-    def showing(self, prepared: layers.Replacement) -> Iterator[None]:
+    def showing(self, prepared: Replacement) -> Iterator[None]:
         """What is delivered to the session in here need not be compared with its layer once more."""
         self.prepared = prepared
         try:

@@ -16,7 +16,7 @@ from brainseg_engine.corrections import Correction, Store
 from napari_brainseg.display import history, layers
 from napari_brainseg.display.axes import laid_out
 from napari_brainseg.display.history import DRAFT, history_of
-from napari_brainseg.display.layers import Replacement, replacement
+from napari_brainseg.display.replacement import Replacement, replacement
 from napari_brainseg.features.context import Context
 from napari_brainseg.features.corrections.autosave import Autosave
 from napari_brainseg.features.corrections.choices import remember, remembered

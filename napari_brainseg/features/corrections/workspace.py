@@ -133,7 +133,7 @@ def versions(store: Store, key: str) -> tuple[Correction | None, Correction | No
 
 def with_hash(model: BaseModel, file: Path | None) -> BaseModel:
     """The model with the SHA-256 of its file."""
-    from brainseg_engine.corrections.store import file_hash
+    from brainseg_engine.corrections.reading import file_hash
 
     return replace(model, sha256=file_hash(file)) if file is not None else model
 

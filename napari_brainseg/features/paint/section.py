@@ -13,8 +13,9 @@ from napari_brainseg.display import history
 from napari_brainseg.display.history import UndoStep
 from napari_brainseg.display.windows import full_range
 from napari_brainseg.features.context import Context
+from napari_brainseg.features.paint.shown import PaintShown
 from napari_brainseg.features.paint.verbs import PaintVerbs
-from napari_brainseg.features.paint.view import PaintShown, PaintView
+from napari_brainseg.features.paint.view import PaintView
 
 SOON_S = 0.03
 """The slider of the threshold moves faster than a slice is drawn."""

@@ -13,8 +13,8 @@ from psygnal import Signal
 from brainseg_engine.core.labels import Mask
 from brainseg_engine.core.study import Modality, Segmentation
 from napari_brainseg.display import axes, history, layers, planes, region_layer
-from napari_brainseg.display.layers import Replacement
 from napari_brainseg.display.region_style import RegionView, Scheme, item_labels, item_name
+from napari_brainseg.display.replacement import Replacement, replacement
 from napari_brainseg.display.surfaces import SurfaceManager
 from napari_brainseg.features.context import Context
 from napari_brainseg.features.regions.measuring import measure, members_mask, sizes
@@ -72,7 +72,7 @@ class RegionVerbs:
                 self._replace(layer, segmentation, ready)
             else:
                 done = partial(self._replace, layer, segmentation)
-                self._context.run(partial(layers.replacement, layer, segmentation), done)
+                self._context.run(partial(replacement, layer, segmentation), done)
 
     def _replace(self, layer: Labels, segmentation: Segmentation, change: Replacement) -> None:
         if self._context.labels is not layer or self._session.segmentation is not segmentation:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from brainseg_engine.core.study import Prediction
 from brainseg_engine.corrections import BaseModel
-from napari_brainseg.display.layers import Replacement, replacement
+from napari_brainseg.display.replacement import Replacement, replacement
 from napari_brainseg.features.context import Context
 from napari_brainseg.jobs import SegmentRequest
 from napari_brainseg.session import Answer, Kind

@@ -51,10 +51,10 @@ def other(own_home):
 @pytest.mark.parametrize("lie", ["another container", "the clock was set", "nothing"])
 def test_what_a_living_program_paints_is_never_offered(lie, other, monkeypatch):
     if lie == "another container":  # its number means nothing here
-        monkeypatch.setattr(working, "_alive", lambda pid, began: False)
+        monkeypatch.setattr(working, "alive", lambda pid, began: False)
     if lie == "the clock was set":
-        real = working._alive
-        monkeypatch.setattr(working, "_alive", lambda pid, began: real(pid, began - 3.0))
+        real = working.alive
+        monkeypatch.setattr(working, "alive", lambda pid, began: real(pid, began - 3.0))
     key = study_key(make_study())
     assert working.pending(key) == [] == working.pending()
     other.kill()

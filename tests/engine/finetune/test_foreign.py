@@ -97,7 +97,7 @@ def test_a_wicked_status_is_none(change, tmp_path):
 
 def test_a_run_in_another_container_is_alive(tmp_path, monkeypatch):
     """Its process' number says nothing here, and the clock may have been set: its lock tells."""
-    monkeypatch.setattr(status, "_alive", lambda pid, began: False)
+    monkeypatch.setattr(status, "alive", lambda pid, began: False)
     folder = RunFolder(tmp_path / "run", outputs.Use.FINETUNING)
     with folder.lock():
         status._save(folder.path, status.Status(12345, 0.0))

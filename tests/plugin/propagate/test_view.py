@@ -6,7 +6,8 @@ import pytest
 from qtpy.QtCore import Qt
 from qtpy.QtWidgets import QAbstractButton
 
-from napari_brainseg.features.paint.view import PaintShown, PaintView
+from napari_brainseg.features.paint.shown import PaintShown
+from napari_brainseg.features.paint.view import PaintView
 from napari_brainseg.features.propagate.view import PropagateRow, PropagateShown
 
 pytestmark = pytest.mark.window

@@ -38,7 +38,7 @@ class StoreFinding:
 def check(store: Store, *, images: bool = True, cancelled: CancelCheck = never) -> list[StoreFinding]:
     """All findings; with ``images`` each study is read (seconds each) and its hashes are compared. ``cancelled`` is asked
     before each mask and each study. Raises Cancelled."""
-    from brainseg_engine.corrections.store import read_record
+    from brainseg_engine.corrections.reading import read_record
 
     found: list[StoreFinding] = []
     for sidecar in store._sidecars():

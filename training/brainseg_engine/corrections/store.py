@@ -16,7 +16,6 @@ from __future__ import annotations
 
 import hashlib
 import logging
-import re
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
@@ -27,16 +26,17 @@ from typing import Any
 import numpy as np
 
 from brainseg_engine.core import labels as codings
-from brainseg_engine.core import plain, records
+from brainseg_engine.core import records
 from brainseg_engine.core.errors import GeometryError, InputError, OutputError
 from brainseg_engine.core.events import CancelCheck, never
 from brainseg_engine.core.labels import Label, LabelArray
 from brainseg_engine.core.locks import held
-from brainseg_engine.core.names import inside, require_inside
+from brainseg_engine.core.names import inside
 from brainseg_engine.core.paths import check_writable, home, private_folder, sweep
 from brainseg_engine.core.study import Segmentation, Study
 from brainseg_engine.corrections import checking, exporting, files, readme, sources
 from brainseg_engine.corrections.identity import image_hashes, key_of, label_of, pseudonym
+from brainseg_engine.corrections.reading import file_hash, labels_hash, read_record, require_own
 from brainseg_engine.corrections.record import BaseModel, Correction, CorrectionState, tally
 from brainseg_engine.io import nifti
 from brainseg_engine.io.segmentation import load_segmentation
@@ -44,9 +44,6 @@ from brainseg_engine.studies.cohort import patient_of
 
 _log = logging.getLogger(__name__)
 _AGAIN = 100  # versions of one study that are tried before giving up
-_NAME = re.compile(
-    r"sub-(?P<label>[0-9A-Za-z]{1,100})_space-orig_desc-correction(?P<number>\d{2,6})_dseg\.json", re.ASCII
-)
 
 
 def default_store() -> Path:
@@ -190,7 +187,7 @@ class Store:
 
     def read(self, correction: Correction) -> Segmentation:
         """The mask of a version, in the study's own coding. Raises InputError when it is not what was accepted."""
-        _require_own(self.path, correction.mask)
+        require_own(self.path, correction.mask)
         if file_hash(correction.mask) != correction.mask_sha256:
             raise InputError(f"{correction.mask} is not what was accepted (its SHA-256 differs). Restore it from a copy, "
                              f"or exclude the correction '{correction.id}'.")  # fmt: skip
@@ -287,46 +284,6 @@ class Store:
             elif line.get("what") == "held_out":
                 held_out[str(line.get("study"))] = bool(line.get("value"))
         return state, held_out
-
-
-def read_record(sidecar: Path) -> Correction:
-    """The record in that file of a store. Raises InputError when it is damaged, or is not what the names of file and
-    folder say: its id becomes the name of a folder elsewhere."""
-    try:
-        named = _NAME.fullmatch(sidecar.name)
-        if named is None or [p.name for p in sidecar.parents][:2] != ["anat", f"sub-{named['label']}"]:
-            raise ValueError("its name is none of a record")
-        require_inside(sidecar.parents[2], sidecar)
-        mask = sidecar.with_name(sidecar.name.removesuffix(".json") + ".nii.gz")
-        record = Correction.from_dict(records.read_object(sidecar), mask)
-        if record.id != f"{named['label']}_{named['number']}":
-            raise ValueError(f"its id is not '{named['label']}_{named['number']}'")
-        return record
-    except (OSError, ValueError, KeyError, TypeError, AttributeError, ArithmeticError) as e:
-        why = e.strerror if isinstance(e, OSError) and e.strerror else str(e)[:200]
-        raise InputError(f"{sidecar} is damaged ({why}), so the correction beside it is not used. Restore it from a "
-                         "copy.") from e  # fmt: skip
-
-
-def _require_own(root: Path, file: Path) -> None:
-    """Raise InputError for a file of the store that is a link to something outside."""
-    try:
-        require_inside(root, file)
-    except ValueError as e:
-        raise InputError(f"{e}, so it is not read. Put the file itself there.") from e
-
-
-def labels_hash(labels: LabelArray) -> str:
-    """SHA-256 of the labels alone, in file order."""
-    return hashlib.sha256(np.ascontiguousarray(labels).data).hexdigest()
-
-
-def file_hash(path: Path) -> str:
-    """SHA-256 of a file's bytes, "" where it cannot be read."""
-    try:
-        return hashlib.sha256(plain.read(path)).hexdigest()
-    except OSError:
-        return ""
 
 
 def _encoded(segmentation: Segmentation, coding: str) -> bytes:

@@ -27,6 +27,7 @@ from brainseg_engine.core.labels import LabelArray
 from brainseg_engine.core.locks import is_held, try_lock, unlock
 from brainseg_engine.core.names import inside
 from brainseg_engine.core.paths import home, private_folder, sweep
+from brainseg_engine.core.processes import alive, began
 from brainseg_engine.core.study import Segmentation
 from brainseg_engine.corrections import copies
 from brainseg_engine.corrections.copies import AnswerHeader, CopyHeader, LeftCopy
@@ -86,7 +87,7 @@ class Desk:
                 **copies.placed(work.segmentation), key=work.key, study_id=work.study_id,
                 folder=str(work.folder) if work.folder else None, when=work.when, minutes=round(work.minutes, 3),
                 model=work.model, steps=[dict(step) for step in work.steps], version=self._version,
-                answer=self._answer(work.base), pid=os.getpid(), began=_began(os.getpid()),
+                answer=self._answer(work.base), pid=os.getpid(), began=began(os.getpid()),
             )  # fmt: skip
             copies.write(self.path, header, work.segmentation.labels)
         except OSError as e:
@@ -193,21 +194,4 @@ def _is_written(path: Path) -> bool:
         header = copies.header_of(path)
     except InputError:
         return False
-    return header.pid not in (0, os.getpid()) and _alive(header.pid, header.began)
-
-
-def _began(pid: int) -> float:
-    import psutil
-
-    return float(psutil.Process(pid).create_time())
-
-
-def _alive(pid: int, began: float) -> bool:
-    """True when that very process runs (its number may have gone to another)."""
-    import psutil
-
-    try:
-        process = psutil.Process(pid)
-        return bool(abs(process.create_time() - began) < 2.0 and process.status() != psutil.STATUS_ZOMBIE)
-    except psutil.Error:
-        return False
+    return header.pid not in (0, os.getpid()) and alive(header.pid, header.began)

@@ -17,6 +17,7 @@ from brainseg_engine.core.errors import OutputError
 from brainseg_engine.core.events import Event, Failed, Finished, Progress
 from brainseg_engine.core.locks import is_held
 from brainseg_engine.core.paths import home, private_folder
+from brainseg_engine.core.processes import alive
 from brainseg_engine.core.records import count_of, number_of, text_of
 
 _log = logging.getLogger(__name__)
@@ -58,7 +59,7 @@ def status_of(out: Path) -> Status | None:
     except (OSError, ValueError, TypeError):
         return None
     # the lock tells of a process in another container too, and of one that the clock was set back under
-    if found.state == "running" and not is_held(out / LOCK) and not _alive(found.pid, found.began):
+    if found.state == "running" and not is_held(out / LOCK) and not alive(found.pid, found.began):
         return replace(found, state="killed")
     return found
 
@@ -182,13 +183,3 @@ class Teller:
 def _save(out: Path, status: Status) -> None:
     when = datetime.now(UTC).isoformat(timespec="seconds").replace("+00:00", "Z")
     records.write_json(out / FILE, asdict(replace(status, when=when)), indent=None)
-
-
-def _alive(pid: int, began: float) -> bool:
-    import psutil
-
-    try:
-        process = psutil.Process(pid)
-        return bool(abs(process.create_time() - began) < 2.0 and process.status() != psutil.STATUS_ZOMBIE)
-    except psutil.Error:
-        return False

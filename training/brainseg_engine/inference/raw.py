@@ -18,7 +18,7 @@ from brainseg_engine.core.study import Modality, Prediction, Segmentation, Serie
 from brainseg_engine.io import read_header
 from brainseg_engine.prepare import Prepared, PrepareOptions, prepare, recognise
 from brainseg_engine.prepare.back import probability_onto, segmentation_onto
-from brainseg_engine.prepare.pipeline import shows_head
+from brainseg_engine.prepare.head import shows_head
 
 PREPARED_GRID = "1mm"
 """The name of the grid that the network saw."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import logging
 import multiprocessing
 import time
@@ -16,8 +15,8 @@ from typing import Any
 from brainseg_engine.core import outputs
 from brainseg_engine.core.errors import BrainsegError, Cancelled, InputError, OutputError
 from brainseg_engine.core.events import CancelCheck, ProgressCallback, never, silent
-from brainseg_engine.core.paths import atomic
 from brainseg_engine.core.study import Study
+from brainseg_engine.core.tables import add_rows
 from brainseg_engine.io import load_study
 from brainseg_engine.io.derived.pseudonyms import Pseudonyms
 from brainseg_engine.prepare import files
@@ -128,13 +127,8 @@ def hidden(row: PrepareOutcome, pseudonyms: Pseudonyms | None) -> PrepareOutcome
 
 
 def write_summary(rows: Sequence[PrepareOutcome], path: Path) -> None:
-    """All rows as CSV. Rows of earlier calls stay, unless a study stands here anew."""
-    table: dict[str, Mapping[str, Any]] = {r["id"]: r for r in _earlier(path)}
-    table |= {row.id: asdict(row) for row in rows}
-    with atomic(path) as part, part.open("w", newline="", encoding="utf-8") as f:
-        writer = csv.DictWriter(f, [x.name for x in fields(PrepareOutcome)], extrasaction="ignore")
-        writer.writeheader()
-        writer.writerows(table.values())
+    """All rows as CSV. Rows of earlier calls stay, unless a study stands here anew. Raises OutputError."""
+    add_rows(path, map(asdict, rows), [x.name for x in fields(PrepareOutcome)])
 
 
 def _in_processes(sources: Sequence[Path], settings: PrepareSettings, jobs: int) -> Iterator[PrepareOutcome]:
@@ -213,11 +207,3 @@ def _row(id_: str, record: Mapping[str, Any], folder: Path) -> PrepareOutcome:
         id_, "doubtful" if warnings else "done", warnings, str(folder), record["reference"],
         min(peaks) if peaks else None, record["brain_ml"],
     )  # fmt: skip
-
-
-def _earlier(path: Path) -> list[dict[str, Any]]:
-    try:
-        with path.open(newline="", encoding="utf-8") as f:
-            return [row for row in csv.DictReader(f) if row.get("id")]
-    except (OSError, UnicodeDecodeError, csv.Error):
-        return []

@@ -22,13 +22,12 @@ from brainseg_engine.core.study import Modality, Study, Volume
 from brainseg_engine.io.image import read_bytes
 from brainseg_engine.prepare import bias, brain_mask, neck, network_grid, quality, recognise
 from brainseg_engine.prepare.brain_mask import Brain
+from brainseg_engine.prepare.head import require_head
 from brainseg_engine.prepare.prepared import Prepared
 from brainseg_engine.prepare.quality import Quality
 from brainseg_engine.prepare.register import Start, register, thickness
 from brainseg_engine.prepare.rigid import Rigid, carried, covered, read_transform
 
-LEAST_SLICES, LEAST_MM = 8, 50.0
-"""A series with fewer slices, or of a smaller field of view along any side, is no image of a brain."""
 STRIPPED = "stripped already"
 """What is said of the brain of a study that came without a skull."""
 LEAST_SEEN = 0.95
@@ -119,7 +118,7 @@ class _Work:
     def check(self) -> None:
         """Raise InputError for what no preparation can help."""
         for volume in self.study.volumes.values():
-            _require_head(volume)
+            require_head(volume)
         if isinstance(self.options.brain, str) and self.options.strip != "never":
             need = self.options.strip == "always" or not recognise.stripped(self.study)
             if need:
@@ -304,34 +303,6 @@ class _Work:
 
     def _within(self, start: float, share: float) -> Callable[[float], None]:
         return lambda part: self._tell(start + share * part)
-
-
-def shows_head(grid: Grid) -> bool:
-    """Whether the field of view is large enough for a brain."""
-    return min(grid.shape) >= LEAST_SLICES and min(np.array(grid.shape) * grid.spacing) >= LEAST_MM
-
-
-def _require_head(volume: Volume) -> None:
-    """Raise InputError for a series of a few slices, of a small field of view, or without an image."""
-    name, grid = volume.modality.title, volume.grid
-    where = f" ({volume.path.name})" if volume.path else ""
-    if not grid.calibrated:
-        raise InputError(f"{name}{where} tells no voxel size, so it cannot be aligned. Give it as NIfTI or DICOM.")
-    if min(grid.shape) < LEAST_SLICES:
-        raise InputError(
-            f"{name}{where} has only {min(grid.shape)} slices, which is no image of a whole brain (a localiser, perhaps). "
-            "Choose another series."
-        )
-    sides = np.array(grid.shape) * np.array(grid.spacing)
-    if sides.min() < LEAST_MM:
-        raise InputError(
-            f"{name}{where} covers only {sides.min():.0f} mm along one side, which is less than a brain. Choose another series."
-        )
-    data = volume.data
-    if data.dtype.kind == "f" and not np.isfinite(data).all():
-        raise InputError(f"{name}{where} holds voxels that are no numbers (NaN or infinite). Export the series again.")
-    if data.min() == data.max():
-        raise InputError(f"{name}{where} has one value everywhere, so there is no image in it. Give the right file.")
 
 
 def _brain_only(data: NDArray[np.float32], mask: Mask) -> NDArray[np.float32]:

@@ -17,6 +17,7 @@ from pydantic import BaseModel, Field, ValidationError, model_validator
 from brainseg_engine.core import plain, records
 from brainseg_engine.core.errors import RecipeError
 from brainseg_engine.core.study import Modality, SeriesNeeded
+from brainseg_engine.recipe.augmentation import Acquisition, Artefacts, Augmentation
 from brainseg_engine.recipe.networks import (
     AttentionUNetConfig,
     GraftConfig,
@@ -26,27 +27,19 @@ from brainseg_engine.recipe.networks import (
     SegResNetConfig,
     UNet2dConfig,
 )
-from brainseg_engine.recipe.section import RecipeSection
-from brainseg_engine.recipe.sections import (
-    Acquisition,
-    Artefacts,
-    Augmentation,
+from brainseg_engine.recipe.schedules import (
     Constant,
     Cosine,
     Halving,
-    Loss,
     Optimiser,
-    Output,
     Plateau,
     Poly,
-    Postprocess,
-    Preprocess,
     Schedule,
     StepSchedule,
     TimeDecay,
-    Training,
-    Window,
 )
+from brainseg_engine.recipe.section import RecipeSection
+from brainseg_engine.recipe.sections import Loss, Output, Postprocess, Preprocess, Training, Window
 
 __all__ = [
     "Acquisition", "Artefacts", "AttentionUNetConfig", "Augmentation", "Constant", "Cosine", "GraftConfig", "Halving", "Loss",

@@ -8,6 +8,7 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict, model_validator
 
 Fraction = float
+Range = tuple[float, float]
 LARGEST = 1e9
 MOST_ITEMS = 64
 LONGEST = 10_000
