@@ -27,6 +27,7 @@ def test_each_class_has_a_name_of_its_own():
 
 
 def test_display_axes_alone_changes_the_order_of_axes_in_the_window():
-    by_hand = re.compile(r"transpose\(|moveaxis|swapaxes|rollaxis|\[\.\.\., ::-1\]|\[2, 1, 0")
+    # (coordinates before the points they are of, as scipy wants them, are no axes of an image)
+    by_hand = re.compile(r"transpose\(|moveaxis(?!.*, -1, 0\))|swapaxes|rollaxis|\[\.\.\., ::-1\]|\[2, 1, 0")
     found = {str(path.relative_to(ROOT)) for path in modules() if by_hand.search(path.read_text(encoding="utf-8"))}
     assert {path for path in found if path.startswith("napari_brainseg")} == {"napari_brainseg/display/axes.py"}

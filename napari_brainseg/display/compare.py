@@ -37,7 +37,7 @@ class Mix(StrEnum):
 
 
 @dataclass(frozen=True)
-class Look:
+class CompareLook:
     """``where`` the line of the swipe lies (0 left … 1 right); ``second``: the turn of the series in alternating."""
 
     mix: Mix = Mix.SWIPE
@@ -45,7 +45,7 @@ class Look:
     second: bool = False
 
 
-class Comparison:
+class ComparedSeries:
     """The reference and a series on ``grid`` as an RGB image (I, P, L, 3), uint8, in the axes of the canvas."""
 
     dtype = np.dtype(np.uint8)
@@ -60,7 +60,7 @@ class Comparison:
         windows: Mapping[Modality, Window] | None = None,
     ) -> None:
         """``windows``: modality → its black and white, where the images themselves are not to decide."""
-        self.grid, self.look = grid, Look()
+        self.grid, self.look = grid, CompareLook()
         self._order = axis_order(grid.affine)
         self.shape = (*(grid.shape[k] for k in self._order), 3)
         self._reference, self._series = (_Sampled(v, (windows or {}).get(v.modality)) for v in (reference, series))
@@ -119,7 +119,7 @@ class _Sampled:
         return np.asarray(np.clip(values, 0, 1), np.float32)
 
 
-def mixed(a: NDArray[np.float32], b: NDArray[np.float32], look: Look) -> NDArray[np.uint8]:
+def mixed(a: NDArray[np.float32], b: NDArray[np.float32], look: CompareLook) -> NDArray[np.uint8]:
     """Two pictures (..., rows, columns) of 0 … 1 as one, RGB (..., rows, columns, 3)."""
     rows, columns = a.shape[-2:]
     line = None

@@ -13,7 +13,7 @@ from brainseg_engine.core.geometry import Grid
 from brainseg_engine.core.study import Modality
 from napari_brainseg.display import acquired, layers, planes
 from napari_brainseg.display.axes import axis_order, placement
-from napari_brainseg.display.compare import Comparison, Look, Mix
+from napari_brainseg.display.compare import ComparedSeries, CompareLook, Mix
 from napari_brainseg.display.windows import Window, brain_window
 from napari_brainseg.features.context import Context
 from napari_brainseg.session import Acquired, Kind, Placing
@@ -48,7 +48,7 @@ class AlignmentVerbs:
         self.quality: Quality | None = None
         self._nudges: dict[Modality, Nudge] = {}
         self._undo: list[dict[Modality, Nudge]] = []
-        self._comparison: Comparison | None = None
+        self._comparison: ComparedSeries | None = None
         self._layer: Image | None = None
         self._own: list[Layer] = []
         self._hidden: list[Layer] = []
@@ -135,7 +135,9 @@ class AlignmentVerbs:
             planes.set_3d(self._viewer, False)
         grid = self._grid(found)
         windows = {m: _window(found, m) for m in (found.prepared.reference, series)}
-        self._comparison = Comparison(grid, found.reference, found.volumes[series], self._rigid(found, series), windows)
+        self._comparison = ComparedSeries(
+            grid, found.reference, found.volumes[series], self._rigid(found, series), windows
+        )
         name = f"{found.prepared.reference.title} | {series.title}"
         layer = Image(self._comparison, rgb=True, name=name, **placement(grid))
         with self._context.own_changes():
@@ -167,7 +169,7 @@ class AlignmentVerbs:
         if comparison is None or layer is None or self.mix is None:
             return
         turn = comparison.look.second if second is None else second
-        comparison.look = Look(self.mix, self.where, turn)
+        comparison.look = CompareLook(self.mix, self.where, turn)
         layer.refresh(extent=False, thumbnail=False, highlight=False)
 
     def _alternate(self) -> None:

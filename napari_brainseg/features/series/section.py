@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from napari_brainseg.features.context import Context
 from napari_brainseg.features.series import listing
 from napari_brainseg.features.series.verbs import SeriesVerbs
-from napari_brainseg.features.series.view import SeriesRow, SeriesView, Table
+from napari_brainseg.features.series.view import SeriesShown, SeriesView, Table
 
 if TYPE_CHECKING:
     from brainseg_engine.studies.identify import SeriesProposal
@@ -71,7 +71,7 @@ def table_of(verbs: SeriesVerbs) -> Table | None:
             mark, trouble = marks.get(use, ("", "")) if use is not None else ("", "")
             warnings = [trouble, *((doubt, *remarks) if use is not None or proposal is None else ())]
             rows.append(
-                SeriesRow(
+                SeriesShown(
                     series.facts.id, listing.title(series.facts), listing.extent(series), use,
                     _reason(proposal) if proposal is not None else "cannot be used", " ".join(f"⚠ {w}" for w in warnings if w),
                     proposal is not None, mark, verbs.pictures.get(series.facts.id),

@@ -19,7 +19,7 @@ _ROWS_HIGH = 300
 
 
 @dataclass(frozen=True)
-class SeriesRow:
+class SeriesShown:
     """One series: ``use`` is what it is taken for, ``reason`` why; ``warning`` what to look at; ``usable``: it can be chosen;
     ``picture``: a small grey one (rows, columns), where there is one already."""
 
@@ -43,7 +43,7 @@ class Table:
 
     visits: Sequence[str]
     visit: int | None
-    rows: Sequence[SeriesRow]
+    rows: Sequence[SeriesShown]
     words: str = ""
     done: bool = False
 
@@ -135,7 +135,7 @@ class SeriesView(Section):
             else "Choose a series for T1, T1ce, T2 and FLAIR first"
         )
 
-    def _show_rows(self, rows: Sequence[SeriesRow]) -> None:
+    def _show_rows(self, rows: Sequence[SeriesShown]) -> None:
         order = list(Modality)
         first = sorted((r for r in rows if r.use is not None), key=lambda r: order.index(r.use or order[0]))
         others = [r for r in rows if r.use is None]
@@ -169,7 +169,7 @@ class SeriesView(Section):
             else f"Show {len(others)} other series"
         )
 
-    def _use(self, row: SeriesRow, n: int) -> Combo:
+    def _use(self, row: SeriesShown, n: int) -> Combo:
         combo = Combo(f"use_{n}", f"What {row.title} is taken for. {row.reason}".strip())
         combo.show_choices([("–", None, "Not used"), *((m.title, m, "") for m in Modality)], row.use)
         combo.setFixedWidth(76)
@@ -209,7 +209,7 @@ class SeriesView(Section):
             self.prepare.setToolTip(why)
 
 
-def _picture_of(row: SeriesRow) -> QLabel:
+def _picture_of(row: SeriesShown) -> QLabel:
     made = label(name="series_picture")
     made.setFixedWidth(46)
     if row.picture is not None:
@@ -222,7 +222,7 @@ def _picture_of(row: SeriesRow) -> QLabel:
     return made
 
 
-def _words_of(row: SeriesRow) -> QWidget:
+def _words_of(row: SeriesShown) -> QWidget:
     column = QVBoxLayout()
     column.setSpacing(1)
     made = plain(column)

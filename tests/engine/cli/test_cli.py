@@ -27,7 +27,7 @@ def call(*args, app=cli.app):
 
 def program(error):
     """The program with one command, which fails with that error."""
-    app = dispatch.App(cls=dispatch.Program)
+    app = dispatch.CommandApp(cls=dispatch.Program)
     app.callback()(cli._program)
 
     @app.command("fail")
@@ -94,7 +94,7 @@ def test_usage_errors_exit_2(args):
 def group(told, alone=True):
     """A program with the group `things`: `show NAME`, and with ``alone`` something to do without a sub-command."""
 
-    things = dispatch.App(None if alone else "`things`.\n\nAll about things.")
+    things = dispatch.CommandApp(None if alone else "`things`.\n\nAll about things.")
     if alone:
 
         @things.callback(invoke_without_command=True)
@@ -110,7 +110,7 @@ def group(told, alone=True):
         if name == "lost":
             raise InputError("There is no such thing.")
 
-    app = dispatch.App(cls=dispatch.Program)
+    app = dispatch.CommandApp(cls=dispatch.Program)
     app.callback()(cli._program)
     app.add_typer(things, name="things")
     return app

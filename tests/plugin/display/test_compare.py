@@ -10,7 +10,7 @@ from brainseg_engine.core.geometry import Grid
 from brainseg_engine.core.study import Modality, Volume
 from brainseg_engine.prepare.rigid import Rigid, carried
 from napari_brainseg.display.axes import to_display
-from napari_brainseg.display.compare import Comparison, Look, Mix, mixed
+from napari_brainseg.display.compare import ComparedSeries, CompareLook, Mix, mixed
 
 GRID = Grid((40, 44, 36), np.array([[-1.0, 0, 0, 20], [0, -1, 0, 22], [0, 0, 1, -18], [0, 0, 0, 1]]))
 
@@ -31,13 +31,13 @@ def pair():
 
 def test_each_slice_is_that_of_both_series_in_the_axes_of_the_canvas(pair):
     still, series, rigid = pair
-    picture = Comparison(GRID, still, series, rigid)
+    picture = ComparedSeries(GRID, still, series, rigid)
     assert picture.shape == (36, 44, 40, 3)
     whole, _ = to_display(still.data, GRID.affine)
-    picture.look = Look(Mix.ALTERNATE)
+    picture.look = CompareLook(Mix.ALTERNATE)
     grey = np.stack([picture[i, :, :] for i in range(36)])[..., 0]
     assert np.corrcoef(grey.ravel(), np.clip(whole, 0, np.percentile(whole, 99)).ravel())[0, 1] > 0.95
-    picture.look = Look(Mix.ALTERNATE, second=True)
+    picture.look = CompareLook(Mix.ALTERNATE, second=True)
     other = np.stack([picture[:, :, k] for k in range(40)], axis=2)[..., 0]
     assert np.corrcoef(grey.ravel(), other.ravel())[0, 1] > 0.95  # aligned, they are one head
     picture.place(Rigid.identity())
@@ -47,12 +47,12 @@ def test_each_slice_is_that_of_both_series_in_the_axes_of_the_canvas(pair):
 
 def test_the_ways_to_mix():
     a, b = np.full((60, 80), 1.0, np.float32), np.zeros((60, 80), np.float32)
-    swiped = mixed(a, b, Look(Mix.SWIPE, 0.25))
+    swiped = mixed(a, b, CompareLook(Mix.SWIPE, 0.25))
     assert (swiped[:, :20] == 255).all() and (swiped[:, 21:] == 0).all() and (swiped[:, 20] == swiped[0, 20]).all()
-    assert (mixed(a, b, Look(Mix.SWIPE, 1.0))[:, :79] == 255).all()
-    checked = mixed(a, b, Look(Mix.CHECKER))[..., 0]
+    assert (mixed(a, b, CompareLook(Mix.SWIPE, 1.0))[:, :79] == 255).all()
+    checked = mixed(a, b, CompareLook(Mix.CHECKER))[..., 0]
     assert checked[0, 0] == 255 and checked[0, 30] == 0 and checked[30, 30] == 255
     b[20:40, 30:50] = 1
-    outlined = mixed(np.zeros_like(b), b, Look(Mix.EDGES))
+    outlined = mixed(np.zeros_like(b), b, CompareLook(Mix.EDGES))
     drawn = (outlined != 0).any(-1)
     assert drawn[18:22, 35:45].any() and not drawn[28:32, 38:42].any() and not drawn[:10].any()

@@ -8,13 +8,13 @@ import pytest
 from helpers.views import made, press
 
 from brainseg_engine.core.study import Modality
-from napari_brainseg.features.series.view import SeriesRow, SeriesView, Table
+from napari_brainseg.features.series.view import SeriesShown, SeriesView, Table
 
 METHODS = [("deepbet", "deepbet", ""), ("rough", "rough", "")]
 ROWS = [
-    SeriesRow("a", "9: localizer", "no volume", None, "cannot be used", usable=False),
-    SeriesRow("b", "4: t1 km", "axial 64×64×20, 1×1×5 mm", Modality.T1CE, "Contrast by its name.", "⚠ Look twice."),
-    SeriesRow("c", "3: t1", "axial 64×64×20, 1×1×5 mm", Modality.T1, "By its name."),
+    SeriesShown("a", "9: localizer", "no volume", None, "cannot be used", usable=False),
+    SeriesShown("b", "4: t1 km", "axial 64×64×20, 1×1×5 mm", Modality.T1CE, "Contrast by its name.", "⚠ Look twice."),
+    SeriesShown("c", "3: t1", "axial 64×64×20, 1×1×5 mm", Modality.T1, "By its name."),
 ]
 
 

@@ -1,6 +1,6 @@
 """The command line: one module a command, with a function of the command's name, or with an ``app`` of sub-commands.
 
-An ``app`` is a :class:`~brainseg_engine.cli.dispatch.App`, as in ``napari-brainseg data check``; where its callback does
+An ``app`` is a :class:`~brainseg_engine.cli.dispatch.CommandApp`, as in ``napari-brainseg data check``; where its callback does
 something, that runs where no sub-command is named (``napari-brainseg models`` lists, ``models import`` imports).
 
 Command modules import nothing heavy at their top (no torch, nibabel, monai, matplotlib): all of them are imported to
@@ -14,7 +14,7 @@ from typing import Annotated
 
 import typer
 
-from brainseg_engine.cli.dispatch import PROGRAM, App, Program
+from brainseg_engine.cli.dispatch import PROGRAM, CommandApp, Program
 from brainseg_engine.cli.printing import accept_all_characters, say
 
 _SEGMENT, _LOOK, _TRAIN = "Segment", "Look and compare", "Train"
@@ -48,7 +48,7 @@ Each command explains itself: napari-brainseg predict --help.
 For research use only, not for diagnosis.
 """
 
-app = App(
+app = CommandApp(
     cls=Program,
     name=PROGRAM,
     no_args_is_help=True,

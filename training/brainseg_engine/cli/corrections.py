@@ -12,13 +12,13 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from brainseg_engine.cli.dispatch import App
+from brainseg_engine.cli.dispatch import CommandApp
 from brainseg_engine.cli.printing import say, say_json
 
 if TYPE_CHECKING:
     from brainseg_engine.corrections import Correction, Store
 
-app = App(__doc__)
+app = CommandApp(__doc__)
 Folder = Annotated[
     Path | None,
     typer.Argument(metavar="DIR", help="Folder of corrections; the window's own if none is named.", show_default=False),

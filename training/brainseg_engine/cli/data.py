@@ -12,14 +12,14 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from brainseg_engine.cli.dispatch import App
+from brainseg_engine.cli.dispatch import CommandApp
 from brainseg_engine.cli.printing import messages, say, say_json
 from brainseg_engine.core.errors import InputError, OutputError, TrainingError
 
 if TYPE_CHECKING:
     from brainseg_engine.studies.survey import CaseReport
 
-app = App(__doc__)
+app = CommandApp(__doc__)
 _DataFolder = Annotated[
     Path,
     typer.Argument(

@@ -36,7 +36,7 @@ _UsageError: type[Exception] = typer.BadParameter.__base__  # type: ignore[assig
 _F = TypeVar("_F", bound=Callable[..., Any])
 
 
-class App(typer.Typer):
+class CommandApp(typer.Typer):
     """A group of commands. ``about`` is its help where it does nothing alone: the docstring of its module, of which the
     first paragraph only names the command."""
 
@@ -44,7 +44,7 @@ class App(typer.Typer):
         own: dict[str, Any] = {"rich_markup_mode": "rich"}
         if about is not None:
             own |= {"help": about.partition("\n\n")[2], "no_args_is_help": True}
-        super().__init__(cls=cls or Group, **own, **options)
+        super().__init__(cls=cls or CommandGroup, **own, **options)
 
     def command(self, name: str | None = None, **options: Any) -> Callable[[_F], _F]:
         """As Typer's own, with what commands share."""
@@ -60,7 +60,7 @@ class Command(TyperCommand):
         self.params = [*self.params, *_shared_options()]
 
 
-class Group(TyperGroup):
+class CommandGroup(TyperGroup):
     """Commands under one name; what all take holds for the sub-command too where it stands before it."""
 
     def __init__(self, *args: Any, **options: Any) -> None:
@@ -78,7 +78,7 @@ class Group(TyperGroup):
         return found
 
 
-class Program(Group):
+class Program(CommandGroup):
     """The whole program: what goes wrong in any command is told here, in one sentence."""
 
     def invoke(self, ctx: Any) -> Any:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from brainseg_engine.cli.dispatch import App
+from brainseg_engine.cli.dispatch import CommandApp
 from brainseg_engine.cli.lineage import default, lineage
 from brainseg_engine.cli.printing import say, say_json
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from brainseg_engine.models.checkpoint import Tuned
 
 
-app = App()
+app = CommandApp()
 
 
 @app.callback(invoke_without_command=True)

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from brainseg_engine.cli.dispatch import App
+from brainseg_engine.cli.dispatch import CommandApp
 from brainseg_engine.cli.pacs_watch import watch
 from brainseg_engine.cli.pacs_work import day
 from brainseg_engine.cli.printing import console, messages, progress_bars, say, say_json
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from brainseg_engine.pacs.outbox import Job
     from brainseg_engine.pacs.records import SeriesRow, StudyRow
 
-app = App()
+app = CommandApp()
 NameArgument = Annotated[str, typer.Argument(metavar="NAME", help="The connection, as set up.", show_default=False)]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print the results as one JSON object.")]
 

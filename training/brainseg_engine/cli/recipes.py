@@ -6,14 +6,14 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from brainseg_engine.cli.dispatch import App
+from brainseg_engine.cli.dispatch import CommandApp
 from brainseg_engine.cli.printing import say, say_json
 
 if TYPE_CHECKING:
     from brainseg_engine.recipe import Recipe
 
 
-app = App()
+app = CommandApp()
 
 
 @app.callback(invoke_without_command=True)

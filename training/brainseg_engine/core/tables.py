@@ -26,7 +26,7 @@ def add_rows(
     of another program too.
     """
     with held(path.with_name(f".{path.stem}.lock")):
-        table = {r["id"]: r for r in _earlier(path, columns)}
+        table = {r["id"]: r for r in rows_of(path, columns)}
         for row in rows:
             shown = {k: printable(v) if isinstance(v, str) else v for k, v in row.items()}
             table[shown["id"]] = shown
@@ -37,7 +37,7 @@ def add_rows(
             writer.writerows(table.values())
 
 
-def _earlier(path: Path, columns: Sequence[str]) -> list[dict[str, Any]]:
+def rows_of(path: Path, columns: Sequence[str]) -> list[dict[str, Any]]:
     """The rows that are there. Raises OutputError for a table that is none of ours."""
     try:
         lines = plain.read(path).decode("utf-8", "replace").splitlines(keepends=True)

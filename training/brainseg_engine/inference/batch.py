@@ -34,7 +34,7 @@ from brainseg_engine.inference.finished import (
     volumes_in,
     way,
 )
-from brainseg_engine.inference.ledger import Known, Ledger, files_of
+from brainseg_engine.inference.ledger import Ledger, LedgerEntry, files_of
 from brainseg_engine.inference.predictor import Predictor
 from brainseg_engine.inference.rows import PredictOutcome, hidden, write_summary
 from brainseg_engine.inference.shards import Shard
@@ -73,7 +73,7 @@ class _Read:
     doubts: Sequence[Finding]
     options: PrepareOptions | None
     wanted: dict[str, Any]
-    known: Known
+    known: LedgerEntry
     began: float
     seconds: float
 
@@ -83,7 +83,7 @@ class _Over:
     """A study that is done already, and what was learnt of its images."""
 
     row: PredictOutcome
-    known: Known
+    known: LedgerEntry
 
 
 def _as_it_is(_: Path, row: PredictOutcome) -> PredictOutcome:
@@ -206,7 +206,7 @@ class _Batch:
         else:
             raw.require_series(study, needed)
         raw.target_grid(settings.on, study)
-        known = Known(files, {m.value: v.sha256 for m, v in study.volumes.items()}, is_raw)
+        known = LedgerEntry(files, {m.value: v.sha256 for m, v in study.volumes.items()}, is_raw)
         wanted = identity(predictor, known.images, study.coding, settings) | way(options, settings)
         done = done_before(path, predictor, wanted, settings)
         if done is not None:

@@ -10,7 +10,7 @@ from typing import Any, Protocol
 from brainseg_engine.core.errors import CodingError, OutputError
 from brainseg_engine.core.labels import Label, Region, choices
 from brainseg_engine.core.labels import coding as coding_named
-from brainseg_engine.inference.ledger import Files, Known
+from brainseg_engine.inference.ledger import Files, LedgerEntry
 from brainseg_engine.io import Layout, Series
 from brainseg_engine.io.derived.pseudonyms import Pseudonyms
 from brainseg_engine.io.segmentation import read_sidecar, sidecar_state
@@ -141,7 +141,7 @@ def done_before(
 
 
 def known_to_be_done(
-    path: Path, model: DecidingModel, series: Series, files: Files, known: Known, settings: PredictSettings
+    path: Path, model: DecidingModel, series: Series, files: Files, known: LedgerEntry, settings: PredictSettings
 ) -> dict[str, Any] | None:
     """As :func:`done_before`, without reading an image: None also where the images may have changed since ``known``."""
     if (

@@ -37,7 +37,7 @@ Files = Mapping[str, list[int]]
 
 
 @dataclass(frozen=True)
-class Known:
+class LedgerEntry:
     """What an earlier call learnt of a study's images: ``files`` as the file system told of them, the SHA-256 of their
     voxels, and whether they had to be prepared (``raw``)."""
 
@@ -107,10 +107,10 @@ class Ledger:
             with contextlib.suppress(OSError):
                 os.utime(self._path(_name(self._id(id_))))
 
-    def end(self, id_: str, row: PredictOutcome, known: Known) -> None:
+    def end(self, id_: str, row: PredictOutcome, known: LedgerEntry) -> None:
         """What came of it. A study that is skipped again leaves the record of when it was done."""
         if self._pseudonyms is not None:
-            row, known = replace(hidden(row, self._pseudonyms), id=self._id(id_)), Known()
+            row, known = replace(hidden(row, self._pseudonyms), id=self._id(id_)), LedgerEntry()
         secret = {"hidden": True} if self._pseudonyms is not None else {}
         earlier = self._read(_name(row.id))
         before = (earlier.get("row") or {}).get("status")
@@ -119,7 +119,7 @@ class Ledger:
         told = {"row": asdict(row), **_who(), "ended": time.time(), "known": asdict(known), **secret}
         self._write(_name(row.id), told)
 
-    def known(self, id_: str) -> Known:
+    def known(self, id_: str) -> LedgerEntry:
         """What was learnt of the study's images."""
         return _known(self._read(_name(self._id(id_))))
 
@@ -205,12 +205,14 @@ def _who() -> dict[str, Any]:
     return {"host": _host(), "pid": os.getpid(), "began": time.time()}
 
 
-def _known(content: Mapping[str, Any]) -> Known:
+def _known(content: Mapping[str, Any]) -> LedgerEntry:
     found = content.get("known")
     try:
-        return Known(dict(found["files"]), dict(found["images"]), found["raw"] is True) if found else Known()
+        return (
+            LedgerEntry(dict(found["files"]), dict(found["images"]), found["raw"] is True) if found else LedgerEntry()
+        )
     except (KeyError, TypeError, ValueError):
-        return Known()
+        return LedgerEntry()
 
 
 def _record(content: Mapping[str, Any], path: Path) -> StudyState | None:

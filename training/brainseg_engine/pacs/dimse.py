@@ -95,7 +95,7 @@ class DimsePacs:
 
     def fetch(self, series: SeriesRow, wanted: Sequence[str] | None, receive: Receive, cancelled: CancelCheck) -> None:
         """See the protocol. By C-GET, or by C-MOVE to a receiver that is there for this call alone."""
-        taking = _Taking(receive, cancelled)
+        taking = _ImageReceiver(receive, cancelled)
         keys = {"StudyInstanceUID": series.study_uid, "SeriesInstanceUID": series.uid}
         requests: list[tuple[str, dict[str, Any]]] = [("SERIES", dict(keys))]
         if wanted is not None:
@@ -108,14 +108,14 @@ class DimsePacs:
             (self._get if by_get else self._move)(_dataset(level, asked), taking)
             taking.require_taken()
 
-    def _get(self, asked: Any, taking: _Taking) -> None:
+    def _get(self, asked: Any, taking: _ImageReceiver) -> None:
         pynetdicom = module("pynetdicom")
         roles = [pynetdicom.build_role(kind, scp_role=True) for kind in (*IMAGES, *DOCUMENTS)]
         handlers = [(pynetdicom.evt.EVT_C_STORE, taking.take)]
         with self._associated_once((_GET, _PLAIN), *_storage(), roles=roles, handlers=handlers) as association:
             self._follow(association, association.send_c_get(asked, _GET), taking, "C-GET")
 
-    def _move(self, asked: Any, taking: _Taking) -> None:
+    def _move(self, asked: Any, taking: _ImageReceiver) -> None:
         pynetdicom = module("pynetdicom")
         connection = self._connection
         receiver = pynetdicom.AE(connection.own_title)
@@ -141,7 +141,7 @@ class DimsePacs:
             server.shutdown()
             server.server_close()
 
-    def _follow(self, association: Any, answers: Iterator[Any], taking: _Taking, service: str) -> None:
+    def _follow(self, association: Any, answers: Iterator[Any], taking: _ImageReceiver, service: str) -> None:
         """Hear the answers of C-GET or C-MOVE to their end; what was not sent is found out by who asked."""
         status = None
         for told, _ in answers:
@@ -303,7 +303,7 @@ def _release(association: Any) -> None:
         association.release()
 
 
-class _Taking:
+class _ImageReceiver:
     """Takes the images that a PACS sends; an error of ours ends the sending and is raised where the retrieve was called."""
 
     def __init__(self, receive: Receive, cancelled: CancelCheck) -> None:
