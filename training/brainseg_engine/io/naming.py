@@ -236,7 +236,10 @@ def _without_target(tokens: list[str]) -> list[str]:
             pair = [_family(t) for t in tokens[i : i + 2]] == [Modality.T2, Modality.FLAIR]
             if pair and any(k not in (i, i + 1) for k in at):
                 end += 1  # a "T2 FLAIR" is one series
-            while is_t1 and end < len(tokens) and (says_contrast(tokens[end]) or tokens[end] == "c"):
+            # what follows BIDS' entity of the space is of the series itself
+            while (
+                is_t1 and word != _IN_SPACE and end < len(tokens) and (says_contrast(tokens[end]) or tokens[end] == "c")
+            ):
                 end += 1
             return tokens[:i] + tokens[end:]
     return tokens

@@ -25,6 +25,9 @@ from brainseg_engine.core.morphology import bounding_box
 BRAIN_ML = 600.0
 """More than any glioma (at most 232 mL in the 40 studies), less than a brain from the second year of life on (1,146 mL and
 more)."""
+SUSPECT_ML, MOST_OF_BRAIN = 250.0, 0.6
+"""From this size on the brain is looked at: of a small one a mask may be less than 600 mL. Tumours are a fifth of the brain at
+most."""
 BRIGHT, DARK = 0.7, 0.1
 """Rank of a class's median among the brain's T1ce intensities outside the mask: enhancing tumour had 0.73 and more in 36 of
 38 studies (0.26 and 0.47 in two that enhance weakly), a cavity holds fluid, which is among the darkest."""
@@ -46,10 +49,11 @@ Evidence = Callable[[], "NDArray[Any] | None"]
 """Gives the T1ce (X, Y, Z) on the mask's grid, or None where it is not at hand."""
 
 
-def require_no_brain(values: NDArray[Any], grid: Grid, path: Path) -> None:
-    """Raise CodingError for a mask that is as large as a whole brain; nothing where voxel sizes are not known."""
+def require_no_brain(values: NDArray[Any], grid: Grid, path: Path, t1ce: Evidence | None = None) -> None:
+    """Raise CodingError for a mask that is as large as a whole brain, or is most of the one in the T1ce; nothing where voxel
+    sizes are not known."""
     ml = int(np.count_nonzero(values)) * (grid.voxel_ml or 0.0)
-    if ml > BRAIN_ML:
+    if ml > BRAIN_ML or (ml > SUSPECT_ML and t1ce is not None and _share_of_brain(values, t1ce) > MOST_OF_BRAIN):
         raise CodingError(
             f"{path} marks {ml:.0f} mL, the size of a whole brain, so it is a brain mask and not one of a tumour. Move it "
             "out of the folder, or name the mask of the tumour instead."
@@ -134,6 +138,17 @@ def _require_bright(table: codings.Coding, values: NDArray[Any], path: Path, t1c
             f"{path} is read as '{table.name}' ({table.description}) by its name, but in the T1ce what would be necrosis is "
             f"brighter than what would be enhancing tumour. {_ask()}"
         )
+
+
+def _share_of_brain(values: NDArray[Any], t1ce: Evidence) -> float:
+    try:
+        image = t1ce()
+    except BrainsegError:
+        return 0.0
+    if image is None or image.shape != values.shape:
+        return 0.0
+    inside = brain(image)
+    return int(np.count_nonzero(inside & (values != 0))) / max(1, int(np.count_nonzero(inside)))
 
 
 def _ranks(values: NDArray[Any], t1ce: Evidence) -> dict[int, float]:

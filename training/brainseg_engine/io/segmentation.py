@@ -78,7 +78,7 @@ def load_segmentation(
     name, told_by = coding_of(path, coding, implied)
     note = ""
     if told_by != "sidecar":  # what we wrote ourselves is what it says
-        plausibility.require_no_brain(values, found, path)
+        plausibility.require_no_brain(values, found, path, lambda: _t1ce(path, found, t1ce))
     if told_by == "file naming":
         name, note = plausibility.judged(name, values, path, lambda: _t1ce(path, found, t1ce))
     table = codings.coding(name)
