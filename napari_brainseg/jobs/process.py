@@ -13,10 +13,10 @@ from typing import Any
 
 import numpy as np
 
-from brainseg_engine import worker
 from brainseg_engine.core.errors import BrainsegError
 from brainseg_engine.core.events import Finished
 from brainseg_engine.core.shared_arrays import ArraySpec, SharedArray
+from brainseg_engine.core.study_wire import study_to_wire
 from napari_brainseg.jobs.requests import Request
 from napari_brainseg.jobs.runner import Listener
 
@@ -52,7 +52,7 @@ class Task:
         try:
             if request.study is not None:
                 images = {m: self._give(_native(v.data)) for m, v in request.study.volumes.items()}
-                self.fields["study"] = worker.study_to_wire(request.study, images)
+                self.fields["study"] = study_to_wire(request.study, images)
             for name, array in request.arrays().items():
                 self.fields[name] = self._give(array).to_dict()
             for name, (shape, dtype) in request.room().items():

@@ -19,6 +19,7 @@ from brainseg_engine.core.events import Event, Failed, Finished, Progress, from_
 from brainseg_engine.core.geometry import Grid
 from brainseg_engine.core.shared_arrays import SharedArray
 from brainseg_engine.core.study import Modality, Study, Volume
+from brainseg_engine.core.study_wire import study_from_wire, study_to_wire
 
 FAKE = Path(__file__).parents[1] / "helpers" / "fake_worker.py"
 
@@ -77,7 +78,7 @@ class Sent:
     def __init__(self, study: Study) -> None:
         self.blocks = {m: SharedArray.of(v.data) for m, v in study.volumes.items()}
         self.labels = SharedArray.create(study.reference.grid.shape, np.uint8)
-        self.wire = worker.study_to_wire(study, {m: b.spec for m, b in self.blocks.items()})
+        self.wire = study_to_wire(study, {m: b.spec for m, b in self.blocks.items()})
 
     def command(self, model: str, job: str = "j1", **more: object) -> dict[str, object]:
         fields = {"do": "predict", "job": job, "model": f"/m/{model}.safetensors", "device": "cpu", "tta": False}
@@ -105,11 +106,11 @@ def test_a_study_survives_the_wire(study):
     from contextlib import ExitStack
 
     blocks = {m: SharedArray.of(v.data) for m, v in study.volumes.items()}
-    wire = json.loads(json.dumps(worker.study_to_wire(study, {m: b.spec for m, b in blocks.items()})))
+    wire = json.loads(json.dumps(study_to_wire(study, {m: b.spec for m, b in blocks.items()})))
     assert all(f.pop("calibrated") for f in wire["volumes"])  # what tells nothing is calibrated
     wire["volumes"][0]["calibrated"] = False
     with ExitStack() as stack:
-        back = worker.study_from_wire(wire, stack)
+        back = study_from_wire(wire, stack)
         assert [v.grid.calibrated for v in back.volumes.values()] == [False, True, True, True]
         assert (back.id, back.coding, list(back.volumes)) == (study.id, study.coding, list(study.volumes))
         for m, v in study.volumes.items():

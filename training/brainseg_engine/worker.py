@@ -6,7 +6,7 @@ as JSON lines on stdout, arrays lie in shared memory that the other side owns (:
 Commands
     ``{"do": "warm", "job": ID, "model": PATH, "device": NAME, "tta": BOOL}`` load torch and the model.
     ``{"do": "predict", "job": ID, "model": …, "device": …, "tta": …, "study": …, "labels": ARRAY, "probabilities": ARRAY?}``
-    segment the study (:func:`study_to_wire`) and write the canonical labels into ``labels`` (uint8, the reference
+    segment the study (:mod:`.core.study_wire`) and write the canonical labels into ``labels`` (uint8, the reference
     series' shape) and, where given, the regions' probabilities into ``probabilities`` (float16, (3, X, Y, Z): WT, TC, ET).
     ``{"do": "doubt", … as predict …, "study": …, "map": ARRAY}`` write where the model doubts (:mod:`.uncertainty`) into
     ``map`` (float16); ``{"do": "score", …, "files": {MODALITY: PATH}}`` say how much it doubts a study that lies in files.
@@ -40,10 +40,10 @@ import numpy as np
 
 from brainseg_engine.core.errors import BrainsegError, Cancelled
 from brainseg_engine.core.events import CancelCheck, Event, Failed, Finished, Progress, ProgressCallback
-from brainseg_engine.core.geometry import Grid
 from brainseg_engine.core.labels import Region
 from brainseg_engine.core.shared_arrays import ArraySpec, SharedArray
-from brainseg_engine.core.study import Modality, Prediction, Study, Volume
+from brainseg_engine.core.study import Modality, Prediction, Study
+from brainseg_engine.core.study_wire import fill, study_from_wire
 
 if TYPE_CHECKING:
     from brainseg_engine.prepare import PrepareOptions
@@ -63,36 +63,6 @@ class Predicts(Protocol):
 
 MakePredictor = Callable[[Path, str, bool], Predicts]
 """(checkpoint, device, tta) → a predictor; the heavy part."""
-
-
-def study_to_wire(study: Study, arrays: Mapping[Modality, ArraySpec]) -> dict[str, Any]:
-    """The study as a JSON object; the voxels of each modality lie in ``arrays``."""
-    return {
-        "id": study.id,
-        "coding": study.coding,
-        "volumes": [
-            {
-                "modality": m.value,
-                "array": arrays[m].to_dict(),
-                "affine": v.grid.affine.tolist(),
-                "calibrated": v.grid.calibrated,
-                "path": str(v.path) if v.path else None,
-                "sha256": v.sha256,
-            }
-            for m, v in study.volumes.items()
-        ],
-    }
-
-
-def study_from_wire(fields: Mapping[str, Any], stack: ExitStack) -> Study:
-    """The study of that JSON object; its arrays live as long as ``stack``."""
-    volumes = {}
-    for f in fields["volumes"]:
-        data = stack.enter_context(SharedArray.attach(ArraySpec.from_dict(f["array"]))).array
-        modality = Modality(f["modality"])
-        grid = Grid(data.shape, np.array(f["affine"]), bool(f.get("calibrated", True)))
-        volumes[modality] = Volume(data, grid, modality, Path(f["path"]) if f["path"] else None, f["sha256"])
-    return Study(fields["id"], volumes, coding=fields["coding"])
 
 
 class Worker:
@@ -150,11 +120,11 @@ class Worker:
         with ExitStack() as stack:
             study = study_from_wire(command["study"], stack)
             prediction = self._infer(job, study, probabilities=wanted is not None)
-            _fill(ArraySpec.from_dict(command["labels"]), prediction.segmentation.labels)
+            fill(ArraySpec.from_dict(command["labels"]), prediction.segmentation.labels)
             if wanted is not None and prediction.probabilities is not None:
                 none = np.zeros(prediction.segmentation.grid.shape, np.float16)
                 stacked = np.stack([prediction.probabilities.get(r, none) for r in Region])
-                _fill(ArraySpec.from_dict(wanted), stacked)
+                fill(ArraySpec.from_dict(wanted), stacked)
             del study
         s = prediction.segmentation
         return {
@@ -179,7 +149,7 @@ class Worker:
             study = study_from_wire(command["study"], stack)
             prediction = self._infer(job, study, probabilities=True)
             found = doubt_of(prediction)
-            _fill(ArraySpec.from_dict(command["map"]), found.map)
+            fill(ArraySpec.from_dict(command["map"]), found.map)
             del study
         return {"score": found.score.to_dict(), "seconds": {**seconds, **prediction.seconds}}
 
@@ -221,7 +191,7 @@ class Worker:
                 progress=self._emit,
                 cancelled=lambda: job in self._cancelled,
             )
-            _fill(ArraySpec.from_dict(command["labels"]), found.labels)
+            fill(ArraySpec.from_dict(command["labels"]), found.labels)
             del study
         return {"changed": found.changed, "steps": found.steps, "seconds": {**seconds, **found.seconds}}
 
@@ -369,11 +339,6 @@ def _watch_parent() -> None:
         time.sleep(1.0)
     if os.name == "posix":
         os._exit(0)
-
-
-def _fill(spec: ArraySpec, values: np.ndarray[Any, Any]) -> None:
-    with SharedArray.attach(spec) as shared:
-        np.copyto(shared.array, values, casting="same_kind")
 
 
 if __name__ == "__main__":

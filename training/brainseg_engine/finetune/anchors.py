@@ -103,7 +103,13 @@ def of_folder(
                 "too careful. Name anchors that it has never seen."
             )
         found.append(taken)
-    scored, replayed = found
+    return _divided(folder, found[0], found[1], patients, notes)
+
+
+def _divided(
+    folder: Path, scored: dict[str, Path], replayed: dict[str, Path], patients: Mapping[str, str], notes: list[str]
+) -> Anchors:
+    """The anchors, those that are scored divided into those that choose and those that judge. Raises InputError."""
     if not scored:
         raise InputError(
             f"No case of {folder} can be used to measure what is forgotten. {notes[0] if notes else ''}".strip()

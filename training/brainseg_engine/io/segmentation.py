@@ -55,18 +55,12 @@ def load_segmentation(
     """
     path = standing_for(Path(path))
     if path.is_dir():
-        seg = slices.read_mask(path, coding)
-        if grid is not None and not seg.grid.same_as(grid):
-            raise off_grid(path, seg.grid, grid, "its images")
-        return seg
+        return _on_grid(slices.read_mask(path, coding), grid, path)
     if derived.is_derived(path):
         return derived.read_derived(path, grid)
     if slicer.is_slicer(path) and coding is None:
         seg = slicer.read_slicer(path)
-        if grid is not None:
-            seg = slicer.placed(seg, grid)
-        if grid is not None and not seg.grid.same_as(grid):
-            raise off_grid(path, seg.grid, grid, "its images")
+        seg = _on_grid(seg if grid is None else slicer.placed(seg, grid), grid, path)
         plausibility.require_no_brain(seg.labels, seg.grid, path)
         return seg
     image = read_image(path)
@@ -93,6 +87,13 @@ def load_segmentation(
         path=path,
         note=note,
     )
+
+
+def _on_grid(seg: Segmentation, grid: Grid | None, path: Path) -> Segmentation:
+    """The segmentation. Raises GeometryError where it does not lie on ``grid``, if one is wanted."""
+    if grid is not None and not seg.grid.same_as(grid):
+        raise off_grid(path, seg.grid, grid, "its images")
+    return seg
 
 
 def _t1ce(mask: Path, grid: Grid, path: Path | None) -> NDArray[Any] | None:
