@@ -10,8 +10,14 @@ from helpers.rig import House
 from helpers.secrets_of import leaks, secrets_in
 from helpers.small_study import make_study
 
+from brainseg_engine.core.study import Modality
+from brainseg_engine.io import load_study
 from brainseg_engine.io.derived.reading import read_derived
-from napari_brainseg.features.export.verbs import ExportOrder
+from brainseg_engine.io.derived.source import series_uid
+from brainseg_engine.prepare import Prepared, Rigid
+from brainseg_engine.studies.incoming import find_study
+from napari_brainseg.features.export.verbs import ExportOrder, _placed, _write
+from napari_brainseg.session import Acquired
 
 pydicom = pytest.importorskip("pydicom")
 
@@ -72,3 +78,23 @@ def test_without_labels_nothing_is_exported(viewer, tmp_path):
     made.features.export.export(ExportOrder(("stl",), tmp_path / "out"))
     assert "nothing to export" in made.session.message.text
     made.close()
+
+
+@pytest.mark.parametrize("on", ["", "flair"])
+def test_a_prepared_study_s_mask_goes_back_onto_the_series_that_was_chosen(tmp_path, own_home, on):
+    study = make_study(id="A", shape=(60, 64, 66), affine=np.diag([-2.0, -2.0, 2.0, 1.0]))
+    write_clinical(tmp_path / "dicom", study, thickness_mm=5.5, distractors=0)
+    listed = find_study(tmp_path / "dicom")
+    raw = load_study(listed, segmentation=False)
+    still, grids = dict.fromkeys(raw.volumes, Rigid.identity()), {m: v.grid for m, v in raw.volumes.items()}
+    prepared = Prepared(study, study.reference.data > 0, Modality.T1CE, still, grids)
+    acquired = Acquired(prepared, raw.volumes, {m: m.title for m in Modality}, tmp_path / "dicom")
+    order = ExportOrder(("seg", "sc"), tmp_path / "out", tmp_path / "dicom", on)
+    result, onto = _placed(study, acquired, study.segmentation, {"model": "m"}, order)
+    assert _write(result, onto, order) > 1
+    seg = pydicom.dcmread(tmp_path / "out" / "A_seg.dcm")
+    meant = listed.listed[Modality(on or "t1ce")]
+    assert seg.ReferencedSeriesSequence[0].SeriesInstanceUID == series_uid(meant)
+    back = read_derived(tmp_path / "out" / "A_seg.dcm", images=tmp_path / "dicom")
+    ml = [np.count_nonzero(s.labels) * s.grid.voxel_ml for s in (back, study.segmentation)]
+    assert ml[0] == pytest.approx(ml[1], rel=0.1)
