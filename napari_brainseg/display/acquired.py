@@ -47,8 +47,8 @@ def show_labels(
     the layers there are now."""
     from napari.layers import Labels
 
-    if len(own) > 1:
-        own[1].data = view
+    if len(own) > 1 and own[1] in viewer.layers:
+        own[1].data, own[1].visible = view, True
         apply_region_view(own[1], region_view(like))
         return own
     made = Labels(view, name=f"{like.name} on {own[0].name}", opacity=1.0, **placement(grid))

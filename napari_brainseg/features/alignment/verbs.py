@@ -50,7 +50,7 @@ class AlignmentVerbs:
         self._undo: list[dict[Modality, Nudge]] = []
         self._comparison: ComparedSeries | None = None
         self._layer: Image | None = None
-        self._own: list[Layer] = []
+        self._made: dict[Modality, list[Layer]] = {}
         self._hidden: list[Layer] = []
         self._token = ""
         self._asked = object()
@@ -268,10 +268,13 @@ class AlignmentVerbs:
         self._hide()
         volume, labels = found.volumes[series], self._context.labels
         with self._context.own_changes():
-            self._own.append(
-                acquired.add_series(self._viewer, volume, f"{series.title} as acquired", _window(found, series))
-            )
-            self._viewer.layers.selection.active = self._own[0]
+            own = [x for x in self._made.get(series, ()) if x in self._viewer.layers]
+            if not own:
+                name = f"{series.title} as acquired"
+                own = [acquired.add_series(self._viewer, volume, name, _window(found, series))]
+            self._made[series] = own
+            own[0].visible = True
+            self._viewer.layers.selection.active = own[0]
         planes.set_plane(self._viewer, acquired.plane_of_series(volume.grid))
         if here is not None:
             there = found.prepared.rigids[series].apply(here)
@@ -299,12 +302,12 @@ class AlignmentVerbs:
         answer = self._session.answer
         probabilities = answer.probabilities if answer is not None else None
         segmentation = layers.snapshot(labels)
-        own = list(self._own)
 
         def done(view: np.ndarray) -> None:
-            if self.shown is series and self._own[:1] == own[:1]:
+            if self.shown is series and self.acquired is found:
                 with self._context.own_changes():
-                    self._own = acquired.show_labels(self._viewer, self._own, view, found.volumes[series].grid, labels)
+                    grid, own = found.volumes[series].grid, self._made[series]
+                    self._made[series] = acquired.show_labels(self._viewer, own, view, grid, labels)
 
         self._context.run(lambda: acquired.display_of(found.prepared.back(segmentation, series, probabilities)), done)
 
@@ -322,17 +325,17 @@ class AlignmentVerbs:
                 layer.visible = False
 
     def _end_shown(self) -> None:
+        """The layers are kept, hidden, for the next time: napari takes a second to remove one."""
         if self.shown is None:
             return
-        self.shown = None
-        own, self._own = self._own, []
+        own, self.shown = self._made.get(self.shown, []), None
         hidden, self._hidden = self._hidden, []
-        with self._context.own_changes():
-            for layer in own:
-                if layer in self._viewer.layers:
-                    self._viewer.layers.remove(layer)
+        for layer in own:
+            layer.visible = False
         for layer in hidden:
             layer.visible = True
+        if (found := self.acquired) is not None:
+            acquired.step_by_slices(self._viewer, found.prepared.grid)
         if self._context.labels is not None:
             self._viewer.layers.selection.active = self._context.labels
 
@@ -346,8 +349,16 @@ class AlignmentVerbs:
             self._token, self._nudges, self._undo, self.series = token, {}, [], None
             self._hidden = []
             self._end_check()
-            self._end_shown()
+            self._remove_made()
         self.changed.emit()
+
+    def _remove_made(self) -> None:
+        self.shown = None
+        made, self._made = [x for own in self._made.values() for x in own], {}
+        with self._context.own_changes():
+            for layer in made:
+                if layer in self._viewer.layers:
+                    self._viewer.layers.remove(layer)
 
     def _follow_labels(self) -> None:
         if self.shown is not None:
@@ -372,7 +383,7 @@ class AlignmentVerbs:
 
     def close(self) -> None:
         """Take what was added off the canvas."""
-        steps: tuple[Callable[[], None], ...] = (self._end_check, self._end_shown)
+        steps: tuple[Callable[[], None], ...] = (self._end_check, self._end_shown, self._remove_made)
         for step in steps:
             step()
 

@@ -182,7 +182,12 @@ def ready(found: FoundVisits, incoming: Incoming) -> OpenStudy | None:
     grids = [s.grid for s in incoming.chosen().values() if s.grid is not None]
     if len(grids) < len(Modality) or not all(g.same_as(grids[0]) for g in grids):
         return None
-    study = replace(raw_study(found, incoming)[0], folder=found.place if found.place.is_dir() else None)
+    try:
+        study = replace(raw_study(found, incoming)[0], folder=found.place if found.place.is_dir() else None)
+    except (
+        InputError
+    ):  # a series that cannot be decoded: another may be chosen in the table, and Prepare says why not this one
+        return None
     findings = tuple(check_study(study))
     if any(f.code in ("skull", "spacing") for f in findings):  # thick slices on one grid are still as acquired
         return None

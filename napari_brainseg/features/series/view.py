@@ -14,7 +14,7 @@ from qtpy.QtWidgets import QFrame, QGridLayout, QHBoxLayout, QLabel, QProgressBa
 from brainseg_engine.core.study import Modality
 from napari_brainseg.qt.widgets import Combo, Elided, Section, Words, button, label, plain, restyle
 
-_ROWS_HIGH = 300
+_ROWS_HIGH = 330
 """Pixels that the table takes at most; more is scrolled to."""
 
 
@@ -226,9 +226,9 @@ def _words_of(row: SeriesShown) -> QWidget:
     column = QVBoxLayout()
     column.setSpacing(1)
     made = plain(column)
-    title, extent = Elided("series_title", "strong" if row.use is not None else ""), Elided("series_extent", "dim")
+    title = Elided("series_title", "strong" if row.use is not None else "")
+    extent = label(row.extent, role="dim", name="series_extent", wrap=True)
     title.show_text(row.title)
-    extent.show_text(row.extent)
     heading = QHBoxLayout()
     heading.setSpacing(6)
     heading.addWidget(title, 1)

@@ -184,7 +184,7 @@ def test_a_folder_of_studies_is_no_study(tmp_path):
     [
         ([], "is empty. A study folder has files named"),
         (["notes.txt"], "holds no image"),
-        (["IM1.dcm", "IM2.dcm"], "holds DICOM files.*Convert them"),
+        (["IM1.dcm", "IM2.dcm"], "named as DICOM.*again"),
     ],
 )
 def test_folders_without_an_image(files, told, tmp_path):

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import os
+import threading
 from pathlib import Path
 
 import pytest
 from dicom_studies import write_clinical
 from helpers.raw_study import raw_study
-from qtpy.QtWidgets import QFileDialog
+from qtpy.QtWidgets import QFileDialog, QMessageBox
 
+from brainseg_engine.core.events import Progress
 from brainseg_engine.core.study import Modality
-from brainseg_engine.io import load_segmentation
+from brainseg_engine.corrections import source_of
+from brainseg_engine.io import listing, load_segmentation
 
 pytestmark = [pytest.mark.window, pytest.mark.slow]
 
@@ -44,6 +47,72 @@ def test_from_dicom_to_a_mask_on_its_own_grid(window, monkeypatch, tmp_path):
     window.wait(lambda: (tmp_path / "mask.nii.gz").exists() and not window.session.dirty)
     own = load_segmentation(tmp_path / "mask.nii.gz")
     assert own.grid.same_as(raw.study.volumes[Modality.T1CE].grid, tolerance_mm=0.01)
+    # --- read on the series as acquired, and back
+    window.press("read_flair")
+    window.wait(lambda: any(x.name.startswith("Segmentation on FLAIR") and x.visible for x in window.viewer.layers))
+    shown = [x for x in window.viewer.layers if x.visible]
+    assert [x.name for x in shown] == ["FLAIR as acquired", "Segmentation on FLAIR as acquired"]
+    assert shown[0].data.shape[0] == raw.study.volumes[Modality.FLAIR].grid.shape[2]
+    picture(window, "series_as_acquired")
+    window.press("read_aligned")
+    # --- check the alignment, move a series by hand, take it back, and use it moved
+    window.press("check_alignment")
+    alignment = window.app.features.alignment
+    window.wait(lambda: alignment.quality is not None, 60)
+    pictures = {}
+    for mix in ("swipe", "checker", "edges", "alternate"):
+        window.press(f"mix_{mix}")
+        window.qtbot.wait(100)
+        pictures[mix] = window.viewer.screenshot(flash=False)
+        picture(window, f"series_{mix}")
+    assert (pictures["swipe"] != pictures["checker"]).any() and (pictures["swipe"] != pictures["edges"]).any()
+    window.press("mix_edges")
+    window.widget("nudge_mm_0").setValue(6.0)
+    window.wait(lambda: alignment.moved and alignment.quality.peak < 1.7, 60)
+    picture(window, "series_nudged")
+    window.press("nudge_undo")
+    assert not alignment.moved and window.widget("nudge_mm_0").value() == 0
+    window.widget("nudge_deg_2").setValue(1.0)
+    before = window.session.study
+    window.press("use_placed")
+    window.wait(lambda: window.session.study is not before and window.session.segmentation is not None, 120)
+    choices = window.session.study.acquired.prepared.choices
+    assert choices["t1"]["alignment"] == choices["t2"]["alignment"] == "as given" and alignment.mix is None
+    # --- accepted, and the same series again: open at once, with the correction
+    window.press("segment")
+    window.wait(lambda: window.session.job is None and "segmented" in window.session.message.text, 120)
+    monkeypatch.setattr(QMessageBox, "question", lambda *_: QMessageBox.StandardButton.Yes)
+    window.press("accept")
+    window.wait(lambda: window.app.features.corrections.accepted is not None)
+    accepted = window.app.features.corrections.accepted
+    assert source_of(accepted.study).there
+    window.app.features.study.open(source_of(accepted.study).folder)
+    window.wait(lambda: window.session.study.study.id.startswith("study-"))
+    window.wait(lambda: window.app.features.corrections.accepted is not None)
+    assert window.app.features.corrections.accepted.id == accepted.id
+    assert window.session.study.acquired.reference is not None
+
+
+def test_listing_can_be_cancelled(window, tmp_path, monkeypatch):
+    write_clinical(tmp_path / "export", raw_study(1).study, thickness_mm=None, distractors=6)
+    held = threading.Event()
+    inner = listing.list_series
+
+    def slow(path, progress, cancelled):
+        progress(Progress("reading headers", 0.4))
+        while not cancelled():
+            held.wait(0.02)
+        return inner(path, progress, cancelled)
+
+    monkeypatch.setattr(listing, "list_series", slow)
+    monkeypatch.setattr(QFileDialog, "getExistingDirectory", lambda *_: str(tmp_path / "export"))
+    window.press("open_folder")
+    window.wait(
+        lambda: window.widget("prepare_progress").isVisible() and "40" in window.widget("prepare_progress").text()
+    )
+    window.press("cancel_prepare")
+    window.wait(lambda: "Cancelled" in window.text("message"))
+    assert not window.widget("section_series").isVisible() and window.session.reading == ""
 
 
 def test_cancel_while_it_prepares_leaves_nothing(window, tmp_path, monkeypatch, own_home):

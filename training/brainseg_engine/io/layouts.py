@@ -189,7 +189,8 @@ def _nothing_in(folder: Path) -> str:
     children = _children(folder)
     if any(p.suffix.lower() in (".dcm", ".ima") or p.name.upper() == "DICOMDIR" for p in children):
         return (
-            f"{folder} holds DICOM files, and a study of image files is expected here. Convert them, say with dcm2niix."
+            f"{folder} holds files that are named as DICOM, and none that was looked at is DICOM: they are empty, damaged or of "
+            "another kind. Copy or export them again."
         )
     studies = find_studies(folder)
     if studies:
