@@ -117,7 +117,7 @@ def test_read_on_a_series_as_acquired_and_back(house, made):
         assert names(house) == [f"{series.title} as acquired", f"Segmentation on {series.title} as acquired"]
         volume = raw.study.volumes[series]
         assert plane_of(house.viewer) is Plane.AXIAL and house.viewer.dims.range[0].step == pytest.approx(4.0)
-        carried = next(x for x in house.viewer.layers if "Segmentation on" in x.name)
+        carried = next(x for x in house.viewer.layers if "Segmentation on" in x.name and x.visible)
         assert not carried.editable
         on_it = prepared.back(house.session.segmentation, series).labels
         assert np.count_nonzero(carried.data) == np.count_nonzero(on_it) > 0
