@@ -21,6 +21,7 @@ _SUFFIXES = (".nii", ".nii.gz", ".mha", ".mhd", ".nrrd", ".mgz", ".mgh", ".hdr",
 _VOXELS = (".img", ".img.gz")  # a header lies beside them
 _SLICE = re.compile(r"_\d+(_mask)?\.tiff?$")
 _MANY = 2000  # entries of a folder that are looked at: a study has a few dozen at most
+_LEAST, _MOST = 3, 24  # images of one folder that may be one study, whatever they are called
 _FEW = 50  # files whose first bytes are looked at
 PANEL = ("napari-brainseg", "Brain tumour segmentation")
 """Plugin and display name of the panel, as in the manifest."""
@@ -34,7 +35,7 @@ def get_reader(path: str | Sequence[str]) -> ReaderFunction | None:
     if all(_is_export(p) for p in paths):
         return read_export
     if len(paths) == 1 and paths[0].is_dir():
-        return read_study if _is_study(paths[0]) else None
+        return read_study if _is_study(paths[0]) else read_export if _may_be_study(paths[0]) else None
     if not all(_is_image(p) for p in paths):
         return None
     return read_study if len(paths) > 1 else read_file
@@ -153,6 +154,12 @@ def _is_study(folder: Path) -> bool:
     except BrainsegError:
         return False
     return bool(series.files or series.ambiguous)
+
+
+def _may_be_study(folder: Path) -> bool:
+    """As many images side by side as a study has, whose names tell nothing: the panel looks at them, where there is one."""
+    names = [p.name.lower() for p in islice(folder.glob("*"), _MANY)]
+    return _in_window() and _LEAST <= sum(name.endswith(_SUFFIXES) for name in names) <= _MOST
 
 
 def _holds_dicom(folder: Path) -> bool:

@@ -67,6 +67,12 @@ class Features:
             "D": lambda: view.plane_at_cursor(planes.Plane.CORONAL),
             "T": view.toggle_3d,
             "Home": view.fit,
+            "PageUp": lambda: view.step_slice(-1),
+            "PageDown": view.step_slice,
+            "Up": lambda: view.step_slice(-1),
+            "Down": view.step_slice,
+            ".": self.regions.step_lesion,
+            ",": lambda: self.regions.step_lesion(-1),
             "N": view.step_modality,
             "Shift-N": lambda: view.step_modality(-1),
             "H": self.regions.toggle_visible,
@@ -83,6 +89,8 @@ class Features:
             "Control-Shift-Z": paint.redo,
             "J": doubt.next_slice,
             "Shift-J": lambda: doubt.next_slice(-1),
+            "Control-.": doubt.next_changed,
+            "Control-,": lambda: doubt.next_changed(-1),
             "Shift-H": doubt.toggle_doubt,
             "Shift-U": doubt.toggle_changes,
             "Control-Enter": self.corrections.accept,
@@ -112,5 +120,6 @@ class Features:
                 lambda: planes.set_3d(self.viewer, False),  # without our surfaces napari draws volumes: seconds a frame
                 self.regions.surfaces.close,
                 self.view.marks.close,
+                self.view.caption.close,
             ]
         return steps

@@ -61,10 +61,12 @@ class App(QObject):
         self.context = Context(self.session, self.viewer, self.runner, self._threads, timer, self._threads.for_saving)
         self.features = Features(self.context)
         self.sections = Sections(self.features)
-        self.panel = PanelView(self.sections.views)
+        self.panel = PanelView(self.sections.tabs, self.sections.always, self.sections.footer)
         self.panel.owner = self
         self.sections.scroll_with(self.panel)
         self.keys = self.features.bind_keys(self.sections.commands())
+        self.sections.view.keys_wanted.connect(lambda: self.sections.show_keys(self.keys.listed))
+        self.sections.show_keys(self.keys.listed)
         self.context.follow(self.session.message_changed, self._show_message)
         self.context.follow(self.session.reading_changed, self._show_message)
         self.context.follow(self.viewer.events.theme, self._show_theme)

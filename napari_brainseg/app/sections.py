@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 
 from qtpy.QtWidgets import QWidget
@@ -39,7 +39,6 @@ from napari_brainseg.features.study.section import StudySection
 from napari_brainseg.features.study.view import StudyView
 from napari_brainseg.features.view.section import PLANES, ViewSection
 from napari_brainseg.features.view.view import ViewView
-from napari_brainseg.keys import KEYS, MOUSE, NAPARI_KEYS
 from napari_brainseg.qt.frame import PanelView
 from napari_brainseg.session import DEVICES
 
@@ -52,26 +51,26 @@ class Sections:
         self.study, self.segment, self.regions = StudyView(), SegmentView(DEVICES), RegionsView(SCHEMES)
         self.paint, self.propagate = PaintView(), PropagateRow()
         self.corrections, self.doubt = CorrectionsView(), DoubtRow()
-        self.view, self.save = ViewView(PLANES, WINDOW_PRESETS, (*KEYS, *NAPARI_KEYS, *MOUSE)), SaveView(CODING_CHOICES)
+        self.view, self.save = ViewView(PLANES, WINDOW_PRESETS, ()), SaveView(CODING_CHOICES)
         self.measure, self.series = MeasureView(), SeriesView(methods())
         self.export = ExportRow()
-        self.save.body.addWidget(self.export)
+        self.save.head.addWidget(self.export)
         self.alignment = AlignmentView()
         self.queue, self.finetune = QueueView(), FinetuneView(DEVICES)
         self._paint = PaintSection(self.paint, f.paint, context)
         self._corrections = CorrectionsSection(self.corrections, f.corrections, context)
+        self._study = StudySection(self.study, f.study, context)
+        self._segment = SegmentSection(self.segment, f.segment, context)
+        self._save = SaveSection(self.save, f.save, context)
         self._others = (
             ViewSection(self.view, f.view, context),
             PropagateSection(self.propagate, f.propagate, context),
             QueueSection(self.queue, f.queue, context),
             DoubtSection(self.doubt, f.doubt, context),
             FinetuneSection(self.finetune, f.finetune, context),
-            StudySection(self.study, f.study, context),
             SeriesSection(self.series, f.series, context),
             AlignmentSection(self.alignment, f.alignment, context),
-            SegmentSection(self.segment, f.segment, context),
             RegionsSection(self.regions, f.regions, context),
-            SaveSection(self.save, f.save, context),
             ExportSection(self.export, f.export, context),
             MeasureSection(self.measure, f.measure, context, f.save.known),
         )
@@ -80,19 +79,46 @@ class Sections:
         self.corrections.rows.addWidget(self.doubt)
 
     @property
+    def always(self) -> list[QWidget]:
+        """What is used every minute: it is always in sight."""
+        return [self.view, self.regions]
+
+    @property
+    def tabs(self) -> dict[str, list[QWidget]]:
+        """Title → sections, in the order in which the work goes."""
+        return {
+            "Read": [self.study, self.series, self.alignment, self.segment, self.measure, self.queue],
+            "Correct": [self.paint, self.corrections],
+            "Learn": [self.finetune],
+        }
+
+    @property
+    def footer(self) -> list[QWidget]:
+        """What stays at the bottom."""
+        return [self.save]
+
+    @property
     def views(self) -> list[QWidget]:
-        """From top to bottom."""
-        return [
-            self.study, self.series, self.alignment, self.segment, self.regions, self.paint, self.corrections, self.view,
-            self.measure, self.save, self.queue, self.finetune,
-        ]  # fmt: skip
+        """All of them."""
+        return [*self.always, *(view for views in self.tabs.values() for view in views), *self.footer]
 
     def commands(self) -> Mapping[str, Callable[[], object]]:
         """The keys that ask something, or take a number from a view."""
-        return {**self._paint.commands(), "Control-Enter": self._corrections.accept}
+        return {
+            **self._paint.commands(),
+            "Control-Enter": self._corrections.accept,
+            "F1": self.view.toggle_keys,
+            "F2": self._study.ask_folder,
+            "F5": self._segment.segment,
+            "F9": self._save.ask,
+        }
+
+    def show_keys(self, keys: Sequence[tuple[str, str]]) -> None:
+        """The keys as they are bound."""
+        self.view.show_keys(keys)
 
     def scroll_with(self, panel: PanelView) -> None:
         """What is unfolded is scrolled to."""
         for section in (self.paint, self.finetune):
             section.fold.toggled.connect(partial(panel.scroll_to, section))
-        self.finetune.arrived.connect(partial(panel.scroll_to, self.finetune.result))
+        self.finetune.arrived.connect(lambda: panel.scroll_to(self.finetune.result, panel.shows(self.finetune)))

@@ -65,6 +65,7 @@ def image_tuple(
     keywords = {
         "name": name or volume.modality.title,
         "colormap": "gray",
+        "interpolation2d": "linear",
         "contrast_limits": brain_window(view, modality=volume.modality),
         "visible": visible,
         "metadata": {INFO: LayerInfo(study_id, volume.grid, volume=volume, folder=folder)},

@@ -215,8 +215,21 @@ def apply_window(layer: Image, preset: str) -> None:
     layer.contrast_limits = (low, high)
 
 
+def letters_in_3d(viewer: ViewerModel) -> tuple[str, str, str, str]:
+    """The patient's sides that lie most towards the top, bottom, left and right of the canvas."""
+    camera = viewer.scene.camera
+    up = np.asarray(camera.up_direction, dtype=np.float64)
+    right = np.cross(np.asarray(camera.view_direction, dtype=np.float64), up)
+
+    def side(direction: NDArray[np.float64]) -> str:
+        axis = int(np.argmax(np.abs(direction)))
+        return ("SI", "AP", "RL")[axis][int(direction[axis] > 0)]
+
+    return side(up), side(-up), side(-right), side(right)
+
+
 class Marks:
-    """R/L/A/P/S/I at the edges of the canvas, following the plane and hidden in 3D; and a scale bar in mm.
+    """R/L/A/P/S/I at the edges of the canvas, following the plane, and the camera in 3D; and a scale bar in mm.
 
     The marks stand as long as the object is not closed; a second one on the same viewer takes the first one's place.
     """
@@ -244,16 +257,23 @@ class Marks:
         self._update_bar()
         viewer.dims.events.order.connect(self._update)
         viewer.dims.events.ndisplay.connect(self._update)
+        viewer.scene.camera.events.angles.connect(self._update)
         self._update()
 
     @property
     def letters(self) -> tuple[str, ...]:
-        """What is shown at the top, bottom, left and right; empty in 3D."""
+        """What is shown at the top, bottom, left and right."""
         return tuple(o.text for o in self._overlays) if any(o.visible for o in self._overlays) else ()
 
     def _update(self, event: object = None) -> None:
         dims = self._viewer.dims
         letters = MARKS.get(tuple(dims.order)) if dims.ndisplay == 2 and dims.ndim == 3 else None
+        if (
+            dims.ndisplay == 3
+            and dims.ndim == 3
+            and any(layer_info(layer) is not None for layer in self._viewer.layers)
+        ):
+            letters = letters_in_3d(self._viewer)
         for i, overlay in enumerate(self._overlays):
             overlay.visible = letters is not None
             if letters is not None:
@@ -275,6 +295,7 @@ class Marks:
             event.disconnect(self._update_bar)
         self._viewer.dims.events.order.disconnect(self._update)
         self._viewer.dims.events.ndisplay.disconnect(self._update)
+        self._viewer.scene.camera.events.angles.disconnect(self._update)
         self._viewer.canvas.overlays["scale_bar"].visible = self._had_bar
         self._viewer.canvas.overlays["_brush_circle"].box = self._circle_had_box
         self._viewer.canvas.background_color_override = self._canvas_colour

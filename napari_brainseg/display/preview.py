@@ -15,8 +15,8 @@ if TYPE_CHECKING:
     from napari.layers import Image, Labels
 
 NAME = "May be painted (preview)"
-COLOUR = (1.0, 0.35, 0.85)
-"""Magenta: none of the regions' colours, and not a grey."""
+COLOUR = (0.0, 0.9, 0.75)
+"""Turquoise: none of the regions' colours nor of the changes', and not a grey."""
 OPACITY = 0.5
 
 Allowed = Callable[[Any], Mask]

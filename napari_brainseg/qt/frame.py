@@ -8,44 +8,81 @@ from qtpy.QtCore import QPoint, QSize, Qt, QTimer, Signal
 from qtpy.QtWidgets import QFrame, QHBoxLayout, QScrollArea, QToolButton, QVBoxLayout, QWidget
 
 from napari_brainseg.qt import style
-from napari_brainseg.qt.widgets import Words, button, label, restyle
+from napari_brainseg.qt.widgets import Segmented, Words, button, label, plain, restyle
 
 FOOTER = "For research use only. Not a medical device."
 
 
 class PanelView(QWidget):
-    """Holds the sections, top to bottom. ``owner`` lives as long as the panel."""
+    """What is always in sight, then tabs of sections that are scrolled, then a footer that stays. ``owner`` lives as long as the
+    panel."""
 
-    def __init__(self, sections: Sequence[QWidget]) -> None:
+    def __init__(
+        self,
+        tabs: Mapping[str, Sequence[QWidget]],
+        always: Sequence[QWidget] = (),
+        footer: Sequence[QWidget] = (),
+    ) -> None:
+        """``tabs``: title → its sections, top to bottom."""
         super().__init__()
         self.setObjectName("brainseg_panel")
         self.setAttribute(Qt.WidgetAttribute.WA_StyledBackground)
+        outer = QVBoxLayout(self)
+        outer.setContentsMargins(6, 4, 2, 4)
+        outer.setSpacing(4)
+        for section in always:
+            outer.addWidget(section)
+        self.tab = Segmented(
+            [(title, title, f"tab_{title.lower()}", f"Show the tools to {title.lower()}") for title in tabs]
+        )
+        self.tab.chosen.connect(self.show_tab)
+        self.tab.setVisible(len(tabs) > 1)
+        outer.addWidget(self.tab)
+        self._pages: dict[str, QWidget] = {}
         body = QWidget()
         body.setObjectName("panel_body")
         column = QVBoxLayout(body)
         column.setContentsMargins(0, 0, 4, 0)
-        column.setSpacing(6)
-        for section in sections:
-            column.addWidget(section)
+        column.setSpacing(0)
+        for title, sections in tabs.items():
+            page = QVBoxLayout()
+            self._pages[title] = plain(page)
+            page.setSpacing(6)
+            for section in sections:
+                page.addWidget(section)
+            page.addStretch(1)
+            column.addWidget(self._pages[title])
         column.addStretch(1)
-        self.scroll = QScrollArea()
-        self.scroll.setObjectName("panel_scroll")
-        self.scroll.setWidgetResizable(True)
-        self.scroll.setHorizontalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
-        self.scroll.setFrameShape(QFrame.Shape.NoFrame)
+        self.scroll = _Scroll(self)
         self.scroll.setWidget(body)
         self._wanted: QWidget = body
         self.message = MessageArea()
-        outer = QVBoxLayout(self)
-        outer.setContentsMargins(6, 6, 2, 6)
-        outer.setSpacing(6)
         outer.addWidget(self.scroll, 1)
+        for section in footer:
+            outer.addWidget(section)
         outer.addWidget(self.message)
-        footer = label(FOOTER, name="footer")
-        footer.setAlignment(Qt.AlignmentFlag.AlignCenter)
-        outer.addWidget(footer)
+        note = label(FOOTER, name="footer")
+        note.setAlignment(Qt.AlignmentFlag.AlignCenter)
+        outer.addWidget(note)
         self.setMinimumWidth(370)
         self.owner: object = None
+        self.show_tab(next(iter(tabs)))
+
+    def show_tab(self, title: str) -> None:
+        """Show the sections of that tab."""
+        self.tab.show_value(title)
+        for name, page in self._pages.items():
+            page.setVisible(name == title)
+
+    def bring(self, widget: QWidget) -> None:
+        """Show the tab that holds the widget, if one does."""
+        for title, page in self._pages.items():
+            if page.isAncestorOf(widget) and not page.isVisibleTo(self):
+                self.show_tab(title)
+
+    def shows(self, widget: QWidget) -> bool:
+        """Whether the tab that holds the widget is the one that is shown."""
+        return any(page.isAncestorOf(widget) and page.isVisibleTo(self) for page in self._pages.values())
 
     def sizeHint(self) -> QSize:
         """Wide enough for the table of regions."""
@@ -66,6 +103,24 @@ class PanelView(QWidget):
     def show_theme(self, theme: Mapping[str, str]) -> None:
         """Take over the colours of a napari theme."""
         self.setStyleSheet(style.sheet(theme))
+
+
+class _Scroll(QScrollArea):
+    """Scrolls the sections of the tab that is shown."""
+
+    def __init__(self, panel: PanelView) -> None:
+        super().__init__()
+        self._panel = panel
+        self.setObjectName("panel_scroll")
+        self.setWidgetResizable(True)
+        self.setHorizontalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
+        self.setFrameShape(QFrame.Shape.NoFrame)
+
+    def ensureWidgetVisible(self, widget: QWidget, xmargin: int = 50, ymargin: int = 50) -> None:
+        """Scroll to the widget, in its tab; one that is always in sight needs no scrolling."""
+        self._panel.bring(widget)
+        if self.widget().isAncestorOf(widget):
+            super().ensureWidgetVisible(widget, xmargin, ymargin)
 
 
 class MessageArea(QFrame):

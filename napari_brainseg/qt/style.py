@@ -18,6 +18,7 @@ QLabel, QCheckBox, QSlider, QWidget[role="plain"] {{ background: transparent; }}
 QLabel[role="dim"] {{ color: {dim}; }}
 QLabel[role="head"] {{ color: {dim}; font-size: 8pt; }}
 QLabel[role="strong"] {{ font-weight: 600; }}
+QLabel[role="warning"] {{ color: {warning}; }}
 QLabel[role="number"] {{ font-family: "DejaVu Sans Mono", "Consolas", "Menlo", monospace; }}
 QTextEdit {{ background: transparent; border: none; padding: 0; margin: 0; color: {text}; }}
 QTextEdit[role="dim"] {{ color: {dim}; }}

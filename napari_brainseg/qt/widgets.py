@@ -6,8 +6,10 @@ from collections.abc import Callable, Iterable, Mapping
 from math import ceil
 from typing import Any
 
+import numpy as np
+from numpy.typing import NDArray
 from qtpy.QtCore import QSignalBlocker, Qt, Signal
-from qtpy.QtGui import QColor, QIcon, QPainter, QPixmap, QTextOption
+from qtpy.QtGui import QColor, QIcon, QImage, QPainter, QPixmap, QTextOption
 from qtpy.QtWidgets import (
     QButtonGroup,
     QComboBox,
@@ -182,9 +184,10 @@ class Swatch(QToolButton):
 class Elided(QLabel):
     """A label that shortens its text to the room there is; the whole of it is the tooltip."""
 
-    def __init__(self, name: str, role: str = "") -> None:
+    def __init__(self, name: str, role: str = "", mode: Qt.TextElideMode = Qt.TextElideMode.ElideMiddle) -> None:
         super().__init__()
         self.setObjectName(name)
+        self._mode = mode
         if role:
             self.setProperty("role", role)
         self.setSizePolicy(QSizePolicy.Policy.Ignored, QSizePolicy.Policy.Preferred)
@@ -202,7 +205,7 @@ class Elided(QLabel):
         self._fit()
 
     def _fit(self) -> None:
-        self.setText(self.fontMetrics().elidedText(self._whole, Qt.TextElideMode.ElideMiddle, max(self.width(), 20)))
+        self.setText(self.fontMetrics().elidedText(self._whole, self._mode, max(self.width(), 20)))
 
 
 class Words(QTextEdit):
@@ -293,6 +296,14 @@ def colour_icon(colour: RGB) -> QIcon:
     painter.drawRoundedRect(3, 3, 26, 26, 6, 6)
     painter.end()
     return QIcon(pixmap)
+
+
+def grey_icon(picture: NDArray[np.uint8]) -> QIcon:
+    """A grey picture (rows, columns)."""
+    rows, columns = picture.shape
+    held = np.ascontiguousarray(picture)
+    image = QImage(held.data, columns, rows, columns, QImage.Format.Format_Grayscale8).copy()
+    return QIcon(QPixmap.fromImage(image))
 
 
 def restyle(widget: QWidget, **properties: str) -> None:

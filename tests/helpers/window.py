@@ -32,6 +32,7 @@ class Window:
 
     def press(self, name: str) -> None:
         widget = self.widget(name)
+        self.panel.bring(widget)
         # a person waits until a button is there, too: what enables it may still be on its way through the event loop
         self.wait(lambda: widget.isVisible() and widget.isEnabled(), 5)
         self.wait(lambda: self.shows(widget), 5)

@@ -14,6 +14,7 @@ class DoubtSection:
         self._view, self._verbs, self._context = view, verbs, context
         view.doubt_requested.connect(verbs.toggle_doubt)
         view.changes_requested.connect(verbs.toggle_changes)
+        view.changed_requested.connect(verbs.next_changed)
         view.slice_requested.connect(verbs.next_slice)
         context.follow(verbs.changed, self._show)
         context.follow(context.labels_changed, self._show)

@@ -34,6 +34,7 @@ class DoubtVerbs:
         self._map: DoubtMap | None = None
         self._token = ""
         self._comparing = self._again = False
+        self._then = 0  # a step from changed slice to changed slice that waits until they are known
         self._quiet = context.later(QUIET_S, self.compare)
         context.follow(self._session.study_changed, self._forget)
         context.follow(self._session.segmentation_changed, self.compare)
@@ -160,6 +161,27 @@ class DoubtVerbs:
         else:
             self._compare(first=True)
 
+    def next_changed(self, step: int = 1) -> None:
+        """Go to the next slice of the plane shown in which something is proposed, else was changed (-1: back)."""
+        layer = outlines.beside(self._viewer, outlines.PROPOSAL) or outlines.beside(self._viewer, outlines.CHANGES)
+        if layer is None:
+            self._then = step if self._context.labels is not None and self._session.answer is not None else 0
+            self.toggle_changes()
+            return
+        axis = int(self._viewer.dims.order[0]) if self._viewer.dims.ndisplay == 2 else 0
+        areas = np.count_nonzero(layer.data, axis=tuple(a for a in range(3) if a != axis))
+        held = np.flatnonzero(areas)
+        if not len(held):
+            self._session.say("Nothing was changed.")
+            return
+        here = round(float(np.asarray(layer.world_to_data(self._viewer.dims.point))[axis]))
+        beyond = held[held > here] if step > 0 else held[held < here][::-1]
+        to = int(beyond[0]) if len(beyond) else int(held[0] if step > 0 else held[-1])
+        flat = np.argwhere(np.take(layer.data, to, axis=axis))
+        index = np.insert(flat[len(flat) // 2], axis, to)
+        planes.go_to_world(self._viewer, np.asarray(layer.data_to_world(index), dtype=np.float64))
+        self._session.say(f"Changed slice {int(np.searchsorted(held, to)) + 1} of {len(held)}.")
+
     def compare(self) -> None:
         """The labels changed: draw the outlines anew, where they are shown."""
         if self.changes_shown:
@@ -189,6 +211,9 @@ class DoubtVerbs:
                 outlines.show_changes(self._viewer, changes, answer.grid)
             outlines.arrange_outlines(self._viewer)
             self.changed.emit()
+        then, self._then = self._then, 0
+        if then:
+            self.next_changed(then)
         if self._again:
             self._again = False
             self._compare()

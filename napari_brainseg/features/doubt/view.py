@@ -14,6 +14,7 @@ class DoubtRow(FeatureRow):
     doubt_requested = Signal()
     slice_requested = Signal(int)
     changes_requested = Signal()
+    changed_requested = Signal(int)
 
     def __init__(self) -> None:
         super().__init__()
@@ -30,9 +31,11 @@ class DoubtRow(FeatureRow):
         row.addWidget(self.doubt, 2)
         row.addWidget(button("◂", "previous_doubt", "The doubtful slice before (Shift-J)",
                              lambda: self.slice_requested.emit(-1)))  # fmt: skip
-        row.addWidget(button("Next doubtful slice ▸", "next_doubt", "The next slice that the model doubts most (J)",
+        row.addWidget(button("Next doubtful ▸", "next_doubt", "The next slice that the model doubts most (J)",
                              lambda: self.slice_requested.emit(1)), 4)  # fmt: skip
         row.addWidget(self.changes, 2)
+        row.addWidget(button("▸", "next_changed", "The next slice in which something is proposed or was changed (Ctrl+.)",
+                             lambda: self.changed_requested.emit(1)))  # fmt: skip
 
     def show_state(self, possible: bool, doubt: bool, changes: bool) -> None:
         """``possible``: there are labels; ``doubt``, ``changes``: that is shown on the canvas."""

@@ -24,6 +24,7 @@ class RegionsSection:
         view.scheme_chosen.connect(verbs.choose_scheme)
         view.outline_chosen.connect(verbs.choose_outline)
         view.jump_requested.connect(verbs.jump)
+        view.lesion_requested.connect(verbs.step_lesion)
         context.follow(verbs.view_changed, self._show)
         context.follow(verbs.sizes_changed, self._show_sizes)
         context.follow(context.session.segmentation_changed, self._show)

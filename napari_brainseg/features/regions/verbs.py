@@ -46,12 +46,18 @@ class RegionVerbs:
         self._quiet = context.later(QUIET_S, self.measure)
         self._again = context.later(STROKE_S, self.show)
         self._soon = context.later(FOLLOW_S, self.sizes_changed.emit)
+        self._lesion = -1  # the one gone to last
+        self._arrived = False  # an answer came that has not been gone to
+        context.follow(context.session.segmentation_changed, self._on_answer)
         self._drop_colormap: Callable[[], None] = lambda: None
         context.follow(context.session.segmentation_changed, self.show)
         context.follow(context.session.study_changed, self._follow)
         context.follow(context.labels_changed, self._follow)
         context.follow(context.labels_edited, self._on_edit)
         context.follow(context.brush.counted, self._on_count)
+
+    def _on_answer(self) -> None:
+        self._lesion, self._arrived = -1, True
 
     # --- the labels layer
 
@@ -121,6 +127,9 @@ class RegionVerbs:
         def done(measures: Measures) -> None:
             if self._session.study is current and self._context.labels is layer:
                 self._session.measures = measures
+                if self._arrived:
+                    self._arrived = False
+                    self.visit()
 
         self._context.run(work, done)
 
@@ -184,6 +193,56 @@ class RegionVerbs:
             if not parked:
                 region_layer.set_visible(layer, not shown)  # also where the eye button had it otherwise than the view
 
+    def visit(self) -> None:
+        """Show the slice of the plane shown in which the whole tumour is largest; nothing in 3D, and where there is none."""
+        layer = self._context.labels
+        if layer is None or self._viewer.dims.ndisplay != 2:
+            return
+        axis = int(self._viewer.dims.order[0])
+
+        def work() -> NDArray[np.float64] | None:
+            mask = np.asarray(layer.data) > 0
+            areas = np.count_nonzero(mask, axis=tuple(a for a in range(3) if a != axis))
+            return _world_of(layer, _inside(mask, axis, int(areas.argmax()))) if areas.any() else None
+
+        self._context.run(work, partial(self._go, layer))
+
+    def step_lesion(self, step: int = 1) -> None:
+        """Show the next lesion (-1: the one before), from the largest to the smallest; a lesion is a part of the whole tumour
+        (26-connected)."""
+        from brainseg_engine.core.morphology import components
+
+        layer = self._context.labels
+        if layer is None:
+            self._session.say("Segment the study, or open a mask, to go from lesion to lesion.")
+            return
+
+        def work() -> tuple[NDArray[np.float64], int, int] | None:
+            parts, count = components(np.asarray(layer.data) > 0)
+            if not count:
+                return None
+            sizes = np.bincount(parts.ravel(), minlength=count + 1)[1:]
+            order = np.argsort(-sizes, kind="stable")
+            place = (self._lesion + step) % count if self._lesion >= 0 else (0 if step > 0 else count - 1)
+            mask = parts == order[place] + 1
+            axis = int(self._viewer.dims.order[0])
+            areas = np.count_nonzero(mask, axis=tuple(a for a in range(3) if a != axis))
+            return _world_of(layer, _inside(mask, axis, int(areas.argmax()))), place, count
+
+        def done(found: tuple[NDArray[np.float64], int, int] | None) -> None:
+            if found is None:
+                self._session.say("There is no lesion in this segmentation.")
+                return
+            self._lesion = found[1]
+            self._go(layer, found[0])
+            self._session.say(f"Lesion {found[1] + 1} of {found[2]}, the largest first.")
+
+        self._context.run(work, done)
+
+    def _go(self, layer: Labels, world: NDArray[np.float64] | None) -> None:
+        if world is not None and layer in self._viewer.layers:
+            planes.go_to_world(self._viewer, world)
+
     def jump(self, item: str) -> None:
         """Show the axial slice in which that region or class is largest."""
         from brainseg_engine.scores.volumes import largest_axial_slice
@@ -206,6 +265,10 @@ class RegionVerbs:
                 planes.go_to_world(self._viewer, world)
 
         self._context.run(work, done)
+
+
+def _world_of(layer: Labels, index: NDArray[Any]) -> NDArray[np.float64]:
+    return np.asarray(layer.data_to_world(index), dtype=np.float64)
 
 
 def _inside(mask: Mask, axis: int, index: int) -> NDArray[Any]:

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 from qtpy.QtCore import QSignalBlocker, Qt, Signal
 from qtpy.QtWidgets import QCheckBox, QFrame, QHBoxLayout, QLabel, QSlider, QVBoxLayout, QWidget
 
 from brainseg_engine.core.palette import RGB
-from napari_brainseg.qt.widgets import Elided, Section, Segmented, Swatch, label, plain
+from napari_brainseg.qt.widgets import Elided, Section, Segmented, Swatch, button, label, plain
 from napari_brainseg.session import ItemStats
 
 _WIDTHS = {"opacity": 48, "ml": 54, "voxels": 78, "components": 34, "dice": 46}
@@ -41,7 +42,7 @@ class RegionRow(QFrame):
         self.setCursor(Qt.CursorShape.PointingHandCursor)
         self.setToolTip(f"Click: show the largest axial slice of the {shown.name}")
         self.setAccessibleName(f"{shown.name}: show its largest slice")
-        self.setMinimumHeight(35)
+        self.setMinimumHeight(28)
         row = QHBoxLayout(self)
         row.setContentsMargins(2, 1, 2, 1)
         row.setSpacing(4)
@@ -115,10 +116,19 @@ class RegionsView(Section):
     scheme_chosen = Signal(object)
     outline_chosen = Signal(object)
     jump_requested = Signal(str)
+    lesion_requested = Signal(int)
 
     def __init__(self, schemes: Mapping[str, tuple[str, str]]) -> None:
         """``schemes``: value → (text, tooltip)."""
         super().__init__("Regions", "regions")
+        self.head.addWidget(label("Lesion", role="head"))
+        for text, step, name, tip in (
+            ("◂", -1, "lesion_before", "The lesion before (,)"),
+            ("▸", 1, "lesion_next", "The next lesion, from the largest on (.)"),
+        ):
+            b = button(text, name, tip, partial(self.lesion_requested.emit, step))
+            b.setProperty("role", "link")
+            self.head.addWidget(b)
         switches = QHBoxLayout()
         switches.setSpacing(10)
         self.scheme = Segmented([(text, value, f"scheme_{value}", tip) for value, (text, tip) in schemes.items()])

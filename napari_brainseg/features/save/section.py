@@ -21,7 +21,7 @@ class SaveSection:
 
     def __init__(self, view: SaveView, verbs: SaveVerbs, context: Context) -> None:
         self._view, self._verbs, self._session = view, verbs, context.session
-        view.save_requested.connect(self._ask)
+        view.save_requested.connect(self._save)
         context.follow(context.session.study_changed, self._show_coding)
         context.follow(context.session.study_changed, self._show_grids)
         context.follow(context.session.segmentation_changed, self._show)
@@ -39,7 +39,12 @@ class SaveSection:
     def _show_grids(self) -> None:
         self._view.show_grids(self._verbs.grids)
 
-    def _ask(self, coding: str) -> None:
+    def ask(self) -> None:
+        """Ask where to, and save in the coding that is chosen; nothing where there is nothing to save."""
+        if self._session.segmentation is not None:
+            self._save(self._view.coding.currentData())
+
+    def _save(self, coding: str) -> None:
         suggested = self._verbs.suggestion()
         name, chosen = QFileDialog.getSaveFileName(self._view, "Save the mask", str(suggested or ""), FILTER)
         if name:

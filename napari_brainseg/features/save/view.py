@@ -20,16 +20,12 @@ class SaveView(Section):
         super().__init__("Save", "save")
         self.state = label(role="dim", name="save_state")
         self.head.addWidget(self.state)
-        row = QHBoxLayout()
-        row.setSpacing(8)
-        row.addWidget(label("Coding"))
         self.coding = Combo("save_coding", "The label values in the file")
         self.coding.show_choices([(name, name, what) for name, what in codings], "brats2023")
         self.save = button("Save mask…", "save", "Write the labels as NIfTI, on the study's own grid",
                            lambda: self.save_requested.emit(self.coding.currentData()))  # fmt: skip
-        row.addWidget(self.coding, 1)
-        row.addWidget(self.save, 1)
-        self.body.addLayout(row)
+        self.head.addWidget(self.coding)
+        self.head.addWidget(self.save)
         row = QHBoxLayout()
         row.setSpacing(8)
         self._grids = plain(row)

@@ -177,6 +177,7 @@ def raw_study(found: FoundVisits, incoming: Incoming) -> tuple[Study, Mapping[Mo
 def ready(found: FoundVisits, incoming: Incoming) -> OpenStudy | None:
     """The study as it is, where its four series share one grid of about 1 mm and no skull is seen: nothing has to be prepared.
     Else None."""
+    from brainseg_engine.io.naming import is_image
     from brainseg_engine.studies.checks import check_study
 
     grids = [s.grid for s in incoming.chosen().values() if s.grid is not None]
@@ -191,7 +192,12 @@ def ready(found: FoundVisits, incoming: Incoming) -> OpenStudy | None:
     findings = tuple(check_study(study))
     if any(f.code in ("skull", "spacing") for f in findings):  # thick slices on one grid are still as acquired
         return None
-    return OpenStudy(study, findings=findings)
+    chosen = incoming.chosen()
+    single = {m: s.path for m, s in chosen.items() if s.path is not None and s.path.is_file() and is_image(s.path)}
+    if len(set(single.values())) == len(study.volumes):  # files of their own: others can be taken in their place
+        study = replace(study, volumes={m: replace(v, path=single[m]) for m, v in study.volumes.items()})
+    files = [s.path for s in incoming.visit.series if s.path is not None and s.path.is_file() and is_image(s.path)]
+    return OpenStudy(study, files=tuple(dict.fromkeys([*single.values(), *files])) if single else (), findings=findings)
 
 
 def nameless(study: Study) -> Study:

@@ -7,6 +7,9 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import numpy as np
+from numpy.typing import NDArray
+
 from brainseg_engine.core.errors import BrainsegError, GeometryError
 from brainseg_engine.core.geometry import Grid
 from brainseg_engine.core.study import Modality, Segmentation, SeriesNeeded, Study, Volume
@@ -17,6 +20,8 @@ if TYPE_CHECKING:
     from brainseg_engine.io import Series
 
 Source = Path | Sequence[Path]
+THUMBNAIL = 64
+"""Pixels along the longer side of a small picture, about."""
 MOST_BESIDE = 24
 """Images of a folder that are listed to choose from: a study has a few, an archive thousands."""
 
@@ -204,6 +209,46 @@ def files_beside(study: Study) -> tuple[Path, ...]:
     folders = dict.fromkeys(p.parent for p in used)
     beside = [p for folder in folders if folder.is_dir() for p in sorted(folder.iterdir()) if is_image(p)]
     return tuple(dict.fromkeys([*used, *beside[:MOST_BESIDE]]))
+
+
+def remember_names(study: Study, files: Sequence[Path]) -> None:
+    """Files of other patients that are named so are proposed as the same series. Raises OutputError."""
+    from brainseg_engine.io.file_facts import file_facts
+    from brainseg_engine.studies.remembered import remember
+
+    uses: dict[str, Modality | None] = {str(v.path): m for m, v in study.volumes.items() if v.path is not None}
+    facts = []
+    for path in files:
+        try:
+            facts.append(file_facts(path))
+        except BrainsegError:
+            continue
+    remember(facts, {f.id: uses.get(f.id) for f in facts})
+
+
+def thumbnails(study: Study, files: Sequence[Path]) -> dict[Path, NDArray[np.uint8]]:
+    """A small picture of each file: the middle axial slice, upright. Files that cannot be read have none."""
+    from brainseg_engine.io import read_image
+    from napari_brainseg.display.axes import to_display
+    from napari_brainseg.display.windows import brain_window
+
+    held = {v.path: (v.data, v.grid.affine) for v in study.volumes.values() if v.path is not None}
+    made = {}
+    for path in files:
+        try:
+            if path in held:
+                data, affine = held[path]
+            else:
+                image = read_image(path)
+                data, affine = image.data, image.affine
+        except BrainsegError:
+            continue
+        view, placed = to_display(data, affine)
+        flat = view[view.shape[0] // 2][:: int(np.sign(placed[1, 1])), :: int(np.sign(placed[2, 2]))].astype(np.float32)
+        step = max(1, max(flat.shape) // THUMBNAIL)
+        low, high = brain_window(data)
+        made[path] = np.clip((flat[::step, ::step] - low) / (high - low) * 255, 0, 255).astype(np.uint8)
+    return made
 
 
 def _as(volume: Volume, modality: Modality) -> Volume:

@@ -2,14 +2,21 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from functools import partial
 from pathlib import Path
 
+import numpy as np
+from numpy.typing import NDArray
+from qtpy.QtGui import QIcon
 from qtpy.QtWidgets import QFileDialog
 
 from brainseg_engine.core.study import Modality
 from napari_brainseg.features.context import Context
+from napari_brainseg.features.study import reading
 from napari_brainseg.features.study.verbs import StudyVerbs
 from napari_brainseg.features.study.view import StudyShown, StudyView
+from napari_brainseg.qt.widgets import grey_icon
 from napari_brainseg.session import OpenStudy
 
 FILTER = "Images (*.nii *.nii.gz *.mha *.mhd *.nrrd *.mgz *.mgh *.hdr *.dcm *.zip);;All files (*)"
@@ -20,8 +27,9 @@ class StudySection:
     """Between the study view and its verbs."""
 
     def __init__(self, view: StudyView, verbs: StudyVerbs, context: Context) -> None:
-        self._view, self._verbs, self._session = view, verbs, context.session
-        view.folder_requested.connect(self._ask_folder)
+        self._view, self._verbs, self._session, self._context = view, verbs, context.session, context
+        self._pictures: dict[Path, QIcon] = {}
+        view.folder_requested.connect(self.ask_folder)
         view.files_requested.connect(self._ask_files)
         view.sample_requested.connect(lambda: verbs.open_sample(_sample))
         view.mask_requested.connect(self._ask_mask)
@@ -34,6 +42,19 @@ class StudySection:
     def _show(self) -> None:
         current = self._session.study
         self._view.show_study(shown(current, self._mask()) if current is not None else None)
+        files = current.files if current is not None else ()
+        missing = [f for f in files if f not in self._pictures]
+        if not files:
+            self._pictures = {}
+        elif (
+            current is not None and missing and len(files) > len(current.study.volumes)
+        ):  # there is something to choose
+            self._context.run(partial(reading.thumbnails, current.study, missing), self._show_pictures, lambda _: None)
+        self._view.show_pictures(self._pictures)
+
+    def _show_pictures(self, made: Mapping[Path, NDArray[np.uint8]]) -> None:
+        self._pictures |= {path: grey_icon(picture) for path, picture in made.items()}
+        self._view.show_pictures(self._pictures)
 
     def _mask(self) -> str:
         segmentation = self._session.segmentation
@@ -47,7 +68,8 @@ class StudySection:
         current = self._session.study
         return str(current.place.parent) if current is not None and current.place else ""
 
-    def _ask_folder(self) -> None:
+    def ask_folder(self) -> None:
+        """Ask for a study's folder, and open it."""
         name = QFileDialog.getExistingDirectory(self._view, "Open a study folder", self._folder())
         if name:
             self._verbs.open(Path(name))

@@ -186,6 +186,8 @@ class StudyVerbs:
             layers.show_study(self._viewer, study)
             self._session.reassign(made.study)
         self._session.say("")
+        files = made.study.files
+        self._context.run(partial(reading.remember_names, study, files), lambda _: None, lambda _: None)
 
     def _show_mask(self, current: OpenStudy, answer: Answer) -> None:
         if self._session.study is not current:

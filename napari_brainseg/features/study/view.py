@@ -6,7 +6,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from qtpy.QtCore import Signal
+from qtpy.QtCore import QSize, Qt, Signal
+from qtpy.QtGui import QIcon
 from qtpy.QtWidgets import QGridLayout, QHBoxLayout, QMenu, QVBoxLayout
 
 from brainseg_engine.core.labels import CODINGS
@@ -15,6 +16,9 @@ from napari_brainseg.qt.widgets import Combo, Elided, Section, Words, button, la
 
 OTHER = "other"
 """Value of the choice "Other file …"."""
+
+BRIEF = 3
+"""Lines of warnings at first sight."""
 
 _MEMORY = "memory"
 
@@ -78,11 +82,20 @@ class StudyView(Section):
         heading.setSpacing(8)
         heading.addWidget(self.title, 1)
         heading.addWidget(self.facts)
+        self.fold = button("Files ▸", "files_fold", "Which file is which series")
+        self.fold.setProperty("role", "link")
+        self.fold.setCheckable(True)
+        heading.addWidget(self.fold)
         column.addLayout(heading)
-        column.addLayout(self._series())
-        column.addWidget(self.warnings)
+        self._files = plain(self._series())
+        self._files.hide()
+        self.fold.toggled.connect(self._unfold)
+        column.addWidget(self._files)
+        column.addLayout(self._mask_row())
+        self._add_warnings(column)
         self.body.addWidget(self._details)
         self._shown: StudyShown | None = None
+        self._pictures: Mapping[Path, QIcon] = {}
         self.show_study(None)
 
     def _series(self) -> QGridLayout:
@@ -97,6 +110,9 @@ class StudyView(Section):
             grid.addWidget(label(m.title), i, 0)
             grid.addWidget(combo, i, 1, 1, 2)
             self.combos[m] = combo
+        return grid
+
+    def _mask_row(self) -> QHBoxLayout:
         self.mask = Elided("mask_name", "dim")
         self.open_mask = button("Open…", "open_mask", "Open a mask of this study as its labels")
         menu = QMenu(self.open_mask)
@@ -108,13 +124,52 @@ class StudyView(Section):
             action = menu.addAction(f"Labels as in {coding.name}: {coding.description}")
             action.triggered.connect(lambda _=False, name=coding.name: self.mask_requested.emit(name))
         self.open_mask.setMenu(menu)
-        grid.addWidget(label("Mask"), len(Modality), 0)
-        grid.addWidget(self.mask, len(Modality), 1)
-        grid.addWidget(self.open_mask, len(Modality), 2)
-        return grid
+        row = QHBoxLayout()
+        row.setSpacing(8)
+        row.addWidget(label("Mask"))
+        row.addWidget(self.mask, 1)
+        row.addWidget(self.open_mask)
+        return row
+
+    def _add_warnings(self, column: QVBoxLayout) -> None:
+        """A line each, three at most; the whole of them on demand."""
+        lines = QVBoxLayout()
+        lines.setSpacing(0)
+        self.brief = plain(lines)
+        self._lines = [Elided(f"warning_{i}", "warning", Qt.TextElideMode.ElideRight) for i in range(BRIEF)]
+        for line in self._lines:
+            lines.addWidget(line)
+        self.whole = button("All of it ▸", "warnings_whole", "The warnings in full, with the names of the files")
+        self.whole.setProperty("role", "link")
+        self.whole.setCheckable(True)
+        self.whole.toggled.connect(lambda _=False: self._show_warnings())
+        column.addWidget(self.brief)
+        column.addWidget(self.warnings)
+        column.addWidget(self.whole, 0, Qt.AlignmentFlag.AlignLeft)
+
+    def _show_warnings(self) -> None:
+        warnings = list(self._shown.warnings) if self._shown is not None else []
+        whole = self.whole.isChecked()
+        brief = (
+            warnings[:BRIEF]
+            if len(warnings) <= BRIEF
+            else [*warnings[: BRIEF - 1], f"{len(warnings) - BRIEF + 1} more"]
+        )
+        for i, line in enumerate(self._lines):
+            line.show_text(f"⚠ {brief[i]}" if i < len(brief) else "")
+            line.setVisible(i < len(brief))
+        self.whole.setText("Less ▾" if whole else "All of it ▸")
+        self.whole.setVisible(bool(warnings))
+        self.brief.setVisible(bool(warnings) and not whole)
+        self.warnings.setVisible(bool(warnings) and whole)
+
+    def _unfold(self, on: bool) -> None:
+        self._files.setVisible(on)
+        self.fold.setText("Files ▾" if on else "Files ▸")
 
     def show_study(self, shown: StudyShown | None) -> None:
         """Show that study, or that none is open."""
+        before = self._shown.id if self._shown is not None else ""
         self._shown = shown
         self.empty.setVisible(shown is None)
         self._details.setVisible(shown is not None)
@@ -140,9 +195,21 @@ class StudyView(Section):
             choices.append(("Other file…", OTHER, "Choose a file that is not listed"))
             combo.show_choices(choices, _MEMORY if in_memory else current)
             combo.setToolTip(f"{m.title}: {current}" if current else f"The file that is taken as {m.title}")
+        self.show_pictures(self._pictures)
         self.mask.show_text(shown.mask or "none")
         self.warnings.show_text("\n".join(f"⚠ {w}" for w in shown.warnings))
-        self.warnings.setVisible(bool(shown.warnings))
+        self._show_warnings()
+        if shown.id != before or len(shown.assigned) < len(Modality):
+            self.fold.setChecked(len(shown.assigned) < len(Modality))
+
+    def show_pictures(self, pictures: Mapping[Path, QIcon]) -> None:
+        """A small picture beside each file in the lists."""
+        self._pictures = pictures
+        for combo in self.combos.values():
+            combo.setIconSize(QSize(44, 44))
+            for i in range(combo.count()):
+                if combo.itemData(i) in pictures:
+                    combo.setItemIcon(i, pictures[combo.itemData(i)])
 
     def _picked(self, modality: Modality, index: int) -> None:
         value = self.combos[modality].itemData(index)

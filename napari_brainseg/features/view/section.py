@@ -18,6 +18,8 @@ class ViewSection:
         self._view, self._verbs = view, verbs
         view.plane_chosen.connect(self._to_plane)
         view.modality_chosen.connect(verbs.show_modality)
+        view.fit_requested.connect(verbs.fit)
+        view.controls_chosen.connect(verbs.show_controls)
         view.window_chosen.connect(verbs.choose_window)
         context.follow(verbs.changed, self._show)
         context.follow(verbs.values_changed, self._show_values)
@@ -30,6 +32,7 @@ class ViewSection:
         verbs, plane = self._verbs, self._verbs.plane
         self._view.plane.show_value(THREE_D if verbs.in_3d else plane.value if plane is not None else None)
         self._view.show_modalities(verbs.modalities, verbs.modality)
+        self._view.show_controls(verbs.controls_shown)
         self._view.window_preset.show_value(verbs.window)
 
     def _to_plane(self, value: str) -> None:

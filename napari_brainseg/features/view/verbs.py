@@ -9,12 +9,13 @@ import numpy as np
 from psygnal import Signal
 
 from brainseg_engine.core.study import Modality
-from napari_brainseg.display import layers, planes
+from napari_brainseg.display import layers, planes, preferences
+from napari_brainseg.display.caption import Caption, place_of, window_of
 from napari_brainseg.display.planes import WINDOW_PRESETS, Marks, Plane
 from napari_brainseg.display.region_layer import set_visible
 from napari_brainseg.display.windows import PRESETS, brain_window
 from napari_brainseg.features.context import Context
-from napari_brainseg.features.view.gestures import drag_window, shown_image
+from napari_brainseg.features.view.gestures import drag_image, drag_window, shown_image, step_slice, turn_wheel
 
 if TYPE_CHECKING:
     from napari.layers import Image
@@ -34,6 +35,7 @@ class ViewVerbs:
     def __init__(self, context: Context) -> None:
         self._context, self._session, self._viewer = context, context.session, context.viewer
         self.marks = Marks(context.viewer)
+        self.caption = Caption(context.viewer)
         self._images: dict[Modality, Image] = {}
         self._drops: list[Callable[[], None]] = []
         self._head: planes.Box | None = None
@@ -43,23 +45,54 @@ class ViewVerbs:
         self._looked_at = False  # until the mouse, or the slice, has moved over the study
         self._soon = context.later(VALUES_S, self.values_changed.emit)
         viewer = context.viewer
-        viewer.mouse_drag_callbacks.append(drag_window)
+        viewer.mouse_drag_callbacks += [drag_window, drag_image]
+        self._napari_wheel = [c for c in viewer.mouse_wheel_callbacks if c.__name__ == "dims_scroll"]
+        for callback in self._napari_wheel:  # Ctrl + wheel, which zooms here
+            viewer.mouse_wheel_callbacks.remove(callback)
+        viewer.mouse_wheel_callbacks.append(turn_wheel)
         viewer.mouse_move_callbacks.append(self._moved)
         for event in (viewer.cursor.events.position, viewer.dims.events.point):
             context.follow(event, self._on_cursor)
         for event in (viewer.dims.events.order, viewer.dims.events.ndisplay):
             context.follow(event, self._on_change)
+        context.follow(viewer.dims.events.point, self._tell)
+        context.follow(self.changed, self._tell)
+        for event in (viewer.layers.events.inserted, viewer.layers.events.removed):
+            context.follow(event, self._on_layers)
         context.follow(context.session.study_changed, self._attach)
         self._attach()
+        if not self.controls_shown:
+            self._arrange_controls()
 
     def close(self) -> None:
         """Take the gestures away; the marks are the canvas's own until ``marks.close``."""
         for callbacks, mine in (
             (self._viewer.mouse_drag_callbacks, drag_window),
+            (self._viewer.mouse_drag_callbacks, drag_image),
+            (self._viewer.mouse_wheel_callbacks, turn_wheel),
             (self._viewer.mouse_move_callbacks, self._moved),
         ):
             if mine in callbacks:
                 callbacks.remove(mine)
+        self._viewer.mouse_wheel_callbacks += [
+            c for c in self._napari_wheel if c not in self._viewer.mouse_wheel_callbacks
+        ]
+
+    def _tell(self, event: object = None) -> None:
+        """Say on the canvas what is looked at."""
+        current, modality = self._session.study, self.modality
+        if current is None:
+            self.caption.show("", "")
+            return
+        top = current.study.id if modality is None else f"{current.study.id}\n{modality.title}"
+        bottom = ""
+        if modality is not None and self.plane is not None:
+            image = self._images[modality]
+            bottom = f"{place_of(self._viewer, image)}\n{window_of(image)}"
+        self.caption.show(top, bottom)
+
+    def _on_layers(self, event: object = None) -> None:
+        self.caption.show_legend()
 
     # --- what is shown
 
@@ -162,6 +195,10 @@ class ViewVerbs:
         else:
             self._viewer.reset_view()
 
+    def step_slice(self, step: int = 1) -> None:
+        """The next slice of the plane shown (-1: the one before)."""
+        step_slice(self._viewer, step)
+
     def toggle_3d(self) -> None:
         """To 3D, or back to the plane, slice and zoom that one came from."""
         camera = self._viewer.scene.camera
@@ -175,6 +212,24 @@ class ViewVerbs:
             planes.set_plane(self._viewer, plane)
             self._viewer.dims.point = point
             camera.center, camera.zoom = centre, zoom
+
+    # --- napari's own controls
+
+    @property
+    def controls_shown(self) -> bool:
+        """Whether napari's own controls of the chosen layer are to be seen, which repeat what the panel has."""
+        return preferences.controls_shown()
+
+    def show_controls(self, on: bool) -> None:
+        """Show or hide them; remembered."""
+        preferences.show_controls(on)
+        self._arrange_controls()
+        self.changed.emit()
+
+    def _arrange_controls(self) -> None:
+        dock = getattr(getattr(getattr(self._viewer, "window", None), "_qt_viewer", None), "dockLayerControls", None)
+        if dock is not None:
+            dock.setVisible(self.controls_shown)
 
     # --- series and windows
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from qtpy.QtCore import Qt, Signal
-from qtpy.QtWidgets import QGridLayout, QHBoxLayout, QWidget
+from qtpy.QtWidgets import QDialog, QGridLayout, QHBoxLayout, QVBoxLayout, QWidget
 
 from brainseg_engine.core.study import Modality
 from napari_brainseg.qt.widgets import Section, Segmented, button, label, plain
@@ -17,6 +17,10 @@ class ViewView(Section):
     plane_chosen = Signal(object)
     modality_chosen = Signal(object)
     window_chosen = Signal(object)
+    fit_requested = Signal()
+    controls_chosen = Signal(bool)
+    keys_wanted = Signal()
+    """The sheet of keys is about to be shown."""
 
     def __init__(
         self, planes: Sequence[tuple[str, str, str]], windows: Sequence[str], keys: Sequence[tuple[str, str]]
@@ -54,14 +58,37 @@ class ViewView(Section):
         self.window_preset.chosen.connect(self.window_chosen)
         row.addWidget(self.window_preset, 1)
         self.body.addLayout(row)
-        self.keys = _listed(keys)
-        self.keys.setVisible(False)
-        self.keys_toggle = button("Keys and mouse", "keys_toggle", "Show or hide what keys and mouse do")
-        self.keys_toggle.setProperty("role", "link")
-        self.keys_toggle.setCheckable(True)
-        self.keys_toggle.toggled.connect(self.keys.setVisible)
-        self.head.addWidget(self.keys_toggle)
-        self.body.addWidget(self.keys)
+        self.keys = KeySheet(self)
+        self.show_keys(keys)
+        self._make_head()
+
+    def _make_head(self) -> None:
+        fit = button("Fit", "fit", "The head fills the canvas (Home)", self.fit_requested.emit)
+        self.controls = button(
+            "napari's controls", "napari_controls", "Show or hide napari's own layer controls, which repeat the panel's"
+        )
+        self.controls.setCheckable(True)
+        self.controls.clicked.connect(lambda on: self.controls_chosen.emit(bool(on)))
+        keys = button("Keys", "keys_toggle", "What keys and mouse do (F1)", self.toggle_keys)
+        for b in (fit, self.controls, keys):
+            b.setProperty("role", "link")
+            self.head.addWidget(b)
+
+    def show_controls(self, on: bool) -> None:
+        """Whether napari's layer controls are shown."""
+        self.controls.setChecked(on)
+
+    def show_keys(self, keys: Sequence[tuple[str, str]]) -> None:
+        """List these: (key, what it does) each."""
+        self.keys.show_keys(keys)
+
+    def toggle_keys(self) -> None:
+        """Open the sheet of keys where one sees it, over the window; or close it."""
+        if self.keys.isVisible():
+            self.keys.close()
+            return
+        self.keys_wanted.emit()
+        self.keys.open_over(self.window())
 
     def show_values(self, values: Mapping[Modality, float]) -> None:
         """The intensities at the cursor; "–" for a series without one there."""
@@ -75,15 +102,42 @@ class ViewView(Section):
         self.modality.show_value(shown)
 
 
-def _listed(keys: Sequence[tuple[str, str]]) -> QWidget:
-    grid = QGridLayout()
-    grid.setHorizontalSpacing(10)
-    grid.setVerticalSpacing(2)
-    grid.setColumnStretch(1, 1)
-    for i, (key, what) in enumerate(keys):
-        grid.addWidget(label(key.replace("-", "+"), role="number"), i, 0, Qt.AlignmentFlag.AlignTop)
-        grid.addWidget(label(what, role="dim", wrap=True), i, 1)
-    return plain(grid)
+class KeySheet(QDialog):
+    """What keys and mouse do, on one sheet beside the work."""
+
+    def __init__(self, parent: QWidget) -> None:
+        super().__init__(parent)
+        self.setObjectName("key_sheet")
+        self.setWindowTitle("Keys and mouse")
+        self._column = QVBoxLayout(self)
+        self._sheet = QWidget()
+        self._column.addWidget(self._sheet)
+        note = label("Other keys are chosen in napari: File, Preferences, napari-brainseg.", role="dim")
+        self._column.addWidget(note)
+
+    def show_keys(self, keys: Sequence[tuple[str, str]]) -> None:
+        """List these, in two columns."""
+        grid = QGridLayout()
+        grid.setHorizontalSpacing(12)
+        grid.setVerticalSpacing(3)
+        half = (len(keys) + 1) // 2
+        for i, (key, what) in enumerate(keys):
+            row, column = i % half if half else 0, 2 * (i // half) if half else 0
+            grid.addWidget(label(key if key == "-" else key.replace("-", "+"), role="number"), row, column)
+            grid.addWidget(label(what, role="dim"), row, column + 1)
+        made = plain(grid)
+        self._column.replaceWidget(self._sheet, made)
+        self._sheet.deleteLater()
+        self._sheet = made
+
+    def open_over(self, window: QWidget) -> None:
+        """Show the sheet over the middle of the window; keys go on to the canvas."""
+        self.setAttribute(Qt.WidgetAttribute.WA_ShowWithoutActivating)
+        self.adjustSize()
+        middle = window.mapToGlobal(window.rect().center())
+        self.move(middle.x() - self.width() // 2, middle.y() - self.height() // 2)
+        self.show()
+        self.raise_()
 
 
 def _short(value: float) -> str:

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+import nibabel as nib
 import numpy as np
 import pytest
 from helpers.cases import write
 from helpers.small_study import make_study
 from helpers.window import Hand
-from qtpy.QtCore import QEvent, QPointF, Qt
-from qtpy.QtWidgets import QAbstractButton, QAbstractSlider, QComboBox, QMessageBox
+from qtpy.QtCore import QEvent, QPoint, QPointF, Qt
+from qtpy.QtGui import QWheelEvent
+from qtpy.QtWidgets import QAbstractButton, QAbstractSlider, QApplication, QComboBox, QLabel, QMessageBox
 
 from brainseg_engine.core.study import Modality, Volume
 from napari_brainseg.display import layers, planes
@@ -217,6 +219,164 @@ def test_a_light_theme_and_a_persons_own_layers(hand):
     hand.window.qtbot.wait(50)
     assert [str(u) for u in viewer.layers.units] == ["millimeter"] * 3  # the scale bar's
     viewer.theme = "dark"
+
+
+def wheel(hand, turns, *modifiers) -> None:
+    """The wheel over the middle of the canvas; positive: away from the hand."""
+    at = QPointF(hand.native.width() / 2, hand.native.height() / 2)
+    held = Qt.KeyboardModifier.NoModifier
+    for m in modifiers:
+        held |= m
+    event = QWheelEvent(
+        at, hand.native.mapToGlobal(at), QPoint(0, 0), QPoint(0, 120 * turns), Qt.MouseButton.NoButton, held,
+        Qt.ScrollPhase.NoScrollPhase, False,
+    )  # fmt: skip
+    QApplication.sendEvent(hand.native, event)
+    hand.window.qtbot.wait(20)
+
+
+def test_the_mouse_is_that_of_a_reading_station(hand):
+    viewer = hand.viewer
+    camera, step = viewer.scene.camera, viewer.dims.current_step[0]
+    zoom = camera.zoom
+    wheel(hand, -1)
+    assert viewer.dims.current_step[0] == step + 1 and camera.zoom == zoom
+    wheel(hand, 1)
+    wheel(hand, 1, Qt.KeyboardModifier.ControlModifier)
+    assert viewer.dims.current_step[0] == step and camera.zoom > zoom
+    image = layers.image_layers(viewer)[hand.app.features.view.modality]
+    before, centre, zoom = tuple(image.contrast_limits), camera.center, camera.zoom
+    pull(hand, Qt.MouseButton.RightButton)
+    low, high = image.contrast_limits
+    assert high - low > before[1] - before[0] and (camera.center, camera.zoom) == (centre, zoom)
+    pull(hand, Qt.MouseButton.MiddleButton)
+    assert tuple(image.contrast_limits) == (low, high) and camera.zoom == zoom and camera.center != centre
+    labels = hand.data
+    hand.window.press("tool_brush")
+    pull(hand, Qt.MouseButton.MiddleButton)
+    np.testing.assert_array_equal(hand.data, labels)
+    for key, moved in ((Qt.Key.Key_PageDown, 1), (Qt.Key.Key_PageUp, -1), (Qt.Key.Key_Down, 1), (Qt.Key.Key_Up, -1)):
+        step = viewer.dims.current_step[0]
+        hand.key(key)
+        assert viewer.dims.current_step[0] == step + moved
+
+
+def pull(hand, button) -> None:
+    """Drag to the right with that button."""
+    start, none = QPointF(hand.native.width() / 2, hand.native.height() / 2), Qt.MouseButton.NoButton
+    hand.mouse(QEvent.Type.MouseMove, start)
+    hand.mouse(QEvent.Type.MouseButtonPress, start, button, button)
+    for x in (20, 40, 60):
+        hand.window.qtbot.wait(15)
+        hand.mouse(QEvent.Type.MouseMove, start + QPointF(x, 0), none, button)
+    hand.mouse(QEvent.Type.MouseButtonRelease, start + QPointF(60, 0), button, none)
+    hand.window.qtbot.wait(20)
+
+
+def test_to_the_tumour_from_lesion_to_lesion_and_to_what_changed(hand):
+    viewer, layer = hand.viewer, hand.layer
+    areas = np.count_nonzero(hand.data, axis=(1, 2))
+
+    def shown() -> int:
+        return round(float(np.asarray(layer.world_to_data(viewer.dims.point))[0]))
+
+    hand.window.wait(lambda: areas[shown()] == areas.max(), 10)  # on opening a mask
+    with layer.block_history():
+        layer.data_setitem((np.array([3, 3]), np.array([28, 29]), np.array([24, 24])), 2)
+    hand.key(Qt.Key.Key_Period)
+    hand.window.wait(lambda: "Lesion 1 of 2" in hand.window.text("message"), 10)
+    hand.window.press("lesion_next")
+    hand.window.wait(lambda: shown() == 3, 10)
+    viewer.dims.set_point(0, layer.data_to_world((20, 0, 0))[0])
+    hand.key(Qt.Key.Key_Period, Qt.KeyboardModifier.ControlModifier)
+    hand.window.wait(lambda: shown() == 3, 10)
+    assert hand.app.features.view.caption.legend == ["added", "removed", "another class"]
+
+
+def test_the_canvas_says_what_is_seen(hand):
+    caption = hand.app.features.view.caption
+    count = hand.data.shape[0]
+    for _ in range(2):
+        hand.key(Qt.Key.Key_Down)
+    top, bottom = caption.words
+    number = round(float(np.asarray(hand.layer.world_to_data(hand.viewer.dims.point))[0])) + 1
+    assert top == "A\nT1ce" and bottom.startswith(f"Axial {number}/{count} · ") and "\nW " in bottom
+    hand.key(Qt.Key.Key_T)
+    hand.window.qtbot.wait(50)
+    assert caption.words == ("A", "") and hand.app.features.view.marks.letters == ("S", "I", "R", "L")
+    hand.viewer.scene.camera.set_view_direction((0.1, 0.2, 1.0), (-1.0, 0.0, 0.0))  # from the patient's right
+    assert hand.app.features.view.marks.letters == ("S", "I", "P", "A")
+    assert {str(x.interpolation2d) for x in layers.image_layers(hand.viewer).values()} == {"linear"}
+
+
+def test_what_is_used_every_minute_is_always_in_sight(hand):
+    window = hand.window
+    window.viewer.window._qt_window.resize(1366, 768)
+    window.qtbot.wait(100)
+    assert window.viewer.window._qt_window.height() <= 768
+    for tab in ("correct", "learn", "read"):
+        window.press(f"tab_{tab}")
+        for name in ("plane_axial", "show_t1", "window_wide", "region_WT_visible", "save"):
+            widget = window.widget(name)
+            inside = widget.mapTo(window.panel, QPoint(0, 0))
+            assert widget.isVisible() and 0 <= inside.y() <= window.panel.height() - widget.height(), name
+    assert window.widget("segment").isVisible() and not window.widget("accept").isVisible()
+    controls = window.viewer.window._qt_viewer.dockLayerControls
+    shown = controls.isVisible()
+    window.press("napari_controls")
+    assert controls.isVisible() is not shown
+    window.press("napari_controls")
+    assert controls.isVisible() is shown
+    hand.key(Qt.Key.Key_F1)
+    sheet = window.widget("key_sheet")
+    window.wait(sheet.isVisible, 5)
+    words = {x.text() for x in sheet.findChildren(QLabel)}
+    assert {"fit: the head fills the canvas", "Home", "F5", "Wheel"} <= words
+    hand.key(Qt.Key.Key_F1)
+    assert not sheet.isVisible()
+
+
+def test_a_key_chosen_in_the_preferences_is_the_one_bound(hand):
+    from napari.settings import get_plugin_settings
+
+    keys = get_plugin_settings("napari-brainseg").keys
+    keys.outline = "Control-F7"
+    try:
+        hand.key(Qt.Key.Key_U)
+        assert not hand.app.features.regions.view.outline
+        hand.key(Qt.Key.Key_F7, Qt.KeyboardModifier.ControlModifier)
+        assert hand.app.features.regions.view.outline
+        assert ("Control-F7", "outlines or filled areas") in hand.app.keys.listed
+    finally:
+        keys.outline = "U"
+    hand.key(Qt.Key.Key_U)
+    assert not hand.app.features.regions.view.outline
+
+
+def test_images_of_any_name_open_and_are_assigned_by_their_pictures(window, tmp_path):
+    """What voxels tell is proposed; every image stands in the lists, with a picture."""
+    from brainseg_engine.phantom import phantom_study
+
+    study = phantom_study(3, (80, 80, 60))
+    folder = tmp_path / "scans"
+    folder.mkdir()
+    for name, m in zip(("one", "two", "three", "four"), Modality, strict=True):
+        v = study.volumes[m]
+        nib.save(nib.Nifti1Image(v.data, v.grid.affine), folder / f"{name}.nii.gz")
+    window.viewer.open(folder, plugin="napari-brainseg")
+    found = window.app.features.series
+    window.wait(lambda: not window.session.reading and (window.session.study is not None or found.found is not None))
+    window.qtbot.wait(200)
+    if window.session.study is None:  # the voxels told too little: the table of series has them all, to be assigned
+        assert len(window.app.sections.series.uses) == 4
+        for series in found.incoming.visit.series:
+            name = series.path.name.split(".")[0]
+            found.assign(series.facts.id, dict(zip(("one", "two", "three", "four"), Modality, strict=True))[name])
+        window.wait(lambda: window.session.study is not None)
+    combo = window.widget("assign_t1")
+    names = [combo.itemText(i) for i in range(combo.count())]
+    assert {"one.nii.gz", "two.nii.gz", "three.nii.gz", "four.nii.gz"} <= set(names)
+    assert combo.currentText() == "one.nii.gz"
 
 
 def test_a_study_whose_series_are_those_of_another_brain_keeps_its_head(study):

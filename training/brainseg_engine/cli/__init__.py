@@ -19,6 +19,7 @@ from brainseg_engine.cli.printing import accept_all_characters, say
 
 _SEGMENT, _LOOK, _TRAIN = "Segment", "Look and compare", "Train"
 COMMANDS = {
+    "view": _LOOK,
     "demo": _SEGMENT,
     "prepare": _SEGMENT,
     "predict": _SEGMENT,
@@ -40,6 +41,7 @@ COMMANDS = {
 _EXAMPLES = """
 [bold]Examples[/bold]
   napari-brainseg demo                           try it on a made-up study
+  napari-brainseg view patient1                  the window, with this study in it
   napari-brainseg inspect patient1               what is in this folder?
   napari-brainseg predict patient1 --out masks   segment the tumour
   napari-brainseg evaluate --truth data --predictions masks

@@ -1,0 +1,117 @@
+"""What the canvas says about the picture: study and series, slice and window, and what the colours of lines and clouds mean."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from brainseg_engine.core.palette import RGB
+from napari_brainseg.display import outlines, preview
+from napari_brainseg.display.layers import layer_info
+
+if TYPE_CHECKING:
+    from napari.components import ViewerModel
+    from napari.layers import Image
+
+_SIDES = ("SI", "AP", "RL")
+"""World axis → the patient's side at its low and at its high end."""
+_TEXT = "#d8dce2"
+_SIZE = 10
+
+
+class Caption:
+    """Two texts at the left of the canvas and a legend at its right; ``close`` takes them away."""
+
+    def __init__(self, viewer: ViewerModel) -> None:
+        self._viewer = viewer
+        self._top = self._overlay("brainseg_caption_top", "top_left", _TEXT)
+        self._bottom = self._overlay("brainseg_caption_bottom", "bottom_left", _TEXT)
+        self._legend: dict[str, object] = {}
+
+    def _overlay(self, name: str, position: str, colour: object) -> object:
+        from napari.components.overlays import TextOverlay
+
+        made = TextOverlay(text="", position=position, font_size=_SIZE, box=False, color=colour, visible=True)
+        self._viewer.canvas.overlays[name] = made
+        return made
+
+    @property
+    def words(self) -> tuple[str, str]:
+        """What stands at the top and at the bottom."""
+        return self._top.text, self._bottom.text  # type: ignore[attr-defined]
+
+    @property
+    def legend(self) -> list[str]:
+        """The entries of the legend."""
+        return list(self._legend)
+
+    def show(self, top: str, bottom: str) -> None:
+        """Say that."""
+        for overlay, text in ((self._top, top), (self._bottom, bottom)):
+            if overlay.text != text:  # type: ignore[attr-defined]
+                overlay.text = text  # type: ignore[attr-defined]
+
+    def show_legend(self) -> None:
+        """Name the colours of what lies over the images now."""
+        wanted = dict(legend_of(self._viewer))
+        for text in [t for t in self._legend if t not in wanted]:
+            del self._viewer.canvas.overlays[_key(text)]
+            del self._legend[text]
+        for text, colour in wanted.items():
+            if text not in self._legend:
+                self._legend[text] = self._overlay(_key(text), "top_right", colour)
+                self._legend[text].text = f"■ {text}"  # type: ignore[attr-defined]
+
+    def close(self) -> None:
+        """Take the texts away."""
+        for name in ("brainseg_caption_top", "brainseg_caption_bottom", *(_key(t) for t in self._legend)):
+            if name in self._viewer.canvas.overlays:
+                del self._viewer.canvas.overlays[name]
+        self._legend = {}
+
+
+def _key(text: str) -> str:
+    return "brainseg_legend_" + text.replace(" ", "_")
+
+
+def legend_of(viewer: ViewerModel) -> list[tuple[str, RGB | str]]:
+    """What lies over the images besides the regions: (what it is, its colour)."""
+    found: list[tuple[str, RGB | str]] = []
+    doubt = outlines.beside(viewer, outlines.DOUBT)
+    if doubt is not None and doubt.visible:
+        found.append(("model doubts", "#e6663d"))
+    drawn = [outlines.beside(viewer, kind) for kind in (outlines.PROPOSAL, outlines.CHANGES)]
+    if any(layer is not None and layer.visible for layer in drawn):
+        for value, word in (
+            (outlines.ADDED, "added"),
+            (outlines.REMOVED, "removed"),
+            (outlines.RENAMED, "another class"),
+        ):
+            found.append((word, outlines.COLOURS[value]))
+    if any(layer.name == preview.NAME and layer.visible for layer in viewer.layers):
+        found.append(("may be painted", preview.COLOUR))
+    return found
+
+
+def place_of(viewer: ViewerModel, image: Image) -> str:
+    """The slice as it is said: plane, number of how many (in the file's order), and where it lies in mm."""
+    axis = int(viewer.dims.order[0])
+    index = round(float(np.asarray(image.world_to_data(viewer.dims.point))[axis])) + 1
+    plane = ("Axial", "Coronal", "Sagittal")[axis]
+    info = layer_info(image)
+    where = ""
+    if info is None or info.grid.calibrated:
+        mm = float(viewer.dims.point[axis])
+        where = f" · {_SIDES[axis][mm > 0]} {abs(mm):.1f} mm"
+    return f"{plane} {index}/{image.data.shape[axis]}{where}"
+
+
+def window_of(image: Image) -> str:
+    """Window and level: the width of the range of greys, and its middle."""
+    low, high = image.contrast_limits
+    return f"W {_short(high - low)}  L {_short((low + high) / 2)}"
+
+
+def _short(value: float) -> str:
+    return f"{value:.0f}" if abs(value) >= 20 else f"{value:.3g}"
