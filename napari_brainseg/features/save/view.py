@@ -17,7 +17,7 @@ class SaveView(Section):
 
     def __init__(self, codings: Sequence[tuple[str, str]]) -> None:
         """``codings``: (name, description) each."""
-        super().__init__("Save", "save")
+        super().__init__("", "save")
         self.state = label(role="dim", name="save_state")
         self.head.addWidget(self.state)
         self.coding = Combo("save_coding", "The label values in the file")

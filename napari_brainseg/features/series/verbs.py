@@ -189,8 +189,17 @@ class SeriesVerbs:
             self._by_hand[before] = None
         facts = [p.series for p in proposed.choices.proposals]
         choices = assign(facts, self._by_hand, proposed.choices)
-        self.incoming, self.prepared = replace(incoming, choices=choices), None
+        chosen = replace(incoming, choices=choices)
+        self.incoming, self.prepared = chosen, None
         self.changed.emit()
+        if self.found is not None and not self.missing:  # files on one grid need no preparation
+            self._context.run(partial(listing.ready, self.found, chosen), partial(self._open_ready, self.found, chosen))
+
+    def _open_ready(self, found: listing.FoundVisits, chosen: Incoming, ready: OpenStudy | None) -> None:
+        if ready is not None and self.found is found and self.incoming is chosen and not self.busy:
+            self._remember(chosen)
+            self.close()
+            self._session.prepared.emit(ready)
 
     @property
     def missing(self) -> tuple[Modality, ...]:
