@@ -9,16 +9,18 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from brainseg_engine.core.geometry import Affine, Grid
 from brainseg_engine.core.study import Modality, Volume
-from brainseg_engine.prepare.rigid import Rigid, between
 from napari_brainseg.display.axes import axis_order
 from napari_brainseg.display.windows import Window, brain_window
+
+if TYPE_CHECKING:
+    from brainseg_engine.prepare.rigid import Rigid
 
 TILE_MM = 24.0
 _LINE = (245, 215, 110)
@@ -94,6 +96,8 @@ class ComparedSeries:
             at = np.stack(np.meshgrid(*indices, indexing="ij"), axis=-1).astype(np.float64)
             index = np.empty_like(at)
             index[..., list(self._order)] = at
+            from brainseg_engine.prepare.rigid import Rigid  # brings torch
+
             flat = tuple(0 if isinstance(k, int) else slice(None) for k in picked)
             a = self._reference.at(index[flat], self.grid, Rigid.identity())
             b = self._series.at(index[flat], self.grid, self._rigid)
@@ -112,6 +116,8 @@ class _Sampled:
     def at(self, index: NDArray[np.float64], grid: Grid, rigid: Rigid) -> NDArray[np.float32]:
         """The values at voxel indices (..., 3) of ``grid``; 0 where the series does not reach."""
         from scipy.ndimage import map_coordinates
+
+        from brainseg_engine.prepare.rigid import between  # brings torch
 
         to: Affine = between(self._grid, grid, rigid)
         where = np.moveaxis(index @ to[:3, :3].T + to[:3, 3], -1, 0)

@@ -248,6 +248,7 @@ def test_planes_series_and_windows_show_what_is_so(qtbot, app, folder, monkeypat
 def test_values_at_the_cursor_are_shown(qtbot, app, folder, monkeypatch):
     open_folder(qtbot, app, monkeypatch, folder)
     assert text(app, "value_t1") == "–"
+    qtbot.wait(300)  # it has gone to the tumour
     layer = layers.image_layers(app.viewer)[Modality.T1]
     index = tuple(n // 2 for n in layer.data.shape)
     app.viewer.cursor.position = tuple(layer.data_to_world(index))
