@@ -248,12 +248,15 @@ def test_planes_series_and_windows_show_what_is_so(qtbot, app, folder, monkeypat
 def test_values_at_the_cursor_are_shown(qtbot, app, folder, monkeypatch):
     open_folder(qtbot, app, monkeypatch, folder)
     assert text(app, "value_t1") == "–"
-    qtbot.wait(300)  # it has gone to the tumour
     layer = layers.image_layers(app.viewer)[Modality.T1]
     index = tuple(n // 2 for n in layer.data.shape)
     app.viewer.cursor.position = tuple(layer.data_to_world(index))
-    qtbot.waitUntil(lambda: text(app, "value_t1") not in ("–", ""), timeout=2000)
-    assert float(text(app, "value_t1")) == pytest.approx(float(layer.data[index]), rel=0.01)
+
+    def shown() -> bool:
+        said = text(app, "value_t1")
+        return said != "–" and float(said) == pytest.approx(float(layer.data[index]), rel=0.01)
+
+    qtbot.waitUntil(shown, timeout=5000)
 
 
 def test_what_is_in_the_viewer_already_is_taken_up(qtbot, viewer, monkeypatch):
