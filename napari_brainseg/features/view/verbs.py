@@ -42,7 +42,8 @@ class ViewVerbs:
         self._windows: dict[tuple[int, str], tuple[float, float]] = {}
         self._flat: tuple[Plane, tuple[float, ...], Any, float] | None = None
         self._pointed = False  # until the mouse has moved over the canvas, napari's cursor is nowhere in particular
-        self._looked_at = False  # until the mouse, or the slice, has moved over the study
+        self._looked_at = False  # until the mouse has moved over the study
+        self._cursor_at: tuple[float, ...] = ()
         self._soon = context.later(VALUES_S, self.values_changed.emit)
         viewer = context.viewer
         viewer.mouse_drag_callbacks += [drag_window, drag_image]
@@ -146,6 +147,7 @@ class ViewVerbs:
         current = self._session.study
         self._images = layers.image_layers(self._viewer, current.study.id) if current is not None else {}
         self._windows, self._looked_at = {}, False
+        self._cursor_at = tuple(self._viewer.cursor.position[i] for i in self._viewer.dims.displayed[-2:])
         before, self._head = self._head, planes.head_box(current.study) if current is not None else None
         if self._head is not None and self._images and (before is None or not np.array_equal(before, self._head)):
             self._flat = None
@@ -166,7 +168,10 @@ class ViewVerbs:
         self._pointed = True
 
     def _on_cursor(self, event: object = None) -> None:
-        self._looked_at = True
+        position = self._viewer.cursor.position
+        flat = tuple(position[i] for i in self._viewer.dims.displayed if i < len(position))
+        if flat != self._cursor_at:  # the cursor, and not only the slice below it
+            self._cursor_at, self._looked_at = flat, True
         if not self._soon.active:
             self._soon.start()
 

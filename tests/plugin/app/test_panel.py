@@ -247,6 +247,7 @@ def test_planes_series_and_windows_show_what_is_so(qtbot, app, folder, monkeypat
 
 def test_values_at_the_cursor_are_shown(qtbot, app, folder, monkeypatch):
     open_folder(qtbot, app, monkeypatch, folder)
+    qtbot.wait(500)  # it goes to the tumour, and the cursor with the slice
     assert text(app, "value_t1") == "–"
     layer = layers.image_layers(app.viewer)[Modality.T1]
     index = tuple(n // 2 for n in layer.data.shape)
