@@ -38,7 +38,7 @@ test-slow: $(VENV)/.slow | system
 	@scripts/with-display $(BIN)/python -m pytest -m slow
 
 fuzz: $(VENV)/.dev
-	@$(BIN)/python scripts/fuzz.py --cases $(or $(N),10000)
+	@$(BIN)/python scripts/fuzz --cases $(or $(N),10000)
 
 kills: $(VENV)/.dev
 	@$(BIN)/python scripts/kills.py --kills $(or $(N),20)

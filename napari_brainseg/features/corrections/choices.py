@@ -7,16 +7,18 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from brainseg_engine.core import records
 from brainseg_engine.core.paths import atomic, home
 
 
 def remembered() -> Mapping[str, Any]:
     """What was chosen before: where to keep corrections ("store"), a name ("by"), whether to name studies ("named")."""
     try:
-        choices = json.loads(_file().read_text(encoding="utf-8"))
+        choices = records.read_object(_file(), most=2**16)
     except (OSError, ValueError):
         return {}
-    return choices if isinstance(choices, dict) else {}
+    kinds = {"store": str, "by": str, "named": bool}
+    return {k: v for k, v in choices.items() if isinstance(v, kinds.get(k, object))}
 
 
 def remember(choices: Mapping[str, Any]) -> None:

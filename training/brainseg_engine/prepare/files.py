@@ -26,6 +26,7 @@ from brainseg_engine.core.paths import check_writable, part_folder
 from brainseg_engine.core.records import read_json
 from brainseg_engine.core.study import Modality, Study
 from brainseg_engine.io import load_study, read_image, save_volume
+from brainseg_engine.io.image import in_words
 from brainseg_engine.prepare.prepared import Prepared
 from brainseg_engine.prepare.quality import Quality
 from brainseg_engine.prepare.rigid import Rigid, read_transform, write_transform
@@ -59,6 +60,7 @@ def save(prepared: Prepared, out: Path, identity: Mapping[str, Any] | None = Non
     return target
 
 
+@in_words
 def load(folder: Path, study: Study | None = None) -> Prepared:
     """A prepared study as :func:`save` wrote it; ``study``: its images, where they are read already. Raises InputError."""
     record = read_record(folder)
@@ -67,17 +69,17 @@ def load(folder: Path, study: Study | None = None) -> Prepared:
         reference = Modality(record["reference"])
         series = {Modality(name): told for name, told in record["series"].items()}
         rigids = {
-            m: read_transform(folder / told["transform"]) if told["transform"] else Rigid.identity()
+            m: read_transform(inside(folder, told["transform"])) if told["transform"] else Rigid.identity()
             for m, told in series.items()
         }
         grids = {m: Grid(tuple(told["shape"]), np.array(told["affine"])) for m, told in series.items()}
         quality = {m: Quality(**told["quality"]) for m, told in series.items() if told["quality"]}
-        brain = read_image(folder / f"{record['id']}_brainmask.nii.gz").data > 0
+        brain = read_image(inside(folder, f"{record['id']}_brainmask.nii.gz")).data > 0
         return Prepared(
             study, brain, reference, rigids, grids, quality, tuple(record["warnings"]), record["choices"],
             record["seconds"], bool(record["untouched"]),
         )  # fmt: skip
-    except (KeyError, TypeError, ValueError) as e:
+    except (KeyError, TypeError, ValueError, AttributeError, IndexError) as e:
         raise InputError(f"{folder / RECORD} is damaged or of another version. Prepare the study again.") from e
 
 

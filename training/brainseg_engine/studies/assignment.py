@@ -12,6 +12,7 @@ from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any
 
+from brainseg_engine.core import plain
 from brainseg_engine.core.errors import BrainsegError, InputError
 from brainseg_engine.core.records import parse_json, parse_toml
 from brainseg_engine.core.series import SeriesFacts
@@ -131,7 +132,7 @@ def read_assignment(path: Path) -> dict[Modality, str | None]:
     try:
         if path.stat().st_size > _MOST:
             raise InputError(f'{path} is too large for an assignment. It names four series, like t1ce = "*GD*".')
-        text = path.read_text(encoding="utf-8")
+        text = plain.read(path, _MOST).decode("utf-8")
         tree = parse_json(text) if path.suffix.lower() == ".json" else parse_toml(text)
     except OSError as e:
         raise unreadable(path, e) from e

@@ -1,4 +1,4 @@
-"""The doors that read records, models, recipes and tables. Each is made as those of `fuzz_images`."""
+"""The doors that read records, models, recipes and tables. Each is made as those of `images`."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import shutil
 from collections.abc import Callable
 from pathlib import Path
 
-from fuzz_changes import ODD, bytes_changed, door, json_changed
+from changes import ODD, bytes_changed, door, json_changed
 
 
 def record(folder: Path) -> Callable[[random.Random], None]:

@@ -1,9 +1,9 @@
-"""Damaged and wicked input at every door that reads files: `make fuzz N=10000`, or `fuzz.py --cases N --only nifti`.
+"""Damaged and wicked input at every door that reads files: `make fuzz N=10000`, or `python scripts/fuzz --cases N --only nifti`.
 
 Each case is a sound file of its kind, changed by a random generator of its own (seed, surface, number), so that one case can
-be run again: `fuzz.py --only nifti --first 1234 --cases 1`. A door accepts what it is given or refuses it in one sentence;
-a traceback, a death of the process, a wait of more than 10 s and more than 2 GB of memory are failures. The table says how
-many of each there were, and the exit code is 1 where there was a failure.
+be run again: `python scripts/fuzz --only nifti --first 1234 --cases 1`. A door accepts what it is given or refuses it in one
+sentence; a traceback, a death of the process, a wait of more than 10 s and more than 2 GB of memory are failures. The table
+says how many of each there were, and the exit code is 1 where there was a failure.
 """
 
 from __future__ import annotations
@@ -23,16 +23,20 @@ from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 
-from fuzz_changes import refused
-from fuzz_images import decathlon, metaimage, nifti, sidecar, slices
-from fuzz_records import events, model, names, recipe, record, run_folder, split, summary, weights, working_copy
+from changes import refused
+from hospital import assignment, dicom, dicom_seg, prepared, remembered, rtstruct
+from images import decathlon, metaimage, nifti, pairs, sidecar, slices
+from learning import events, model, names, recipe, record, run_folder, split, summary, weights, working_copy
 
 HANG_S, MEMORY = 10, 2 * 2**30
 OUTCOMES = ("refused", "accepted", "traceback", "died", "hang", "memory")
 
 
-SURFACES = {f.__name__: f for f in (nifti, metaimage, slices, sidecar, decathlon, record, working_copy, recipe, model, weights,
-                                    run_folder, events, split, summary, names)}  # fmt: skip
+SURFACES = {
+    f.__name__: f
+    for f in (nifti, metaimage, pairs, slices, sidecar, decathlon, dicom, dicom_seg, rtstruct, prepared, assignment, remembered,
+              record, working_copy, recipe, model, weights, run_folder, events, split, summary, names)
+}  # fmt: skip
 
 
 class Hang(Exception):
@@ -93,7 +97,7 @@ def run(surface: str, seed: int, first: int, cases: int) -> tuple[Counter[str], 
     while n < last:
         words = [
             sys.executable,
-            __file__,
+            str(Path(__file__).parent),
             "--work",
             surface,
             "--seed",
@@ -155,5 +159,6 @@ def main() -> int:
 
 
 if __name__ == "__main__":
-    sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
+    root = Path(__file__).parents[2]
+    sys.path[:0] = [str(root / "tests"), str(root)]
     sys.exit(main())

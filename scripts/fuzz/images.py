@@ -10,7 +10,7 @@ import zlib
 from collections.abc import Callable
 from pathlib import Path
 
-from fuzz_changes import bytes_changed, door, json_changed
+from changes import bytes_changed, door, json_changed
 
 
 def _image():  # type: ignore[no-untyped-def]
@@ -154,5 +154,34 @@ def decathlon(folder: Path) -> Callable[[random.Random], None]:
         (folder / "dataset.json").write_bytes(json_changed(sound, r))
         door(load_study, folder / "imagesTr" / "a.nii.gz")
         door(find_studies, folder)
+
+    return one
+
+
+def pairs(folder: Path) -> Callable[[random.Random], None]:
+    """Header and voxels in two files (NIfTI, Analyze, SPM's .mat), FreeSurfer's volumes, NRRD."""
+    import nibabel
+    import nrrd
+    import numpy as np
+
+    from brainseg_engine.io import read_header, read_image
+
+    nibabel.save(nibabel.Nifti1Pair(_image(), np.eye(4)), folder / "a.hdr")
+    nibabel.save(nibabel.Spm99AnalyzeImage(_image(), np.eye(4)), folder / "b.hdr")
+    nibabel.save(nibabel.MGHImage(_image(), np.eye(4)), folder / "c.mgh")
+    nibabel.save(nibabel.MGHImage(_image(), np.eye(4)), folder / "c.mgz")
+    nrrd.write(
+        str(folder / "d.nrrd"), _image(), {"space directions": np.eye(3), "space": "LPS", "space origin": np.zeros(3)}
+    )
+    sound = {p: p.read_bytes() for p in folder.iterdir()}
+
+    def one(r: random.Random) -> None:
+        path = r.choice(sorted(sound))
+        packed = path.suffix == ".mgz" and r.random() < 0.7
+        raw = gzip.decompress(sound[path]) if packed else sound[path]
+        raw = bytes_changed(raw, r, r.choice((None, 400)))
+        path.write_bytes(gzip.compress(raw, 1) if packed else raw)
+        door(r.choice((read_image, read_header)), path.with_suffix(".hdr") if path.suffix in (".img", ".mat") else path)
+        path.write_bytes(sound[path])
 
     return one
