@@ -13,15 +13,18 @@ from changes import bytes_changed, door, json_changed
 
 
 def dicom(folder: Path) -> Callable[[random.Random], None]:
-    """A folder of one series, classic or enhanced: listed, and its voxels read."""
+    """A folder of one series, classic (also as lossless JPEG) or enhanced: listed, and its voxels read."""
+    from dicom_studies import as_jpeg_lossless
     from helpers.dicom_series import write_dicom_series
 
     from brainseg_engine.io.listing import list_series, read_listed
 
-    places = {kind: folder / kind for kind in ("thick", "enhanced")}
+    places = {kind: folder / kind for kind in ("thick", "jpeg", "enhanced")}
     for kind, place in places.items():
         place.mkdir()
-        write_dicom_series(place, kind)
+        write_dicom_series(place, "thick" if kind == "jpeg" else kind)
+    for path in places["jpeg"].iterdir():
+        as_jpeg_lossless(path)
     sound = {kind: {p: p.read_bytes() for p in sorted(place.iterdir())} for kind, place in places.items()}
 
     def read(place: Path) -> None:
@@ -33,7 +36,7 @@ def dicom(folder: Path) -> Callable[[random.Random], None]:
         kind = r.choice(sorted(places))
         spoilt = r.sample(sorted(sound[kind]), min(len(sound[kind]), r.choice((1, 1, 2, 5))))
         for path in spoilt:
-            path.write_bytes(bytes_changed(sound[kind][path], r, r.choice((None, 2000))))
+            path.write_bytes(bytes_changed(sound[kind][path], r, r.choice((None, 2000))))  # headers, or anywhere
         door(read, places[kind])
         for path in spoilt:
             path.write_bytes(sound[kind][path])

@@ -22,7 +22,7 @@ pytest.importorskip("highdicom")
 from helpers.dicom_series import grid_of_series, tumour_on, write_dicom_series
 
 from brainseg_engine.io.derived.reading import is_derived, part_of, read_derived
-from brainseg_engine.io.derived.source import fitting, listed, transferred
+from brainseg_engine.io.derived.source import fitting, listed, opened, transferred
 from brainseg_engine.report.dicom_seg import Made, write_seg
 from brainseg_engine.report.rtstruct import write_rtstruct
 
@@ -44,7 +44,7 @@ def test_contours_enclose_exactly_the_mask(mask):
 def written(request, tmp_path):
     write_dicom_series(tmp_path, request.param)
     mask = tumour_on(grid_of_series(request.param))
-    source = fitting(listed(tmp_path), mask)
+    source = opened(fitting(listed(tmp_path), mask))
     return tmp_path, mask, source
 
 
@@ -140,7 +140,7 @@ def test_the_right_series_is_found_among_several(tmp_path):
     write_dicom_series(tmp_path / "a", "thick", description="T1", number=3)
     write_dicom_series(tmp_path / "b", "thin", description="FLAIR", number=4)
     found, mask = listed(tmp_path), tumour_on(grid_of_series("thin"))
-    assert fitting(found, mask).instances[0].SeriesDescription == "FLAIR"
+    assert opened(fitting(found, mask)).instances[0].SeriesDescription == "FLAIR"
     with pytest.raises(InputError, match="does not have the voxels"):
         fitting(found, mask, "T1")
     with pytest.raises(InputError, match="no series 'T2'"):
@@ -148,13 +148,13 @@ def test_the_right_series_is_found_among_several(tmp_path):
     write_dicom_series(tmp_path / "c", "thin", description="T2", number=6)
     with pytest.raises(InputError, match=r"Several series.*--series"):
         fitting(listed(tmp_path), mask)
-    assert fitting(listed(tmp_path), mask, "6").instances[0].SeriesDescription == "T2"
+    assert opened(fitting(listed(tmp_path), mask, "6")).instances[0].SeriesDescription == "T2"
 
 
 def test_a_missing_slice_matters_where_the_tumour_is(tmp_path):
     mask = tumour_on(grid_of_series("thick"))
     write_dicom_series(tmp_path, "thick")[4].unlink()
-    source = fitting(listed(tmp_path), mask)
+    source = opened(fitting(listed(tmp_path), mask))
     with pytest.raises(InputError, match="lacks a slice on which the mask has tumour"):
         write_seg(mask, source, MADE)
     mask.labels[:, :, 4] = 0
@@ -175,7 +175,7 @@ def originals(tmp_path_factory):
     folder = tmp_path_factory.mktemp("originals")
     write_dicom_series(folder, "thick")
     mask = tumour_on(grid_of_series("thick"))
-    source = fitting(listed(folder), mask)
+    source = opened(fitting(listed(folder), mask))
     raw = {}
     for name, write in (("seg", write_seg), ("rtstruct", write_rtstruct)):
         write(mask, source, MADE).save_as(folder / f"{name}.dcm", enforce_file_format=True)
