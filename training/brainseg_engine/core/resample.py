@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import torch
 from nibabel.orientations import apply_orientation, axcodes2ornt, inv_ornt_aff, io_orientation, ornt_transform
 from numpy.typing import NDArray
 
 from brainseg_engine.core.geometry import Grid, Shape3
+
+if TYPE_CHECKING:
+    import torch
 
 Array = NDArray[Any]
 
@@ -69,6 +71,8 @@ def linear(array: torch.Tensor, source: Grid, target: Grid) -> torch.Tensor:
     Down-sampling widens the kernel by the factor, so that it averages instead of skipping voxels. Outside the source the
     nearest voxel counts.
     """
+    import torch
+
     for axis in range(3):
         matrix = _weights(source, target, axis)
         if matrix is not None:
@@ -83,6 +87,8 @@ def majority(array: Array, source: Grid, target: Grid) -> Array:
     a target's centre lies half-way between two voxels, as in halving, it takes the same side everywhere, which moves all
     labels by half a voxel.
     """
+    import torch
+
     values = np.unique(array)
     out: Array = np.full(target.shape, values[0], dtype=array.dtype)
     most: torch.Tensor | None = None
@@ -103,6 +109,8 @@ def _positions(source: Grid, target: Grid, axis: int) -> NDArray[np.float64]:
 
 def _weights(source: Grid, target: Grid, axis: int) -> torch.Tensor | None:
     """(n_target, n_source) interpolation matrix, or None when nothing moves."""
+    import torch
+
     position = _positions(source, target, axis)
     n = source.shape[axis]
     if target.shape[axis] == n and np.allclose(position, np.arange(n), atol=1e-3):
