@@ -334,3 +334,27 @@ def test_diameters_set_by_hand_count_and_say_so(small):
     assert (
         records.build(seg, small, sidecar={"diameters": {"ET": 3}})["regions"] == records.build(seg, small)["regions"]
     )
+
+
+def test_a_mask_or_a_seg_beside_a_folder_of_dicom(tmp_path):
+    """The images are a DICOM folder: its series are found, its patient is text, and a SEG finds the series it refers to."""
+    pytest.importorskip("highdicom")
+    from dicom_studies import new_person, write_clinical
+
+    from brainseg_engine.report.exporting import Onto, export
+
+    study = make_study(id="p1", shape=(48, 52, 60), affine=np.diag([-3.5, -3.5, 2.5, 1.0]))
+    name = "<script>alert(1)</script>^脳腫瘍"
+    write_clinical(tmp_path / "dicom", study, thickness_mm=None, distractors=1, person=new_person(name=name))
+    (seg,) = export(result_of(study, reference="t1ce"), ["seg"], tmp_path / "out", Onto(tmp_path / "dicom"))
+    call = ["report", str(seg), "--images", str(tmp_path / "dicom"), "--out", str(tmp_path / "r"), "--identity"]
+    done = CliRunner().invoke(app, call)
+    assert done.exit_code == 0, done.output
+    page = next((tmp_path / "r").glob("*_report.html")).read_text(encoding="utf-8")
+    assert "<script>alert(1)</script> 脳腫瘍" in assert_self_contained(page).text
+    told = records.read(next((tmp_path / "r").glob("*_report.json")))
+    assert told["identity"]["name"] == "<script>alert(1)</script> 脳腫瘍"
+    assert told["regions"]["WT"]["volume_ml"] == pytest.approx(
+        records.build(study.segmentation)["regions"]["WT"]["volume_ml"]
+    )
+    assert {s["modality"] for s in told["series"]} == {"t1", "t1ce", "t2", "flair"}

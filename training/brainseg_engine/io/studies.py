@@ -49,6 +49,8 @@ def load_study(
     for what, candidates in series.ambiguous.items():
         if what != MASK or segmentation:
             raise InputError(ambiguity(what, candidates))
+    if not series.files and series.layout is Layout.LISTED:
+        raise InputError(f"{series.folder or series.id}: {' '.join(series.problems)}")
     if not series.files:
         raise InputError(f"No image of {series.folder or 'the files given'} tells by its name which series it is: name "
                          f"them {NAMES_KNOWN}, or assign them by hand.")  # fmt: skip

@@ -10,7 +10,7 @@ from typing import Any
 from brainseg_engine.core.errors import InputError
 from brainseg_engine.core.study import Segmentation, Study
 from brainseg_engine.io import find_series, find_studies, load_segmentation, load_study, require_on_grid
-from brainseg_engine.io.derived.reading import is_derived
+from brainseg_engine.io.derived.reading import is_derived, read_derived
 from brainseg_engine.io.naming import is_image, stem
 from brainseg_engine.io.segmentation import read_sidecar
 from brainseg_engine.studies.incoming import find_study, is_export
@@ -68,7 +68,10 @@ def load_result(source: ReportSource, coding: str | None = None) -> Result:
         return Result(study.id, study.segmentation, study, told)
     study_of = load_study(find_study(source.study), segmentation=False) if source.study is not None else None
     implied = study_of.coding if study_of is not None and study_of.coding else None
-    mask = load_segmentation(source.mask, coding=coding, implied=implied)
+    if source.study is not None and is_export(source.study) and is_derived(source.mask):
+        mask = read_derived(source.mask, images=source.study)
+    else:
+        mask = load_segmentation(source.mask, coding=coding, implied=implied)
     if study_of is not None:
         require_on_grid(mask, study_of.volumes.values())
         if not mask.grid.same_as(study_of.reference.grid):
