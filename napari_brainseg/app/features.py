@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping
+from pathlib import Path
 
 from napari_brainseg.display import planes
 from napari_brainseg.features.alignment.verbs import AlignmentVerbs
@@ -11,9 +12,10 @@ from napari_brainseg.features.context import Context
 from napari_brainseg.features.corrections.autosave import OVER
 from napari_brainseg.features.corrections.verbs import CorrectionVerbs
 from napari_brainseg.features.doubt.verbs import DoubtVerbs
-from napari_brainseg.features.export.verbs import ExportVerbs
+from napari_brainseg.features.export.verbs import ExportOrder, ExportVerbs
 from napari_brainseg.features.finetune.verbs import FinetuneVerbs, Launcher
 from napari_brainseg.features.measure.verbs import MeasureVerbs
+from napari_brainseg.features.pacs.verbs import PacsVerbs
 from napari_brainseg.features.paint.verbs import PaintVerbs
 from napari_brainseg.features.propagate.verbs import PropagateVerbs
 from napari_brainseg.features.queue.verbs import QueueVerbs
@@ -48,9 +50,14 @@ class Features:
         self.segment.objection = lambda: OVER if self.corrections.autosave.at_risk else ""
         self.save.more = self.measure.beside
         self.export = ExportVerbs(context, lambda: {**self.save.known(), **self.measure.beside()})
+        self.pacs = PacsVerbs(context, self._objects)
         self.study = StudyVerbs(context)
         self.series = SeriesVerbs(context)
         self.alignment = AlignmentVerbs(context)
+
+    def _objects(self, formats: tuple[str, ...], images: Path) -> Callable[[Path], object] | None:
+        """What writes the result that is open as DICOM objects on its series; None: there is none."""
+        return self.export.writing(ExportOrder(formats, images, images))
 
     def start(self) -> None:
         """Look up what is installed, what is in the viewer already, and whether a fine-tuning of an earlier window is there."""
@@ -108,6 +115,7 @@ class Features:
             self.context.close,
             self.context.runner.close,
             self.series.leave,
+            self.pacs.cancel,
             self.finetune.close,
             self.corrections.close,
             self.view.close,

@@ -21,6 +21,8 @@ from napari_brainseg.features.finetune.section import FinetuneSection
 from napari_brainseg.features.finetune.view import FinetuneView
 from napari_brainseg.features.measure.section import MeasureSection
 from napari_brainseg.features.measure.view import MeasureView
+from napari_brainseg.features.pacs.section import PacsSection
+from napari_brainseg.features.pacs.view import SendRow, WorklistRow
 from napari_brainseg.features.paint.section import PaintSection
 from napari_brainseg.features.paint.view import PaintView
 from napari_brainseg.features.propagate.section import PropagateSection
@@ -55,6 +57,9 @@ class Sections:
         self.measure, self.series = MeasureView(), SeriesView(methods())
         self.export = ExportRow()
         self.save.head.addWidget(self.export)
+        self.worklist, self.send = WorklistRow(), SendRow()
+        self.study.head.addWidget(self.worklist)
+        self.save.body.addWidget(self.send)
         self.alignment = AlignmentView()
         self.queue, self.finetune = QueueView(), FinetuneView(DEVICES)
         self._paint = PaintSection(self.paint, f.paint, context)
@@ -72,6 +77,7 @@ class Sections:
             AlignmentSection(self.alignment, f.alignment, context),
             RegionsSection(self.regions, f.regions, context),
             ExportSection(self.export, f.export, context),
+            PacsSection(self.worklist, self.send, f.pacs, context),
             MeasureSection(self.measure, f.measure, context, f.save.known),
         )
         self.paint.add_row(self.propagate)

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import base64
+import contextlib
 import fnmatch
 import io
 import json
+import socket
 import ssl
 import threading
 from collections.abc import Iterator, Sequence
@@ -17,7 +19,7 @@ from urllib.parse import parse_qs, unquote, urlsplit
 
 import pydicom
 from pydicom.dataset import Dataset
-from pynetdicom import AE, StoragePresentationContexts, build_context, evt
+from pynetdicom import AE, StoragePresentationContexts, build_context, evt, transport
 from pynetdicom.sop_class import (
     MRImageStorage,
     StudyRootQueryRetrieveInformationModelFind,
@@ -27,6 +29,17 @@ from pynetdicom.sop_class import (
 )
 
 from brainseg_engine.pacs.connections import Connection, DicomWeb, Dimse
+
+
+def _shutdown_and_close(self: transport.AssociationSocket) -> None:
+    """pynetdicom 3.0.4 leaves a socket open whose other end has gone already; here an open one is an error."""
+    if self.socket is not None:
+        with contextlib.suppress(OSError):
+            self.socket.shutdown(socket.SHUT_RDWR)
+        self.socket.close()
+
+
+transport.AssociationSocket._shutdown_socket = _shutdown_and_close
 
 LEVELS = {"STUDY": "StudyInstanceUID", "SERIES": "SeriesInstanceUID", "IMAGE": "SOPInstanceUID"}
 BOUNDARY = "b0undary"

@@ -77,24 +77,33 @@ class ExportVerbs:
 
     def export(self, order: ExportOrder) -> None:
         """Write what is ordered. Of a prepared study the mask goes back onto a series as acquired first."""
-        current, layer = self._session.study, self._context.labels
-        if current is None or layer is None:
+        work = self.writing(order)
+        if work is None:
             self._session.say("There is nothing to export yet: segment the study, or open a mask.", Kind.WARNING)
             return
-        told = dict(self.known())
-
-        def work() -> int:
-            seg = layers.segmentation_of(layer)
-            seg = replace(seg, made_by=str(told.get("made_by") or seg.made_by))
-            result, onto = _placed(current.study, current.acquired, seg, told, order)
-            return _write(result, onto, order)
 
         def done(count: int) -> None:
             files = "1 file" if count == 1 else f"{count} files"
             self._session.say(f"Exported {files} into {order.folder}", Kind.GOOD)
             self.exported.emit(order.folder, count)
 
-        self._context.read("exporting …", work, done)
+        self._context.read("exporting …", lambda: work(order.folder), done)
+
+    def writing(self, order: ExportOrder) -> Callable[[Path], int] | None:
+        """Work for the background: it writes what is ordered of the labels into a folder, and tells how many files. None: there
+        are no labels."""
+        current, layer = self._session.study, self._context.labels
+        if current is None or layer is None:
+            return None
+        told = dict(self.known())
+
+        def work(folder: Path) -> int:
+            seg = layers.segmentation_of(layer)
+            seg = replace(seg, made_by=str(told.get("made_by") or seg.made_by))
+            result, onto = _placed(current.study, current.acquired, seg, told, order)
+            return _write(result, onto, replace(order, folder=folder))
+
+        return work
 
 
 def _placed(

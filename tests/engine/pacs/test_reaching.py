@@ -262,3 +262,12 @@ def test_a_keyring_that_writes_plain_files_is_not_used(monkeypatch):
         assert secrets.find("archive") is None
     finally:
         keyring.set_keyring(before)
+
+
+@pytest.mark.parametrize(("kind", "package"), [("web", "dicomweb_client"), ("dimse", "pynetdicom")])
+def test_a_missing_library_is_named_with_its_extra(kind, package, monkeypatch):
+    import sys
+
+    monkeypatch.setitem(sys.modules, package, None)
+    with pytest.raises(InputError, match=r"napari-brainseg\[pacs\]"), connected("archive", at(kind, "127.0.0.1", 1)):
+        pass

@@ -13,7 +13,6 @@ import typer
 
 from brainseg_engine.cli.dispatch import CommandApp
 from brainseg_engine.cli.pacs_watch import watch
-from brainseg_engine.cli.pacs_work import day
 from brainseg_engine.cli.printing import console, messages, progress_bars, say, say_json
 
 if TYPE_CHECKING:
@@ -101,10 +100,10 @@ def find(
 ) -> None:
     """List the studies that fit, or the series of one study (--study)."""
     from brainseg_engine.pacs import connected
-    from brainseg_engine.pacs.records import MOST_STUDIES, Query
+    from brainseg_engine.pacs.records import MOST_STUDIES, Query, day_of
     from brainseg_engine.pacs.searching import search
 
-    query = Query(patient_id, patient, accession, day(since), day(until), modality)
+    query = Query(patient_id, patient, accession, day_of(since), day_of(until), modality)
     with connected(name) as there:
         if study:
             series = there.series(_uid(study))

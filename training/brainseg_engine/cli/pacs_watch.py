@@ -91,9 +91,8 @@ def watch(
 
 def query_of(text: str) -> Callable[[], Query]:
     """The query that a text like "since=today,modality=MR" means, made anew each day. Raises InputError."""
-    from brainseg_engine.cli.pacs_work import day
     from brainseg_engine.core.errors import InputError
-    from brainseg_engine.pacs.records import Query
+    from brainseg_engine.pacs.records import Query, day_of
 
     keys = ("patient-id", "name", "accession", "since", "until", "modality")
     told: dict[str, str] = {"modality": "MR"}
@@ -104,7 +103,7 @@ def query_of(text: str) -> Callable[[], Query]:
         told[key] = value
 
     def on(key: str) -> date | None:
-        return date.today() if told.get(key) == "today" else day(told.get(key, ""))
+        return date.today() if told.get(key) == "today" else day_of(told.get(key, ""))
 
     def made() -> Query:
         who = told.get("patient-id", ""), told.get("name", ""), told.get("accession", "")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from datetime import date
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -91,15 +90,3 @@ def discard(folders: Sequence[Path]) -> None:
 
     for folder in folders:
         shutil.rmtree(folder, ignore_errors=True)
-
-
-def day(text: str) -> date | None:
-    """A date given as 2025-03-14 or 20250314; None for "". Raises InputError."""
-    from brainseg_engine.core.errors import InputError
-
-    if not text:
-        return None
-    try:
-        return date.fromisoformat(text)
-    except ValueError as e:
-        raise InputError(f"'{text}' is no date. Write it as 2025-03-14.") from e

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -45,6 +46,8 @@ def by_tags(
             facts = _tags(file)
             if facts is None or not judge(facts).other:
                 kept.append(one)
+            else:
+                shutil.rmtree(folder / one.uid, ignore_errors=True)  # it was for its tags alone
     return kept
 
 

@@ -48,6 +48,7 @@ class DimsePacs:
         self.name, self._connection = name, connection
         logging.getLogger("pynetdicom").setLevel(logging.CRITICAL + 1)  # its notes name patients
         self._tls = (context(name, connection), connection.host) if connection.tls else None
+        self._reached = False
         self._open: dict[tuple[tuple[str, tuple[str, ...]], ...], Any] = {}
 
     def test(self) -> str:
@@ -244,15 +245,14 @@ class DimsePacs:
         ae = pynetdicom.AE(connection.own_title)
         ae.connection_timeout = ae.acse_timeout = CONNECT_S
         ae.network_timeout = ae.dimse_timeout = ANSWER_S
-        wanted = [pynetdicom.presentation.build_context(kind, list(syntaxes)) for kind, syntaxes in contexts]
-        try:
-            association = ae.associate(
-                connection.host, connection.port, wanted, ae_title=connection.title, ext_neg=list(roles),
-                tls_args=self._tls, evt_handlers=list(handlers),
-            )  # fmt: skip
-        except OSError:  # the host's name
+        if not self._reached:  # what is wrong with the way is said in words; pynetdicom says nothing of it
             reach(self.name, connection)
-            raise
+            self._reached = True
+        wanted = [pynetdicom.presentation.build_context(kind, list(syntaxes)) for kind, syntaxes in contexts]
+        association = ae.associate(
+            connection.host, connection.port, wanted, ae_title=connection.title, ext_neg=list(roles), tls_args=self._tls,
+            evt_handlers=list(handlers),
+        )  # fmt: skip
         if not association.is_established:
             raise self._not_associated(association)
         return association

@@ -136,3 +136,13 @@ def texts_of(value: Any) -> tuple[str, ...]:
     return (
         tuple(str(v) for v in value) if isinstance(value, list | tuple) or hasattr(value, "append") else (str(value),)
     )
+
+
+def day_of(text: str) -> date | None:
+    """A date given as 2025-03-14 or 20250314; None for "". Raises InputError."""
+    if not text.strip():
+        return None
+    try:
+        return date.fromisoformat(text.strip())
+    except ValueError as e:
+        raise InputError(f"'{text[:40]}' is no date. Write it as 2025-03-14.") from e

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import io
 import logging
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
+from contextlib import ExitStack, closing, contextmanager
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -93,25 +93,28 @@ class WebPacs:
 
     def fetch(self, series: SeriesRow, wanted: Sequence[str] | None, receive: Receive, cancelled: CancelCheck) -> None:
         """See the protocol. A whole series comes as one stream, single images one by one."""
-        for content in self._files(series, wanted):
-            receive(content)
-            if cancelled():
-                return
+        with closing(self._files(series, wanted)) as files:
+            for content in files:
+                receive(content)
+                if cancelled():
+                    return
 
-    def _files(self, series: SeriesRow, wanted: Sequence[str] | None) -> Iterator[bytes]:
+    def _files(self, series: SeriesRow, wanted: Sequence[str] | None) -> Generator[bytes, None, None]:
         study, client = series.study_uid, self._client
         if wanted is not None:
             coming = (client.retrieve_instance(study, series.uid, uid, media_types=_AS_STORED) for uid in wanted)
         else:
             with self._worded(), quiet():
                 coming = client.iter_series(study, series.uid, media_types=_AS_STORED)
-        while True:
-            with self._worded(), quiet():
-                dataset = next(coming, None)
-                content = _file(dataset) if dataset is not None else None
-            if content is None:
-                return
-            yield content
+        with ExitStack() as ending:
+            ending.callback(getattr(coming, "close", lambda: None))  # a stream that is left, with its connection
+            while True:
+                with self._worded(), quiet():
+                    dataset = next(coming, None)
+                    content = _file(dataset) if dataset is not None else None
+                if content is None:
+                    return
+                yield content
 
     def store(self, file: Path) -> str:
         """See the protocol."""
