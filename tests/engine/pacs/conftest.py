@@ -1,5 +1,8 @@
 from __future__ import annotations
 
+import gc
+import warnings
+
 import pydicom
 import pytest
 from dicom_studies import ball, grid_of, new_person, write_series
@@ -26,3 +29,12 @@ def images(tmp_path_factory):
 @pytest.fixture
 def holding(images):
     return Holding(list(images))
+
+
+@pytest.fixture
+def forgiven():
+    """Sockets that pynetdicom and requests leave open where a connection fails are no failure of the test."""
+    yield
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ResourceWarning)
+        gc.collect()

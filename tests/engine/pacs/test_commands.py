@@ -45,6 +45,7 @@ def test_two_studies_with_one_accession_number_are_told_apart(served, tmp_path):
 
 
 def test_names_of_others_are_text(served):
+    served.images[:] = copy.deepcopy(served.images)  # other tests have the same ones
     for image in served.images:
         image.PatientName = "<script>alert(1)</script>^[red]\x1b[31m"
     said = call("pacs", "find", "p")

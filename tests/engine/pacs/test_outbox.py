@@ -15,6 +15,7 @@ from helpers.pacs_servers import server_of
 from brainseg_engine.core.errors import Cancelled, InputError
 from brainseg_engine.pacs import audit, connected, outbox
 
+pytestmark = [pytest.mark.filterwarnings("ignore::ResourceWarning"), pytest.mark.usefixtures("forgiven")]
 KINDS = pytest.mark.parametrize("kind", ["web", "dimse"])
 PDF = "1.2.840.10008.5.1.4.1.1.104.1"
 

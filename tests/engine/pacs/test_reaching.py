@@ -20,6 +20,7 @@ from helpers.pacs_servers import dimse_server, server_of, web_server
 from brainseg_engine.core.errors import InputError
 from brainseg_engine.pacs import DicomWeb, Dimse, Query, connected, reaching, secrets
 
+pytestmark = [pytest.mark.filterwarnings("ignore::ResourceWarning"), pytest.mark.usefixtures("forgiven")]
 KINDS = pytest.mark.parametrize("kind", ["web", "dimse"])
 
 

@@ -17,6 +17,7 @@ from brainseg_engine.core.errors import Cancelled, InputError, OutputError
 from brainseg_engine.pacs import Query, SeriesRow, audit, connected
 from brainseg_engine.pacs.retrieving import fetch, fetch_some
 
+pytestmark = [pytest.mark.filterwarnings("ignore::ResourceWarning"), pytest.mark.usefixtures("forgiven")]
 KINDS = pytest.mark.parametrize("kind", ["web", "dimse"])
 
 
