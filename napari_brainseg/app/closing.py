@@ -17,13 +17,16 @@ _Role = QMessageBox.ButtonRole
 
 def may_close(parent: QWidget, autosave: Autosave) -> bool:
     """Ask where there is something to lose. False: the window stays open."""
-    if not autosave.at_risk:
+    at_risk = autosave.at_risk
+    if not at_risk and not autosave.accepting:
         return True
     trouble = ""
     try:
         autosave.flush()
     except BrainsegError as e:
         trouble = f"\n\nIt could NOT be saved: {e}"
+    if not at_risk and not trouble:
+        return True  # a copy is there, whatever comes of the accepting
     box = QMessageBox(parent)
     box.setObjectName("closing_question")
     box.setWindowTitle("Corrections that were not accepted")

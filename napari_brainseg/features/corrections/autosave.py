@@ -285,6 +285,11 @@ class Autosave:
             return False
         return here.origin is None or not np.array_equal(layers.snapshot(layer).labels, here.origin.labels)
 
+    @property
+    def accepting(self) -> bool:
+        """True while the labels are being written into the store: on a full disk nothing may come of it."""
+        return self.workspace is not None and self.workspace.accepting
+
     def give_up(self) -> None:
         """Give up the edits that were not accepted: no copy is kept, the labels on the canvas stay."""
         if self.workspace is not None:

@@ -13,6 +13,7 @@ import numpy as np
 
 from brainseg_engine import corrections
 from brainseg_engine.core.errors import BrainsegError
+from brainseg_engine.core.labels import LabelArray
 from brainseg_engine.core.study import Segmentation
 from brainseg_engine.corrections import BaseModel, Correction, CorrectionState, LeftCopy, Store, Work, working
 from brainseg_engine.inference import uncertainty
@@ -111,17 +112,29 @@ def look_up(study: OpenStudy, shown: Segmentation | None, store: Store) -> Known
     key = corrections.study_key(study.study)
     left: list[LeftCopy] = []
     same = None
+    accepted, draft = versions(store, key)
     for found in working.pending(key):
         try:
             work = working.load(found.path)
         except BrainsegError:
             continue
         labels = work.segmentation.labels
+        if accepted is not None and _holds(store, accepted, labels):
+            working.discard(found.path)  # a closing window accepted it after the copy was written
+            continue
         if shown is None or same is not None or not np.array_equal(labels, shown.labels):
             left.append(found)
         else:
             same = (found, work)
-    return Known(key, left, same, *versions(store, key))
+    return Known(key, left, same, accepted, draft)
+
+
+def _holds(store: Store, accepted: Correction, labels: LabelArray) -> bool:
+    """Whether that version is what these labels are; False for one that cannot be read."""
+    try:
+        return np.array_equal(store.read(accepted).labels, labels)
+    except BrainsegError:
+        return False
 
 
 def versions(store: Store, key: str) -> tuple[Correction | None, Correction | None]:

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from napari.layers import Labels
 
 BUSY = "Propagating can begin when the running job is done."
+CANCELLED = "Cancelled; nothing was changed."
 PAINTED = "You painted on meanwhile, so what was being proposed was dropped: propagate again."
 
 
@@ -142,10 +143,11 @@ class PropagateVerbs:
     def cancel(self) -> None:
         """Stop it, whether its request runs already or not."""
         if self._request:
+            self._stopped = CANCELLED  # its answer may be there already, and only be compared
             self._context.runner.cancel(self._request)
         elif self.running:
             self._release()
-            self._session.say("Cancelled; nothing was changed.")
+            self._session.say(CANCELLED)
 
     def accept(self) -> None:
         """Take the proposal over, as one step that can be undone."""
@@ -193,7 +195,7 @@ class PropagateVerbs:
         stopped = self._stopped
         self._release()
         if stopped:
-            self._session.say(stopped, Kind.WARNING)
+            self._session.say(stopped, Kind.INFO if stopped is CANCELLED else Kind.WARNING)
         elif made is None:
             self._session.say(
                 "The corrected slices tell nothing that would change the other slices. Correct another one, farther "
@@ -214,7 +216,7 @@ class PropagateVerbs:
     def _failed(self, event: Failed) -> None:
         stopped = self._stopped
         self._release()
-        if stopped:  # once more: opening another study has its own words
+        if stopped and stopped is not CANCELLED:  # once more: opening another study has its own words
             self._session.say(stopped, Kind.WARNING)
         else:
             self._session.say(event.message, Kind.INFO if event.cancelled else Kind.ERROR)

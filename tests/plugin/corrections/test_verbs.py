@@ -564,6 +564,50 @@ def test_a_program_that_ends_before_the_accepting_was_done_keeps_the_strokes(vie
     house.close()
 
 
+def test_an_accept_that_the_closing_window_finished_is_not_offered_again(viewer, folder, clock):
+    holding, later = False, Later()
+    house = make_house(viewer, clock, lambda *a: (later if holding else at_once)(*a))
+    house.study.open(folder)
+    segment(house)
+    paint(house)
+    holding = True
+    house.corrections.accept()
+    house.corrections.autosave.flush()  # as a closing window does
+    work, _, _ = later.waiting.pop()
+    work()  # what waits is still done, and nobody is there to hear of it
+    crash(house)
+    holding = False
+    again = restart(folder, clock)
+    assert again.corrections.autosave.offer is None and again.corrections.accepted is not None
+    assert working.pending() == []
+    again.close()
+    house.close()
+
+
+def test_closing_in_the_instant_of_an_accept_asks_only_where_nothing_can_be_kept(viewer, folder, clock, monkeypatch):
+    from napari_brainseg.app import closing
+
+    asked = []
+    holding, later = False, Later()
+    house = make_house(viewer, clock, lambda *a: (later if holding else at_once)(*a))
+    autosave = house.corrections.autosave
+    house.study.open(folder)
+    segment(house)
+    paint(house)
+    holding = True
+    house.corrections.accept()
+    monkeypatch.setattr(
+        closing, "QMessageBox", lambda parent: asked.append(parent) or (_ for _ in ()).throw(InterruptedError)
+    )
+    assert closing.may_close(None, autosave) and not asked  # a copy is kept, whatever comes of the accepting
+    monkeypatch.setattr(autosave, "flush", lambda: (_ for _ in ()).throw(OutputError("The disk is full.")))
+    with pytest.raises(InterruptedError):
+        closing.may_close(None, autosave)
+    assert len(asked) == 1
+    holding = False
+    house.close()
+
+
 def test_the_record_of_restored_work_finds_its_model_by_the_card(house, keeping, folder, clock, tmp_path):
     (tmp_path / "mine.safetensors").write_bytes(b"mine")
     house.study.open(folder)

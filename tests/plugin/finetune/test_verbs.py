@@ -12,6 +12,7 @@ from helpers.small_study import make_study
 
 from brainseg_engine import models
 from brainseg_engine.core.labels import Region
+from brainseg_engine.core.locks import is_held
 from brainseg_engine.corrections import Store
 from brainseg_engine.finetune import runs, runs_home
 from brainseg_engine.finetune.status import FILE, STOP
@@ -192,6 +193,20 @@ def test_a_run_that_another_window_started_is_followed_instead(finetuning, store
     tell(elsewhere)
     finetuning.start()
     assert launcher.commands == [] and finetuning.run.folder == elsewhere and "already" in house.session.message.text
+
+
+def test_of_two_windows_one_starts_and_the_other_waits_and_finds_it(finetuning, store, tmp_path, launcher, house):
+    """What runs is looked up, and a process started, under one lock of all windows."""
+    seen = []
+
+    def start(words, out):
+        seen.append(is_held(runs_home() / ".lock"))
+        launcher(words, out)
+
+    listed(finetuning, store, tmp_path, "A")
+    finetuning._launch = start
+    finetuning.start()
+    assert seen == [True] and not is_held(runs_home() / ".lock")
 
 
 def test_a_full_disk_is_told_and_nothing_is_started(finetuning, store, tmp_path, launcher, monkeypatch, house):

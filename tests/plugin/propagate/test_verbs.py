@@ -332,6 +332,19 @@ def test_cancel_while_the_corrections_are_looked_up(desk):
     assert not desk.house.runner.proposals and not desk.propagate.running and desk.session.job is None
 
 
+def test_cancel_between_the_end_and_the_showing(desk):
+    """The worker has answered, and the answer is only being compared with what is there."""
+    desk.stroke(9)
+    job, listener = desk.ask()
+    later = held(desk)
+    listener.finished(ProposedLabels(np.full_like(job.labels, 3), TOLD))
+    desk.propagate.cancel()
+    while later.waiting:
+        later.run()
+    assert desk.propagate.proposal is None and not desk.propagate.running
+    assert desk.session.message.text == "Cancelled; nothing was changed."
+
+
 def test_a_job_that_began_while_the_corrections_were_looked_up_goes_first(desk):
     desk.stroke(9)
     later = held(desk)
