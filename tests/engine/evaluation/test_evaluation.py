@@ -324,3 +324,42 @@ def test_the_public_name_is_the_function(folders):
     study(truth, "A")
     prediction(masks, "A")
     assert brainseg_engine.evaluate(truth=truth, predictions=masks) == evaluate(truth, masks)
+
+
+METRICS = """
+import numpy as np
+
+def volume_ratio(prediction, truth, spacing):
+    return prediction.sum() / truth.sum() if truth.any() else None
+
+def wrong(prediction, truth, spacing):
+    raise ValueError("not today")
+"""
+
+
+def test_surface_dice_and_metrics_of_ones_own(folders, tmp_path, monkeypatch):
+    from typer.testing import CliRunner
+
+    from brainseg_engine.cli import app
+
+    truth, masks = folders
+    for n, case in enumerate("AB"):
+        study(truth, case)
+        prediction(masks, case, shift=n)
+    (tmp_path / "lab_metrics.py").write_text(METRICS)
+    monkeypatch.chdir(tmp_path)
+    words = ["evaluate", "--truth", str(truth), "--predictions", str(masks), "--metric", "lab_metrics:volume_ratio"]
+    done = CliRunner().invoke(app, [*words, "--json", "--csv", str(tmp_path / "s.csv")])
+    assert done.exit_code == 0, done.output
+    told = json.loads(done.stdout)
+    assert told["surface_dice_tolerance_mm"] == 1.0
+    assert told["cases"]["A"]["WT"]["surface_dice"] == told["cases"]["B"]["WT"]["surface_dice"] == 1.0  # moved by 1 mm
+    assert told["own"]["volume_ratio"]["cases"] == {c: {"WT": 1.0, "TC": 1.0, "ET": 1.0} for c in "AB"}
+    rows = list(csv.DictReader(io.StringIO((tmp_path / "s.csv").read_text())))
+    assert [r["WT_volume_ratio"] for r in rows] == ["1.000000"] * 3
+    strict = json.loads(CliRunner().invoke(app, [*words, "--json", "--nsd", "0.5"]).stdout)
+    assert strict["cases"]["A"]["WT"]["surface_dice"] == 1.0 > strict["cases"]["B"]["WT"]["surface_dice"]
+    shown = CliRunner().invoke(app, words)
+    assert "volume_ratio" in shown.stdout and "surface Dice (NSD), 1 mm" in shown.stdout
+    failing = CliRunner().invoke(app, [*words[:-1], "lab_metrics:wrong"])
+    assert failing.exit_code == 3 and "metric 'wrong' failed on WT" in " ".join(failing.stderr.split())

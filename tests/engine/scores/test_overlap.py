@@ -13,7 +13,7 @@ from scipy import ndimage
 from scipy.spatial.distance import cdist
 
 from brainseg_engine.core.geometry import Grid
-from brainseg_engine.scores.overlap import dice, hd95
+from brainseg_engine.scores.overlap import dice, hd95, surface_dice
 
 shapes = st.tuples(*[st.integers(1, 6)] * 3)
 spacings = st.tuples(*[st.floats(0.3, 6.0)] * 3)
@@ -125,3 +125,26 @@ def test_empty_masks():
 def test_masks_of_different_shapes_are_refused(metric):
     with pytest.raises(ValueError, match="shapes"):
         metric(np.ones((2, 2, 2), bool), np.ones((2, 2, 1), bool))
+
+
+def slow_surface_dice(a, b, spacing, tolerance):
+    """The definition, word by word."""
+    if not a.any() or not b.any():
+        return float(not a.any() and not b.any())
+    edges = []
+    for mask in (a, b):
+        inner = ndimage.binary_erosion(mask, ndimage.generate_binary_structure(3, 1))
+        edges.append(np.argwhere(mask & ~inner) * np.array(spacing))
+    distances = cdist(*edges)
+    near = np.concatenate([distances.min(axis=1), distances.min(axis=0)]) <= tolerance
+    return float(near.mean())
+
+
+@given(pairs(), spacings, st.floats(0.05, 8.0))
+def test_surface_dice_is_its_definition_and_grows_with_the_tolerance(pair, spacing, tolerance):
+    a, b = pair
+    found = surface_dice(a, b, spacing, tolerance)
+    assert found == surface_dice(b, a, spacing, tolerance)
+    assert 0 <= found <= surface_dice(a, b, spacing, 2 * tolerance) <= 1
+    assert found == pytest.approx(slow_surface_dice(a, b, spacing, tolerance))
+    assert surface_dice(a, a, spacing, 0.0) == 1

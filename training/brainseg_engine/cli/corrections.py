@@ -57,6 +57,65 @@ def list_(
 
 
 @app.command()
+def add(
+    study: Annotated[Path, typer.Argument(metavar="STUDY", help="The study that was corrected.", show_default=False)],
+    mask: Annotated[
+        Path,
+        typer.Option(
+            "--mask", help="The corrected mask, as ITK-SNAP, 3D Slicer and others save it.", show_default=False
+        ),
+    ],
+    folder: Annotated[
+        Path | None, typer.Option("--in", metavar="DIR", help="Folder of corrections; else the window's own.")
+    ] = None,
+    base: Annotated[
+        Path | None,
+        typer.Option(
+            "--base", help="The model's mask that was corrected; what was changed is then known.", show_default=False
+        ),
+    ] = None,
+    coding: Annotated[
+        str | None,
+        typer.Option(
+            "--coding",
+            help="Label coding of the mask, like brats2021; default: the base's, or by naming.",
+            show_default=False,
+        ),
+    ] = None,
+    by: Annotated[str, typer.Option("--by", help="Who corrected it.")] = "",
+    minutes: Annotated[float, typer.Option("--minutes", min=0.0, help="How long it took.")] = 0.0,
+    draft: Annotated[bool, typer.Option("--draft", help="Keep it as a draft, to be accepted later.")] = False,
+    empty: Annotated[bool, typer.Option("--empty", help="The mask may be empty: this patient has no tumour.")] = False,
+    named: Annotated[bool, typer.Option("--named", help="Record the study's id and folder too.")] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Keep a mask that was corrected in another program, as if it had been accepted in the window.
+
+    The mask must lie on the grid of the study's T1ce (or its first series), as the masks of 'predict' do.
+
+    Examples:
+
+      napari-brainseg corrections add patient1 --mask patient1_corrected.nii.gz --base masks/patient1_seg.nii.gz --by anna
+    """
+    from brainseg_engine.core import labels
+    from brainseg_engine.corrections import CorrectionState, Store, default_store
+    from brainseg_engine.corrections.foreign import from_files
+
+    if coding is not None:
+        labels.coding(coding)
+    found = from_files(study, mask, base, coding, empty=empty)
+    store = Store(folder if folder is not None else default_store())
+    state = CorrectionState.DRAFT if draft else CorrectionState.ACCEPTED
+    made = store.add(
+        found.study, found.mask, base=found.base, model=found.model, by=by, minutes=minutes, state=state, named=named
+    )
+    if as_json:
+        _print_json(_plain(made))
+        return
+    say(f"{made.id} is {made.state}, in {store.path}.")
+
+
+@app.command()
 def check(
     folder: Folder = None,
     as_json: AsJson = False,

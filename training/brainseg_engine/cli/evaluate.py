@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -50,6 +50,17 @@ def evaluate(
     truth_coding: Annotated[
         str | None, typer.Option("--truth-coding", help="Label coding of the truth (default: by sidecar or naming).")
     ] = None,
+    nsd: Annotated[
+        float, typer.Option("--nsd", min=0.0, metavar="MM", help="Tolerance of the surface Dice, in mm.")
+    ] = 1.0,
+    metric: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--metric",
+            help="A metric of your own, module:function of (prediction, truth, spacing in mm), both boolean arrays; repeatable.",
+            show_default=False,
+        ),
+    ] = None,
     csv_file: Annotated[Path | None, typer.Option("--csv", help="Write the table as CSV, too.")] = None,
     plot: Annotated[
         Path | None, typer.Option("--plot", help="Draw the scores, or the comparison, as a PNG, too.")
@@ -63,7 +74,8 @@ def evaluate(
 
     Dice is 1 for masks that are equal and 0 for masks without overlap. HD95 is the distance in mm that 95 % of both
     surfaces stay within. A region that is empty in both counts as 1 and 0 mm, in one only as 0 and the diagonal of
-    the image. Lesion-wise scores follow BraTS 2023; intervals are 95 % intervals (Student's t) over the cases. Cases that
+    the image. The surface Dice (NSD) is the share of both surfaces within --nsd mm of the other. Lesion-wise scores follow
+    BraTS 2023; intervals are 95 % intervals (Student's t) over the cases. Cases that
     the model was trained on are marked: their scores say little.
 
     With --against, two sets of masks are compared case by case.
@@ -75,18 +87,20 @@ def evaluate(
       napari-brainseg evaluate --truth data --predictions new --against old --plot new-old.png
     """
     from brainseg_engine.core import labels
+    from brainseg_engine.core.named import named
     from brainseg_engine.evaluation import compare
     from brainseg_engine.studies.selection import of_subset
 
-    for named in filter(None, (coding, against_coding, truth_coding)):
-        labels.coding(named)  # raises once, not for each case
+    for told in filter(None, (coding, against_coding, truth_coding)):
+        labels.coding(told)  # raises once, not for each case
     cases = None if split is None else of_subset(split, subset)
     _check_place(csv_file, "scores.csv")
     _check_place(plot, "scores.png")
     sets = [(predictions, model, coding)]
     if against is not None:
         sets.append((against, None, against_coding or coding))
-    results = _score(truth, sets, cases, truth_coding)
+    own = {m.rpartition(":")[2]: named(m, "brainseg.metrics", given=True) for m in metric or []}
+    results = _score(truth, sets, cases, truth_coding, nsd, own)
     comparison = compare(*results) if against is not None else None
     names = _names([folder for folder, _, _ in sets])
     if csv_file is not None:
@@ -115,8 +129,9 @@ def _check_place(file: Path | None, example: str) -> None:
 
 
 def _score(
-    truth: Path, sets: Sequence[tuple[Path, str | None, str | None]], cases: list[str] | None, truth_coding: str | None
-) -> list[Evaluation]:
+    truth: Path, sets: Sequence[tuple[Path, str | None, str | None]], cases: list[str] | None, truth_coding: str | None,
+    nsd_mm: float, own: Mapping[str, Callable[..., Any]],
+) -> list[Evaluation]:  # fmt: skip
     """The evaluation of each (folder, model, coding), under one progress bar where there is a terminal."""
 
     from brainseg_engine.cli.printing import progress_bars
@@ -130,7 +145,17 @@ def _score(
             return lambda e: bars.update(task, completed=done + e.fraction, description=e.stage)
 
         return [
-            run(truth, folder, cases=cases, model=model, coding=coding, truth_coding=truth_coding, progress=follow(i))
+            run(
+                truth,
+                folder,
+                cases=cases,
+                model=model,
+                coding=coding,
+                truth_coding=truth_coding,
+                nsd_mm=nsd_mm,
+                own=own,
+                progress=follow(i),
+            )
             for i, (folder, model, coding) in enumerate(sets)
         ]
 

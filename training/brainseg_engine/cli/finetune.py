@@ -74,6 +74,23 @@ def finetune(
         float | None,
         typer.Option("--rate", min=1e-4, max=10.0, help="Learning rate over the base model's.", show_default="0.3"),
     ] = None,
+    precision: Annotated[
+        str | None,
+        typer.Option("--precision", help="32-true, 16-mixed or bf16-mixed.", show_default="the base model's"),
+    ] = None,
+    settings: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--set",
+            metavar="KEY=VALUE",
+            help="Change how it is trained, like loss.dice=2; repeatable.",
+            show_default=False,
+        ),
+    ] = None,
+    anchor_coding: Annotated[
+        str | None,
+        typer.Option("--anchor-coding", help="Label coding of the anchors' masks.", show_default="by naming"),
+    ] = None,
     make_default: Annotated[
         bool,
         typer.Option("--make-default", help="Use it where no model is named, unless it is worse, or better at a cost."),
@@ -111,7 +128,7 @@ def finetune(
     devices.keep_heap()
     options = FinetuneOptions(
         out, model, corrections, anchors, anchor_split, minutes, epochs, parts.value if parts else None, seed, name, mix,
-        pull, rate, resume, device, workers, cache,
+        pull, rate, precision, settings or None, anchor_coding, resume, device, workers, cache,
     )  # fmt: skip
     columns = (
         TextColumn("{task.description}", markup=False),

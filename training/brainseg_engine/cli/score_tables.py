@@ -63,7 +63,7 @@ def _cases(result: Evaluation, title: str) -> Table:
 
 def _means(result: Evaluation) -> Table:
     from brainseg_engine.core.labels import Region
-    from brainseg_engine.scores.scorer import METRICS
+    from brainseg_engine.scores.scorer import METRICS, Metric
 
     table = _table()
     table.add_column("mean over cases\n(95 % interval)", overflow="fold")
@@ -71,7 +71,11 @@ def _means(result: Evaluation) -> Table:
         table.add_column(f"\n{region}", justify="right", overflow="fold")
     for key, metric in METRICS.items():
         estimates = [result.summary[region][key] for region in Region]
-        table.add_row(metric.heading, *(_estimate(e, metric, len(result.cases)) for e in estimates))
+        heading = f"{metric.heading}, {result.nsd_mm:g} mm" if key == "surface_dice" else metric.heading
+        table.add_row(heading, *(_estimate(e, metric, len(result.cases)) for e in estimates))
+    for name in result.own:
+        values = [result.own_estimate(name, region) for region in Region]
+        table.add_row(name, *(_estimate(e, Metric(name, name), len(result.cases)) for e in values))
     return table
 
 

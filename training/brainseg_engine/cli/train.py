@@ -12,6 +12,7 @@ from brainseg_engine.cli.printing import TrainingDisplay, messages, say
 from brainseg_engine.core.errors import RecipeError
 
 if TYPE_CHECKING:
+    from brainseg_engine.core.events import Event
     from brainseg_engine.recipe import Recipe
     from brainseg_engine.studies.cohort import Fold
 
@@ -69,6 +70,9 @@ def train(
         str | None, typer.Option("--coding", help="Label coding of the masks, like brats2021; default: by naming.")
     ] = None,
     name: Annotated[str, typer.Option("--name", help="The model's name; default: the recipe's.")] = "",
+    as_json: Annotated[
+        bool, typer.Option("--json", help="Print every event as a line of JSON, and the result as the last.")
+    ] = False,
 ) -> None:
     """Train a model from a recipe, and keep the one that segments the validation cases best.
 
@@ -117,11 +121,15 @@ def train(
     options.coding = coding
     stop = Stop("Stopping after this step; once more to stop at once.")
     others = rank_zero_only.rank > 0  # of several processes, the first one shows and tells
-    with stop.listening(), Progress(*columns, console=console, disable=others) as bars:
-        model = run(chosen, options, TrainingDisplay(bars, "validation Dice", lambda: _draw_curves(out)), stop)
+    with stop.listening(), Progress(*columns, console=console, disable=others or as_json) as bars:
+        display = TrainingDisplay(bars, "validation Dice", lambda: _draw_curves(out))
+        model = run(chosen, options, _print_event if as_json else display, stop)
     if others:
         return
     _draw_curves(out)
+    if as_json:
+        _print_event(Finished("train", {"model": str(model), "metrics": str(out / "metrics.csv")}))
+        return
     say(f"The best model is {model}; the curves are in {out / 'curves.png'}.")
     say(f"Use it: napari-brainseg predict STUDY --out masks --model {model}")
 
@@ -149,6 +157,11 @@ def _fold(given: str | None) -> Fold | None:
     if not given.isdigit():
         raise RecipeError(f"--fold {given}: give the number of a fold, counted from 0, or 'all'.")
     return int(given)
+
+
+def _print_event(event: Event) -> None:
+    """One line of JSON, at once."""
+    print(event.to_json(), flush=True)
 
 
 def _draw_curves(out: Path) -> None:

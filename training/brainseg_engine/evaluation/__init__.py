@@ -7,23 +7,26 @@ From Python, ``evaluate(truth=Path("data"), predictions=Path("results"))`` gives
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable
+import math
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 
 from brainseg_engine import io
-from brainseg_engine.core.errors import BrainsegError, Cancelled, CodingError, GeometryError
+from brainseg_engine.core.errors import BrainsegError, Cancelled, CodingError, GeometryError, InputError
 from brainseg_engine.core.events import CancelCheck, Progress, ProgressCallback, never, silent
-from brainseg_engine.core.labels import Region
+from brainseg_engine.core.labels import Mask, Region, region_mask
 from brainseg_engine.core.study import Modality, Segmentation
 from brainseg_engine.evaluation.comparison import COMPARED, Comparison, Paired, compare
 from brainseg_engine.evaluation.result import Evaluation
 from brainseg_engine.evaluation.training import TrainedOn
 from brainseg_engine.evaluation.truths import Predictions, Truth, chosen, find_truths
-from brainseg_engine.scores.scorer import CaseScore, RegionScore, mean_score, score_case
+from brainseg_engine.scores.scorer import NSD_MM, CaseScore, RegionScore, mean_score, score_case
 
 __all__ = ["COMPARED", "Comparison", "Evaluation", "Paired", "Truth", "compare", "evaluate", "find_truths"]
 
 _log = logging.getLogger(__name__)
+OwnMetric = Callable[[Mask, Mask, Sequence[float]], float | None]
+"""(prediction, truth, both bool (X, Y, Z); voxel sides in mm) → a number, None where it has no meaning."""
 
 
 def evaluate(
@@ -34,6 +37,8 @@ def evaluate(
     model: str | Path | None = None,
     coding: str | None = None,
     truth_coding: str | None = None,
+    nsd_mm: float = NSD_MM,
+    own: Mapping[str, OwnMetric] | None = None,
     progress: ProgressCallback = silent,
     cancelled: CancelCheck = never,
 ) -> Evaluation:
@@ -45,7 +50,8 @@ def evaluate(
     ``cases`` limits it to those ids. ``model``, a name or a file, is asked which cases it was trained on; without it
     the sidecars of the predictions, and the models they name. ``coding`` is the label coding of the predictions (default: what
     their sidecar or naming tells), and of the truth where nothing else tells; ``truth_coding`` is that of the truth.
-    Regions that a model does not measure are None.
+    Regions that a model does not measure are None. ``nsd_mm`` is the tolerance of the surface Dice; ``own``: name → a metric of
+    the user's own.
 
     A case that fails is one entry of ``failed``; the others go on. Raises InputError when there is nothing to score.
     """
@@ -53,6 +59,7 @@ def evaluate(
     files = Predictions(predictions)
     trained_on = TrainedOn(model)
     scores: dict[str, CaseScore] = {}
+    mine: dict[str, dict[str, dict[Region, float | None]]] = {name: {} for name in own or {}}
     seen, missing, failed = [], [], {}
     for i, case in enumerate(truths):
         if cancelled():
@@ -67,7 +74,10 @@ def evaluate(
             continue
         _log.debug("%s: %s against %s", case.id, path, case.path)
         try:
-            scores[case.id] = _score(case, path, coding, truth_coding)
+            predicted, true = _pair(case, path, coding, truth_coding)
+            scores[case.id] = _score(predicted, true, nsd_mm)
+            for name, metric in (own or {}).items():
+                mine[name][case.id] = _by_own(name, metric, predicted, true)
             if trained_on.has(case, path):
                 seen.append(case.id)
         except BrainsegError as e:
@@ -77,10 +87,13 @@ def evaluate(
             _log.debug("the case %s failed", case.id, exc_info=True)
             failed[case.id] = f"It cannot be scored ({type(e).__name__}: {str(e)[:200]})."
     progress(Progress("scored", 1.0))
-    return Evaluation(scores, mean_score(scores.values()), tuple(seen), tuple(missing), failed)
+    return Evaluation(scores, mean_score(scores.values()), tuple(seen), tuple(missing), failed, nsd_mm, mine)
 
 
-def _score(case: Truth, prediction: Path, coding: str | None, truth_coding: str | None) -> CaseScore:
+def _pair(
+    case: Truth, prediction: Path, coding: str | None, truth_coding: str | None
+) -> tuple[Segmentation, Segmentation]:
+    """Prediction and truth, on one grid."""
     truth = _load_truth(case, truth_coding, coding)
     predicted = io.load_segmentation(prediction, coding=coding, t1ce=_t1ce(case))
     for mask in (truth, predicted):
@@ -91,9 +104,29 @@ def _score(case: Truth, prediction: Path, coding: str | None, truth_coding: str 
             f"The prediction {prediction} is on another grid than the truth {case.path.name}: {_grid(predicted)} "
             f"against {_grid(truth)}. Predict from the images the truth was drawn on, or resample the mask to them."
         )
-    regions = [r for r in Region if r in predicted.regions and r in truth.regions]
-    scores = score_case(predicted.labels, truth.labels, truth.grid, regions)
+    return predicted, truth
+
+
+def _regions(predicted: Segmentation, truth: Segmentation) -> list[Region]:
+    return [r for r in Region if r in predicted.regions and r in truth.regions]
+
+
+def _score(predicted: Segmentation, truth: Segmentation, nsd_mm: float) -> CaseScore:
+    scores = score_case(predicted.labels, truth.labels, truth.grid, _regions(predicted, truth), nsd_mm=nsd_mm)
     return {r: scores.get(r, RegionScore()) for r in Region}
+
+
+def _by_own(name: str, metric: OwnMetric, predicted: Segmentation, truth: Segmentation) -> dict[Region, float | None]:
+    """The values of a metric of the user's own. Raises InputError for what it does wrong."""
+    found: dict[Region, float | None] = {}
+    for region in _regions(predicted, truth):
+        masks = region_mask(predicted.labels, region), region_mask(truth.labels, region)
+        try:
+            value = metric(*masks, truth.grid.spacing)
+            found[region] = None if value is None or not math.isfinite(float(value)) else float(value)
+        except Exception as e:  # code of somebody else's
+            raise InputError(f"The metric '{name}' failed on {region} ({type(e).__name__}: {e}). Correct it.") from e
+    return found
 
 
 def _load_truth(case: Truth, flag: str | None, last_resort: str | None) -> Segmentation:

@@ -12,7 +12,7 @@ from typing import Any
 
 from brainseg_engine.core.labels import Region
 from brainseg_engine.core.stats import Estimate, estimate
-from brainseg_engine.scores.scorer import METRICS, CaseScore
+from brainseg_engine.scores.scorer import METRICS, NSD_MM, CaseScore
 
 
 @dataclass(frozen=True)
@@ -29,6 +29,10 @@ class Evaluation:
     seen_in_training: tuple[str, ...] = ()
     missing: tuple[str, ...] = ()
     failed: Mapping[str, str] = field(default_factory=dict)
+    nsd_mm: float = NSD_MM
+    """The tolerance of the surface Dice."""
+    own: Mapping[str, Mapping[str, Mapping[Region, float | None]]] = field(default_factory=dict)
+    """Name of a metric of the user's own → case → region → value."""
 
     @cached_property
     def summary(self) -> Mapping[Region, Mapping[str, Estimate]]:
@@ -51,6 +55,21 @@ class Evaluation:
             "seen_in_training": list(self.seen_in_training),
             "missing": list(self.missing),
             "failed": dict(self.failed),
+            "surface_dice_tolerance_mm": self.nsd_mm,
+            **({"own": self._own()} if self.own else {}),
+        }
+
+    def own_estimate(self, name: str, region: Region) -> Estimate:
+        """The mean of a metric of the user's own, and its interval over the cases."""
+        return estimate(case.get(region) for case in self.own[name].values())
+
+    def _own(self) -> dict[str, Any]:
+        return {
+            name: {
+                "cases": {case: {r.value: v for r, v in values.items()} for case, values in cases.items()},
+                "mean": {r.value: self.own_estimate(name, r).mean for r in Region},
+            }
+            for name, cases in self.own.items()
         }
 
     def to_json(self) -> str:
@@ -67,10 +86,17 @@ class Evaluation:
         first = ("dice", "hd95_mm")
         front = [(region, key) for region in Region for key in first]
         back = [(region, key) for region in Region for key in METRICS if key not in first]
-        writer.writerow(["case", *map("_".join, front), "seen_in_training", *map("_".join, back)])
+        mine = [(name, region) for region in Region for name in self.own]
+        names = [f"{region}_{name}" for name, region in mine]
+        writer.writerow(["case", *map("_".join, front), "seen_in_training", *map("_".join, back), *names])
         for case, score in [*self.cases.items(), ("mean", self.mean)]:
             seen = "" if case == "mean" else int(case in self.seen_in_training)
-            writer.writerow([case, *_cells(score, front), seen, *_cells(score, back)])
+            own = [
+                self.own_estimate(name, r).mean if case == "mean" else self.own[name].get(case, {}).get(r)
+                for name, r in mine
+            ]
+            further = ["" if v is None else f"{v:.6f}" for v in own]
+            writer.writerow([case, *_cells(score, front), seen, *_cells(score, back), *further])
         return out.getvalue()
 
 

@@ -65,6 +65,7 @@ def of_folder(
     learnt: Collection[str],
     report: ProgressCallback,
     stop: Callable[[], None],
+    coding: str | None = None,
 ) -> Anchors:
     """Anchors of a data folder. Without a split, a third of its patients (two at least) is scored and the others are replayed.
 
@@ -87,7 +88,7 @@ def of_folder(
                 break
             stop()
             report(Progress(f"reading {case.name}", (len(found) + len(taken) / most) / 2))
-            hashes, why = _images(case, recipe, known, images)
+            hashes, why = _images(case, recipe, known, images, coding)
             patients[case.name] = case.patient
             if why:
                 notes.append(f"The anchor {case.name} is left out: {why}")
@@ -144,13 +145,13 @@ def _sides(folder: Path, split: Path | None, seed: int) -> tuple[list[cohort.Coh
 
 
 def _images(
-    case: cohort.CohortCase, recipe: Recipe, known: Collection[str], images: Collection[str]
+    case: cohort.CohortCase, recipe: Recipe, known: Collection[str], images: Collection[str], coding: str | None
 ) -> tuple[tuple[str, ...], str]:
     """The hashes of its images, and why it cannot be an anchor, "" when it can."""
     if {case.name.casefold(), case.patient.casefold()} & set(known):
         return (), "its patient is among the corrections."
     try:
-        study, _ = dataset.usable(case.source, recipe)
+        study, _ = dataset.usable(case.source, recipe, coding)
         hashes = dataset.hashes_of(study, recipe)
         return hashes, "it is a study that was corrected." if any(h in images for h in hashes) else ""
     except BrainsegError as e:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 import logging
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -15,19 +15,26 @@ import torch
 
 from brainseg_engine import models, nets, train
 from brainseg_engine.core import device as devices
-from brainseg_engine.core import outputs
-from brainseg_engine.core.errors import BrainsegError, Cancelled, CheckpointError, OutputError, TrainingError
+from brainseg_engine.core import labels, outputs
+from brainseg_engine.core.errors import (
+    BrainsegError,
+    Cancelled,
+    CheckpointError,
+    OutputError,
+    RecipeError,
+    TrainingError,
+)
 from brainseg_engine.core.events import CancelCheck, Event, Failed, Finished, Progress, never
 from brainseg_engine.core.labels import Region
 from brainseg_engine.core.names import as_model_name, is_model_name
 from brainseg_engine.core.paths import atomic
 from brainseg_engine.corrections import CorrectionState, Store
 from brainseg_engine.finetune import anchors, collecting, guard, memory, plan, proof, report_files, status
-from brainseg_engine.finetune.options import PARTS, PHANTOM_MIX, REAL_MIX, FinetuneOptions
+from brainseg_engine.finetune.options import CHANGEABLE, PARTS, PHANTOM_MIX, REAL_MIX, FinetuneOptions
 from brainseg_engine.finetune.outcome import Outcome
 from brainseg_engine.finetune.scoring import Scorer, mean_dice
 from brainseg_engine.models import checkpoint
-from brainseg_engine.recipe import Recipe, parse_recipe
+from brainseg_engine.recipe import Recipe, overridden, parse_recipe
 from brainseg_engine.runs import RunFolder, made_before
 
 _log = logging.getLogger(__name__)
@@ -77,6 +84,16 @@ def _reporting(out: Path, report: REPORT) -> Iterator[status.Teller]:
         raise
 
 
+def _changes(given: Sequence[str]) -> Sequence[str]:
+    """They, checked. Raises RecipeError for what would make it another model."""
+    for item in given:
+        if item.partition(".")[0].strip() not in CHANGEABLE:
+            raise RecipeError(
+                f"--set {item}: fine-tuning keeps the model what it is, so only {', '.join(CHANGEABLE)} can be changed."
+            )
+    return given
+
+
 class _Job:
     def __init__(self, options: FinetuneOptions, tell: Callable[[Event], None], cancelled: CancelCheck) -> None:
         self.options, self.tell, self.cancelled = options, tell, cancelled
@@ -124,6 +141,9 @@ class _Job:
         given, recipe = self.options, self.base.recipe
         if given.corrections is None:
             raise TrainingError("Name the folder of corrections to learn from: --corrections.")
+        if given.anchor_coding is not None:
+            labels.coding(given.anchor_coding)  # raises before any work
+        _changes(given.set or ())
         outputs.remove(self.out, self.folder.name, made_before=made_before)
         store = Store.existing(given.corrections)
         found = collecting.collect(store, recipe, self.data, self._progress("collecting"), self._stop)
@@ -132,7 +152,7 @@ class _Job:
         if given.anchors is not None:
             fixed = anchors.of_folder(
                 given.anchors, given.anchor_split, cases, recipe, seed, self.base.card.training_hashes,
-                self._progress("anchors"), self._stop,
+                self._progress("anchors"), self._stop, given.anchor_coding,
             )  # fmt: skip
         else:
             fixed = anchors.phantoms(self._progress("anchors"), self._stop)
@@ -194,7 +214,9 @@ class _Job:
             tree["optimiser"]["weight_decay"] = 0.0  # the pull is what holds the weights
         tree["augmentation"]["transplant"] = 0.0  # no phantom's lesion in a brain, none of another scanner
         tree["schedule"] = {"name": "cosine", "warmup_steps": 5, "floor": 0.05}
-        return parse_recipe(tree)
+        if chosen.get("precision"):
+            tree["training"]["precision"] = chosen["precision"]
+        return overridden(parse_recipe(tree), _changes(chosen.get("set") or ()))
 
     def _attempt(self, level: memory.Level) -> None:
         chosen, made = self.plan.settings, self.plan
@@ -209,6 +231,8 @@ class _Job:
         options.resume = any((self.folder / f).exists() for f in ("last.safetensors", "model.safetensors"))
         options.fold = None if made.held_out else "all"
         options.minutes, options.visits = chosen["minutes"], visits
+        if chosen.get("anchor_coding"):
+            options.codings = dict.fromkeys(made.replayed, chosen["anchor_coding"])
         options.elsewhere = {name: Path(source) for name, source in made.replayed.items()}
         # watched, not chosen by: the weights are those of the last step
         options.validations, options.rows, options.keep = VALIDATIONS if made.held_out else 1, ROWS, "last"
@@ -236,6 +260,10 @@ class _Job:
         trained = checkpoint.load(RunFolder(self.folder).model)
         self.trained = trained
         self.scorer = Scorer(nets.build(self.base.recipe), self.base.recipe, devices.choose(self.options.device))
+        if self.plan.settings.get("anchor_coding"):
+            self.scorer.codings = dict.fromkeys(
+                (*self.plan.choosing, *self.plan.scored), self.plan.settings["anchor_coding"]
+            )
         progress, done = self._progress("choosing"), 0
 
         def score(alpha: float) -> guard.AlphaScore:

@@ -10,6 +10,8 @@ from typing import Any
 
 PARTS: Mapping[str, str] = {"everything": "all", "decoder": "decoder", "head": "head"}
 """What may be trained → how recipes call it. The head comes with the normalisation layers."""
+CHANGEABLE = ("optimiser", "schedule", "augmentation", "loss", "training")
+"""The sections of a recipe that say how a model is trained, not what it is."""
 REAL_MIX, PHANTOM_MIX = 0.5, 0.25
 
 
@@ -38,6 +40,12 @@ class FinetuneOptions:
     """Towards the base model's weights (``training.pull``); None: 0.001."""
     rate: float | None = None
     """Peak learning rate as a multiple of the base model's; None: 0.3."""
+    precision: str | None = None
+    """Of the training; None: as the base model was trained."""
+    set: list[str] | None = None
+    """``section.key=value`` overrides of how it is trained (:data:`CHANGEABLE`), above what fine-tuning does otherwise."""
+    anchor_coding: str | None = None
+    """Label coding of the anchors' masks, where the files do not tell it."""
     resume: bool = False
     device: str = "auto"
     workers: int = 0
@@ -56,6 +64,8 @@ def command(options: FinetuneOptions) -> list[str]:
     words = [sys.executable, "-m", "brainseg_engine", "finetune", "--out", str(options.out), "--device", options.device]
     given = {**options.settings(), "workers": options.workers or None, "cache": options.cache}
     for key, value in given.items():
-        if value is not None:
+        if isinstance(value, list):
+            words += [word for item in value for word in (f"--{key}", str(item))]
+        elif value is not None:
             words += [f"--{key.replace('_', '-')}", str(value)]
     return [*words, *(["--resume"] if options.resume else [])]

@@ -27,6 +27,8 @@ class Scorer:
 
     def __init__(self, net: torch.nn.Module, recipe: Recipe, device: str) -> None:
         self.net, self.recipe, self.device = net, recipe, device
+        self.codings: Mapping[str, str] = {}
+        """Case → the label coding of its mask, where the files do not tell it."""
 
     def load(self, state: Mapping[str, torch.Tensor]) -> None:
         """Take these weights."""
@@ -42,7 +44,7 @@ class Scorer:
         marked = []
         for name, source in cases.items():
             before(name)
-            study, truth = dataset.with_truth(source, self.recipe)
+            study, truth = dataset.with_truth(source, self.recipe, self.codings.get(name))
             grid = study.reference.grid
             labels = to_labels(self._infer(study), self.recipe.output, self.recipe.postprocess, grid)
             found = score_case(labels, truth, grid, self.recipe.output.regions, hd95)

@@ -16,9 +16,10 @@ import torch
 from torch import nn
 
 from brainseg_engine.core.geometry import Shape3
-from brainseg_engine.nets import attention_unet, graft, myronenko, residual_unet2d, segresnet, unet2d
+from brainseg_engine.nets import attention_unet, external, graft, myronenko, residual_unet2d, segresnet, unet2d
 from brainseg_engine.recipe import (
     AttentionUNetConfig,
+    ExternalConfig,
     GraftConfig,
     MyronenkoConfig,
     Recipe,
@@ -43,6 +44,8 @@ BUILDERS: Mapping[type, Builder] = {
 def build(recipe: Recipe, training: bool = False) -> nn.Module:
     """The recipe's network with fresh weights from torch's global generator. ``training`` adds what only training needs."""
     config = recipe.network
+    if isinstance(config, ExternalConfig):
+        return external.build(len(recipe.modalities), recipe.output.channels, config)
     return BUILDERS[type(config)](config, len(recipe.modalities), recipe.output.channels, recipe, training)
 
 

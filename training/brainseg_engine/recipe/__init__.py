@@ -20,6 +20,7 @@ from brainseg_engine.core.study import Modality, SeriesNeeded
 from brainseg_engine.recipe.augmentation import Acquisition, Artefacts, Augmentation
 from brainseg_engine.recipe.networks import (
     AttentionUNetConfig,
+    ExternalConfig,
     GraftConfig,
     MyronenkoConfig,
     NetworkConfig,
@@ -42,7 +43,8 @@ from brainseg_engine.recipe.section import RecipeSection
 from brainseg_engine.recipe.sections import Loss, Output, Postprocess, Preprocess, Training, Window
 
 __all__ = [
-    "Acquisition", "Artefacts", "AttentionUNetConfig", "Augmentation", "Constant", "Cosine", "GraftConfig", "Halving", "Loss",
+    "Acquisition", "Artefacts", "AttentionUNetConfig", "Augmentation", "Constant", "Cosine",
+    "ExternalConfig", "GraftConfig", "Halving", "Loss",
     "MyronenkoConfig", "NetworkConfig", "Optimiser", "Output", "Plateau", "Poly", "Postprocess", "Preprocess", "Recipe",
     "ResidualUNet2dConfig", "Schedule", "SegResNetConfig", "StepSchedule", "TimeDecay", "Training", "UNet2dConfig", "Window",
     "load_recipe", "overridden", "parse_recipe", "presets", "recipe_names", "recipe_text",
@@ -163,6 +165,11 @@ class Recipe(RecipeSection):
 
     def _check_loss(self) -> None:
         loss, net = self.loss, self.network
+        if isinstance(net, ExternalConfig) and self.training.parts != "all":
+            raise ValueError(
+                f"training.parts is '{self.training.parts}', and which weights of network.target '{net.target}' that means "
+                "is not known: it can only be 'all'"
+            )
         branch = isinstance(net, MyronenkoConfig) and net.autoencoder
         if not branch and (loss.reconstruction or loss.kl):
             raise ValueError(

@@ -7,6 +7,7 @@ multiple of ``divisor`` (x, y, z; z is 1 for networks of slices) and at least ``
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, ClassVar, Literal, Self, TypeVar
 
@@ -211,8 +212,36 @@ class ResidualUNet2dConfig(RecipeSection):
         return side, side, 1
 
 
+class ExternalConfig(RecipeSection):
+    """A network of one's own: ``target`` is ``module:name`` or an entry point of the group ``brainseg.networks``, called with the
+    numbers of input and output channels and ``options`` (see :mod:`brainseg_engine.nets.external`)."""
+
+    name: Literal["external"] = "external"
+    target: str = Field(min_length=1, max_length=200)
+    options: Mapping[str, bool | int | float | str | tuple[int | float, ...]] = Field(default_factory=dict)
+    dimensions: Literal[2, 3] = 3
+    multiple: Annotated[int, Field(ge=1, le=256)] = 16
+    """What every side of its input must be a multiple of (of slices: both sides)."""
+
+    @property
+    def divisor(self) -> Shape3:
+        """As told."""
+        return (self.multiple, self.multiple, self.multiple if self.dimensions == 3 else 1)
+
+    @property
+    def smallest(self) -> Shape3:
+        """One multiple."""
+        return self.divisor
+
+
 NetworkConfig = Annotated[
-    SegResNetConfig | MyronenkoConfig | UNet2dConfig | AttentionUNetConfig | GraftConfig | ResidualUNet2dConfig,
+    SegResNetConfig
+    | MyronenkoConfig
+    | UNet2dConfig
+    | AttentionUNetConfig
+    | GraftConfig
+    | ResidualUNet2dConfig
+    | ExternalConfig,
     Field(discriminator="name"),
 ]
 

@@ -137,10 +137,14 @@ class Loss(RecipeSection):
     kl: float = Field(default=0.0, ge=0)
     kl_over: Literal["voxels", "latents"] = "voxels"
     """What the Kullback–Leibler sum is divided by: the image's voxels (paper) or the latent numbers."""
+    target: str = Field(default="", max_length=200)
+    """A term of one's own: ``module:name`` or an entry point of the group ``brainseg.losses``, a function of logits and targets,
+    both (N, K, *spatial) float32, that gives a scalar; "" for none."""
+    target_weight: float = Field(default=1.0, ge=0)
 
     @model_validator(mode="after")
     def _some(self) -> Self:
-        if self.dice == 0 and self.cross_entropy == 0 and self.generalised_dice == 0:
+        if self.dice == 0 and self.cross_entropy == 0 and self.generalised_dice == 0 and not self.target:
             raise ValueError("dice, cross_entropy and generalised_dice are all 0: there is nothing to minimise")
         return self
 

@@ -14,12 +14,17 @@ from brainseg_engine.core.stats import UNBOUNDED, Bounds
 from brainseg_engine.scores import overlap
 from brainseg_engine.scores.lesions import lesion_wise
 
+NSD_MM = 1.0
+"""The tolerance of the surface Dice, in mm: a voxel of the usual size."""
+
 
 @dataclass(frozen=True)
 class RegionScore:
     """One region of one case, or means over cases. None for what was not measured, or has no meaning; never NaN.
 
     ``dice`` (0…1) and ``hd95_mm``: see :mod:`brainseg_engine.scores.overlap`.
+    ``surface_dice``: the share of both surfaces within a tolerance of the other (:func:`overlap.surface_dice`), ``NSD_MM`` unless
+    another is named.
     ``lesion_dice``, ``lesion_hd95_mm``, ``lesions_found``, ``lesions_missed``, ``lesions_extra``: see
     :mod:`brainseg_engine.scores.lesions`.
     ``sensitivity``: the part of the truth that was found, 0…1; None where the truth is empty.
@@ -43,6 +48,7 @@ class RegionScore:
     specificity: float | None = None
     volume_difference_ml: float | None = None
     volume_difference_relative: float | None = None
+    surface_dice: float | None = None
 
     def to_dict(self) -> dict[str, float | None]:
         """The JSON form."""
@@ -83,6 +89,7 @@ METRICS: Mapping[str, Metric] = {
         Metric("specificity", "specificity", "", 4, best=1, bounds=_SHARE),
         Metric("volume_difference_ml", "volume difference", "mL", 1),
         Metric("volume_difference_relative", "volume difference, relative", "", 2),
+        Metric("surface_dice", "surface Dice (NSD)", best=1),
     )
 }
 """All metrics, in the order of the tables; the keys are the fields of :class:`RegionScore`."""
@@ -96,6 +103,7 @@ def score_case(
     grid: Grid,
     regions: Iterable[Region] = tuple(Region),
     hd95: bool = True,
+    nsd_mm: float = NSD_MM,
 ) -> dict[Region, RegionScore]:
     """Score canonical labels (X, Y, Z) against the truth on one grid, for the regions given and no others.
 
@@ -105,10 +113,10 @@ def score_case(
     for name, labels in (("prediction", prediction), ("truth", truth)):
         if labels.shape != grid.shape:
             raise ValueError(f"the {name} has shape {labels.shape}, the grid {grid.shape}")
-    return {r: score_masks(region_mask(prediction, r), region_mask(truth, r), grid, hd95) for r in regions}
+    return {r: score_masks(region_mask(prediction, r), region_mask(truth, r), grid, hd95, nsd_mm) for r in regions}
 
 
-def score_masks(prediction: Mask, truth: Mask, grid: Grid, hd95: bool = True) -> RegionScore:
+def score_masks(prediction: Mask, truth: Mask, grid: Grid, hd95: bool = True, nsd_mm: float = NSD_MM) -> RegionScore:
     """Score one mask (X, Y, Z) against another; see :func:`score_case`."""
     predicted, true = int(np.count_nonzero(prediction)), int(np.count_nonzero(truth))
     common = int(np.count_nonzero(prediction & truth))
@@ -124,6 +132,7 @@ def score_masks(prediction: Mask, truth: Mask, grid: Grid, hd95: bool = True) ->
         lesions = lesion_wise(prediction, truth, grid.spacing)
         values |= {
             "hd95_mm": overlap.hd95(prediction, truth, grid.spacing),
+            "surface_dice": overlap.surface_dice(prediction, truth, grid.spacing, nsd_mm),
             "lesion_dice": lesions.dice,
             "lesion_hd95_mm": lesions.hd95_mm,
             "lesions_found": lesions.found,

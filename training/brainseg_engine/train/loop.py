@@ -175,8 +175,10 @@ class Loop:
         cases = []
         for n, folder in enumerate(folders):
             self._telling(Progress(f"reading {cohort.name(folder)}", n / len(folders)))
-            case = dataset.prepare(folder, self.recipe, divisor, self.options.cache, self.options.coding)
-            cases += [case] * self.options.visits.get(cohort.name(folder), 1)
+            name = cohort.name(folder)
+            coding = self.options.codings.get(name, self.options.coding)
+            case = dataset.prepare(folder, self.recipe, divisor, self.options.cache, coding)
+            cases += [case] * self.options.visits.get(name, 1)
         if self.fabric.is_global_zero:
             self.fabric.barrier()
         return cases

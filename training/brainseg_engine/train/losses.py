@@ -16,8 +16,9 @@ import numpy as np
 import torch
 from torch.nn import functional as F
 
-from brainseg_engine.core.errors import TrainingError
+from brainseg_engine.core.errors import RecipeError, TrainingError
 from brainseg_engine.core.labels import LABEL_NAMES, REGION_LABELS, Label, LabelArray, Region
+from brainseg_engine.core.named import named
 from brainseg_engine.recipe import Loss, Output, Recipe
 
 CLASSES = (Label.BACKGROUND, Label.NCR, Label.ED, Label.ET)
@@ -62,6 +63,7 @@ def build(recipe: Recipe, reduce: Reduce | None = None) -> LossFunction:
         (config.generalised_dice, lambda: _generalised_dice(config, add_up)),
         (config.reconstruction, lambda: _reconstruction),
         (config.kl, lambda: _kl(config)),
+        (config.target_weight if config.target else 0.0, lambda: _own(config)),
     ]
     terms = [(weight, make()) for weight, make in weighted if weight]
 
@@ -186,3 +188,18 @@ def _kl(config: Loss) -> _Term:
         return total / (given.image[0, 0].numel() if config.kl_over == "voxels" else mean.shape[1])
 
     return kl
+
+
+def _own(config: Loss) -> _Term:
+    """The user's own term."""
+    function = named(config.target, "brainseg.losses", error=RecipeError)
+
+    def own(given: _Given) -> torch.Tensor:
+        value = function(given.logits, given.targets)
+        if not isinstance(value, torch.Tensor) or value.numel() != 1:
+            raise RecipeError(
+                f"loss.target '{config.target}' must give a tensor with one number, not {type(value).__name__}."
+            )
+        return value.reshape(())
+
+    return own

@@ -49,5 +49,7 @@ class TrainOptions:
     """Whether ``run.json`` and the pictures name the cases, which may tell who the patients are."""
     coding: str | None = None
     """Of the masks, where files do not tell it, or tell it wrongly."""
+    codings: Mapping[str, str] = field(default_factory=dict)
+    """Case → the coding of its mask, where it is another."""
     rows: int | None = None
     """About how many rows ``metrics.csv`` shall have; None: one every 25 steps."""
