@@ -93,6 +93,7 @@ def train(
     from brainseg_engine.cli.stopping import Stop
     from brainseg_engine.core import device as devices_
     from brainseg_engine.core import labels
+    from brainseg_engine.core.events import Finished
     from brainseg_engine.recipe import load_recipe, recipe_names
     from brainseg_engine.train import TrainOptions
     from brainseg_engine.train import train as run
