@@ -67,3 +67,9 @@ def test_what_looks_like_a_target_and_is_none(name, kind):
 def test_entities_of_a_bids_name():
     assert entities("sub-01_ses-2_ce-gd_T1w.nii.gz") == {"sub": "01", "ses": "2", "ce": "gd", "suffix": "T1w"}
     assert entities("T1w.nii.gz") == entities("Patient-01_T1w.nii") == entities("sub-01_T1-x_T1w.nii") == {}
+
+
+def test_a_session_of_bids_tells_no_contrast():
+    names = [f"sub-01_ses-post_{s}.nii.gz" for s in ("T1w", "ce-gadolinium_T1w", "T2w", "FLAIR")]
+    assert classify(names) == [Modality.T1, Modality.T1CE, Modality.T2, Modality.FLAIR]
+    assert classify(["sub-post_acq-postcontrast_T1w.nii"]) == [Modality.T1CE]

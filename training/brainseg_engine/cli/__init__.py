@@ -23,6 +23,7 @@ COMMANDS = {
     "demo": _SEGMENT,
     "prepare": _SEGMENT,
     "predict": _SEGMENT,
+    "bids": _SEGMENT,
     "models": _SEGMENT,
     "pacs": _SEGMENT,
     "inspect": _LOOK,

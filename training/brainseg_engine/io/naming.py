@@ -172,7 +172,8 @@ def _bids_kind(name: str) -> Kind:
     if (suffix := found["suffix"].lower()) != "t1w":
         return Modality.T2 if suffix == "t2w" else Modality.FLAIR
     told = entities(name)
-    return Modality.T1CE if told.get("ce") or _contrast_given(_without_target(words(name))) else Modality.T1
+    of_the_image = re.sub(r"(^|_)(sub|ses|run)-[A-Za-z0-9+]+", "", name)  # a session "post" is no contrast
+    return Modality.T1CE if told.get("ce") or _contrast_given(_without_target(words(of_the_image))) else Modality.T1
 
 
 def _kind(tokens: list[str]) -> Kind:

@@ -44,7 +44,7 @@ def write_bids(result: Result, out: Path, record: Mapping[str, Any], probabiliti
     mask = folder / f"{start}_desc-{how}_dseg.nii.gz"
     reference = result.study.reference if result.study is not None else None
     save_segmentation(result.segmentation, mask, reference=reference, coding=coding.name)
-    _json(mask.with_name(f"{start}_desc-{how}_dseg.json"), _sidecar(result, record))
+    _json(mask.with_name(f"{start}_desc-{how}_dseg.json"), _sidecar(result, record) | {"coding": coding.name})
     _text(mask.with_name(f"{start}_desc-{how}_dseg.tsv"), _table(coding))
     written = [mask]
     for region, path in probabilities.items():
