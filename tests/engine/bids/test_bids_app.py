@@ -62,7 +62,7 @@ def test_sessions_become_derivatives_and_one_table(raw, tiny_model, tmp_path):
     again = call(raw, out, "participant", *more)
     assert again.stdout.count("done ") == 2 and again.stdout.count("skipped") == 1
     call(raw, out, "group")
-    with (out / "phenotype" / "brainseg_volumes.tsv").open(newline="") as f:
+    with (out / "group" / "volumes.tsv").open(newline="") as f:
         rows = list(csv.DictReader(f, delimiter="\t"))
     assert [(r["participant_id"], r["session_id"]) for r in rows] == [
         ("sub-01", "ses-post"),

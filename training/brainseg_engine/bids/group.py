@@ -6,7 +6,7 @@ import csv
 import io
 from pathlib import Path
 
-from brainseg_engine.core import records
+from brainseg_engine.core import plain, records
 from brainseg_engine.core.errors import InputError
 from brainseg_engine.core.labels import REGION_NAMES, Region
 from brainseg_engine.core.paths import atomic, check_writable
@@ -14,11 +14,13 @@ from brainseg_engine.io import load_segmentation
 from brainseg_engine.io.naming import entities
 from brainseg_engine.scores import volumes
 
-TABLE = Path("phenotype") / "brainseg_volumes.tsv"
+TABLE = Path("group") / "volumes.tsv"
+_IGNORED = ".bidsignore"
 
 
 def write_table(out: Path) -> Path:
-    """Write ``phenotype/brainseg_volumes.tsv`` with its JSON, a row a session: mL of each region (n/a where it is not measured).
+    """Write ``group/volumes.tsv`` with its JSON, a row a session: mL of each region (n/a where it is not measured). BIDS has no
+    place for such a table of several sessions, so the validator is told to pass it over.
 
     Raises InputError where there is no mask of ours.
     """
@@ -46,4 +48,9 @@ def write_table(out: Path) -> Path:
         **{f"{r.value}_ml": {"Description": REGION_NAMES[r], "Units": "mL"} for r in Region},
     }
     records.write_json(table.with_suffix(".json"), told_by, indent=2)
+    ignored = out / _IGNORED
+    lines = ignored.read_text(encoding="utf-8").splitlines() if plain.is_file(ignored) else []
+    if "group/" not in lines:
+        with atomic(ignored) as part:
+            part.write_text("\n".join([*lines, "group/"]) + "\n", encoding="utf-8")
     return table
