@@ -16,6 +16,7 @@ from brainseg_engine.scores import volumes
 
 TABLE = Path("group") / "volumes.tsv"
 _IGNORED = ".bidsignore"
+_PASSED_OVER = ("group", "group/**")
 
 
 def write_table(out: Path) -> Path:
@@ -50,7 +51,7 @@ def write_table(out: Path) -> Path:
     records.write_json(table.with_suffix(".json"), told_by, indent=2)
     ignored = out / _IGNORED
     lines = ignored.read_text(encoding="utf-8").splitlines() if plain.is_file(ignored) else []
-    if "group/" not in lines:
+    if not set(_PASSED_OVER) <= set(lines):
         with atomic(ignored) as part:
-            part.write_text("\n".join([*lines, "group/"]) + "\n", encoding="utf-8")
+            part.write_text("\n".join(dict.fromkeys([*lines, *_PASSED_OVER])) + "\n", encoding="utf-8")
     return table

@@ -182,6 +182,10 @@ class Prediction:
     """The series that the answer was made from."""
     dropped_ml: Mapping[Region, float] = field(default_factory=dict)
     """Region → mL of pieces that were left out because each is smaller than the model's rule for specks."""
+    plan: str = ""
+    """How the network was run, in one line: in one pass or in tiles, on which device, with how much memory."""
+    fallen: str = ""
+    """A sentence where memory did not allow the usual way."""
 
     @property
     def specks(self) -> str:

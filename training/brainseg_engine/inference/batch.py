@@ -221,7 +221,7 @@ class _Batch:
         sidecar = _sidecar(self.predictor, answer, found.study, found.seconds, doubts) | found.wanted
         _write(answer, prepared.study if prepared else found.study, source, path, self.settings, sidecar)
         messages = [*(prepared.warnings if prepared else ()), *(d.message for d in doubts)]
-        messages += [self.predictor.card.expectation(found.study.volumes), answer.seen.specks]
+        messages += [self.predictor.card.expectation(found.study.volumes), answer.seen.specks, answer.seen.fallen]
         seconds = round(time.perf_counter() - found.began, 2)
         return PredictOutcome(
             found.id, "done", " ".join(m for m in messages if m), str(path), seconds=seconds, **volumes_in(sidecar)
@@ -334,6 +334,7 @@ def report(prediction: Prediction, study: Study, seconds: Mapping[str, float]) -
         "spacing_mm": [round(s, 3) for s in seg.grid.spacing] if seg.grid.calibrated else None,
         "slice_thickness_mm": round(max(seg.grid.spacing), 3) if seg.grid.calibrated else None,
         "device": prediction.device,
+        "plan": prediction.plan,
         "seconds": {k: round(v, 3) for k, v in seconds.items()},
         "software": f"napari-brainseg {metadata.version('napari-brainseg')}",
         "note": "for research use only",

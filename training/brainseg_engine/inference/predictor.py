@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import hashlib
 import itertools
+import logging
 import time
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 
 import torch
@@ -17,13 +19,27 @@ from brainseg_engine.core.errors import Cancelled, CheckpointError, DeviceError
 from brainseg_engine.core.events import CancelCheck, Progress, ProgressCallback, never, silent
 from brainseg_engine.core.labels import Region
 from brainseg_engine.core.study import Prediction, Segmentation, Study
-from brainseg_engine.inference import tiles
+from brainseg_engine.inference import plan, tiles
 from brainseg_engine.inference.postprocess import decided, of_regions
-from brainseg_engine.inference.preprocess import preprocess
+from brainseg_engine.inference.preprocess import Inverse, preprocess
 from brainseg_engine.models import checkpoint
 from brainseg_engine.recipe import Recipe
 
+_log = logging.getLogger(__name__)
 _FLIPS = [axes for n in range(4) for axes in itertools.combinations((1, 2, 3), n)]
+
+
+@dataclass(frozen=True)
+class PlanTold:
+    """How the last study was run: ``line``, and ``fallen``: a sentence where memory did not allow the usual way."""
+
+    line: str = ""
+    fallen: str = ""
+
+
+def _fallen(usual: plan.Rung, taken: plan.Rung) -> str:
+    smaller = " Smaller tiles may answer a little differently." if taken.tile != usual.tile else ""
+    return f"Memory did not allow {usual.words}, so it was {taken.words}.{smaller}"
 
 
 class Predictor:
@@ -47,17 +63,44 @@ class Predictor:
         self.sha256 = hashlib.sha256(plain.read(path)).hexdigest()
         self.card, self.recipe = loaded.card, loaded.recipe
         self._net = place(loaded.network(), self.device)
+        self._planner = plan.Planner(self._net, self.recipe)
+        self.plan = PlanTold()
 
     @property
     def network(self) -> torch.nn.Module:
         """The network, in evaluation mode: to be looked at, never to be changed."""
         return self._net
 
+    @torch.inference_mode()
     def probabilities(
         self, study: Study, progress: ProgressCallback, cancelled: CancelCheck
     ) -> tuple[torch.Tensor, Mapping[str, float]]:
-        """As :func:`infer`, with this model."""
-        return infer(self._net, study, self.recipe, self.device, self.tta, progress, cancelled)
+        """As :func:`infer`, with this model, by the plan that memory allows; what is said of it is in ``plan`` afterwards."""
+        began = time.perf_counter()
+        progress(Progress("preparing", 0.0))
+        image, inverse = preprocess(study, self.recipe, nets.divisor(self.recipe))
+        seconds = {"preprocess": time.perf_counter() - began}
+        ladder = self._planner.ladder(image.shape, self.device)
+        free = {d: plan.free_bytes(d) for d in {r.device for r in ladder}}
+        at = plan.choose(ladder, free)
+        while True:
+            rung = ladder[at]
+            self.plan = PlanTold(rung.told(free[rung.device]), "" if at == 0 else _fallen(ladder[0], rung))
+            _log.info("%s: %s", study.id, self.plan.line)
+            try:
+                if rung.device != self.device:
+                    self._net.to(rung.device)
+                found, more = run(self._net, image, inverse, study.id, self.recipe, rung, self.tta, progress, cancelled)
+                return found, {**seconds, **more}
+            except (RuntimeError, MemoryError) as e:
+                if not devices.out_of_memory(e) or at + 1 == len(ladder):
+                    raise
+                _log.warning("%s: out of memory for %s; now %s", study.id, rung.words, ladder[at + 1].words)
+            finally:
+                if rung.device != self.device:
+                    self._net.to(self.device)
+            plan.give_back(rung.device)
+            at += 1
 
     def predict(
         self,
@@ -105,6 +148,8 @@ class Predictor:
             kept,
             rests_on=tuple(m for m in self.recipe.modalities if m in study.volumes),
             dropped_ml=dropped,
+            plan=self.plan.line,
+            fallen=self.plan.fallen,
         )
 
 
@@ -135,13 +180,31 @@ def infer(
     """
     began = time.perf_counter()
     progress(Progress("preparing", 0.0))
-    divisor = nets.divisor(recipe)
-    image, inverse = preprocess(study, recipe, divisor)
-    image = image.to(where)
-    prepared = time.perf_counter()
+    image, inverse = preprocess(study, recipe, nets.divisor(recipe))
+    prepared = time.perf_counter() - began
+    largest = recipe.window.size if recipe.window.policy == "patch" and recipe.window.size else recipe.window.largest
+    usual = plan.Rung(where, (largest[0], largest[1], largest[-1]), (0, 0, 0), 0)
+    found, seconds = run(net, image, inverse, study.id, recipe, usual, tta, progress, cancelled)
+    return found, {"preprocess": prepared, **seconds}
+
+
+@torch.inference_mode()
+def run(
+    net: Callable[[torch.Tensor], torch.Tensor],
+    image: torch.Tensor,
+    inverse: Inverse,
+    study_id: str,
+    recipe: Recipe,
+    rung: plan.Rung,
+    tta: bool = False,
+    progress: ProgressCallback = silent,
+    cancelled: CancelCheck = never,
+) -> tuple[torch.Tensor, Mapping[str, float]]:
+    """As :func:`infer`, of an image (C, X, Y, Z) that is preprocessed, on the device and with the tiles of ``rung``."""
+    began = time.perf_counter()
+    image = image.to(rung.device)
     window, dimensions = recipe.window, recipe.network.dimensions
-    largest = window.size if window.policy == "patch" and window.size is not None else window.largest
-    tile, places = tiles.plan(image.shape[1:], (largest[0], largest[1], largest[-1]), window.overlap, divisor)
+    tile, places = tiles.plan(image.shape[1:], rung.largest, window.overlap, nets.divisor(recipe))
     flips = [f for f in _FLIPS if 3 not in f or dimensions == 3] if tta else _FLIPS[: 1 + window.mirror]
     done, total = 0, tiles.rounds(image.shape, places, dimensions) * len(flips)
 
@@ -153,7 +216,7 @@ def infer(
         done += 1
 
     output = recipe.output
-    found = torch.zeros((output.channels, *image.shape[1:]), device=where)
+    found = torch.zeros((output.channels, *image.shape[1:]), device=rung.device)
     for axes in flips:
         mirrored = image.flip(axes)
         if dimensions == 2:
@@ -163,7 +226,7 @@ def infer(
     found /= len(flips)
     if not bool(found.sum().isfinite()):  # no number compares as greater than a threshold: it would say "no tumour"
         raise CheckpointError(
-            f"The model gives no numbers for '{study.id}', so nothing can be said of it. Use another model."
+            f"The model gives no numbers for '{study_id}', so nothing can be said of it. Use another model."
         )
     if cancelled():
         raise Cancelled
@@ -171,8 +234,7 @@ def infer(
     progress(Progress("restoring the grid", 0.92))
     found = inverse.probabilities(found)
     seconds = {
-        "preprocess": prepared - began,
-        "network": segmented - prepared,
+        "network": segmented - began,
         "restore": time.perf_counter() - segmented,
     }
     return found, seconds

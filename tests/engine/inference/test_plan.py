@@ -1,0 +1,94 @@
+"""The plan and its ladder, under memory limits that are made up."""
+
+from __future__ import annotations
+
+import logging
+
+import numpy as np
+import pytest
+import torch
+
+from brainseg_engine.core.errors import DeviceError
+from brainseg_engine.inference import plan
+from brainseg_engine.inference.predictor import Predictor
+
+GIB = 2**30
+
+
+@pytest.fixture
+def predictor(tiny_model, monkeypatch):
+    monkeypatch.setattr(plan, "CAPS", (24, 16))
+    return Predictor(tiny_model, "cpu")
+
+
+def test_what_a_pass_needs_is_what_lives_at_once(predictor):
+    """The same on the device without numbers as on the CPU, and never less than input, output and one map between."""
+    net, image = predictor.network, torch.zeros(1, 4, 32, 32, 16)
+    with torch.inference_mode():
+        real = plan.peak_bytes(net, image)
+    ghost = plan.Planner(net, predictor.recipe)
+    needs = [ghost._of_one_pass(4, (n, n, n)) for n in (16, 32, 64)]
+    assert ghost._of_one_pass(4, (32, 32, 16)) == pytest.approx(real, rel=0.35)
+    assert needs[0] < needs[1] < needs[2] and needs[2] == pytest.approx(8 * needs[1], rel=0.1)
+
+
+def test_the_plan_is_said_in_one_line(predictor, study):
+    found = predictor.predict(study)
+    tile = "×".join(found.plan.split()[2].split("×"))
+    assert (
+        found.plan.startswith(f"one pass {tile} on cpu, needs ") and found.plan.endswith(" GiB") and found.fallen == ""
+    )
+
+
+def test_less_memory_takes_smaller_tiles_and_says_so(predictor, study, monkeypatch):
+    usual = predictor.predict(study)
+    brain = [int(n) for n in usual.plan.split()[2].split("×")]  # the usual rung is one pass over its box
+    ladder = predictor._planner.ladder((4, *brain), "cpu")
+    needs = [r.need for r in ladder]
+    assert len(ladder) == 3 and needs == sorted(needs, reverse=True)
+    seen = []
+    for need in needs:
+        monkeypatch.setattr(plan, "free_bytes", lambda device, need=need: int(need / 0.9) + 1)
+        seen.append(predictor.predict(study))
+    assert [s.plan.split(",")[0] for s in seen] == [r.words for r in ladder]
+    assert (
+        seen[0].fallen == "" and "did not allow one pass" in seen[1].fallen and "a little differently" in seen[2].fallen
+    )
+    np.testing.assert_array_equal(seen[0].segmentation.labels, usual.segmentation.labels)
+    monkeypatch.setattr(plan, "free_bytes", lambda device: 1)  # nothing fits: the last rung is tried all the same
+    assert predictor.predict(study).plan.startswith(ladder[-1].words)
+
+
+def test_running_out_goes_down_the_ladder_to_the_cpu_and_comes_back(predictor, study, monkeypatch, caplog):
+    """A "GPU" (the CPU under another name) whose memory runs out above some voxels, then altogether."""
+    from brainseg_engine.inference import predictor as module
+
+    usual, real, limit, back = predictor.predict(study), module.run, [16**3], []
+    names = {"cuda": "cpu"}
+
+    def on_a_gpu(net, image, inverse, study_id, recipe, rung, *more):
+        if rung.device == "cuda" and np.prod(rung.tile) > limit[0]:
+            raise torch.OutOfMemoryError("CUDA out of memory")
+        there = plan.Rung(names.get(rung.device, rung.device), rung.largest, rung.tile, rung.count)
+        return real(net, image, inverse, study_id, recipe, there, *more)
+
+    monkeypatch.setattr(module, "run", on_a_gpu)
+    monkeypatch.setattr(plan, "free_bytes", lambda device: 64 * GIB)
+    monkeypatch.setattr(plan, "give_back", back.append)
+    monkeypatch.setattr(predictor._net, "to", lambda device: predictor._net, raising=False)
+    monkeypatch.setattr(module.devices, "describe", lambda device: device)
+    predictor.device = "cuda"
+    with caplog.at_level(logging.WARNING):
+        small = predictor.predict(study)
+    assert "16×16×16 on cuda" in small.plan and back == ["cuda", "cuda"] and caplog.text.count("out of memory for") == 2
+    limit[0] = 0
+    slow = predictor.predict(study)
+    assert slow.plan.startswith("one pass") and "on cpu" in slow.plan and "so it was one pass" in slow.fallen
+    np.testing.assert_array_equal(slow.segmentation.labels, usual.segmentation.labels)
+
+    def never(*_):
+        raise MemoryError
+
+    monkeypatch.setattr(module, "run", never)
+    with pytest.raises(DeviceError, match="out of memory for 'Case_1'"):
+        predictor.predict(study)
