@@ -124,6 +124,68 @@ def split(
     _tell_split(out, divided, whose, len(found) - len(names))
 
 
+@app.command()
+def prepare(
+    recipe: Annotated[
+        str, typer.Argument(help="The recipe that will be trained: a name, or a TOML file.", show_default=False)
+    ],
+    data: Annotated[Path, typer.Option("--data", help="Data folder with masks.", show_default=False)],
+    split: Annotated[Path, typer.Option("--split", help="CSV: its training cases are prepared.", show_default=False)],
+    preset: Annotated[str | None, typer.Option("--preset", help="Of the recipe.", show_default="its first")] = None,
+    fold: Annotated[str | None, typer.Option("--fold", help="As for 'train'.", show_default=False)] = None,
+    settings: Annotated[
+        list[str] | None,
+        typer.Option("--set", metavar="KEY=VALUE", help="As for 'train'; repeatable.", show_default=False),
+    ] = None,
+    cache: Annotated[
+        Path | None, typer.Option("--cache", help="Folder to keep them in.", show_default="the user's")
+    ] = None,
+    coding: Annotated[
+        str | None, typer.Option("--coding", help="Label coding of the masks.", show_default="by naming")
+    ] = None,
+    jobs: Annotated[int, typer.Option("--jobs", min=1, help="So many processes.")] = 1,
+    shard: Annotated[str, typer.Option("--shard", metavar="I/N", help="Only part I of N, for a cluster.")] = "",
+) -> None:
+    """Read, check and preprocess a recipe's training cases, and keep them for 'train', which does it one by one otherwise.
+
+    Says first what it will take, can be stopped and called again, and on a cluster divided by --shard over a shared folder.
+
+    Examples:
+
+      napari-brainseg data prepare baseline --data cases --split split.csv --jobs 8
+    """
+    from brainseg_engine.cli.train import fold_of
+    from brainseg_engine.core import labels
+    from brainseg_engine.dataset import cache as store
+    from brainseg_engine.dataset.filling import fill
+    from brainseg_engine.inference.shards import Shard
+    from brainseg_engine.recipe import load_recipe
+    from brainseg_engine.studies import cohort
+
+    if coding is not None:
+        labels.coding(coding)
+    part = Shard.parse(shard) if shard else Shard()
+    chosen = load_recipe(recipe, settings or [], preset)
+    folders = cohort.cases(data, cohort.read_split(split, fold_of(fold)), "train")
+    folders = [f for f in folders if part.holds(cohort.name(f))]
+    say(f"{len(folders)} cases into {cache or store.default_folder()}.", err=True)
+    total, problems = 0, []
+    for n, done in enumerate(fill(folders, chosen, cache, coding, jobs), start=1):
+        total += done.bytes
+        if done.problem:
+            problems.append(done)
+        if n == 1 and done.bytes:
+            say(
+                f"The first takes {done.bytes / 2**20:.0f} MiB, all about {done.bytes * len(folders) / 2**30:.1f} GiB.",
+                err=True,
+            )
+    say(f"{len(folders) - len(problems)} of {len(folders)} cases are ready, {total / 2**30:.2f} GiB.")
+    for problem in problems:
+        say(f"{problem.case}: {problem.problem}", err=True)
+    if problems:
+        raise typer.Exit(InputError.exit_code)
+
+
 def _survey(folder: Path, coding: str | None, full: bool, quiet: bool) -> list[CaseReport]:
     from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 

@@ -107,7 +107,7 @@ def train(
         chosen = _as_begun(chosen, out, overrides)
     devices_.keep_heap()
     options = TrainOptions(data, split, out, steps, seed, resume, device, workers, name, init)
-    options.fold, options.devices, options.nodes = _fold(fold), devices, nodes
+    options.fold, options.devices, options.nodes = fold_of(fold), devices, nodes
     options.cache, options.tensorboard, options.case_names = cache, tensorboard, case_names
     console = messages()
     columns = (
@@ -150,7 +150,8 @@ def _as_begun(today: Recipe, out: Path, overrides: list[str]) -> Recipe:
     return overridden(begun, overrides) if (begun.name, begun.preset) == (today.name, today.preset) else today
 
 
-def _fold(given: str | None) -> Fold | None:
+def fold_of(given: str | None) -> Fold | None:
+    """What ``--fold`` says. Raises RecipeError."""
     if given is None:
         return None
     if given == "all":

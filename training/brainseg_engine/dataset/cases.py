@@ -18,6 +18,7 @@ from brainseg_engine.core.geometry import Shape3
 from brainseg_engine.core.labels import Label, LabelArray
 from brainseg_engine.core.study import SeriesNeeded, Study
 from brainseg_engine.dataset import cache as store
+from brainseg_engine.dataset.index import Entry, Index
 from brainseg_engine.inference.preprocess import preprocess
 from brainseg_engine.io import load_study
 from brainseg_engine.recipe import Recipe
@@ -109,22 +110,30 @@ def hashes_of(study: Study, recipe: Recipe) -> tuple[str, ...]:
 def prepare(
     path: Path, recipe: Recipe, divisor: Shape3, cache: Path | None = None, coding: str | None = None
 ) -> TrainingCase:
-    """Read one study with its truth; check and preprocess it unless ``cache`` (None: the user's own) holds it.
+    """Read one study with its truth; check and preprocess it unless ``cache`` (None: the user's own) holds it. One whose
+    files are as they were when it was kept is not even read.
 
     Raises as :func:`usable`, and as :func:`brainseg_engine.inference.preprocess.preprocess`.
     """
+    folder = cache or store.default_folder()
+    index = Index(folder, path, recipe, divisor, coding)
+    known = index.find()
+    if known is not None and (kept := store.load(folder, known.key)) is not None:
+        file = folder / f"{known.key}.safetensors"
+        return TrainingCase(known.id, known.hashes, tuple(kept["image"].shape), file, kept)
     study, truth = with_truth(path, recipe, coding)
     study.require(SeriesNeeded(recipe.modalities))
-    folder = cache or store.default_folder()
     key = _key(study, truth, recipe, divisor)
-    file: Path | None = folder / f"{key}.safetensors"
+    made_in: Path | None = folder / f"{key}.safetensors"
     tensors = store.load(folder, key)
     if tensors is None:  # else these very images were checked when they were kept
         _check(study, path, recipe)
         made = _build(study, truth, recipe, divisor)
-        file = store.save(folder, key, made)
-        tensors = (store.load(folder, key) if file else None) or made
-    return TrainingCase(study.id, hashes_of(study, recipe), tuple(tensors["image"].shape), file, tensors)
+        made_in = store.save(folder, key, made)
+        tensors = (store.load(folder, key) if made_in else None) or made
+    if made_in is not None:
+        index.note(Entry(key, study.id, hashes_of(study, recipe)))
+    return TrainingCase(study.id, hashes_of(study, recipe), tuple(tensors["image"].shape), made_in, tensors)
 
 
 def _key(study: Study, truth: LabelArray, recipe: Recipe, divisor: Shape3) -> str:

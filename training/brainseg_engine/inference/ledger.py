@@ -173,18 +173,19 @@ def files_of(series: Series) -> Files:
     try:
         if series.listed:
             return {m.value: _joined([s.path for s in x.slices] or [x.path]) for m, x in series.listed.items()}
-        return {m.value: _told(p) for m, p in series.files.items()}
+        return {m.value: stat_of(p) for m, p in series.files.items()}
     except (OSError, AttributeError):
         return {}
 
 
 def _joined(paths: Iterable[Path | None]) -> list[int]:
-    told = [_told(p) for p in paths if p is not None]
+    told = [stat_of(p) for p in paths if p is not None]
     digest = hashlib.sha256(repr(told).encode()).digest()
     return [len(told), int.from_bytes(digest[:7], "big")]
 
 
-def _told(path: Path) -> list[int]:
+def stat_of(path: Path) -> list[int]:
+    """Size, times of change in ns, and number of a file. Raises OSError."""
     found = path.stat()
     return [found.st_size, found.st_mtime_ns, found.st_ctime_ns, found.st_ino]
 
