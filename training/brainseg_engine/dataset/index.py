@@ -1,7 +1,7 @@
 """Which cached case belongs to which files, so that a later start need not read and hash every study to find it.
 
-One small file a case in the cache's folder ``index``. It is believed only while the file system says of every image, of the mask and of the
-mask's sidecar what it said before (size, times of change, number); else the study is read.
+One small file a case in the cache's folder ``index``. It is believed only while the file system says of every image, of the
+mask and of the mask's sidecar what it said before (size, times of change, number); else the study is read.
 """
 
 from __future__ import annotations
