@@ -9,6 +9,7 @@ import typer
 
 if TYPE_CHECKING:
     from brainseg_engine.core.study import Modality
+    from brainseg_engine.studies.incoming import Which
 
 _PANEL = "Series assigned by hand"
 
@@ -22,6 +23,17 @@ T1Option = Annotated[str | None, _option("--t1", "T1")]
 T1ceOption = Annotated[str | None, _option("--t1ce", "T1 with contrast")]
 T2Option = Annotated[str | None, _option("--t2", "T2")]
 FlairOption = Annotated[str | None, _option("--flair", "FLAIR")]
+_WHICH = "Which of several studies"
+PatientOption = Annotated[
+    int | None,
+    typer.Option("--patient", min=1, help="Of several patients, which (see 'inspect').", rich_help_panel=_WHICH),
+]
+VisitOption = Annotated[
+    str | None,
+    typer.Option(
+        "--visit", help="Of a patient's several studies, which: a number or a day (2025-03-14).", rich_help_panel=_WHICH
+    ),
+]
 AssignOption = Annotated[
     Path | None,
     typer.Option(
@@ -40,3 +52,20 @@ def wanted(
 
     single = zip(Modality, (t1, t1ce, t2, flair), strict=True)
     return (read_assignment(file) if file is not None else {}) | {m: v for m, v in single if v is not None}
+
+
+def which(patient: int | None, visit: str | None) -> Which:
+    """The patient and the visit that the options say. Raises InputError for what is neither a number nor a day."""
+    from datetime import date
+
+    from brainseg_engine.core.errors import InputError
+    from brainseg_engine.studies.incoming import Which
+
+    if visit is None:
+        return Which(patient)
+    if visit.isdigit() and len(visit) < 5:
+        return Which(patient, int(visit))
+    try:
+        return Which(patient, date.fromisoformat(visit))
+    except ValueError:
+        raise InputError(f"--visit is '{visit}', and must be a number or a day like 2025-03-14.") from None

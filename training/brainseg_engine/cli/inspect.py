@@ -7,13 +7,23 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from brainseg_engine.cli.assigning import AssignOption, FlairOption, T1ceOption, T1Option, T2Option, wanted
+from brainseg_engine.cli.assigning import (
+    AssignOption,
+    FlairOption,
+    PatientOption,
+    T1ceOption,
+    T1Option,
+    T2Option,
+    VisitOption,
+    wanted,
+    which,
+)
 from brainseg_engine.cli.printing import say_json
 from brainseg_engine.core.errors import BrainsegError, InputError
 
 if TYPE_CHECKING:
     from brainseg_engine.core.geometry import Grid
-    from brainseg_engine.core.study import Modality, Segmentation, Volume
+    from brainseg_engine.core.study import Modality, Segmentation, Study, Volume
     from brainseg_engine.io import Series
     from brainseg_engine.studies.assignment import Wanted
     from brainseg_engine.studies.checks import Finding
@@ -28,6 +38,8 @@ def inspect(
         str | None, typer.Option("--coding", help="Label coding of the mask, like brats2021 (default: by naming).")
     ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object instead of the table.")] = False,
+    patient: PatientOption = None,
+    visit: VisitOption = None,
     t1: T1Option = None,
     t1ce: T1ceOption = None,
     t2: T2Option = None,
@@ -54,7 +66,8 @@ def inspect(
 
     export = len(study) == 1 and is_export(study[0])
     by_hand = wanted(t1, t1ce, t2, flair, assign)
-    report = inspect_listing.inspect_export(study[0], by_hand) if export else inspect_study(study, coding, by_hand)
+    one = which(patient, visit)
+    report = inspect_listing.inspect_export(study[0], by_hand, one) if export else inspect_study(study, coding, by_hand)
     if as_json:
         say_json(report)
     elif export:
@@ -67,22 +80,21 @@ def inspect(
 
 def inspect_study(paths: list[Path], coding: str | None = None, by_hand: Wanted | None = None) -> dict[str, Any]:
     """The report as a JSON object; problems are in ``problems``. Raises InputError only where there is no study at all."""
-    from brainseg_engine.core.study import SeriesNeeded, Study
+    from brainseg_engine.core.study import Study
     from brainseg_engine.io import series_of
     from brainseg_engine.io.unused import sentence
     from brainseg_engine.studies.assignment import assigned
-    from brainseg_engine.studies.checks import Finding, check_study
+    from brainseg_engine.studies.checks import Finding
+    from brainseg_engine.studies.settled import settled
 
     source = paths[0] if len(paths) == 1 else paths
-    series = assigned(source, by_hand) if by_hand else series_of(source)
+    series = settled(assigned(source, by_hand) if by_hand else series_of(source))
     problems = _naming_problems(series)
     volumes, failed = _read(series)
     problems += [Finding("unreadable", "error", e) for e in dict.fromkeys(failed.values())]
     mask, told_by = _mask(series, coding, list(volumes.values()), problems)
     if volumes:
-        problems += check_study(
-            Study(series.id, volumes, segmentation=mask, folder=series.folder), SeriesNeeded(tuple(volumes))
-        )
+        problems += _checked(Study(series.id, volumes, segmentation=mask, folder=series.folder))
     problems += [Finding("slices", "warning", note) for note in series.notes]
     problems += [Finding("unused", "warning", left)] if (left := sentence(series)) else []
     problems += _proposals(series)
@@ -97,6 +109,21 @@ def inspect_study(paths: list[Path], coding: str | None = None, by_hand: Wanted 
         "other_files": [str(p) for p in series.unknown],
         "problems": [{"code": f.code, "severity": f.severity, "message": f.message} for f in problems],
     }
+
+
+def _checked(study: Study) -> list[Finding]:
+    """What is doubtful of the study; of one as acquired not that which preparing it puts right."""
+    from brainseg_engine.core.study import SeriesNeeded
+    from brainseg_engine.prepare.pipeline import shows_head
+    from brainseg_engine.studies.checks import Finding, check_study
+
+    found = check_study(study, SeriesNeeded(tuple(study.volumes)))
+    whole = all(v.grid.calibrated and shows_head(v.grid) for v in study.volumes.values())
+    if not whole or all(f.code not in ("grid", "skull") for f in found):
+        return found
+    left = [f for f in found if f.code not in ("grid", "skull", "spacing")]
+    text = "The series are as acquired (on grids of their own, or with the skull on): predict and prepare align them, take "
+    return [*left, Finding("as-acquired", "warning", f"{text}the brain out and bring them onto one grid of 1 mm.")]
 
 
 def _naming_problems(series: Series) -> list[Finding]:

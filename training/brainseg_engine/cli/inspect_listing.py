@@ -8,22 +8,39 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from brainseg_engine.io.found import ImageSeries, Listing
     from brainseg_engine.studies.assignment import Wanted
-    from brainseg_engine.studies.incoming import Incoming
+    from brainseg_engine.studies.incoming import Incoming, Which
 
 
 MOST_VISITS = 3
 """Of more visits the voxels are not looked at: tags and names alone say what the series are."""
 
 
-def inspect_export(path: Path, wanted: Wanted | None = None) -> dict[str, Any]:
-    """The report as a JSON object; ``wanted`` names series by hand. Raises InputError where there is no image at all."""
+def inspect_export(path: Path, wanted: Wanted | None = None, which: Which | None = None) -> dict[str, Any]:
+    """The report as a JSON object; ``wanted`` names series by hand, ``which`` the one visit that is reported.
+
+    Raises InputError where there is no image at all, or no such visit.
+    """
     from brainseg_engine.cli.printing import messages, progress_bars
     from brainseg_engine.io.listing import list_series
 
     with progress_bars(messages()) as bars:
         task = bars.add_task("reading headers", total=1.0)
         with list_series(path, lambda p: bars.update(task, description=p.stage, completed=p.fraction)) as listing:
-            return report(path, listing, wanted)
+            return report(path, only(listing, path, which) if which is not None else listing, wanted)
+
+
+def only(listing: Listing, path: Path, which: Which) -> Listing:
+    """The listing with the one visit that is meant; all of it where nothing is asked for. Raises InputError."""
+    from dataclasses import replace
+
+    from brainseg_engine.studies.incoming import choose
+
+    if which.patient is None and which.visit is None:
+        return listing
+    if which.visit is None and 1 <= (which.patient or 0) <= len(listing.patients):
+        return replace(listing, patients=(listing.patients[(which.patient or 1) - 1],))
+    patient, visit = choose(listing, path, which)
+    return replace(listing, patients=(replace(patient, visits=(visit,)),))
 
 
 def report(path: Path, listing: Listing, wanted: Wanted | None = None) -> dict[str, Any]:

@@ -7,7 +7,17 @@ from typing import Annotated
 
 import typer
 
-from brainseg_engine.cli.assigning import AssignOption, FlairOption, T1ceOption, T1Option, T2Option, wanted
+from brainseg_engine.cli.assigning import (
+    AssignOption,
+    FlairOption,
+    PatientOption,
+    T1ceOption,
+    T1Option,
+    T2Option,
+    VisitOption,
+    wanted,
+    which,
+)
 from brainseg_engine.cli.deidentifying import (
     DeidentifyOption,
     KeyOption,
@@ -54,7 +64,7 @@ def predict(
         bool, typer.Option("--tta", help="Average over 8 mirror images: a little better, 8 times the work.")
     ] = False,
     save_probabilities: Annotated[
-        bool, typer.Option("--save-probabilities", help="Also write one probability image a region.")
+        bool, typer.Option("--save-probabilities", "--probabilities", help="Also write one probability image a region.")
     ] = False,
     overwrite: Annotated[
         bool, typer.Option("--overwrite", help="Replace masks that other images, models or settings gave.")
@@ -149,6 +159,8 @@ def predict(
             rich_help_panel=_COHORT,
         ),
     ] = False,
+    patient: PatientOption = None,
+    visit: VisitOption = None,
     t1: T1Option = None,
     t1ce: T1ceOption = None,
     t2: T2Option = None,
@@ -171,6 +183,7 @@ def predict(
       napari-brainseg predict --status masks
       napari-brainseg predict export/ --out masks --assign our_names.toml
       napari-brainseg predict hospital1 --out masks --on flair
+      napari-brainseg predict cd/ --out masks --visit 2
       napari-brainseg predict pacs:archive/1.2.840.99.1 --out masks
       napari-brainseg predict dicom/patient1 --out results --to seg,sr,pdf,report
     """
@@ -195,7 +208,8 @@ def predict(
     part = Shard.parse(shard) if shard else None
     remote = [pacs_work.split(s) for s in studies or [] if pacs_work.is_remote(s)]
     here = [s for s in studies or [] if not pacs_work.is_remote(s)]
-    sources = select(here, list_file, split, subset) if here or not remote else []
+    one_of = which(patient, visit)
+    sources = select(here, list_file, split, subset, whole=one_of.told) if here or not remote else []
     by_hand = wanted(t1, t1ce, t2, flair, assign)
     chosen = [models.find(m) for m in model or [models.default()]]
     devices.choose(device)
@@ -221,8 +235,9 @@ def predict(
     also = further(to, out, deidentification(deidentify, key, with_face)) if to else None
     options = options_of(brain, None, "auto", "auto", [], n4=False) if prepare else None
     settings = batch.PredictSettings(
-        out, coding, save_probabilities, overwrite, like_input, by_hand, options, on, preview, secret, check_contents
-    )
+        out, coding, save_probabilities, overwrite, like_input, by_hand, options, on, preview, secret, check_contents,
+        one_of,
+    )  # fmt: skip
     fetched = [pacs_work.fetched(name, study, None, proposed=True).folder for name, study in remote]
     groups = cohort_run.groups(settings, chosen, ensemble)
     run = cohort_run.PredictRun([*sources, *fetched], device, tta, part, as_json, also)

@@ -9,7 +9,17 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from brainseg_engine.cli.assigning import AssignOption, FlairOption, T1ceOption, T1Option, T2Option, wanted
+from brainseg_engine.cli.assigning import (
+    AssignOption,
+    FlairOption,
+    PatientOption,
+    T1ceOption,
+    T1Option,
+    T2Option,
+    VisitOption,
+    wanted,
+    which,
+)
 from brainseg_engine.cli.deidentifying import DeidentifyOption, KeyOption, WithFaceOption, pseudonyms
 from brainseg_engine.cli.printing import messages, say_json
 
@@ -58,6 +68,8 @@ def prepare(
     key: KeyOption = None,
     with_face: WithFaceOption = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print the results as one JSON object.")] = False,
+    patient: PatientOption = None,
+    visit: VisitOption = None,
     t1: T1Option = None,
     t1ce: T1ceOption = None,
     t2: T2Option = None,
@@ -86,13 +98,13 @@ def prepare(
     secret = pseudonyms(deidentify, key, with_face)
     if secret is not None and strip == "never" and not with_face:
         raise InputError("--strip never leaves the face in the images. Add --with-face if that is wanted.")
-    sources = expand(studies)
+    one = which(patient, visit)
+    sources = expand(studies, whole=one.told)
     by_hand = wanted(t1, t1ce, t2, flair, assign)
     outputs.require(out, outputs.Use.CASES)
     console = messages()
-    rows = _run(
-        console, sources, many.PrepareSettings(out, options, overwrite, by_hand, secret, with_face), jobs, quiet=as_json
-    )
+    settings = many.PrepareSettings(out, options, overwrite, by_hand, secret, with_face, one)
+    rows = _run(console, sources, settings, jobs, quiet=as_json)
     summary = out / many.SUMMARY
     if as_json:
         content = {"results": [asdict(r) for r in rows], "summary": str(summary)}

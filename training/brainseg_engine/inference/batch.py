@@ -189,7 +189,7 @@ class _Batch:
         predictor, settings = self.predictor, self.settings
         if settings.like_input:
             _require_slices(source, predictor)
-        series = renamed(find_study(source, settings.assign), settings.pseudonyms)
+        series = renamed(find_study(source, settings.assign, which=settings.which), settings.pseudonyms)
         told = name if settings.pseudonyms is None else series.id
         path = settings.out / f"{told}_seg.nii.gz"
         files, earlier = files_of(series), self.ledger.known(name)
@@ -248,7 +248,7 @@ def _ids(sources: Sequence[Path], settings: PredictSettings) -> dict[Path, str]:
     found: dict[Path, str] = {}
     for source in sources:
         try:
-            found[source] = study_id(source, settings.assign)
+            found[source] = study_id(source, settings.assign, settings.which)
         except Exception:  # whatever it is, the reading of that one study says it
             found[source] = stem(name_of(source))
     return kept_apart(found)

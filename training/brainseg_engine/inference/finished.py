@@ -18,6 +18,7 @@ from brainseg_engine.models.checkpoint import Card
 from brainseg_engine.prepare import PrepareOptions
 from brainseg_engine.recipe import Recipe
 from brainseg_engine.studies.assignment import Wanted
+from brainseg_engine.studies.incoming import ANY, Which
 
 _DIFFERENCE = {
     "model": "another model",
@@ -50,6 +51,8 @@ class PredictSettings:
     pseudonyms: Pseudonyms | None = None
     check_contents: bool = False
     """Read and compare every image of a study that is done, also where the file system says that none has changed."""
+    which: Which = ANY
+    """Of several patients and visits in one place."""
 
 
 class DecidingModel(Protocol):

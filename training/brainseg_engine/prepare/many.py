@@ -23,7 +23,7 @@ from brainseg_engine.prepare import files
 from brainseg_engine.prepare.faceless import faceless
 from brainseg_engine.prepare.pipeline import STRIPPED, PrepareOptions, prepare
 from brainseg_engine.studies.assignment import Wanted
-from brainseg_engine.studies.incoming import find_study, study_id
+from brainseg_engine.studies.incoming import ANY, Which, find_study, study_id
 from brainseg_engine.studies.pseudonymous import renamed
 
 _log = logging.getLogger(__name__)
@@ -50,7 +50,7 @@ class PrepareOutcome:
 @dataclass(frozen=True)
 class PrepareSettings:
     """What the caller chose. ``assign``: series named by hand, for every study; ``pseudonyms``: nothing that is written
-    tells whose it is, and with ``face`` False none is left in the images."""
+    tells whose it is, and with ``face`` False none is left in the images; ``which`` of several patients and visits."""
 
     out: Path
     options: PrepareOptions
@@ -58,6 +58,7 @@ class PrepareSettings:
     assign: Wanted = field(default_factory=dict)
     pseudonyms: Pseudonyms | None = None
     face: bool = False
+    which: Which = ANY
 
 
 def prepare_many(
@@ -73,7 +74,7 @@ def prepare_many(
     finished stays.
     """
     outputs.claim(settings.out, outputs.Use.CASES, need_bytes=files.NEED_BYTES)
-    unique, repeated = _by_id(sources)
+    unique, repeated = _by_id(sources, settings)
     yield from repeated
     if jobs <= 1:
         for source in unique:
@@ -89,7 +90,7 @@ def row_of(
     began = time.perf_counter()
     name = source.resolve().name
     try:
-        found = find_study(source, settings.assign, progress=progress, cancelled=cancelled)
+        found = find_study(source, settings.assign, which=settings.which, progress=progress, cancelled=cancelled)
         study = load_study(renamed(found, settings.pseudonyms), segmentation=False)
         identity = identity_of(study, settings.options, settings.pseudonyms)
         if (done := _done_before(study, identity, settings)) is not None:
@@ -97,6 +98,8 @@ def row_of(
         prepared = prepare(study, settings.options, progress=progress, cancelled=cancelled)
         if settings.pseudonyms is not None and not settings.face and prepared.choices.get("brain") == STRIPPED:
             prepared = replace(prepared, study=faceless(prepared.study, cancelled=cancelled))
+        if found.notes:
+            prepared = replace(prepared, warnings=(*(f"{n.rstrip('.')}." for n in found.notes), *prepared.warnings))
         folder = files.save(prepared, settings.out, identity)
     except Cancelled:
         raise
@@ -167,14 +170,14 @@ def _in_process(source: Path, settings: PrepareSettings) -> PrepareOutcome:
     return row_of(source, settings, cancelled=_stop.is_set if _stop is not None else never)
 
 
-def _by_id(sources: Sequence[Path]) -> tuple[list[Path], list[PrepareOutcome]]:
+def _by_id(sources: Sequence[Path], settings: PrepareSettings) -> tuple[list[Path], list[PrepareOutcome]]:
     """The sources whose study id is their own, and a failed row for each of the others."""
     taken: dict[str, Path] = {}
     rows = []
     for source in sources:
         name = source.resolve().name
         try:
-            id_ = study_id(source)
+            id_ = study_id(source, settings.assign, settings.which)
             if id_ in taken:
                 raise InputError(
                     f"{source} and {taken[id_]} have the same study id '{id_}'. Prepare them into two --out folders."

@@ -24,6 +24,8 @@ from brainseg_engine.studies.tag_rules import TagVerdict, contrast_by_words, fat
 TOLD = 8.0
 """Points for the weighting that tags or words say; what the voxels say is log-odds within ±VOXELS."""
 VOXELS = 5.0
+T1_VOXELS = 1.5
+"""The most that voxels say between T1 and T1ce: less than would take a T1 out of the choice."""
 SLOPE = 5.0
 """Points that a T1 loses as T1ce for each unit of log-odds below -1, and the other way round."""
 CANDIDATES = 6
@@ -36,6 +38,7 @@ class SeriesProposal:
     """What one series is proposed for. ``use`` is None for one that is not used; ``reason`` is a sentence.
 
     ``could_be``: the uses it is the second choice for; ``confidence`` from 0 to 1; ``doubt``: what speaks against it.
+    ``told``: tags or words say its weighting; ``excluded``: they say that it is none of the four.
     """
 
     series: SeriesFacts
@@ -44,6 +47,8 @@ class SeriesProposal:
     confidence: float = 1.0
     could_be: tuple[Modality, ...] = ()
     doubt: str = ""
+    told: bool = False
+    excluded: bool = False
 
 
 @dataclass(frozen=True)
@@ -130,7 +135,7 @@ def _points(facts: SeriesFacts, verdict: TagVerdict, look: Look | None) -> dict[
         worth -= 0.4 if contrast_by_words(facts) else 0.0  # T2 and FLAIR without are the rule
         points[verdict.family] = base + 0.4 * max(seen[verdict.family], -VOXELS) + worth
         return points
-    odds = float(np.clip(seen[Modality.T1CE] - seen[Modality.T1], -VOXELS, VOXELS))
+    odds = T1_VOXELS * float(np.tanh((seen[Modality.T1CE] - seen[Modality.T1]) / VOXELS))
     odds += {True: 6.0, False: -6.0, None: -3.0 if look is None else 0.0}[verdict.contrast]
     points[Modality.T1] = base + SLOPE * min(0.0, 1 - odds) + worth
     points[Modality.T1CE] = base + SLOPE * min(0.0, 1 + odds) + worth
@@ -199,7 +204,9 @@ def _proposal(
             reason = f"Second choice for {' and '.join(m.title for m in could_be)}: {verdict.reason}."
         else:
             reason = f"Not used: {verdict.reason}."
-        return SeriesProposal(facts, None, reason, could_be=could_be)
+        return SeriesProposal(
+            facts, None, reason, could_be=could_be, told=verdict.family is not None, excluded=bool(verdict.other)
+        )
     own = points[facts.id]
     why = [verdict.reason] if verdict.family is not None else []
     if remembered:
@@ -214,7 +221,7 @@ def _proposal(
     odds = own[use] - max(0.0, *others)
     return SeriesProposal(
         facts, use, f"{use.title}: {', '.join(w for w in why if w)}.", round(1 / (1 + float(np.exp(-odds))), 3), could_be,
-        ". ".join(filter(None, (verdict.doubt, _contradiction(use, look)))),
+        ". ".join(filter(None, (verdict.doubt, _contradiction(use, look)))), told=verdict.family is not None,
     )  # fmt: skip
 
 

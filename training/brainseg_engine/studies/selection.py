@@ -16,20 +16,25 @@ _MOST_BYTES = 2**26
 
 
 def select(
-    given: Sequence[Path], list_file: Path | None = None, split: Path | None = None, subset: str = "validation"
+    given: Sequence[Path],
+    list_file: Path | None = None,
+    split: Path | None = None,
+    subset: str = "validation",
+    *,
+    whole: bool = False,
 ) -> list[Path]:
     """The studies of the folders ``given`` that the list and the split name; without folders, the list's lines are paths.
 
     A line of the list (one a study; empty ones and those that begin with # count as nothing; "-" reads them from the standard
-    input) names a study as a split does, by its folder's name, or is a path. Raises InputError for what is not there.
+    input) names a study as a split does, by its folder's name, or is a path. ``whole``: see :func:`expand`. Raises InputError for what is not there.
     """
     if not given and list_file is None:
         raise InputError("No study was given. Name studies or folders of studies, or a --list of them.")
     lines = _lines(list_file) if list_file is not None else []
     if not given:
-        sources = expand([_path(line, list_file) for line in lines])
+        sources = expand([_path(line, list_file) for line in lines], whole=whole)
     else:
-        sources = expand(given)
+        sources = expand(given, whole=whole)
         sources = _named(sources, lines, str(list_file)) if list_file is not None else sources
     return sources if split is None else _named(sources, of_subset(split, subset), f"{split}, part '{subset}'")
 

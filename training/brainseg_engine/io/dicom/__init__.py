@@ -2,6 +2,6 @@
 
 from brainseg_engine.io.dicom.listing import list_dicom
 from brainseg_engine.io.dicom.pixels import read_voxels
-from brainseg_engine.io.dicom.scan import holds_dicom
+from brainseg_engine.io.dicom.scan import first_study, holds_dicom
 
-__all__ = ["holds_dicom", "list_dicom", "read_voxels"]
+__all__ = ["first_study", "holds_dicom", "list_dicom", "read_voxels"]

@@ -36,6 +36,23 @@ def holds_dicom(path: Path, most: int = 400) -> bool:
     return any(is_dicom(p) for p, _ in zip(_walk(path), range(most), strict=False))
 
 
+def first_study(path: Path, most: int = 400, *, deep: bool = True) -> str:
+    """What tells the study of the first DICOM image at or below the path (``deep``), or directly in it; "" without any.
+
+    In memory only: it is the study's UID. "-" stands for a study without one, or a DICOM file that is no image.
+    """
+    found = ""
+    with quiet():
+        for file, _ in zip(_walk(path, deep=deep), range(most), strict=False):
+            if not is_dicom(file):
+                continue
+            try:
+                return read_frames(file)[0].instance.study_uid or "-"
+            except Exception:  # damaged or no image: another file may tell
+                found = "-"
+    return found
+
+
 def scan(files: Iterable[Path], progress: ProgressCallback = silent, cancelled: CancelCheck = never) -> Scan:
     """Read the headers of these files. One that cannot be read is skipped with its reason. Raises Cancelled."""
     files = list(files)
@@ -59,13 +76,13 @@ def scan(files: Iterable[Path], progress: ProgressCallback = silent, cancelled: 
     return Scan(frames, tuple(Skipped(why, tuple(paths), lost) for (why, lost), paths in skipped.items()))
 
 
-def _walk(path: Path) -> Iterator[Path]:
+def _walk(path: Path, *, deep: bool = True) -> Iterator[Path]:
     if not path.is_dir():
         if plain.is_file(path):
             yield path
         return
     for folder, subfolders, names in os.walk(path):
-        subfolders.sort()
+        subfolders[:] = sorted(subfolders) if deep else []
         yield from (p for n in sorted(names) if plain.is_file(p := Path(folder, n)))
 
 
