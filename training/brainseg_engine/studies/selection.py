@@ -26,7 +26,8 @@ def select(
     """The studies of the folders ``given`` that the list and the split name; without folders, the list's lines are paths.
 
     A line of the list (one a study; empty ones and those that begin with # count as nothing; "-" reads them from the standard
-    input) names a study as a split does, by its folder's name, or is a path. ``whole``: see :func:`expand`. Raises InputError for what is not there.
+    input) names a study as a split does, by its folder's name, or is a path.
+    ``whole``: see :func:`expand`. Raises InputError for what is not there.
     """
     if not given and list_file is None:
         raise InputError("No study was given. Name studies or folders of studies, or a --list of them.")
