@@ -114,7 +114,7 @@ def inspect_study(paths: list[Path], coding: str | None = None, by_hand: Wanted 
 def _checked(study: Study) -> list[Finding]:
     """What is doubtful of the study; of one as acquired not that which preparing it puts right."""
     from brainseg_engine.core.study import SeriesNeeded
-    from brainseg_engine.prepare.pipeline import shows_head
+    from brainseg_engine.prepare.head import shows_head
     from brainseg_engine.studies.checks import Finding, check_study
 
     found = check_study(study, SeriesNeeded(tuple(study.volumes)))
