@@ -1,5 +1,5 @@
 """Make the pictures: the panel with the sample phantom, segmented by the bundled model, in 2D, with the tools for correcting,
-after a fine-tuning, and in 3D.
+after a fine-tuning, and in 3D; and with a phantom as a hospital has it, in DICOM.
 
 Run by ``make screenshots``. It presses the panel's own buttons, and fails (exit code 1, one sentence) when a picture is
 blank or a region's colour is missing from it. The pictures show the phantom only.
@@ -20,7 +20,7 @@ import napari
 import numpy as np
 from napari.utils.io import imsave
 from numpy.typing import NDArray
-from qtpy.QtWidgets import QAbstractButton, QApplication, QSlider
+from qtpy.QtWidgets import QAbstractButton, QApplication, QComboBox, QSlider
 
 from brainseg_engine.core.palette import REGION_COLOURS, RGB
 
@@ -35,6 +35,7 @@ SMALL = (120, 120, 80)
 bundled model to find the lesions."""
 LEARNT, ANCHORS = 4, 3
 MINUTES = 3
+HOSPITAL_SEED = 1
 LEAST_PIXELS = 40
 LEAST_LIT = 0.05
 """Part of the canvas that must not be black."""
@@ -91,6 +92,44 @@ def make(viewer: napari.Viewer, out: Path) -> None:
         panel.findChild(QSlider, f"region_{region}_opacity").setValue(GLASSY)
     check_regions(viewer, panel, "3D")
     save(viewer, out / "panel-3d.png")
+    press(panel, "plane_axial")
+    hospital(viewer, panel, out)
+
+
+def hospital(viewer: napari.Viewer, panel: Any, out: Path) -> None:
+    """A study as a hospital has it: the table of its series, an alignment that is checked, the mask on a series as acquired.
+    Raises Failure."""
+    sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))  # where phantoms are written as scanners write
+    from dicom_studies import write_clinical
+    from helpers.raw_study import raw_study
+
+    session, features = panel.owner.session, panel.owner.features
+    folder, before = Path(os.environ["BRAINSEG_HOME"]) / "export", session.study
+    write_clinical(folder, raw_study(HOSPITAL_SEED).study, thickness_mm=None, distractors=6)
+    features.study.open(folder)
+    wait(lambda: bool(features.series.pictures), 60, "the table of series")
+    press(panel, "message_close")
+    panel.scroll.ensureWidgetVisible(named(panel, "prepare"), 0, 20)
+    pause(0.5)
+    save(viewer, out / "panel-series.png")
+    panel.findChild(QComboBox, "brain_method").setCurrentText("rough")
+    wait(lambda: press(panel, "prepare"), 60, "the button 'Prepare'")
+    wait(lambda: session.study is not before and session.job is None, 300, "the prepared study", session)
+    wait(lambda: press(panel, "segment"), 60, "the button 'Segment'")
+    wait(lambda: session.segmentation is not None and session.job is None, 300, "the segmentation", session)
+    wait(lambda: press(panel, "check_alignment"), 10, "the button 'Check alignment'")
+    wait(lambda: features.alignment.quality is not None, 60, "the figures of the alignment")
+    press(panel, "mix_edges")
+    pause(1.0)
+    if pixels(canvas(viewer), (1.0, 140 / 255, 0.0)) < LEAST_PIXELS:
+        raise Failure("the edges of the series are missing.")
+    save(viewer, out / "panel-alignment.png")
+    press(panel, "check_alignment")
+    press(panel, "read_flair")
+    wait(lambda: any("Segmentation on FLAIR" in x.name for x in viewer.layers), 60, "the mask on FLAIR")
+    pause(0.5)
+    save(viewer, out / "panel-as-acquired.png")
+    press(panel, "read_aligned")
 
 
 def correct(viewer: napari.Viewer, panel: Any, out: Path) -> None:

@@ -227,7 +227,7 @@ def _words_of(row: SeriesShown) -> QWidget:
     column.setSpacing(1)
     made = plain(column)
     title = Elided("series_title", "strong" if row.use is not None else "")
-    extent = label(row.extent, role="dim", name="series_extent", wrap=True)
+    extent = label(row.extent.replace(" mm", "\N{NO-BREAK SPACE}mm"), role="dim", name="series_extent", wrap=True)
     title.show_text(row.title)
     heading = QHBoxLayout()
     heading.setSpacing(6)
