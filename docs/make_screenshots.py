@@ -152,7 +152,7 @@ def correct(viewer: napari.Viewer, panel: Any, out: Path) -> None:
     if np.count_nonzero((shown != hidden).any(axis=-1)) < LEAST_PIXELS:
         raise Failure("the preview of the threshold brush is missing.")
     save(viewer, out / "panel-correct.png")
-    for name in ("threshold", "tool_move", "paint_fold", "show_t1ce"):
+    for name in ("threshold", "tool_move", "paint_fold", "show_t1ce", "tab_read"):
         press(panel, name)
     pause(0.5)
 
@@ -181,6 +181,7 @@ def finetune(viewer: napari.Viewer, panel: Any, out: Path) -> None:
     panel.scroll.ensureWidgetVisible(named(panel, "finetune_rollback"), 0, 20)
     save(viewer, out / "panel-fine-tune.png")
     press(panel, "finetune_fold")
+    press(panel, "tab_read")
     pause(0.5)
 
 
@@ -240,6 +241,7 @@ def press(panel: Any, name: str) -> bool:
     button = named(panel, name)
     if not button.isEnabled():
         return False
+    panel.bring(button)
     button.click()
     return True
 

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
+from qtpy.QtWidgets import QFileDialog
+
 from napari_brainseg.features.context import Context
 from napari_brainseg.features.view.verbs import ViewVerbs
 from napari_brainseg.features.view.view import ViewView
@@ -18,6 +22,7 @@ class ViewSection:
         self._view, self._verbs = view, verbs
         view.plane_chosen.connect(self._to_plane)
         view.modality_chosen.connect(verbs.show_modality)
+        view.picture_requested.connect(self._ask_picture)
         view.fit_requested.connect(verbs.fit)
         view.controls_chosen.connect(verbs.show_controls)
         view.window_chosen.connect(verbs.choose_window)
@@ -34,6 +39,11 @@ class ViewSection:
         self._view.show_modalities(verbs.modalities, verbs.modality)
         self._view.show_controls(verbs.controls_shown)
         self._view.window_preset.show_value(verbs.window)
+
+    def _ask_picture(self) -> None:
+        name, _ = QFileDialog.getSaveFileName(self._view, "Save what is seen", self._verbs.picture_name, "PNG (*.png)")
+        if name:
+            self._verbs.save_picture(Path(name) if name.lower().endswith(".png") else Path(f"{name}.png"))
 
     def _to_plane(self, value: str) -> None:
         if value == THREE_D:

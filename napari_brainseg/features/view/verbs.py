@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -16,6 +17,7 @@ from napari_brainseg.display.region_layer import set_visible
 from napari_brainseg.display.windows import PRESETS, brain_window
 from napari_brainseg.features.context import Context
 from napari_brainseg.features.view.gestures import drag_image, drag_window, shown_image, step_slice, turn_wheel
+from napari_brainseg.session import Kind
 
 if TYPE_CHECKING:
     from napari.layers import Image
@@ -235,6 +237,28 @@ class ViewVerbs:
         dock = getattr(getattr(getattr(self._viewer, "window", None), "_qt_viewer", None), "dockLayerControls", None)
         if dock is not None:
             dock.setVisible(self.controls_shown)
+
+    # --- a picture
+
+    @property
+    def picture_name(self) -> str:
+        """A name to suggest for a picture of what is seen."""
+        current, image = self._session.study, self.modality
+        if current is None:
+            return "picture.png"
+        return f"{current.study.id}_{image.value if image is not None else '3d'}.png"
+
+    def save_picture(self, path: Path) -> None:
+        """Write what the canvas shows as PNG."""
+        shoot = getattr(self._viewer, "screenshot", None)
+        if shoot is None:
+            return
+        try:
+            shoot(str(path), canvas_only=True, flash=False)
+        except OSError as e:
+            self._session.say(f"{path} could not be written: {e.strerror or e}. Choose another folder.", Kind.ERROR)
+            return
+        self._session.say(f"Saved {path}", Kind.GOOD)
 
     # --- series and windows
 

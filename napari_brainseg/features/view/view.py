@@ -19,6 +19,7 @@ class ViewView(Section):
     window_chosen = Signal(object)
     fit_requested = Signal()
     controls_chosen = Signal(bool)
+    picture_requested = Signal()
     keys_wanted = Signal()
     """The sheet of keys is about to be shown."""
 
@@ -69,8 +70,10 @@ class ViewView(Section):
         )
         self.controls.setCheckable(True)
         self.controls.clicked.connect(lambda on: self.controls_chosen.emit(bool(on)))
+        picture = button("Picture…", "picture", "What is seen, as PNG: with the letters, the texts and the legend",
+                         self.picture_requested.emit)  # fmt: skip
         keys = button("Keys", "keys_toggle", "What keys and mouse do (F1)", self.toggle_keys)
-        for b in (fit, self.controls, keys):
+        for b in (fit, picture, self.controls, keys):
             b.setProperty("role", "link")
             self.head.addWidget(b)
 

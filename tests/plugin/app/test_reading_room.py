@@ -12,7 +12,7 @@ from helpers.small_study import make_study
 from helpers.window import Hand
 from qtpy.QtCore import QEvent, QPoint, QPointF, Qt
 from qtpy.QtGui import QWheelEvent
-from qtpy.QtWidgets import QAbstractButton, QAbstractSlider, QApplication, QComboBox, QLabel, QMessageBox
+from qtpy.QtWidgets import QAbstractButton, QAbstractSlider, QApplication, QComboBox, QFileDialog, QLabel, QMessageBox
 
 from brainseg_engine.core.study import Modality, Volume
 from napari_brainseg.display import layers, planes
@@ -307,6 +307,16 @@ def test_the_canvas_says_what_is_seen(hand):
     hand.viewer.scene.camera.set_view_direction((0.1, 0.2, 1.0), (-1.0, 0.0, 0.0))  # from the patient's right
     assert hand.app.features.view.marks.letters == ("S", "I", "P", "A")
     assert {str(x.interpolation2d) for x in layers.image_layers(hand.viewer).values()} == {"linear"}
+
+
+def test_what_is_seen_is_saved_as_a_picture(hand, tmp_path, monkeypatch):
+    from PIL import Image
+
+    monkeypatch.setattr(QFileDialog, "getSaveFileName", lambda *_: (str(tmp_path / "seen"), ""))
+    hand.window.press("picture")
+    assert "seen.png" in hand.window.text("message")
+    with Image.open(tmp_path / "seen.png") as picture:
+        assert (np.asarray(picture)[..., :3].max(axis=-1) > 40).mean() > 0.1
 
 
 def test_what_is_used_every_minute_is_always_in_sight(hand):

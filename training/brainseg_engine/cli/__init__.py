@@ -28,6 +28,7 @@ COMMANDS = {
     "pacs": _SEGMENT,
     "inspect": _LOOK,
     "evaluate": _LOOK,
+    "figure": _LOOK,
     "report": _LOOK,
     "export": _LOOK,
     "corrections": _TRAIN,

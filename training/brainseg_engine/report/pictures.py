@@ -172,6 +172,27 @@ def view_3d(segmentation: Segmentation, study: Study | None = None) -> Picture |
 
     Where the images hold a brain and nothing else, its surface is drawn around them.
     """
+    figure, ax = _scene(segmentation, study)
+    if figure is None:
+        return None
+    ax.view_init(elev=20, azim=130)  # RAS: +y is the front, −x the patient's left
+    return Picture(_png(figure), "3D, from the patient's front left")
+
+
+def turning(segmentation: Segmentation, study: Study | None = None, frames: int = 24) -> list[bytes]:
+    """The same scene all the way round, a PNG each; empty without a tumour."""
+    figure, ax = _scene(segmentation, study)
+    if figure is None:
+        return []
+    pictures = []
+    for i in range(frames):
+        ax.view_init(elev=20, azim=130 + 360 * i / frames)
+        pictures.append(_png(figure))
+    return pictures
+
+
+def _scene(segmentation: Segmentation, study: Study | None) -> tuple[Any, Any]:
+    """A figure with the surfaces in it, and its axes; (None, None) without a tumour."""
     shapes = []
     if study is not None and (brain := brain_of(study.reference.data)).mean() < 0.7:
         shapes.append((_surface(brain, study.reference.grid, _BRAIN_MM), (0.55, 0.55, 0.6), 0.06))
@@ -183,7 +204,7 @@ def view_3d(segmentation: Segmentation, study: Study | None = None) -> Picture |
                 (_surface(mask, segmentation.grid, _SURFACE_MM[region]), REGION_COLOURS[region], opacity[region])
             )
     if not any(alpha > 0.1 for _, _, alpha in shapes):
-        return None
+        return None, None
     figure, ax = _figure(_SIZE_IN, _SIZE_IN, "white", projection="3d")
     from matplotlib.colors import LightSource
     from mpl_toolkits.mplot3d.art3d import Poly3DCollection
@@ -198,9 +219,8 @@ def view_3d(segmentation: Segmentation, study: Study | None = None) -> Picture |
     low, high = points.min(axis=0), points.max(axis=0)
     ax.set(xlim=(low[0], high[0]), ylim=(low[1], high[1]), zlim=(low[2], high[2]))
     ax.set_box_aspect(high - low, zoom=1.35)
-    ax.view_init(elev=20, azim=130)  # RAS: +y is the front, −x the patient's left
     ax.set_axis_off()
-    return Picture(_png(figure), "3D, from the patient's front left")
+    return figure, ax
 
 
 def _surface(mask: Mask, grid: Grid, side_mm: float) -> NDArray[np.float64]:

@@ -1,0 +1,90 @@
+"""Moving pictures: the slices of a study one after the other, and pictures that were drawn elsewhere, as GIF."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from brainseg_engine.core.brain import brain
+from brainseg_engine.core.errors import GeometryError, InputError
+from brainseg_engine.core.palette import LABEL_COLOURS
+from brainseg_engine.core.paths import atomic
+from brainseg_engine.core.study import Segmentation, Study
+from brainseg_engine.figures.overlay import AXIAL, OPACITY, View, grey_window
+
+if TYPE_CHECKING:
+    from PIL.Image import Image
+
+SIDE = 360
+"""Pixels of the longer side, about."""
+SLICE_MM = 2.0
+"""How far the slices of a sweep lie apart at least."""
+FRAME_MS = 90
+
+
+def sweep(study: Study, segmentation: Segmentation, path: Path) -> None:
+    """A GIF: the axial slices of the reference series from the feet to the head, the segmentation over them.
+
+    The patient's right is on the viewer's left. Raises GeometryError where the mask is not on the grid of the images, OutputError
+    where nothing can be written.
+    """
+    reference = study.reference
+    if not segmentation.grid.same_as(reference.grid):
+        raise GeometryError(
+            f"The mask and the images of '{study.id}' lie on different grids, so no picture can be drawn. "
+            "Resample the mask onto the grid of the images."
+        )
+    view = View(reference)
+    view.crop_to(brain(reference.data))
+    grey, labels = view(reference.data), view(segmentation.labels)
+    low, high = grey_window(reference.data)
+    width, height = AXIAL.size_mm(grey.shape, view.spacing)
+    size = round(SIDE * width / max(width, height)), round(SIDE * height / max(width, height))
+    step = max(1, round(SLICE_MM / view.spacing[AXIAL.across]))
+    frames = [
+        _frame(AXIAL.cut(grey, i), AXIAL.cut(labels, i), (low, high), size)
+        for i in range(0, grey.shape[AXIAL.across], step)
+    ]
+    save_gif(frames, path)
+
+
+def _frame(
+    grey: NDArray[Any], labels: NDArray[np.uint8], window: tuple[float, float], size: tuple[int, int]
+) -> NDArray[np.uint8]:
+    """One slice, (rows, columns, 3); the image interpolated, the labels not."""
+    from PIL import Image
+
+    low, high = window
+    shown = (np.clip((grey.astype(np.float32) - low) / (high - low), 0, 1) * 255).astype(np.uint8)
+    image = np.asarray(Image.fromarray(shown).resize(size, Image.Resampling.BILINEAR), dtype=np.float32)
+    over = np.asarray(Image.fromarray(np.ascontiguousarray(labels)).resize(size, Image.Resampling.NEAREST))
+    out = np.repeat(image[..., None], 3, axis=-1)
+    for label, colour in LABEL_COLOURS.items():
+        there = over == label
+        out[there] = (1 - OPACITY) * out[there] + OPACITY * 255 * np.array(colour, dtype=np.float32)
+    return out.astype(np.uint8)
+
+
+def gif_of(pictures: Sequence[bytes], path: Path) -> None:
+    """A GIF of PNG pictures of one size. Raises InputError where there is none, OutputError."""
+    from PIL import Image
+
+    save_gif([np.asarray(Image.open(io.BytesIO(p)).convert("RGB")) for p in pictures], path)
+
+
+def save_gif(frames: Sequence[NDArray[np.uint8]], path: Path) -> None:
+    """Write frames (rows, columns, 3) as a GIF that begins anew at its end. Raises InputError for none, OutputError."""
+    from PIL import Image
+
+    if not frames:
+        raise InputError("There is nothing to draw.")
+    images: list[Image] = [Image.fromarray(f).quantize(128) for f in frames]
+    with atomic(path) as part:
+        images[0].save(
+            part, format="GIF", save_all=True, append_images=images[1:], duration=FRAME_MS, loop=0, disposal=2
+        )
