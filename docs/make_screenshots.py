@@ -26,8 +26,8 @@ from brainseg_engine.core.palette import REGION_COLOURS, RGB
 
 SIZE = (1590, 985)
 PANEL = ("napari-brainseg", "Brain tumour segmentation")
-CLOSER = {2: 1.3, 3: 1.08}
-"""Dimensions shown → zoom, over napari's own fit."""
+CLOSER = {2: 1.0, 3: 1.08}
+"""Dimensions shown → zoom, over what fills the canvas."""
 GLASSY = 25
 """Opacity of the outer surfaces in 3D, in per cent."""
 SMALL = (120, 120, 80)

@@ -22,7 +22,7 @@ class SaveView(Section):
         self.head.addWidget(self.state)
         self.coding = Combo("save_coding", "The label values in the file")
         self.coding.show_choices([(name, name, what) for name, what in codings], "brats2023")
-        self.save = button("Save mask…", "save", "Write the labels as NIfTI, on the study's own grid",
+        self.save = button("Save…", "save", "Write the labels as NIfTI, on the study's own grid",
                            lambda: self.save_requested.emit(self.coding.currentData()))  # fmt: skip
         self.head.addWidget(self.coding)
         self.head.addWidget(self.save)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,9 +16,6 @@ from brainseg_engine.core.palette import LABEL_COLOURS
 from brainseg_engine.core.paths import atomic
 from brainseg_engine.core.study import Segmentation, Study
 from brainseg_engine.figures.overlay import AXIAL, OPACITY, View, grey_window
-
-if TYPE_CHECKING:
-    from PIL.Image import Image
 
 SIDE = 360
 """Pixels of the longer side, about."""
@@ -83,7 +80,7 @@ def save_gif(frames: Sequence[NDArray[np.uint8]], path: Path) -> None:
 
     if not frames:
         raise InputError("There is nothing to draw.")
-    images: list[Image] = [Image.fromarray(f).quantize(128) for f in frames]
+    images = [Image.fromarray(f).quantize(128) for f in frames]
     with atomic(path) as part:
         images[0].save(
             part, format="GIF", save_all=True, append_images=images[1:], duration=FRAME_MS, loop=0, disposal=2
