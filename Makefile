@@ -41,7 +41,7 @@ fuzz: $(VENV)/.dev
 	@$(BIN)/python scripts/fuzz --cases $(or $(N),10000)
 
 kills: $(VENV)/.dev
-	@$(BIN)/python scripts/kills.py --kills $(or $(N),20)
+	@$(BIN)/python scripts/kills --kills $(or $(N),20)
 
 lint: $(VENV)/.dev
 	@$(BIN)/ruff check .

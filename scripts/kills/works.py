@@ -1,64 +1,17 @@
-"""Kills at random moments: nothing is lost, and nothing half-written is read as whole. `kills.py --kills 20` for 20 of each.
-
-Each case runs in a process forked from this one (so that none of the time goes into importing torch), is killed by SIGKILL
-at a moment drawn from its whole duration, and what lies on the disk is then read as the program itself would read it.
-"""
+"""What is killed: the work, what must hold after a kill, and what must hold at the end."""
 
 from __future__ import annotations
 
-import argparse
-import logging
-import os
-import random
-import signal
-import sys
-import tempfile
-import time
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
-sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
-
-
-def forked(work: Callable[[], None]) -> int:
-    pid = os.fork()
-    if pid:
-        return pid
-    code = 1
-    try:
-        with open(os.devnull, "w") as nowhere:  # noqa: PTH123
-            os.dup2(nowhere.fileno(), 1)
-            work()
-        code = 0
-    finally:
-        os._exit(code)
-
-
-def duration(work: Callable[[], None]) -> float:
-    began = time.monotonic()
-    _, status = os.waitpid(forked(work), 0)
-    assert status == 0, "it does not run even when nobody kills it"
-    return time.monotonic() - began
-
-
-def killed(work: Callable[[], None], after: float) -> bool:
-    """Whether the kill came before the end."""
-    pid = forked(work)
-    time.sleep(after)
-    os.kill(pid, signal.SIGKILL)
-    _, status = os.waitpid(pid, 0)
-    return os.WIFSIGNALED(status)
+Case = tuple[Callable[[], None], Callable[[], None], Callable[[], None]]
 
 
 def no_halves(folder: Path) -> None:
     left = list(folder.rglob(".part-*"))
     assert not left, f"left behind: {left}"
-
-
-# --- what is killed: (the work, what must hold after a kill, what must hold at the end)
-
-Case = tuple[Callable[[], None], Callable[[], None], Callable[[], None]]
 
 
 def predict(folder: Path, model: Path) -> Case:
@@ -275,60 +228,59 @@ def autosave(folder: Path, model: Path) -> Case:
     return work, held, ended
 
 
-def main() -> int:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--kills", type=int, default=20, help="Of each kind.")
-    parser.add_argument("--seed", type=int, default=0)
-    given = parser.parse_args()
-    logging.disable(logging.CRITICAL)
-    print(f"{'what':<10}{'kills':>7}{'before the end':>16}{'failures':>10}{'seconds':>9}")
-    failed = 0
-    with tempfile.TemporaryDirectory(prefix="brainseg-kills-") as name:
-        os.environ["BRAINSEG_HOME"] = str(Path(name) / "home")
-        model = _tiny(Path(name))
-        for kind in (predict, train, finetune, accept, autosave):
-            began, chance = time.monotonic(), random.Random(f"{given.seed}:{kind.__name__}")
-            place = Path(name) / kind.__name__
-            place.mkdir()
-            work, held, ended = kind(place, model)
-            whole, early, failures = duration(work), 0, []
-            held()
-            for n in range(given.kills):
-                early += killed(work, chance.uniform(0, whole))
-                try:
-                    held()
-                except Exception as e:
-                    failures.append(f"{kind.__name__} {n}: {type(e).__name__}: {e}")
-            try:
-                ended()
-            except Exception as e:
-                failures.append(f"{kind.__name__}, at the end: {type(e).__name__}: {e}")
-            failed += len(failures)
-            took = time.monotonic() - began
-            print(f"{kind.__name__:<10}{given.kills:>7}{early:>16}{len(failures):>10}{took:>9.0f}", flush=True)
-            print(*(f"  {failure}\n" for failure in failures[:5]), sep="", end="", flush=True)
-    return 1 if failed else 0
+def window(folder: Path, model: Path) -> Case:
+    """The plugin below its widgets: strokes of the brush, the working copy after each, every third one accepted."""
+    import numpy as np
+    from helpers.cases import write
+    from helpers.rig import Card, House, Model, paint, segment
+    from helpers.small_study import make_study
+    from napari.components import ViewerModel
+
+    from brainseg_engine.core.labels import Label
+    from brainseg_engine.corrections import Store, working
+
+    study, store, noted = make_study(id="A"), Store(folder / "store"), folder / "noted"
+    place, seen = write(study, folder), set[str]()
+    noted.write_text("0")
+    answer = np.zeros(study.reference.grid.shape, np.uint8)
+    answer[5:9, 5:9, 5:9] = Label.ET  # what the rig's segment gives
+
+    def work() -> None:
+        house = House(ViewerModel())
+        house.session.set_models((Model(card=Card()),))
+        house.corrections.choose(store=store.path)
+        house.study.open(place)
+        given = segment(house)
+        for n in range(1, 10):
+            painted = paint(house, at=(3, 4 + n, 5))
+            house.corrections.autosave.flush()
+            noted.write_text(str(int((painted != given).sum())))
+            if n % 3 == 0:
+                house.corrections.accept()
+        house.close()
+
+    def held() -> None:
+        at_least = int(noted.read_text() or 0)
+        assert not [f for f in store.check(images=False) if f.severity == "error"]
+        made = [c for c in store.corrections() if c.id not in seen]
+        kept = [store.read(c).labels for c in made]
+        for found in working.pending():
+            left = working.load(found.path)
+            assert left.base is not None and np.array_equal(left.base.labels, answer), "the answer was lost"
+            kept.append(left.segmentation.labels)
+            working.discard(found.path)
+        most = max((int((labels != answer).sum()) for labels in kept), default=0)
+        assert most >= at_least, f"strokes were lost: {most} voxels are kept of {at_least}"
+        seen.update(c.id for c in made)
+        noted.write_text("0")
+
+    def ended() -> None:
+        work()
+        held()
+        assert not working.pending()
+        no_halves(folder / "store")
+
+    return work, held, ended
 
 
-def _tiny(folder: Path) -> Path:
-    import torch
-
-    from brainseg_engine import nets
-    from brainseg_engine.models import checkpoint
-    from brainseg_engine.recipe import load_recipe
-
-    torch.set_num_threads(1)
-    recipe = load_recipe("baseline", [
-        "network.init_filters=8", "network.blocks_down=[1, 1]", "network.blocks_up=[1]", "schedule.warmup_steps=2",
-        "training.validate_every_steps=5",
-    ])  # fmt: skip
-    net = nets.build(recipe)
-    card = checkpoint.Card(name="tiny", recipe="baseline", modalities=recipe.modalities, regions=recipe.output.regions,
-                           parameters=nets.count_parameters(net))  # fmt: skip
-    path = folder / "tiny.safetensors"
-    checkpoint.save(path, net.state_dict(), card, recipe)
-    return path
-
-
-if __name__ == "__main__":
-    sys.exit(main())
+KINDS = (predict, train, finetune, accept, autosave, window)
