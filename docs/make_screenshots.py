@@ -20,7 +20,7 @@ import napari
 import numpy as np
 from napari.utils.io import imsave
 from numpy.typing import NDArray
-from qtpy.QtWidgets import QAbstractButton, QApplication, QComboBox, QSlider
+from qtpy.QtWidgets import QAbstractButton, QApplication, QComboBox, QDialog, QSlider
 
 from brainseg_engine.core.palette import REGION_COLOURS, RGB
 
@@ -83,6 +83,7 @@ def make(viewer: napari.Viewer, out: Path) -> None:
     check_regions(viewer, panel, "2D")
     save(viewer, out / "panel-2d.png")
     correct(viewer, panel, out)
+    export(panel, out)
     finetune(viewer, panel, out)
     press(panel, "plane_3d")
     surfaces = panel.owner.features.regions.surfaces
@@ -155,6 +156,21 @@ def correct(viewer: napari.Viewer, panel: Any, out: Path) -> None:
     for name in ("threshold", "tool_move", "paint_fold", "show_t1ce", "tab_read"):
         press(panel, name)
     pause(0.5)
+
+
+def export(panel: Any, out: Path) -> None:
+    """The dialog of *Export…*, as it is for a study that was opened from DICOM. Raises Failure."""
+    press(panel, "export")
+    dialog = panel.findChild(QDialog, "export_dialog")
+    if dialog is None or not dialog.isVisible():
+        raise Failure("the dialog of 'Export…' does not open.")
+    pause(1.0)  # whether these images are DICOM has been looked up
+    dialog.show_images("Phantom/DICOM", (("t1ce", "4: t1_tse_tra_km"),))
+    for name in ("export_sr", "deidentify"):
+        press(dialog, name)
+    pause(0.5)
+    dialog.grab().save(str(out / "export.png"))
+    dialog.reject()
 
 
 def finetune(viewer: napari.Viewer, panel: Any, out: Path) -> None:
