@@ -99,6 +99,7 @@ class AlignmentView(Section):
         self.mixes = Segmented([(text, value, f"mix_{value}", tip) for text, value, tip in _MIXES])
         self.mixes.chosen.connect(self.mix_chosen)
         self.swipe = QSlider(Qt.Orientation.Horizontal)
+        self.swipe.setFocusPolicy(Qt.FocusPolicy.TabFocus)
         self.swipe.setObjectName("swipe")
         self.swipe.setRange(0, 1000)
         self.swipe.setToolTip("Where the line lies between the reference and the series")
