@@ -76,3 +76,15 @@ def test_a_made_up_brain_which_nothing_was_fitted_on_is_told(study):
     scores = order_scores(looks)
     assert max(scores, key=lambda o: scores[o]) == tuple(Modality)
     assert all(0 <= likely(x)[1] <= 1 for x in looks.values())
+
+
+def test_the_head_of_a_reformat_is_not_all_that_lies_within_its_blank_border():
+    rng = np.random.default_rng(0)
+    data = np.zeros((90, 90, 60), np.float32)
+    data[10:80, 10:80, 5:55] = rng.uniform(1, 20, (70, 70, 50))  # the slices with their noisy air
+    ball = np.linalg.norm(np.argwhere(np.ones(data.shape)) - (45, 45, 30), axis=1).reshape(data.shape) < 24
+    data[ball] = 300 + rng.uniform(0, 50, int(ball.sum()))
+    found = appearance.head_of(data, voxel_ml=0.027)
+    assert abs(found.sum() / ball.sum() - 1) < 0.02
+    data[~ball] = 0  # a stripped brain is all that is not blank
+    assert appearance.head_of(data, voxel_ml=0.027).sum() == ball.sum()

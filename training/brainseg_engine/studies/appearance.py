@@ -61,10 +61,11 @@ def look(volume: Volume) -> Look | None:
     fluid-like parts are (their depth, and how much of them is one piece); the mean of shells by depth.
     """
     data, grid = _coarse(volume)
-    head = head_of(data)
+    ml = float(np.prod(grid.spacing)) / 1000
+    head = head_of(data, ml)
     if head.sum() < FEW:
         return None
-    stripped = _air(data)[1] and head.sum() * np.prod(grid.spacing) / 1000 < HEAD_ML
+    stripped = _air(data)[1] and head.sum() * ml < HEAD_ML
     depth = _depth(head, grid, np.inf if stripped else HEAD_MM)
     depths = DEPTHS_MM[-1:] if stripped else DEPTHS_MM
     inside = next((m for d in depths if (m := depth > d).sum() >= 4 * FEW), depth > 0)
@@ -93,20 +94,20 @@ def swapped(pair: Features) -> Features:
     return np.array([rho, -tail, -share, ranks[1], ranks[0], ranks[3], ranks[2]])
 
 
-def head_of(data: Values) -> Mask:
+def head_of(data: Values, voxel_ml: float) -> Mask:
     """What is no air, of a coarse image along RAS: one piece, without holes in its axial slices.
 
-    Where most of the border has one value, all else (the air was masked out); else what is brighter than a tenth of the
-    way from the 2nd to the 98th percentile.
+    Where most of the border has one value, all else (the air was masked out), if that is no more than a brain; else what is
+    brighter than a tenth of the way from the 2nd to the 98th percentile. Reformats of an oblique series have such a border
+    round the slices and their noisy air.
     """
     from scipy import ndimage
 
     air, blank = _air(data)
-    if blank:
-        mask: Mask = data != air
-    else:
-        low, high = np.percentile(data, [2, 98])
-        mask = data > low + 0.1 * (high - low)
+    mask: Mask = data != air if blank else np.ones(data.shape, np.bool_)
+    if not blank or mask.sum() * voxel_ml >= HEAD_ML:
+        low, high = np.percentile(data[mask], [2, 98])
+        mask &= data > low + 0.1 * (high - low)
     in_plane = ndimage.generate_binary_structure(2, 1)[:, :, None]
     whole = ndimage.binary_fill_holes(ndimage.binary_opening(mask), in_plane)  # the neck is open below
     pieces, n = ndimage.label(whole)
