@@ -111,8 +111,8 @@ class PacsSection:
 
     def _show_send(self) -> None:
         waiting = sum(len(j.waiting) for j in self._verbs.waiting())
-        possible = self._context.labels is not None and bool(self._verbs.connections())
-        self._send.show_state(possible=possible, waiting=waiting, busy=self._verbs.busy is not None)
+        known, possible = bool(self._verbs.connections()), self._context.labels is not None
+        self._send.show_state(known=known, possible=possible, waiting=waiting, busy=self._verbs.busy is not None)
 
     def _ask_where(self) -> None:
         names, origin = list(self._verbs.connections()), self._verbs.origin

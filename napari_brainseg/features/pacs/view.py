@@ -101,10 +101,12 @@ class SendRow(FeatureRow):
         row.addWidget(self.resend)
         row.addWidget(self.drop)
         column.addLayout(row)
-        self.show_state(possible=False, waiting=0, busy=False)
+        self.show_state(known=False, possible=False, waiting=0, busy=False)
 
-    def show_state(self, *, possible: bool, waiting: int, busy: bool) -> None:
-        """Whether there is something to send, and how many objects wait."""
+    def show_state(self, *, known: bool, possible: bool, waiting: int, busy: bool) -> None:
+        """Whether a PACS is ``known`` and there is something to send, and how many objects wait."""
+        self.setVisible(known or waiting > 0)
+        self.send.setVisible(known)
         self.send.setEnabled(possible and not busy)
         self.words.setText(f"{waiting} object{'s' * (waiting != 1)} could not be sent" if waiting else "")
         for widget in (self.words, self.resend, self.drop):
