@@ -49,7 +49,7 @@ class Ending:
 
 @dataclass(frozen=True)
 class ShardTask:
-    """One job's part of the work: all that it needs, to be pickled."""
+    """One job's part of the work: all that it needs, to be pickled. ``sources``: studies, or folders of studies."""
 
     sources: tuple[Path, ...]
     settings: PredictSettings
@@ -64,12 +64,13 @@ class ShardTask:
     def __call__(self) -> int:
         """Do it; returns how many studies failed."""
         from brainseg_engine.core.events import silent
-        from brainseg_engine.inference.batch import predict_many
+        from brainseg_engine.inference.batch import expand, predict_many
         from brainseg_engine.inference.ensemble import predictor_of
 
         predictor = predictor_of(self.models, self.device, tta=self.tta, threads=self.threads)
         ended = Ending(self.settings, self.also)
-        rows = predict_many(predictor, self.sources, self.settings, lambda _: silent, shard=self.shard, ended=ended)
+        sources = expand(self.sources)
+        rows = predict_many(predictor, sources, self.settings, lambda _: silent, shard=self.shard, ended=ended)
         return sum(row.status == "failed" for row in rows)
 
     def checkpoint(self, *_: Any, **__: Any) -> Any:
