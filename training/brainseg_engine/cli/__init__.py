@@ -37,6 +37,7 @@ COMMANDS = {
     "recipes": _TRAIN,
     "phantom": _TRAIN,
     "train": _TRAIN,
+    "sweep": _TRAIN,
 }
 """Command → the panel of the help it stands in. The module bears the command's name."""
 
