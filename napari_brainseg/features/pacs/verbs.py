@@ -29,7 +29,7 @@ Writing = Callable[[tuple[str, ...], Path], Callable[[Path], object] | None]
 
 
 @dataclass
-class _Work:
+class _PacsWork:
     """What a thread of the background is at; read by the window now and then."""
 
     stage: str
@@ -73,7 +73,7 @@ class PacsVerbs:
         self.chosen: frozenset[str] = frozenset()
         """UIDs of the series to be fetched."""
         self.words, self.wrong = "", False
-        self._work: _Work | None = None
+        self._work: _PacsWork | None = None
         self._tick = context.later(_TICK_S, self._look, True)
         self._known: Mapping[str, Connection] | None = None
         self._waiting: list[Job] | None = None
@@ -139,7 +139,7 @@ class PacsVerbs:
     def test(self, name: str) -> None:
         """Say whether a connection works, or what is wrong with it."""
 
-        def work(_: _Work) -> str:
+        def work(_: _PacsWork) -> str:
             from brainseg_engine.pacs import connected
 
             with connected(name) as pacs:
@@ -164,7 +164,7 @@ class PacsVerbs:
         from brainseg_engine.pacs.records import MOST_STUDIES
         from brainseg_engine.pacs.searching import search
 
-        def work(now: _Work) -> int:
+        def work(now: _PacsWork) -> int:
             with connected(name) as pacs:
                 for row in search(pacs, query):
                     now.studies.append(row)
@@ -187,7 +187,7 @@ class PacsVerbs:
 
         name = self.pacs
 
-        def work(now: _Work) -> list[SeriesRow]:
+        def work(now: _PacsWork) -> list[SeriesRow]:
             with connected(name) as pacs:
                 now.series = pacs.series(row.uid)
                 now.stage = "reading tags"
@@ -218,7 +218,7 @@ class PacsVerbs:
             return
         folder = place(name, study.uid)
 
-        def work(now: _Work) -> Fetched:
+        def work(now: _PacsWork) -> Fetched:
             for left in folder.iterdir() if folder.is_dir() else ():
                 if left.is_dir() and left.name not in self.chosen:
                     shutil.rmtree(left, ignore_errors=True)  # fetched for its tags, or for an earlier choice
@@ -236,7 +236,7 @@ class PacsVerbs:
         """Delete the images that were fetched, but for those of the study that is open."""
         home, kept = paths.home() / "pacs", self._images()
 
-        def work(_: _Work) -> int:
+        def work(_: _PacsWork) -> int:
             gone = 0
             for folder in home.glob("*/*"):
                 if folder.is_dir() and not folder.is_symlink() and (kept is None or not kept.is_relative_to(folder)):
@@ -280,7 +280,7 @@ class PacsVerbs:
             self._tell("There is nothing to send yet: open a study, and segment it.", Kind.WARNING)
             return
 
-        def work(_: _Work) -> Question:
+        def work(_: _PacsWork) -> Question:
             from brainseg_engine.pacs import outbox
 
             with paths.part_folder(paths.private_folder(paths.home() / "sending")) as folder:
@@ -302,7 +302,7 @@ class PacsVerbs:
 
         waiting = self.waiting()
 
-        def work(_: _Work) -> list[Question]:
+        def work(_: _PacsWork) -> list[Question]:
             names = list(dict.fromkeys(j.pacs for j in waiting))
             return [_question(n, [j for j in waiting if j.pacs == n], kept=True) for n in names]
 
@@ -332,7 +332,7 @@ class PacsVerbs:
             self.read_again()
             return
 
-        def work(now: _Work) -> list[Job]:
+        def work(now: _PacsWork) -> list[Job]:
             with connected(question.pacs) as pacs:
                 return [outbox.send(pacs, job, now.follow, lambda: now.stop) for job, _ in question.sendings]
 
@@ -356,12 +356,14 @@ class PacsVerbs:
 
     # --- one thing at a time
 
-    def _do(self, stage: str, work: Callable[[_Work], T], done: Callable[[T], object], *, tell: bool = False) -> None:
+    def _do(
+        self, stage: str, work: Callable[[_PacsWork], T], done: Callable[[T], object], *, tell: bool = False
+    ) -> None:
         """Do ``work`` in the background. ``tell``: what goes wrong is said in the panel, too."""
         if self._work is not None:
             self._say("Wait until what is being done has ended, or cancel it.", wrong=True)
             return
-        now = self._work = _Work(stage)
+        now = self._work = _PacsWork(stage)
         self.words, self.wrong = "", False
         self._tick.start()
         self.changed.emit()

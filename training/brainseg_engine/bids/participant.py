@@ -16,7 +16,7 @@ _LABEL = re.compile(r"[A-Za-z0-9]+")
 
 
 @dataclass(frozen=True)
-class Session:
+class BidsSession:
     """``anat``: the folder with the images; ``session``: "" where the subject has none."""
 
     subject: str
@@ -29,7 +29,7 @@ class Session:
         return f"sub-{self.subject}" + (f"_ses-{self.session}" if self.session else "")
 
 
-def find_sessions(root: Path, subjects: Iterable[str] = (), sessions: Iterable[str] = ()) -> list[Session]:
+def find_sessions(root: Path, subjects: Iterable[str] = (), sessions: Iterable[str] = ()) -> list[BidsSession]:
     """The sessions of a raw dataset that have an ``anat`` folder, sorted; of the subjects and sessions named, where any are.
 
     Labels may bear their prefix (``sub-01``). Raises InputError for a label that is not there, and where nothing is.
@@ -51,7 +51,7 @@ def find_sessions(root: Path, subjects: Iterable[str] = (), sessions: Iterable[s
     return found
 
 
-def derivatives_of(session: Session, row: PredictOutcome, out: Path) -> list[Path]:
+def derivatives_of(session: BidsSession, row: PredictOutcome, out: Path) -> list[Path]:
     """Write the session's mask, and its probabilities where they lie beside it, into the derivative dataset ``out``.
 
     Raises InputError, OutputError.
@@ -66,10 +66,10 @@ def _below(folder: Path, prefix: str) -> list[Path]:
         raise InputError(f"{folder} cannot be read: {e.strerror or e}. Check the path.") from e
 
 
-def _of_subject(folder: Path) -> list[Session]:
+def _of_subject(folder: Path) -> list[BidsSession]:
     subject = folder.name.removeprefix("sub-")
     inner = [(s.name.removeprefix("ses-"), s / "anat") for s in sorted(_below(folder, "ses-"))]
-    return [Session(subject, session, anat) for session, anat in [("", folder / "anat"), *inner] if anat.is_dir()]
+    return [BidsSession(subject, session, anat) for session, anat in [("", folder / "anat"), *inner] if anat.is_dir()]
 
 
 def _label(text: str, prefix: str) -> str:

@@ -13,7 +13,7 @@ from brainseg_engine.cli.printing import say
 from brainseg_engine.core.errors import InputError
 
 
-class Level(StrEnum):
+class BidsLevel(StrEnum):
     """What a BIDS App does."""
 
     PARTICIPANT = "participant"
@@ -24,7 +24,7 @@ def bids(
     bids_dir: Annotated[Path, typer.Argument(help="The raw dataset.", show_default=False)],
     out: Annotated[Path, typer.Argument(metavar="OUT_DIR", help="The derivative dataset.", show_default=False)],
     level: Annotated[
-        Level, typer.Argument(help="Segment sessions, or make one table of their volumes.", show_default=False)
+        BidsLevel, typer.Argument(help="Segment sessions, or make one table of their volumes.", show_default=False)
     ],
     participant: Annotated[
         list[str] | None,
@@ -70,7 +70,7 @@ def bids(
     from brainseg_engine.inference import batch
     from brainseg_engine.inference.rows import PredictOutcome
 
-    if level is Level.GROUP:
+    if level is BidsLevel.GROUP:
         say(str(write_table(out)))
         return
     sessions = find_sessions(bids_dir, _several(participant), _several(session))

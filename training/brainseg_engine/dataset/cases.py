@@ -18,7 +18,7 @@ from brainseg_engine.core.geometry import Shape3
 from brainseg_engine.core.labels import Label, LabelArray
 from brainseg_engine.core.study import SeriesNeeded, Study
 from brainseg_engine.dataset import cache as store
-from brainseg_engine.dataset.index import Entry, Index
+from brainseg_engine.dataset.index import CachedCase, Index
 from brainseg_engine.inference.preprocess import preprocess
 from brainseg_engine.io import load_study
 from brainseg_engine.recipe import Recipe
@@ -132,7 +132,7 @@ def prepare(
         made_in = store.save(folder, key, made)
         tensors = (store.load(folder, key) if made_in else None) or made
     if made_in is not None:
-        index.note(Entry(key, study.id, hashes_of(study, recipe)))
+        index.note(CachedCase(key, study.id, hashes_of(study, recipe)))
     return TrainingCase(study.id, hashes_of(study, recipe), tuple(tensors["image"].shape), made_in, tensors)
 
 

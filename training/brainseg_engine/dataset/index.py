@@ -27,7 +27,7 @@ FOLDER = "index"
 
 
 @dataclass(frozen=True)
-class Entry:
+class CachedCase:
     """``key`` of the cached file, the study's ``id``, and the ``hashes`` of its images."""
 
     key: str
@@ -47,7 +47,7 @@ class Index:
         self._file = folder / FOLDER / f"{digest.hexdigest()}.json"
         self._files = _files(path)
 
-    def find(self) -> Entry | None:
+    def find(self) -> CachedCase | None:
         """What was noted, where the files are as they were."""
         if self._files is None:
             return None
@@ -55,11 +55,11 @@ class Index:
             told = records.read_object(self._file, most=2**16)
             if told["files"] != self._files:
                 return None
-            return Entry(str(told["key"]), str(told["id"]), tuple(map(str, told["hashes"])))
+            return CachedCase(str(told["key"]), str(told["id"]), tuple(map(str, told["hashes"])))
         except (OSError, ValueError, KeyError, TypeError):
             return None
 
-    def note(self, entry: Entry) -> None:
+    def note(self, entry: CachedCase) -> None:
         """For the next time; a cache that cannot be written is slower, no failure."""
         if self._files is None:
             return
