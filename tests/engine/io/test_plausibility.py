@@ -19,7 +19,7 @@ from brainseg_engine.core.geometry import Grid
 from brainseg_engine.core.labels import CODINGS, Label, coding
 from brainseg_engine.core.study import Modality, Study
 from brainseg_engine.evaluation import evaluate
-from brainseg_engine.io import load_segmentation, load_study
+from brainseg_engine.io import load_segmentation, load_study, save_segmentation
 from brainseg_engine.io.naming import MASK, classify
 from brainseg_engine.io.plausibility import BRAIN_ML, require_no_brain
 from brainseg_engine.studies.survey import survey
@@ -88,6 +88,17 @@ def test_a_prediction_elsewhere_is_judged_by_the_truths_images(tmp_path):
     write_case(tmp_path / "predicted", study, EARLIER, images=False)
     scores = evaluate(tmp_path / "truth", tmp_path / "predicted")
     assert all(s.dice == 1 for s in scores.cases[ID].values())
+
+
+def test_a_coding_that_was_decided_is_said_once_for_a_folder(tmp_path, caplog):
+    ids = [f"BraTS-GLI-0000{n}-000" for n in range(1, 5)]
+    for n, id_ in enumerate(ids):
+        path = write_case(tmp_path / "truth", make_study(n), EARLIER, id_=id_)
+        mask = load_segmentation(path)
+        save_segmentation(mask, tmp_path / "masks" / f"{id_}_seg.nii.gz", sidecar={})
+    assert len(evaluate(tmp_path / "truth", tmp_path / "masks").cases) == 4
+    told = [r.getMessage() for r in caplog.records if "bright in the T1ce" in r.getMessage()]
+    assert len(told) == 1 and told[0].startswith(f"{ids[0]} and 3 more: the mask is named as in BraTS 2023")
 
 
 def test_three_and_four_where_four_is_the_brighter_is_a_question(tmp_path):

@@ -61,6 +61,7 @@ def evaluate(
     scores: dict[str, CaseScore] = {}
     mine: dict[str, dict[str, dict[Region, float | None]]] = {name: {} for name in own or {}}
     seen, missing, failed = [], [], {}
+    noted: dict[str, list[str]] = {}
     for i, case in enumerate(truths):
         if cancelled():
             raise Cancelled
@@ -74,7 +75,7 @@ def evaluate(
             continue
         _log.debug("%s: %s against %s", case.id, path, case.path)
         try:
-            predicted, true = _pair(case, path, coding, truth_coding)
+            predicted, true = _pair(case, path, coding, truth_coding, noted)
             scores[case.id] = _score(predicted, true, nsd_mm)
             for name, metric in (own or {}).items():
                 mine[name][case.id] = _by_own(name, metric, predicted, true)
@@ -86,19 +87,24 @@ def evaluate(
         except Exception as e:  # one case that astonishes a library is no reason to leave the others out
             _log.debug("the case %s failed", case.id, exc_info=True)
             failed[case.id] = f"It cannot be scored ({type(e).__name__}: {str(e)[:200]})."
+    for note, ids in noted.items():  # once for the whole folder
+        also = f" and {len(ids) - 1} more" if len(ids) > 1 else ""
+        _log.warning("%s%s: %s.", ids[0], also, note)
     progress(Progress("scored", 1.0))
     return Evaluation(scores, mean_score(scores.values()), tuple(seen), tuple(missing), failed, nsd_mm, mine)
 
 
 def _pair(
-    case: Truth, prediction: Path, coding: str | None, truth_coding: str | None
+    case: Truth, prediction: Path, coding: str | None, truth_coding: str | None, noted: dict[str, list[str]]
 ) -> tuple[Segmentation, Segmentation]:
-    """Prediction and truth, on one grid."""
+    """Prediction and truth, on one grid. ``noted`` takes what had to be decided about a coding → the cases."""
     truth = _load_truth(case, truth_coding, coding)
     predicted = io.load_segmentation(prediction, coding=coding, t1ce=_t1ce(case))
     for mask in (truth, predicted):
         if mask.note:
-            _log.warning("%s: %s.", case.id, mask.note)
+            noted.setdefault(mask.note.replace(mask.path.name if mask.path else case.id, "the mask"), []).append(
+                case.id
+            )
     if not predicted.grid.same_as(truth.grid):
         raise GeometryError(
             f"The prediction {prediction} is on another grid than the truth {case.path.name}: {_grid(predicted)} "
