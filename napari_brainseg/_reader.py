@@ -159,7 +159,7 @@ def _is_study(folder: Path) -> bool:
 def _may_be_study(folder: Path) -> bool:
     """As many images side by side as a study has, whose names tell nothing: the panel looks at them, where there is one."""
     names = [p.name.lower() for p in islice(folder.glob("*"), _MANY)]
-    return _in_window() and _LEAST <= sum(name.endswith(_SUFFIXES) for name in names) <= _MOST
+    return _LEAST <= sum(name.endswith(_SUFFIXES) for name in names) <= _MOST and _in_window()
 
 
 def _holds_dicom(folder: Path) -> bool:
