@@ -91,3 +91,11 @@ def test_as_many_series_may_be_missing_as_are_said(study, present, at_most):
     else:
         with pytest.raises(InputError, match="it can do without"):
             only(study, present).require(needed)
+
+
+def test_of_some_series_one_must_be_there(study):
+    needed = SeriesNeeded(ALL, ALL, 2, (Modality.T2, Modality.FLAIR))
+    assert not needed.met_by((Modality.T1, Modality.T1CE))
+    assert needed.met_by((Modality.T1CE, Modality.FLAIR)) and needed.met_by((Modality.T1, Modality.T2))
+    with pytest.raises(InputError, match="up to two of .*, but not without all of T2, FLAIR"):
+        only(study, (Modality.T1, Modality.T1CE)).require(needed)

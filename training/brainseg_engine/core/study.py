@@ -84,6 +84,8 @@ class SeriesNeeded:
     modalities: tuple[Modality, ...] = tuple(Modality)
     may_lack: tuple[Modality, ...] = ()
     at_most: int = 1
+    one_of: tuple[Modality, ...] = ()
+    """At least one of these must be there; () for no such rule."""
 
     def lacking(self, present: Container[Modality]) -> tuple[Modality, ...]:
         """The series of the model that are not ``present``, in its order."""
@@ -92,7 +94,8 @@ class SeriesNeeded:
     def met_by(self, present: Container[Modality]) -> bool:
         """True when nothing is missing but what may be."""
         lacking = self.lacking(present)
-        return not lacking or (len(lacking) <= self.at_most and set(lacking) <= set(self.may_lack))
+        enough = len(lacking) <= self.at_most and set(lacking) <= set(self.may_lack)
+        return not lacking or (enough and (not self.one_of or any(m in present for m in self.one_of)))
 
     @property
     def spared(self) -> str:
@@ -101,7 +104,8 @@ class SeriesNeeded:
             return ""
         number = {1: "one", 2: "two", 3: "three"}[self.at_most]
         most = "" if self.at_most == 1 else "up to "
-        return f"it can do without {most}{number} of {', '.join(m.title for m in self.may_lack)}"
+        kept = f", but not without all of {', '.join(m.title for m in self.one_of)}" if self.one_of else ""
+        return f"it can do without {most}{number} of {', '.join(m.title for m in self.may_lack)}{kept}"
 
 
 ALL_FOUR = SeriesNeeded()

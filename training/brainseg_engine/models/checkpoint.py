@@ -61,6 +61,8 @@ class Card(BaseModel):
     """These may be missing from a study."""
     lacks_at_most: int = Field(default=1, ge=1, le=3)
     """As many of ``may_lack`` at once."""
+    needs_one_of: tuple[Modality, ...] = ()
+    """At least one of these must be there."""
     regions: tuple[Region, ...]
     parameters: int
     created: str = ""
@@ -84,7 +86,7 @@ class Card(BaseModel):
     @property
     def needed(self) -> SeriesNeeded:
         """The series that it works on."""
-        return SeriesNeeded(self.modalities, self.may_lack, self.lacks_at_most)
+        return SeriesNeeded(self.modalities, self.may_lack, self.lacks_at_most, self.needs_one_of)
 
     def expected_dice(self, present: Container[Modality]) -> Mapping[str, float]:
         """Region → mean Dice that was measured with the ``present`` series alone; empty where it was not."""

@@ -67,6 +67,8 @@ class Recipe(RecipeSection):
     """These may be missing from a study; the network then sees 0 in their place."""
     lacks_at_most: int = Field(default=1, ge=1, le=3)
     """As many of ``may_lack`` at once."""
+    needs_one_of: tuple[Modality, ...] = ()
+    """At least one of these must be there."""
     preprocess: Preprocess = Preprocess()
     window: Window = Window()
     network: NetworkConfig = SegResNetConfig()
@@ -98,6 +100,8 @@ class Recipe(RecipeSection):
     def _consistent(self) -> Self:
         if len(set(self.modalities)) != len(self.modalities) or not self.modalities:
             raise ValueError(f"modalities must be distinct and not empty, not {[str(m) for m in self.modalities]}")
+        if not set(self.needs_one_of) <= set(self.modalities):
+            raise ValueError(f"needs_one_of is {[str(m) for m in self.needs_one_of]}, not all of them in modalities")
         if not set(self.may_lack) <= set(self.modalities) or (self.may_lack and len(self.modalities) == 1):
             raise ValueError(
                 f"may_lack is {[str(m) for m in self.may_lack]}, and modalities {[str(m) for m in self.modalities]}"
@@ -126,7 +130,7 @@ class Recipe(RecipeSection):
     @property
     def needed(self) -> SeriesNeeded:
         """The series that it works on."""
-        return SeriesNeeded(self.modalities, self.may_lack, self.lacks_at_most)
+        return SeriesNeeded(self.modalities, self.may_lack, self.lacks_at_most, self.needs_one_of)
 
     def for_use(self) -> Self:
         """What travels in a model: without what only the start of a training read, which may be a path on its machine."""

@@ -253,6 +253,7 @@ class Loop:
             modalities=self.recipe.modalities,
             may_lack=self.recipe.may_lack,
             lacks_at_most=self.recipe.lacks_at_most,
+            needs_one_of=self.recipe.needs_one_of,
             regions=self.recipe.output.regions,
             parameters=nets.count_parameters(self.learner.averaged()),
             created=datetime.now(UTC).date().isoformat(),
