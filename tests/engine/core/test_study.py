@@ -97,5 +97,5 @@ def test_of_some_series_one_must_be_there(study):
     needed = SeriesNeeded(ALL, ALL, 2, (Modality.T2, Modality.FLAIR))
     assert not needed.met_by((Modality.T1, Modality.T1CE))
     assert needed.met_by((Modality.T1CE, Modality.FLAIR)) and needed.met_by((Modality.T1, Modality.T2))
-    with pytest.raises(InputError, match="up to two of .*, but not without all of T2, FLAIR"):
+    with pytest.raises(InputError, match=r"up to two of .*, but not without all of T2, FLAIR"):
         only(study, (Modality.T1, Modality.T1CE)).require(needed)
