@@ -78,7 +78,7 @@ def finetune(
         str | None,
         typer.Option("--precision", help="32-true, 16-mixed or bf16-mixed.", show_default="the base model's"),
     ] = None,
-    settings: Annotated[
+    set: Annotated[
         list[str] | None,
         typer.Option(
             "--set",
@@ -128,7 +128,7 @@ def finetune(
     devices.keep_heap()
     options = FinetuneOptions(
         out, model, corrections, anchors, anchor_split, minutes, epochs, parts.value if parts else None, seed, name, mix,
-        pull, rate, precision, settings or None, anchor_coding, resume, device, workers, cache,
+        pull, rate, resume, device, workers, cache, precision, set or None, anchor_coding,
     )  # fmt: skip
     columns = (
         TextColumn("{task.description}", markup=False),

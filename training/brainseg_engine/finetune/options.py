@@ -40,17 +40,17 @@ class FinetuneOptions:
     """Towards the base model's weights (``training.pull``); None: 0.001."""
     rate: float | None = None
     """Peak learning rate as a multiple of the base model's; None: 0.3."""
+    resume: bool = False
+    device: str = "auto"
+    workers: int = 0
+    cache: Path | None = None
+    """Of preprocessed volumes; None: the user's."""
     precision: str | None = None
     """Of the training; None: as the base model was trained."""
     set: list[str] | None = None
     """``section.key=value`` overrides of how it is trained (:data:`CHANGEABLE`), above what fine-tuning does otherwise."""
     anchor_coding: str | None = None
     """Label coding of the anchors' masks, where the files do not tell it."""
-    resume: bool = False
-    device: str = "auto"
-    workers: int = 0
-    cache: Path | None = None
-    """Of preprocessed volumes; None: the user's."""
 
     def settings(self) -> dict[str, Any]:
         """What decides the result, as a JSON object."""
