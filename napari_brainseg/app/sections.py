@@ -127,4 +127,5 @@ class Sections:
         """What is unfolded is scrolled to."""
         for section in (self.paint, self.finetune):
             section.fold.toggled.connect(partial(panel.scroll_to, section))
+        self.corrections.offered.connect(lambda: panel.bring(self.corrections))
         self.finetune.arrived.connect(lambda: panel.scroll_to(self.finetune.result, panel.shows(self.finetune)))

@@ -29,6 +29,8 @@ class CorrectionsShown:
 class CorrectionsView(Section):
     """Shows how safe the work is, and asks to accept and to restore. ``rows``: where rows of other features go."""
 
+    offered = Signal()
+    """There is work that was not accepted: it is to be seen."""
     accept_requested = Signal()
     restore_requested = Signal()
     discard_requested = Signal()
@@ -146,7 +148,10 @@ class CorrectionsView(Section):
             widget.setVisible(bool(text))
         restyle(self.state, role="warning" if shown.danger else "dim")
         self.offer_text.show_text(shown.offer)
+        came = bool(shown.offer) and self.offer.isHidden()
         self.offer.setVisible(bool(shown.offer))
+        if came:
+            self.offered.emit()
         self.other_text.show_text(shown.other)
         self.other.setVisible(bool(shown.other))
         self.draft_text.show_text(shown.draft)

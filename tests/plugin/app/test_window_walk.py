@@ -94,9 +94,11 @@ class Tuning:
         self.window.wait(lambda: self.finetuning.run is not None, 60)
         run, pid = self.finetuning.run, self.finetuning.run.status.pid
         assert pid not in (os.getpid(), self.window.app.runner.pid) and psutil.pid_exists(pid)
+        self.window.panel.bring(self.window.widget("finetune_progress"))
         assert run.running and self.window.widget("finetune_progress").isVisible()
         self.window.wait(lambda: bool(run.loss) or not run.running, 900)
         assert run.running, run.why_it_ended()
+        self.window.panel.bring(self.window.widget("finetune_curves"))
         assert self.window.widget("finetune_curves").isVisible()
         for plane in ("coronal", "axial"):  # the window is as usable as ever
             self.window.press(f"plane_{plane}")
@@ -108,6 +110,7 @@ class Tuning:
     def table(self) -> list[str]:
         """The sets' headings; each set has a mean and a case, each with numbers."""
         table = self.window.widget("finetune_table")
+        self.window.panel.bring(table)
         assert table.isVisible()
         tops = [table.topLevelItem(i) for i in range(table.topLevelItemCount())]
         for top in tops:
