@@ -218,8 +218,8 @@ def test_the_levels_of_memory_end_with_the_cpu(tiny_recipe, monkeypatch):
 
 def test_the_command_of_a_run_is_what_the_program_understands(tmp_path):
     given_ = FinetuneOptions(tmp_path, "m", tmp_path / "c", tmp_path / "a", tmp_path / "s.csv", 1.5, None, "head", 3, "new",
-                             0.4, 0.01, 0.2, True, "cpu", 2, tmp_path / "cache", "16-mixed", ["loss.dice=2", "training.batch_size=2"],
-                             "brats2021")  # fmt: skip
+                             0.4, 0.01, 0.2, True, "cpu", 2, tmp_path / "cache", "16-mixed",
+                             ["loss.dice=2", "training.batch_size=2"], "brats2021")  # fmt: skip
     words = command(given_)
     program = get_command(app).commands["finetune"]
     told = program.make_context("finetune", words[words.index("finetune") + 1 :]).params
