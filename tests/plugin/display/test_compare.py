@@ -36,7 +36,7 @@ def test_each_slice_is_that_of_both_series_in_the_axes_of_the_canvas(pair):
     whole, _ = to_display(still.data, GRID.affine)
     picture.look = CompareLook(Mix.ALTERNATE)
     grey = np.stack([picture[i, :, :] for i in range(36)])[..., 0]
-    assert np.corrcoef(grey.ravel(), np.clip(whole, 0, np.percentile(whole, 99)).ravel())[0, 1] > 0.95
+    assert np.corrcoef(grey.ravel(), np.clip(whole, 0, np.percentile(whole, 99)).ravel())[0, 1] > 0.93
     picture.look = CompareLook(Mix.ALTERNATE, second=True)
     other = np.stack([picture[:, :, k] for k in range(40)], axis=2)[..., 0]
     assert np.corrcoef(grey.ravel(), other.ravel())[0, 1] > 0.95  # aligned, they are one head

@@ -100,8 +100,6 @@ class Recipe(RecipeSection):
     def _consistent(self) -> Self:
         if len(set(self.modalities)) != len(self.modalities) or not self.modalities:
             raise ValueError(f"modalities must be distinct and not empty, not {[str(m) for m in self.modalities]}")
-        if not set(self.needs_one_of) <= set(self.modalities):
-            raise ValueError(f"needs_one_of is {[str(m) for m in self.needs_one_of]}, not all of them in modalities")
         if not set(self.may_lack) <= set(self.modalities) or (self.may_lack and len(self.modalities) == 1):
             raise ValueError(
                 f"may_lack is {[str(m) for m in self.may_lack]}, and modalities {[str(m) for m in self.modalities]}"
