@@ -213,7 +213,16 @@ def test_evaluate_prints_a_table(masks):
 def test_evaluate_json_is_one_object_of_the_documented_shape(masks):
     result = call("evaluate", *masks, "--json")
     told = json.loads(result.stdout)
-    assert set(told) == {"cases", "mean", "interval", "n", "seen_in_training", "missing", "failed", "surface_dice_tolerance_mm"}
+    assert set(told) == {
+        "cases",
+        "mean",
+        "interval",
+        "n",
+        "seen_in_training",
+        "missing",
+        "failed",
+        "surface_dice_tolerance_mm",
+    }
     assert set(told["cases"]) == {"A", "B"}
     for score in (*told["cases"].values(), told["mean"]):
         assert set(score) == {"WT", "TC", "ET"}

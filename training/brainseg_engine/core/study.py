@@ -95,7 +95,9 @@ class SeriesNeeded:
         """True when nothing is missing but what may be."""
         lacking = self.lacking(present)
         enough = len(lacking) <= self.at_most and set(lacking) <= set(self.may_lack)
-        return not lacking or (enough and (not self.one_of or any(m in present for m in self.one_of if m in self.modalities)))
+        return not lacking or (
+            enough and (not self.one_of or any(m in present for m in self.one_of if m in self.modalities))
+        )
 
     @property
     def spared(self) -> str:

@@ -70,6 +70,8 @@ def _series_of(frames: Sequence[Frame]) -> list[ImageSeries]:
 def _entries(frames: Sequence[Frame]) -> list[ImageSeries]:
     """One series' parts; a series without any is one entry that says why."""
     refusal = next((f.instance.refusal for f in frames if f.instance.refusal), "")
+    if not refusal and any(f.instance.columns < 1 or f.instance.rows < 1 for f in frames):
+        refusal = "Its header tells no number of rows or columns: the file is damaged."
     split = [] if refusal else parts(frames)
     if not split:
         refusal = (
