@@ -51,7 +51,9 @@ def find_truths(folder: Path) -> list[Truth]:
         except BrainsegError as e:  # one case that cannot be used does not stop the others
             below[study] = Truth(stem(name_of(study)), study, folder=study, problem=str(e))
             continue
-        if series.segmentation is not None:
+        if series.mixed:
+            below[study] = Truth(series.id, study, folder=study, problem=series.mixed)
+        elif series.segmentation is not None:
             below[study] = Truth(series.id, series.segmentation, series.coding, study)
         elif MASK in series.ambiguous:
             below[study] = Truth(series.id, study, folder=study, problem=ambiguity(MASK, series.ambiguous[MASK]))
