@@ -18,6 +18,18 @@ from brainseg_engine.cli.assigning import (
     wanted,
     which,
 )
+from brainseg_engine.cli.cohort_options import (
+    AtOnceOption,
+    CheckContentsOption,
+    JobsOption,
+    ListOption,
+    ShardOption,
+    SlurmOption,
+    SplitOption,
+    StatusOption,
+    SubsetOption,
+    WaitOption,
+)
 from brainseg_engine.cli.deidentifying import (
     DeidentifyOption,
     KeyOption,
@@ -28,8 +40,6 @@ from brainseg_engine.cli.deidentifying import (
 from brainseg_engine.cli.further import further
 from brainseg_engine.cli.prepare import BrainOption, options_of
 from brainseg_engine.core.errors import InputError
-
-_COHORT = "Many studies"
 
 
 def predict(
@@ -89,76 +99,16 @@ def predict(
     key: KeyOption = None,
     with_face: WithFaceOption = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print the results as one JSON object.")] = False,
-    list_file: Annotated[
-        Path | None,
-        typer.Option(
-            "--list",
-            help="File with a study a line: a path, or a name in the folders given; - for standard input.",
-            rich_help_panel=_COHORT,
-            show_default=False,
-        ),
-    ] = None,
-    split: Annotated[
-        Path | None,
-        typer.Option(
-            "--split",
-            help="CSV with the columns case,split: take one part of it.",
-            rich_help_panel=_COHORT,
-            show_default=False,
-        ),
-    ] = None,
-    subset: Annotated[
-        str, typer.Option("--subset", help="Which part of the --split.", rich_help_panel=_COHORT)
-    ] = "validation",
-    shard: Annotated[
-        str,
-        typer.Option("--shard", metavar="I/N", help="Take part I of N, by the studies' ids.", rich_help_panel=_COHORT),
-    ] = "",
-    jobs: Annotated[
-        int, typer.Option("--jobs", min=1, help="That many processes, or SLURM jobs.", rich_help_panel=_COHORT)
-    ] = 1,
-    slurm: Annotated[
-        list[str] | None,
-        typer.Option(
-            "--slurm",
-            metavar="KEY=VALUE",
-            help="Run the jobs by SLURM, like partition=gpu; repeatable.",
-            rich_help_panel=_COHORT,
-            show_default=False,
-        ),
-    ] = None,
-    at_once: Annotated[
-        int | None,
-        typer.Option(
-            "--at-once",
-            min=1,
-            help="At most so many SLURM jobs at a time.",
-            rich_help_panel=_COHORT,
-            show_default=False,
-        ),
-    ] = None,
-    wait: Annotated[
-        bool, typer.Option("--wait/--no-wait", help="Stay until the SLURM jobs end.", rich_help_panel=_COHORT)
-    ] = True,
-    status: Annotated[
-        Path | None,
-        typer.Option(
-            "--status",
-            metavar="OUT",
-            help="Only tell how the work in that folder stands.",
-            rich_help_panel=_COHORT,
-            show_default=False,
-        ),
-    ] = None,
-    check_contents: Annotated[
-        bool,
-        typer.Option(
-            "--check-contents",
-            help="Of studies that are done, read every image anew; else a file whose size and times are as they were counts as "
-            "unchanged.",
-            rich_help_panel=_COHORT,
-        ),
-    ] = False,
+    list_file: ListOption = None,
+    split: SplitOption = None,
+    subset: SubsetOption = "validation",
+    shard: ShardOption = "",
+    jobs: JobsOption = 1,
+    slurm: SlurmOption = None,
+    at_once: AtOnceOption = None,
+    wait: WaitOption = True,
+    status: StatusOption = None,
+    check_contents: CheckContentsOption = False,
     patient: PatientOption = None,
     visit: VisitOption = None,
     t1: T1Option = None,
@@ -216,7 +166,8 @@ def predict(
     if coding is not None:
         labels.coding(coding)
     by_slurm = cluster.slurm_options(slurm) if slurm else None
-    if jobs > 1 or by_slurm is not None:
+    in_jobs = jobs > 1 or by_slurm is not None
+    if in_jobs:
         if part is not None:
             raise InputError(
                 "--shard and --jobs contradict each other: the jobs are the shards. Leave one of them out."
@@ -225,13 +176,8 @@ def predict(
     outputs.require(out, outputs.Use.MASKS, made_before=batch.made_before)
     check_writable(out, batch.NEED_BYTES)
     secret = pseudonyms(deidentify, key, with_face)
-    if secret is not None and (like_input or jobs > 1 or by_slurm is not None):
-        flag, why = (
-            ("--like-input", "names masks like the images")
-            if like_input
-            else ("--jobs", "keeps logs that name studies")
-        )
-        raise InputError(f"{flag} {why}, so they cannot be de-identified. Leave one of them out.")
+    if secret is not None:
+        _require_nameless(like_input, in_jobs)
     also = further(to, out, deidentification(deidentify, key, with_face)) if to else None
     options = options_of(brain, None, "auto", "auto", [], n4=False) if prepare else None
     settings = batch.PredictSettings(
@@ -242,10 +188,20 @@ def predict(
     groups = cohort_run.groups(settings, chosen, ensemble)
     run = cohort_run.PredictRun([*sources, *fetched], device, tta, part, as_json, also)
     for one, files in groups:
-        if jobs > 1 or by_slurm is not None:
+        if in_jobs:
             run.by_jobs(one, files, jobs, by_slurm, at_once, wait)
         else:
             run.here(one, files)
     if run.complete:
         pacs_work.discard(fetched)
     run.end(groups)
+
+
+def _require_nameless(like_input: bool, in_jobs: bool) -> None:
+    """Raise InputError for what tells names although they are to be left out."""
+    for flag, given, why in (
+        ("--like-input", like_input, "names masks like the images"),
+        ("--jobs", in_jobs, "keeps logs that name studies"),
+    ):
+        if given:
+            raise InputError(f"{flag} {why}, so they cannot be de-identified. Leave one of them out.")
