@@ -167,7 +167,7 @@ def export(panel: Any, out: Path) -> None:
     pause(1.0)  # whether these images are DICOM has been looked up
     dialog.show_images("Phantom/DICOM", (("t1ce", "4: t1_tse_tra_km"),))
     for name in ("export_sr", "deidentify"):
-        press(dialog, name)
+        named(dialog, name).click()
     pause(0.5)
     dialog.grab().save(str(out / "export.png"))
     dialog.reject()
