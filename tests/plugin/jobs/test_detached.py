@@ -23,7 +23,7 @@ def wait(ready, seconds=30.0):
 
 def test_it_is_apart_and_found_at_once(tmp_path):
     out = tmp_path / "run"
-    process = launch([sys.executable, "-c", "input()\nimport time; time.sleep(60)"], out)
+    process = launch([sys.executable, "-c", "import time; time.sleep(60)"], out)
     try:
         status = status_of(out)
         assert status.pid == process.pid != os.getpid() and status.stage == "starting"
