@@ -1,37 +1,29 @@
-"""Studies as acquired: which series is which, and the one step that makes them ready to be segmented."""
+"""Studies as acquired: the series at a place, and which of them is which. What prepares them is in ``preparing``."""
 
 from __future__ import annotations
 
-import uuid
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING
 
 from psygnal import Signal
 
-from brainseg_engine.core.errors import BrainsegError, Cancelled
-from brainseg_engine.core.events import Failed, Progress
-from brainseg_engine.core.study import Modality, Segmentation
-from brainseg_engine.io.found import UnpackedFolder
-from napari_brainseg.display import layers
-from napari_brainseg.features.context import Context, Newest
+from brainseg_engine.core.errors import Cancelled
+from brainseg_engine.core.events import Progress
+from brainseg_engine.core.study import Modality
+from napari_brainseg.features.context import Context
 from napari_brainseg.features.series import listing
+from napari_brainseg.features.series.preparing import Preparations
 from napari_brainseg.features.series.thumbnails import Picture, pictures
-from napari_brainseg.jobs import PrepareRequest
-from napari_brainseg.session import Answer, JobState, Kind, OpenStudy, Placing
+from napari_brainseg.session import Kind, OpenStudy, Placing
 
 if TYPE_CHECKING:
     from brainseg_engine.io.found import Visit
     from brainseg_engine.prepare import Prepared
     from brainseg_engine.studies.incoming import Incoming
 
-T = TypeVar("T")
-WHERE = "series"
-"""The section that shows how far the preparation is."""
-_LEAVE_S = 2.0
-"""By then a worker that was told to stop writes no more."""
 LOOK_S = 0.1
 """How often the bar follows what a thread lists."""
 
@@ -70,10 +62,7 @@ class SeriesVerbs:
         """Id of a series → a small picture of it; they come a moment after the table."""
         self._proposed: Incoming | None = None
         self._by_hand: dict[Modality, str | None] = {}
-        self._working: UnpackedFolder | None = None
-        self._left: list[UnpackedFolder] = []
-        self._tidying = context.later(_LEAVE_S, self._tidy)
-        self._reading = Newest()
+        self.preparing = Preparations(context)
         self._listing: Watched | None = None
         self._look = context.later(LOOK_S, self._follow_listing, True)
         context.follow(context.session.series_requested, self.list)
@@ -220,8 +209,7 @@ class SeriesVerbs:
     @property
     def busy(self) -> bool:
         """True while series are prepared."""
-        job = self._session.job
-        return job is not None and job.where == WHERE
+        return self.preparing.busy
 
     def prepare(self, brain: str = "deepbet") -> None:
         """Align the chosen series, find the brain by that method, and open the result. Where just that was done before, what
@@ -230,162 +218,25 @@ class SeriesVerbs:
         if found is None or incoming is None or self._session.job is not None:
             return
         self._remember(incoming)
-
-        def go(working: UnpackedFolder, raw: listing.Raw, request_id: str) -> None:
-            done = partial(self._open, found)
-            if raw.kept is None or anew:
-                study = listing.nameless(raw.study)
-                self._submit(working, PrepareRequest(study, "", working.folder, brain, id=request_id), raw, done)
-            else:
-                self._reopen(working, raw, raw.kept, request_id, done)
-
-        self._start(lambda _: listing.raw(found, incoming, brain), go)
+        self.preparing.prepare(found, incoming, brain, partial(self._made, found), anew=anew)
 
     def place(self, placing: Placing) -> None:
-        """Prepare the open study anew, its series placed so, its brain mask as it is; labels are carried over."""
-        current, found = self._session.study, self.found
-        if current is None or current.acquired is None or self._session.job is not None:
-            return
-        same = self.prepared is current.acquired.prepared
+        """Prepare the open study anew, its series placed so; see :meth:`Preparations.place`."""
+        current = self._session.study
+        if current is not None and current.acquired is not None:
+            found = self.found if self.prepared is current.acquired.prepared else None
+            self.preparing.place(current, placing, partial(self._made, found))
 
-        def go(working: UnpackedFolder, made: tuple[listing.Raw, Path], request_id: str) -> None:
-            raw, brain = made
-            request = PrepareRequest(
-                listing.nameless(raw.study), "", working.folder, brain, placing.placed, placing.starts, request_id
-            )
-            self._submit(working, request, raw, partial(self._replace, current, found if same else None))
-
-        self._start(lambda working: listing.placed_anew(current, placing, working.folder), go)
-
-    def _start(self, read: Callable[[UnpackedFolder], T], go: Callable[[UnpackedFolder, T, str], None]) -> None:
-        """Begin a preparation: ``read`` in the background, then ``go(working place, what was read, id of the job)``."""
-        try:
-            working = listing.workspace()
-        except BrainsegError as e:
-            self._context.fail(e)
-            return
-        self._working = working
-        self._session.say("")
-        request_id = uuid.uuid4().hex
-        self._session.job = JobState(request_id, "", listing.NAME, "reading the series", where=WHERE)
-
-        def failed(error: Exception) -> None:
-            self._end(working, request_id)
-            self._context.fail(error)
-
-        self._context.run(
-            lambda: read(working), lambda made: go(working, made, request_id), failed, current=self._reading.next()
-        )
-
-    def _reopen(
-        self,
-        working: UnpackedFolder,
-        raw: listing.Raw,
-        folder: Path,
-        request_id: str,
-        opened: Callable[[OpenStudy], None],
-    ) -> None:
-        def done(study: OpenStudy) -> None:
-            self._end(working, request_id)
-            opened(study)
-            if not self._session.message or self._session.message.kind is not Kind.WARNING:
-                self._session.say(
-                    f"{study.study.id} was prepared before and is open as it was. 'Prepare again' makes it anew.",
-                    Kind.GOOD,
-                )
-
-        def failed(error: Exception) -> None:
-            self._end(working, request_id)
-            self._context.fail(error)
-
-        self._context.run(
-            partial(listing.prepared_study, folder, raw), done, failed, current=lambda: self._working is working
-        )
-
-    def _submit(
-        self,
-        working: UnpackedFolder,
-        request: PrepareRequest,
-        raw: listing.Raw,
-        opened: Callable[[OpenStudy], None],
-    ) -> None:
-        def load(folder: Path) -> Callable[[], OpenStudy]:
-            return partial(listing.kept_study, folder, raw)
-
-        def done(study: OpenStudy) -> None:
-            self._end(working)
-            opened(study)
-
-        self._context.submit(
-            request, done, prepare=load, failed=partial(self._failed, working), stage="checking", where=WHERE
-        )
-
-    def _open(self, found: listing.FoundVisits | None, study: OpenStudy) -> None:
-        if study.acquired is None:
-            return
+    def _made(self, found: listing.FoundVisits | None, prepared: Prepared) -> None:
         if found is not None and self.found is found:
-            self.prepared = study.acquired.prepared
+            self.prepared = prepared
             self.changed.emit()
-        self._session.prepared.emit(study)
-        doubtful = study.acquired.prepared.doubtful
-        if doubtful:
-            names = " and ".join(m.title for m in doubtful)
-            self._session.say(
-                f"Look whether {names} lies on the others: its alignment is doubtful. 'Check alignment' shows it.",
-                Kind.WARNING,
-            )
-
-    def _replace(self, before: OpenStudy, found: listing.FoundVisits | None, study: OpenStudy) -> None:
-        """In place of the former preparation; its labels, which may be somebody's work, come along."""
-        layer = self._context.labels if self._session.study is before else None
-        labels, made_by = (layers.snapshot(layer), self._session.answer) if layer is not None else (None, None)
-        self._open(found, study)
-        if labels is None or study.token == before.token:
-            return
-
-        def done(carried: Segmentation) -> None:
-            if self._session.study is study and self._session.answer is None:
-                answer = made_by or Answer.of(carried)
-                with self._context.own_changes():
-                    self._session.deliver(
-                        replace(answer, segmentation=carried, edited=True, base=None, saved=None, probabilities=None)
-                    )
-                self._session.say(
-                    "The series were placed anew and the labels carried over. Press Segment for the model's answer to them.",
-                    Kind.GOOD,
-                )
-
-        self._context.run(partial(listing.carried_over, labels, study), done)
-
-    def _failed(self, working: UnpackedFolder, event: Failed) -> None:
-        self._end(working)
-        self._session.say(event.message, Kind.INFO if event.cancelled else Kind.ERROR)
 
     def cancel(self) -> None:
         """Stop listing or preparing; nothing stays behind."""
         if self._listing is not None:
             self._listing.stopped = True
-        job, working = self._session.job, self._working
-        if job is None or job.where != WHERE:
-            return
-        self._reading.next()  # what is being read is no longer wanted
-        self._context.cancel()
-        if working is not None and job.token == "" and job.stage == "reading the series":
-            self._end(working, job.id)
-            self._session.say("Cancelled; nothing was changed.", Kind.INFO)
-
-    def _end(self, working: UnpackedFolder, request_id: str = "") -> None:
-        self._working = None
-        self._left.append(working)
-        self._tidying.start()
-        if request_id:
-            self._context.end(request_id)
-
-    def _tidy(self) -> None:
-        """Remove the files of preparations that have ended."""
-        left, self._left = self._left, []
-        for working in left:
-            working.close()
+        self.preparing.cancel()
 
     def _remember(self, incoming: Incoming) -> None:
         """Propose the same for other patients' series of these names."""
@@ -412,9 +263,7 @@ class SeriesVerbs:
             self._listing.stopped = True
         if self.found is not None:
             self.found.listing.close()
-        if self._working is not None:
-            self._left.append(self._working)
-        self._tidy()
+        self.preparing.leave()
 
 
 _Listed = tuple[listing.FoundVisits, "Incoming | None", OpenStudy | None]

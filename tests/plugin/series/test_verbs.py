@@ -121,7 +121,7 @@ def test_cancelled_while_reading_and_while_preparing_nothing_stays(house, export
     house.study.open(export)
     later = house.background = Later()
     house.series.prepare("rough")
-    working = house.series._working.folder
+    working = house.series.preparing.working.folder
     assert working.is_dir()
     house.series.cancel()
     later.run()
