@@ -115,7 +115,7 @@ class Features:
             self.context.close,
             self.context.runner.close,
             self.series.leave,
-            self.pacs.cancel,
+            self.pacs.work.cancel,
             self.finetune.close,
             self.corrections.close,
             self.view.close,

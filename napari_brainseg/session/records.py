@@ -101,6 +101,11 @@ class OpenStudy:
         """The folder to suggest for what is made of this study: where its images were opened."""
         return self.study.folder if self.acquired is None else self.acquired.place
 
+    @property
+    def images(self) -> Path | None:
+        """Where the series that it was read from lie: a folder, or the archive with them."""
+        return self.place if self.acquired is None else self.acquired.folder
+
     def __post_init__(self) -> None:
         object.__setattr__(self, "token", token_of(self.study))
 

@@ -66,7 +66,7 @@ class ExportVerbs:
     def find_images(self, found: Callable[[Path | None], None]) -> None:
         """Call ``found`` with the folder of the study's DICOM series, None where the study is no DICOM."""
         current = self._session.study
-        place = current.acquired.folder if current is not None and current.acquired is not None else self.place
+        place = current.images if current is not None else None
 
         def work() -> Path | None:
             from brainseg_engine.studies.incoming import is_export

@@ -11,7 +11,8 @@ from brainseg_engine.core.errors import BrainsegError
 from brainseg_engine.core.text import printable
 from napari_brainseg.features.context import Context
 from napari_brainseg.features.pacs.form import ConnectionsDialog
-from napari_brainseg.features.pacs.verbs import PacsVerbs, Question
+from napari_brainseg.features.pacs.sending import Question
+from napari_brainseg.features.pacs.verbs import PacsVerbs
 from napari_brainseg.features.pacs.view import SendRow, SeriesLine, StudyLine, Worklist, WorklistDialog, WorklistRow
 
 
@@ -24,11 +25,11 @@ class PacsSection:
         self._connections: ConnectionsDialog | None = None
         worklist.asked.connect(self._open)
         send.asked.connect(self._ask_where)
-        send.again.connect(verbs.send_waiting)
+        send.again.connect(verbs.sending.send_waiting)
         send.give_up.connect(self._give_up)
-        context.follow(verbs.changed, self._show)
-        context.follow(verbs.opened, self._put_away)
-        context.follow(verbs.asked, self._ask)
+        context.follow(verbs.work.changed, self._show)
+        context.follow(verbs.worklist.opened, self._put_away)
+        context.follow(verbs.sending.asked, self._ask)
         context.follow(context.labels_changed, self._show_send)
         context.follow(context.session.study_changed, self._show_send)
         self._show_send()
@@ -40,15 +41,15 @@ class PacsSection:
             self._dialog = dialog = WorklistDialog(self._row)
             dialog.search_requested.connect(self._search)
             dialog.study_chosen.connect(self._choose_study)
-            dialog.series_chosen.connect(self._verbs.choose_series)
-            dialog.open_requested.connect(self._verbs.open)
-            dialog.cancel_requested.connect(self._verbs.cancel)
+            dialog.series_chosen.connect(self._verbs.worklist.choose_series)
+            dialog.open_requested.connect(self._verbs.worklist.open)
+            dialog.cancel_requested.connect(self._verbs.work.cancel)
             dialog.connections_requested.connect(self._open_connections)
             dialog.delete_requested.connect(self._delete)
         self._dialog.show()
         self._dialog.raise_()
-        self._verbs.read_again()
-        if not self._verbs.connections():
+        self._verbs.look_again()
+        if not self._verbs.connections.known():
             self._open_connections()
 
     def _put_away(self) -> None:
@@ -58,7 +59,7 @@ class PacsSection:
     def _delete(self) -> None:
         text = "Delete the images that were fetched to this computer? Those of the open study stay, and the PACS keeps all."
         if QMessageBox.question(self._send, "Delete fetched images", text) == QMessageBox.StandardButton.Yes:
-            self._verbs.delete_fetched()
+            self._verbs.worklist.delete_fetched()
 
     def _search(self, name: str, texts: Mapping[str, str]) -> None:
         from brainseg_engine.pacs.records import Query, day_of
@@ -69,14 +70,14 @@ class PacsSection:
                 texts["modality"],
             )  # fmt: skip
         except BrainsegError as e:
-            self._verbs.refuse(str(e))
+            self._verbs.work.say(str(e), wrong=True)
             return
-        self._verbs.search(name, query)
+        self._verbs.worklist.search(name, query)
 
     def _choose_study(self, uid: str) -> None:
-        row = next((s for s in self._verbs.studies if s.uid == uid), None)
+        row = next((s for s in self._verbs.worklist.studies if s.uid == uid), None)
         if row is not None:
-            self._verbs.choose_study(row)
+            self._verbs.worklist.choose_study(row)
 
     def _show(self) -> None:
         if self._dialog is not None:
@@ -91,37 +92,37 @@ class PacsSection:
         if self._connections is None:
             parent = self._dialog if self._dialog is not None else self._row
             self._connections = dialog = ConnectionsDialog(parent)
-            dialog.keep_requested.connect(self._verbs.keep)
-            dialog.forget_requested.connect(self._verbs.forget)
+            dialog.keep_requested.connect(self._verbs.connections.keep)
+            dialog.forget_requested.connect(self._verbs.connections.forget)
             dialog.test_requested.connect(self._test)
         self._connections.show()
         self._connections.raise_()
         self._show_connections(self._connections)
 
     def _test(self, name: str) -> None:
-        if name in self._verbs.connections() and not self._verbs.wrong:
-            self._verbs.test(name)
+        if name in self._verbs.connections.known() and not self._verbs.work.wrong:
+            self._verbs.connections.test(name)
 
     def _show_connections(self, dialog: ConnectionsDialog) -> None:
-        dialog.show_connections({n: c.model_dump() for n, c in self._verbs.connections().items()})
-        busy = self._verbs.busy
-        dialog.show_words(busy[0] if busy else self._verbs.words, self._verbs.wrong, busy is not None)
+        dialog.show_connections({n: c.model_dump() for n, c in self._verbs.connections.known().items()})
+        busy = self._verbs.work.busy
+        dialog.show_words(busy[0] if busy else self._verbs.work.words, self._verbs.work.wrong, busy is not None)
 
     # --- sending
 
     def _show_send(self) -> None:
-        waiting = sum(len(j.waiting) for j in self._verbs.waiting())
-        known, possible = bool(self._verbs.connections()), self._context.labels is not None
-        self._send.show_state(known=known, possible=possible, waiting=waiting, busy=self._verbs.busy is not None)
+        waiting = sum(len(j.waiting) for j in self._verbs.sending.waiting())
+        known, possible = bool(self._verbs.connections.known()), self._context.labels is not None
+        self._send.show_state(known=known, possible=possible, waiting=waiting, busy=self._verbs.work.busy is not None)
 
     def _ask_where(self) -> None:
-        names, origin = list(self._verbs.connections()), self._verbs.origin
+        names, origin = list(self._verbs.connections.known()), self._verbs.sending.origin
         if origin in names or len(names) == 1:
-            self._verbs.send(origin if origin in names else names[0])
+            self._verbs.sending.send(origin if origin in names else names[0])
             return
         name, taken = QInputDialog.getItem(self._send, "Send to PACS", "To which PACS?", names, 0, False)
         if taken:
-            self._verbs.send(name)
+            self._verbs.sending.send(name)
 
     def _ask(self, question: Question) -> None:
         box = QMessageBox(self._send)
@@ -132,12 +133,12 @@ class PacsSection:
         send = box.addButton("Send", QMessageBox.ButtonRole.AcceptRole)
         box.addButton("Do not send", QMessageBox.ButtonRole.RejectRole)
         box.exec()
-        self._verbs.answer(question, box.clickedButton() is send)
+        self._verbs.sending.answer(question, box.clickedButton() is send)
 
     def _give_up(self) -> None:
         answer = QMessageBox.question(self._send, "Give up", "Delete the objects that could not be sent?")
         if answer == QMessageBox.StandardButton.Yes:
-            self._verbs.give_up()
+            self._verbs.sending.give_up()
 
 
 def words_of(question: Question) -> str:
@@ -155,6 +156,7 @@ def words_of(question: Question) -> str:
 
 def worklist_of(verbs: PacsVerbs) -> Worklist:
     """What the worklist shows."""
+    listed, work = verbs.worklist, verbs.work
     studies = tuple(
         StudyLine(
             s.uid,
@@ -162,16 +164,16 @@ def worklist_of(verbs: PacsVerbs) -> Worklist:
                 s.day, s.patient_id, s.name, s.description, s.accession, ", ".join(s.modalities), s.series, s.images
             ),
         )
-        for s in verbs.studies
+        for s in listed.studies
     )
     series = tuple(
-        SeriesLine(s.uid, _texts(s.number, s.description, s.modality, s.images), s.uid in verbs.chosen)
-        for s in verbs.series
+        SeriesLine(s.uid, _texts(s.number, s.description, s.modality, s.images), s.uid in listed.chosen)
+        for s in listed.series
     )
-    known = tuple((n, n, f"{n}: {c.where}") for n, c in verbs.connections().items())
+    known = tuple((n, n, f"{n}: {c.where}") for n, c in verbs.connections.known().items())
     return Worklist(
-        known, verbs.pacs, studies, verbs.study.uid if verbs.study is not None else "", series, printable(verbs.words),
-        verbs.wrong, verbs.busy,
+        known, listed.pacs, studies, listed.study.uid if listed.study is not None else "", series, printable(work.words),
+        work.wrong, work.busy,
     )  # fmt: skip
 
 
