@@ -11,15 +11,20 @@ import numpy as np
 from numpy.typing import NDArray
 
 from brainseg_engine.core.geometry import Grid
-from brainseg_engine.core.study import Segmentation, Volume
+from brainseg_engine.core.study import Modality, Segmentation, Study, Volume
 from napari_brainseg.display.axes import axis_order, display_affine, placement, to_display, world_to_voxel
 from napari_brainseg.display.planes import Plane
 from napari_brainseg.display.region_layer import apply_region_view, region_view
-from napari_brainseg.display.windows import Window, full_range
+from napari_brainseg.display.windows import Window, brain_window, full_range
 
 if TYPE_CHECKING:
     from napari.components import ViewerModel
     from napari.layers import Image, Labels, Layer
+
+
+def window_of(aligned: Study, modality: Modality) -> Window:
+    """From black to white as the brain alone says, cut out of the aligned study: a bright scalp would leave it dark."""
+    return brain_window(aligned.volumes[modality].data, modality=modality)
 
 
 def add_series(viewer: ViewerModel, volume: Volume, name: str, window: Window) -> Image:

@@ -65,6 +65,11 @@ class Acquired:
         return self.volumes.get(self.prepared.reference)
 
     @property
+    def others(self) -> tuple[Modality, ...]:
+        """The series that were aligned to the reference."""
+        return tuple(m for m in self.volumes if m is not self.prepared.reference)
+
+    @property
     def place(self) -> Path | None:
         """The folder to suggest for what is made of these series."""
         return self.folder if self.folder is None or self.folder.is_dir() else self.folder.parent
@@ -100,6 +105,14 @@ class OpenStudy:
     def place(self) -> Path | None:
         """The folder to suggest for what is made of this study: where its images were opened."""
         return self.study.folder if self.acquired is None else self.acquired.place
+
+    @property
+    def aligned_from(self) -> Acquired | None:
+        """What it was prepared from, where that changed something and the series are at hand."""
+        acquired = self.acquired
+        if acquired is None or acquired.prepared.untouched or acquired.reference is None:
+            return None
+        return acquired
 
     @property
     def images(self) -> Path | None:

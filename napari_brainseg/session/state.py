@@ -16,7 +16,17 @@ from psygnal import Signal
 from brainseg_engine.core.errors import BrainsegError
 from brainseg_engine.core.study import Segmentation
 from brainseg_engine.corrections import Store, default_store
-from napari_brainseg.session.records import Accepted, Answer, JobState, Kind, Measures, Message, OpenStudy, Placing
+from napari_brainseg.session.records import (
+    Accepted,
+    Acquired,
+    Answer,
+    JobState,
+    Kind,
+    Measures,
+    Message,
+    OpenStudy,
+    Placing,
+)
 
 if TYPE_CHECKING:
     from brainseg_engine.models import ModelInfo
@@ -92,6 +102,11 @@ class Session:
     def study(self) -> OpenStudy | None:
         """The study that is open."""
         return self._study
+
+    @property
+    def aligned_from(self) -> Acquired | None:
+        """What the open study was prepared from; see :attr:`OpenStudy.aligned_from`."""
+        return self._study.aligned_from if self._study is not None else None
 
     @property
     def answer(self) -> Answer | None:

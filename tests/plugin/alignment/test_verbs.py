@@ -53,22 +53,22 @@ def test_a_study_that_was_not_prepared_has_nothing_to_check(viewer, study):
 def test_the_two_are_shown_together_and_the_picture_follows_the_hand(house):
     alignment, before = house.features.alignment, names(house)
     alignment.check(Mix.SWIPE)
-    assert "T1ce | T1" in names(house) and alignment.quality is None
+    assert "T1ce | T1" in names(house) and alignment.comparing.quality is None
     house.timers.pass_time()
-    assert alignment.quality.good and "Match" in state_of(alignment, busy=False).figures
+    assert alignment.comparing.quality.good and "Match" in state_of(alignment, busy=False).figures
     picture = next(x for x in house.viewer.layers if x.name == "T1ce | T1")
-    alignment.swipe(0.0)
+    alignment.comparing.swipe(0.0)
     still = np.asarray(picture.data[60, :, :]).copy()
-    alignment.move(Nudge((12.0, 0, 0)))
+    alignment.comparing.move(Nudge((12.0, 0, 0)))
     moved = np.asarray(picture.data[60, :, :])
     assert (moved != still).mean() > 0.1
     # "to the patient's left" is to the right of the canvas
     np.testing.assert_allclose(moved[:, 40:100, 0], still[:, 28:88, 0], atol=2)
     house.timers.pass_time()
-    assert alignment.quality.peak < 1.6 and state_of(alignment, busy=False).moved
-    alignment.undo()
+    assert alignment.comparing.quality.peak < 1.6 and state_of(alignment, busy=False).moved
+    alignment.comparing.undo()
     np.testing.assert_array_equal(picture.data[60, :, :], still)
-    assert not alignment.can_undo
+    assert not alignment.comparing.can_undo
     alignment.choose(Modality.FLAIR)
     assert "T1ce | FLAIR" in names(house) and "T1ce | T1" not in names(house)
     alignment.check(None)
@@ -82,7 +82,7 @@ def test_register_from_here_and_use_ask_for_a_preparation_that_keeps_the_brain(h
     alignment = house.features.alignment
     alignment.check(Mix.EDGES)
     alignment.choose(Modality.T2)
-    alignment.move(Nudge((2.0, 0, 0), (0, 0, 1.0)))
+    alignment.comparing.move(Nudge((2.0, 0, 0), (0, 0, 1.0)))
     alignment.register()
     request, listener = house.runner.of(PrepareRequest)[-1]
     assert set(request.starts) == {Modality.T2} and set(request.placed) == {Modality.T1, Modality.FLAIR}
@@ -92,7 +92,7 @@ def test_register_from_here_and_use_ask_for_a_preparation_that_keeps_the_brain(h
     from brainseg_engine.core.events import Failed
 
     listener.failed(Failed(request.id, "Cancelled; nothing was changed.", cancelled=True))
-    assert house.session.study.study is prepared.study and alignment.moved == (Modality.T2,)
+    assert house.session.study.study is prepared.study and alignment.comparing.moved == (Modality.T2,)
     alignment.use()
     request, listener = house.runner.of(PrepareRequest)[-1]
     assert not request.starts and set(request.placed) == {Modality.T1, Modality.T2, Modality.FLAIR}
@@ -101,7 +101,7 @@ def test_register_from_here_and_use_ask_for_a_preparation_that_keeps_the_brain(h
         m: type(raw.rigids[m])(np.asarray(a)) for m, a in request.placed.items()}))  # fmt: skip
     listener.finished(files.save(again, request.folder))
     current = house.session.study
-    assert current.acquired.prepared.choices["t2"]["alignment"] == "as given" and not alignment.moved
+    assert current.acquired.prepared.choices["t2"]["alignment"] == "as given" and not alignment.comparing.moved
     assert "carried over" in house.session.message.text
     moved = shown(house)
     assert abs(int(np.count_nonzero(moved)) - np.count_nonzero(labels)) <= 8
@@ -132,14 +132,14 @@ def test_a_tool_leads_back_to_where_painting_is_done(house):
     alignment = house.features.alignment
     alignment.show(Modality.T2)
     house.paint.choose_tool(Tool.BRUSH)
-    assert alignment.shown is None and "aligned" in house.session.message.text
+    assert alignment.reading.shown is None and "aligned" in house.session.message.text
 
 
 def test_another_study_ends_it(house, study):
     alignment = house.features.alignment
     alignment.check(Mix.CHECKER)
     house.session.open(OpenStudy(replace(study, id="other")), None)
-    assert alignment.mix is None and not any("|" in n for n in names(house))
+    assert alignment.comparing.mix is None and not any("|" in n for n in names(house))
 
 
 def test_the_answer_brings_its_probabilities_for_the_way_back(house):

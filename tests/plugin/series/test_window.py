@@ -58,7 +58,7 @@ def test_from_dicom_to_a_mask_on_its_own_grid(window, monkeypatch, tmp_path):
     # --- check the alignment, move a series by hand, take it back, and use it moved
     window.press("check_alignment")
     alignment = window.app.features.alignment
-    window.wait(lambda: alignment.quality is not None, 60)
+    window.wait(lambda: alignment.comparing.quality is not None, 60)
     pictures = {}
     for mix in ("swipe", "checker", "edges", "alternate"):
         window.press(f"mix_{mix}")
@@ -68,16 +68,16 @@ def test_from_dicom_to_a_mask_on_its_own_grid(window, monkeypatch, tmp_path):
     assert (pictures["swipe"] != pictures["checker"]).any() and (pictures["swipe"] != pictures["edges"]).any()
     window.press("mix_edges")
     window.widget("nudge_mm_0").setValue(6.0)
-    window.wait(lambda: alignment.moved and alignment.quality.peak < 1.7, 60)
+    window.wait(lambda: alignment.comparing.moved and alignment.comparing.quality.peak < 1.7, 60)
     picture(window, "series_nudged")
     window.press("nudge_undo")
-    assert not alignment.moved and window.widget("nudge_mm_0").value() == 0
+    assert not alignment.comparing.moved and window.widget("nudge_mm_0").value() == 0
     window.widget("nudge_deg_2").setValue(1.0)
     before = window.session.study
     window.press("use_placed")
     window.wait(lambda: window.session.study is not before and window.session.segmentation is not None, 120)
     choices = window.session.study.acquired.prepared.choices
-    assert choices["t1"]["alignment"] == choices["t2"]["alignment"] == "as given" and alignment.mix is None
+    assert choices["t1"]["alignment"] == choices["t2"]["alignment"] == "as given" and alignment.comparing.mix is None
     # --- accepted, and the same series again: open at once, with the correction
     window.press("segment")
     window.wait(lambda: window.session.job is None and "segmented" in window.session.message.text, 120)
