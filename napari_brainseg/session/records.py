@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from brainseg_engine.core.geometry import Affine
 from brainseg_engine.core.labels import LabelArray, Region
 from brainseg_engine.core.study import Modality, Segmentation, Study, Volume
-from brainseg_engine.corrections import BaseModel, Correction
+from brainseg_engine.corrections import BaseModel, Correction, Writers
 
 if TYPE_CHECKING:
     from brainseg_engine.models import ModelInfo
@@ -131,7 +131,8 @@ class Answer:
     them (a name of "" for none); ``file``: where that model lies, if it gave them just now; ``notes``: what it reported
     (its name, version, device, seconds). ``edited``: the labels hold edits of a person already; ``base``: the labels that
     these edits began from, where they are known. ``saved``: checksum of the labels that a file holds, None for none.
-    ``probabilities``: region → float16 (X, Y, Z) on the segmentation's grid, where they are at hand.
+    ``probabilities``: region → float16 (X, Y, Z) on the segmentation's grid, where they are at hand. ``writers``: who wrote the
+    segmentation's labels, where that is known.
     """
 
     segmentation: Segmentation
@@ -142,11 +143,12 @@ class Answer:
     base: Segmentation | None = None
     saved: int | None = None
     probabilities: Mapping[Region, NDArray[np.float16]] | None = None
+    writers: Writers | None = None
 
     @classmethod
     def of(cls, segmentation: Segmentation, *, saved: int | None = None, edited: bool = False) -> Answer:
         """Labels that tell themselves who made them."""
-        return cls(segmentation, BaseModel(segmentation.made_by), edited=edited, saved=saved)
+        return cls(segmentation, BaseModel(segmentation.made_by), edited=edited or segmentation.edited, saved=saved)
 
     @property
     def origin(self) -> Segmentation:

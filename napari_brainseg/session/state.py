@@ -195,7 +195,7 @@ class Session:
         elif np.array_equal(shown.labels, answer.segmentation.labels):
             self.keep(current.token, replace(answer, segmentation=shown, saved=self._saved))
         else:
-            kept = replace(answer, segmentation=shown, base=answer.origin, edited=True, saved=self._saved)
+            kept = replace(answer, segmentation=shown, base=answer.origin, edited=True, saved=self._saved, writers=None)
             self.keep(current.token, kept)
 
     def accepted_meanwhile(self, token: str, digest: int) -> None:

@@ -17,6 +17,8 @@ from brainseg_engine.core.study import Segmentation
 from brainseg_engine.corrections import LeftCopy, Work, working
 from napari_brainseg.display import history, layers
 from napari_brainseg.display.axes import laid_out
+from napari_brainseg.display.history import history_of
+from napari_brainseg.display.writers import writers_of
 from napari_brainseg.features.context import Context
 from napari_brainseg.features.corrections.activity import Activity
 from napari_brainseg.features.corrections.workspace import Known, Workspace, look_up, now, resumed, when_in_words
@@ -42,12 +44,15 @@ class Autosave:
     """Follows what is open and what is painted on it. ``changed``: there is something else to show.
 
     ``offer`` is work on the open study that was not accepted, ``others`` work on other studies, ``trouble`` why no copy can
-    be written ("" when it can).
+    be written ("" when it can). ``by`` gives the name of who paints, "" for none.
     """
 
     changed = Signal()
 
-    def __init__(self, context: Context, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(
+        self, context: Context, clock: Callable[[], float] = time.monotonic, by: Callable[[], str] = lambda: ""
+    ) -> None:
+        self._by = by
         self.trouble = ""
         self.offer: LeftCopy | None = None
         self.others: tuple[LeftCopy, ...] = ()
@@ -169,6 +174,8 @@ class Autosave:
         step["changed"] = {label.name: n for label, n in edit.changed.items() if n}
         if edit.index is not None:
             step |= {"plane": edit.plane, "index": edit.index}
+        if by := self._by():
+            step["by"] = by
         self.workspace.steps.append(step)
 
     def sign_of_life(self, event: Any = None) -> None:
@@ -186,9 +193,17 @@ class Autosave:
         painting = history.in_stroke(layer)
         if here.unsaved or painting:
             here.edited = True
-            work = here.work(layers.snapshot(layer))
+            work, done, answer, desk = (
+                here.work(layers.snapshot(layer)),
+                tuple(history_of(layer).done),
+                here.answer,
+                here.desk,
+            )
             here.unsaved, self._writing = painting, True
-            save = partial(here.desk.save, work)
+
+            def save() -> Work:
+                return desk.save(replace(work, writers=writers_of(work.segmentation, done, answer)))
+
             self._context.save(save, partial(self._saved, here), partial(self._not_saved, here))
 
     def _saved(self, here: Workspace, work: Work) -> None:
@@ -227,7 +242,9 @@ class Autosave:
         if here.desk is None:
             here.key = here.key or corrections.study_key(here.study.study)
             here.desk = working.Desk(here.key)
-        here.written(here.desk.save(here.work(layers.snapshot(layer))).when)
+        work = here.work(layers.snapshot(layer))
+        writers = writers_of(work.segmentation, history_of(layer).done, here.answer)
+        here.written(here.desk.save(replace(work, writers=writers)).when)
         here.unsaved = False
 
     # --- what a crash left

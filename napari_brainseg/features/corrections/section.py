@@ -133,12 +133,12 @@ def others_in_words(others: Sequence[LeftCopy]) -> str:
 def draft_in_words(c: Correction) -> str:
     """A draft of the open study."""
     labelled = sum(t.voxels for t in c.changed.values())
-    who = f" by {c.by}" if c.by else ""
+    who = f" by {c.people}" if c.people else ""
     return f"Draft {c.id}{who}: {f'{labelled:,} voxels' if labelled else 'an empty mask'}, not accepted yet."
 
 
 def accepted_in_words(c: Correction, voxel_ml: float | None) -> str:
     """The newest version of the open study."""
-    who = f" by {c.by}" if c.by else ""
+    who = f" by {c.people}" if c.people else ""
     held_out = ", held out for testing" if c.held_out else ""
     return f"Version {c.id} accepted{who}: {sizes_in_words(c, voxel_ml)}{held_out}."

@@ -17,6 +17,7 @@ from napari_brainseg.display import history, layers
 from napari_brainseg.display.axes import laid_out
 from napari_brainseg.display.history import DRAFT, history_of
 from napari_brainseg.display.replacement import Replacement, replacement
+from napari_brainseg.display.writers import writers_of
 from napari_brainseg.features.context import Context
 from napari_brainseg.features.corrections.autosave import Autosave
 from napari_brainseg.features.corrections.choices import remember, remembered
@@ -40,7 +41,7 @@ class CorrectionVerbs:
         self.by, self.named = str(choices.get("by", "")), bool(choices.get("named", False))
         if choices.get("store"):
             self._session.store = Store(Path(choices["store"]))
-        self.autosave = Autosave(context, clock)
+        self.autosave = Autosave(context, clock, lambda: self.by.strip())
         context.follow(self.autosave.changed, self.changed.emit)
 
     def close(self) -> None:
@@ -107,7 +108,9 @@ class CorrectionVerbs:
         here.accepting = True
         segmentation, store, by, named = layers.snapshot(layer), self._session.store, self.by, self.named
         steps, minutes, base, model = tuple(here.steps), here.activity.minutes, here.origin, here.model
-        file = here.answer.file or here.answer.file_among(self._session.models) if here.answer is not None else None
+        answer = here.answer
+        file = answer.file or answer.file_among(self._session.models) if answer is not None else None
+        done = tuple(history_of(layer).done)
         here.edited = here.unsaved = False  # an edit from here on is one of the next version
 
         def work() -> tuple[Correction, int]:
@@ -120,6 +123,7 @@ class CorrectionVerbs:
                 minutes=minutes,
                 steps=steps,
                 named=named,
+                writers=writers_of(segmentation, done, answer),
             )
             return made, checksum(segmentation.labels)
 

@@ -89,7 +89,7 @@ def resumed(work: Work, shown: Segmentation, answer: Answer | None) -> Answer:
     file = answer.file if answer is not None and answer.model == work.model else None
     notes = answer.notes if answer is not None else {}
     saved = answer.saved if answer is not None and answer.segmentation is shown else None
-    return Answer(shown, work.model, file, notes, edited=True, base=base, saved=saved)
+    return Answer(shown, work.model, file, notes, edited=True, base=base, saved=saved, writers=work.writers)
 
 
 @dataclass(frozen=True, eq=False)

@@ -133,7 +133,7 @@ def _row(c: Correction, patient: str) -> Candidate:
     source = source_of(c.study)
     name = c.study_id or (source.study_id if source is not None else "") or c.name
     when = datetime.fromisoformat(c.when).replace(tzinfo=UTC).astimezone()
-    who = f" by {c.by}" if c.by else ""
+    who = f" by {c.people}" if c.people else ""
     return Candidate(
         c.id, name, patient, f"{when.day} {when:%b %H:%M}{who}: {sizes_in_words(c, voxel_ml(c))}", held_out=c.held_out
     )

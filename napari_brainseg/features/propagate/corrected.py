@@ -9,8 +9,11 @@ import numpy as np
 
 from brainseg_engine.core.labels import LabelArray, Mask, Region, region_masks
 from brainseg_engine.core.study import Segmentation
-from napari_brainseg.display.axes import axis_order, to_display, to_file
-from napari_brainseg.display.history import DRAFT, PROPAGATED, UndoStep
+from brainseg_engine.corrections import Writer
+from napari_brainseg.display.axes import axis_order
+from napari_brainseg.display.history import UndoStep
+from napari_brainseg.display.writers import writers_of
+from napari_brainseg.session import Answer
 
 
 @dataclass(frozen=True, eq=False)
@@ -23,33 +26,25 @@ class Corrections:
 
 
 def corrected(
-    labels: LabelArray, answer: Segmentation, painted: frozenset[tuple[int, int]], done: Sequence[UndoStep]
+    shown: Segmentation, answer: Answer, painted: frozenset[tuple[int, int]], done: Sequence[UndoStep]
 ) -> Corrections:
-    """What a person corrected in ``labels`` (in the canvas' axes) since the ``answer``.
+    """What a person corrected in the labels that are ``shown`` since the ``answer``.
 
     Right is what a person wrote last over a proposal or a draft, and what differs from the answer unless one of these wrote it
     last; and, of the ``painted`` slices (axis of the canvas, index), those which hold such a voxel, as a whole. Who wrote what
-    the steps tell that that are ``done``: what was done before the first of them counts as a person's.
+    the steps tell that are ``done``, and before them the answer (:func:`~napari_brainseg.display.writers.writers_of`); what
+    neither tells counts as a person's.
     """
-    affine = answer.grid.affine
-    before, _ = to_display(answer.labels, affine)
-    ours = np.zeros(labels.shape, dtype=np.bool_)  # written last by a proposal
-    once = np.zeros(labels.shape, dtype=np.bool_)  # written by a proposal at some time
-    for step in done:
-        mask, proposed = step.mask, step.tool in (PROPAGATED, DRAFT)
-        ours[step.box][mask] = proposed
-        if step.tool == "result":  # a new answer: what was there before counts no more
-            once[:] = False
-        elif proposed:
-            once[step.box][mask] = True
-    right = ((labels != before) | once) & ~ours
+    order = axis_order(shown.grid.affine)
+    right = shown.labels != answer.origin.labels
+    writers = writers_of(shown, done, answer)
+    if writers is not None:
+        right = (right | (writers == Writer.PERSON)) & (writers != Writer.PROPOSAL)
     slices: dict[int, list[int]] = {}
     for axis, index in sorted(painted):
-        if np.take(right, index, axis=axis).any():
-            slices.setdefault(axis_order(affine)[axis], []).append(index)
-    return Corrections(
-        np.ascontiguousarray(to_file(labels, affine)), np.ascontiguousarray(to_file(right, affine)), slices
-    )
+        if np.take(right, index, axis=order[axis]).any():
+            slices.setdefault(order[axis], []).append(index)
+    return Corrections(np.ascontiguousarray(shown.labels), np.ascontiguousarray(right), slices)
 
 
 def in_words(before: LabelArray, after: LabelArray, voxel_ml: float | None) -> str:

@@ -14,7 +14,7 @@ from psygnal import Signal
 from brainseg_engine.core.events import Failed
 from brainseg_engine.core.labels import LabelArray, Mask
 from brainseg_engine.core.morphology import bounding_box
-from napari_brainseg.display import history, outlines
+from napari_brainseg.display import history, layers, outlines
 from napari_brainseg.display.axes import to_display
 from napari_brainseg.display.history import PROPAGATED, Moved, history_of
 from napari_brainseg.display.planes import ORDERS, Plane
@@ -111,8 +111,7 @@ class PropagateVerbs:
         steps = history_of(layer)
         asked = layer, steps.version
         self._asked, self._stopped = asked, ""
-        labels = np.array(layer.data, dtype=np.uint8)
-        work = partial(corrected, labels, answer.origin, self._painted(), tuple(steps.done))
+        work = partial(corrected, layers.snapshot(layer), answer, self._painted(), tuple(steps.done))
 
         def failed(error: Exception) -> None:
             self._release()

@@ -14,6 +14,7 @@ from napari_brainseg.session import BY_HAND, Kind, checksum
 
 ALIGNED = "1mm"
 """The grid of a prepared study, as it is shown."""
+_PERSON = " and a person"
 
 
 class SaveVerbs:
@@ -114,7 +115,8 @@ def report(study: Study, segmentation: Segmentation, edited: bool, notes: Mappin
     from brainseg_engine.scores.volumes import voxel_counts
 
     counts, ml = voxel_counts(segmentation.labels), segmentation.grid.voxel_ml
-    beside = " and a person" if edited and segmentation.made_by not in ("", BY_HAND) else ""
+    by_person = segmentation.made_by in ("", BY_HAND) or segmentation.made_by.endswith(_PERSON)
+    beside = _PERSON if edited and not by_person else ""
     return {
         "study": study.id,
         **notes,

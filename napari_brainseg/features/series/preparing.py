@@ -169,7 +169,15 @@ class Preparations:
                 answer = made_by or Answer.of(carried)
                 with self._context.own_changes():
                     self._session.deliver(
-                        replace(answer, segmentation=carried, edited=True, base=None, saved=None, probabilities=None)
+                        replace(
+                            answer,
+                            segmentation=carried,
+                            edited=True,
+                            base=None,
+                            saved=None,
+                            probabilities=None,
+                            writers=None,
+                        )
                     )
                 self._session.say(
                     "The series were placed anew and the labels carried over. Press Segment for the model's answer to them.",

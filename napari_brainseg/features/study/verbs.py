@@ -112,7 +112,9 @@ class StudyVerbs:
             if removed is not None and layers.layer_study_id(removed) == current.study.id:
                 shown = layers.segmentation_of(removed)
                 if not np.array_equal(shown.labels, answer.segmentation.labels):
-                    answer = replace(answer, segmentation=laid_out(shown), base=answer.origin, edited=True, saved=None)
+                    answer = replace(
+                        answer, segmentation=laid_out(shown), base=answer.origin, edited=True, saved=None, writers=None
+                    )
             self._session.clear()
             back = partial(self._bring_back, current, answer, steps)
             self._session.say(

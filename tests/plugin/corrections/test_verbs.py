@@ -608,6 +608,27 @@ def test_closing_in_the_instant_of_an_accept_asks_only_where_nothing_can_be_kept
     house.close()
 
 
+def test_a_mask_that_holds_edits_says_so_when_it_is_saved_again(house, folder, tmp_path):
+    house.study.open(folder)
+    segment(house)
+    paint(house)
+    house.save.save(folder / "A_seg.nii.gz", "brats2021")
+    first = json.loads((folder / "A_seg.json").read_text())
+    assert first["edited"] is True and first["made_by"] == "model 1 and a person"
+    house.session.close()
+    house.study.open(folder)  # another day
+    house.save.save(tmp_path / "again.nii.gz", "brats2021")
+    again = json.loads((tmp_path / "again.json").read_text())
+    assert again["edited"] is True and again["made_by"] == first["made_by"]
+    paint(house, at=(3, 7, 5))
+    house.save.save(tmp_path / "more.nii.gz", "brats2021")
+    assert json.loads((tmp_path / "more.json").read_text())["made_by"] == first["made_by"]
+    segment(house)
+    house.save.save(tmp_path / "new.nii.gz", "brats2021")
+    new = json.loads((tmp_path / "new.json").read_text())
+    assert new["edited"] is False and new["made_by"] == "model 1"
+
+
 def test_the_record_of_restored_work_finds_its_model_by_the_card(house, keeping, folder, clock, tmp_path):
     (tmp_path / "mine.safetensors").write_bytes(b"mine")
     house.study.open(folder)

@@ -14,9 +14,10 @@ from helpers.small_study import make_study
 
 from brainseg_engine.core.events import Failed, Progress
 from brainseg_engine.core.labels import Label
+from brainseg_engine.corrections import Writer, working
 from brainseg_engine.worker import Worker
 from napari_brainseg.display import history, layers, outlines, planes
-from napari_brainseg.display.axes import axis_order
+from napari_brainseg.display.axes import axis_order, to_display
 from napari_brainseg.display.history import DRAFT, PROPAGATED, history_of
 from napari_brainseg.display.tools import Tool
 from napari_brainseg.features.propagate.corrected import in_words
@@ -26,6 +27,7 @@ from napari_brainseg.jobs.process import Task
 from napari_brainseg.session import Kind
 
 OTHER_AXES = np.array([[0, 0, 1.5, -7], [-1.0, 0, 0, 3], [0, 1.0, 0, 5], [0, 0, 0, 1]])
+AFFINE = make_study(id="A", shape=(20, 22, 24)).reference.grid.affine
 TOLD = {"steps": 60, "seconds": {"adapting": 3.0}}
 
 
@@ -38,7 +40,10 @@ class Desk:
         path = tmp_path / "model.safetensors"
         path.write_bytes(b"weights")
         self.session.set_models((Model(name="brats-test", card=Card(), path=path),))
-        self.house.study.open(write(make_study(id="A", shape=(20, 22, 24), affine=affine), tmp_path, mask=False))
+        made = tmp_path / "A"
+        if not made.exists():
+            write(make_study(id="A", shape=(20, 22, 24), affine=affine), tmp_path, mask=False)
+        self.house.study.open(made)
 
     def segment(self) -> None:
         segment(self.house)
@@ -72,6 +77,20 @@ class Desk:
 
     def close(self) -> None:
         self.house.close()
+
+    def after_a_crash(self, tmp_path) -> Desk:
+        """The program is gone; another one has opened the study, and taken the work up again."""
+        from napari.components import ViewerModel
+
+        keeping = self.house.corrections
+        keeping.autosave.tick()
+        keeping.close()
+        self.house.context.close()
+        again = Desk(ViewerModel(), tmp_path)
+        assert again.house.corrections.autosave.offer is not None
+        again.house.corrections.autosave.restore()
+        again.layer = again.house.labels
+        return again
 
 
 @pytest.fixture
@@ -158,6 +177,91 @@ def test_what_is_erased_of_a_proposal_is_a_correction_though_it_is_the_answer_ag
     job, _ = desk.ask()
     assert list(job.slices.values()) == [[9]]
     assert job.voxels.any() and not desk.now()[job.voxels].any()  # the erased ones, and not what the proposal left
+
+
+@pytest.mark.parametrize("affine", [None, OTHER_AXES])
+def test_after_a_restart_it_is_still_known_what_a_proposal_wrote(viewer, tmp_path, affine):
+    desk = Desk(viewer, tmp_path, affine)
+    desk.segment()
+    desk.stroke(9)
+    before = desk.now()
+    proposed = desk.propose()
+    desk.propagate.accept()
+    desk.stroke(4)  # and over it a person's
+    painted = desk.now()
+    theirs = (proposed != before) & (painted == proposed)
+    again = desk.after_a_crash(tmp_path)
+    again = again.after_a_crash(tmp_path) if affine is None else again  # twice is not once too often
+    assert np.array_equal(again.now(), painted)
+    again.stroke(12)
+    job, _ = again.ask()
+    assert theirs.any() and np.array_equal(job.voxels, (again.now() != desk.session.answer.origin.labels) & ~theirs)
+    assert list(job.slices.values()) == [[4, 9, 12]]
+    again.house.corrections.accept()
+    made = again.house.corrections.accepted
+    assert sum(made.proposed.values()) == np.count_nonzero(theirs)
+    assert np.array_equal(again.session.store.writers(made) == Writer.PROPOSAL, theirs)
+    again.close()
+
+
+def test_after_a_restart_what_was_erased_of_a_proposal_is_a_correction(desk, tmp_path):
+    desk.stroke(9)
+    desk.propose()
+    desk.propagate.accept()
+    wrong = (desk.now() == Label.ED) & (desk.session.answer.origin.labels == 0)
+    shown = np.ascontiguousarray(to_display(wrong, AFFINE)[0])
+    with history_of(desk.layer).naming("smooth", "ED"):
+        history.apply_edit(desk.layer, tuple(slice(0, n) for n in shown.shape), shown, np.zeros(shown.shape, np.uint8))
+    again = desk.after_a_crash(tmp_path)
+    job, _ = again.ask()
+    assert wrong.any() and job.voxels[wrong].all() and not again.now()[wrong].any()
+    again.close()
+
+
+def test_a_stroke_over_a_proposal_that_a_crash_cut_off_is_a_persons(desk, tmp_path):
+    desk.stroke(9)
+    proposed = desk.propose()
+    desk.propagate.accept()
+    at = [int(i[0]) for i in np.nonzero(to_display(proposed == Label.ED, AFFINE)[0])]
+    desk.house.paint.change_brush(inside=False)
+    with desk.layer.block_history():
+        desk.layer.brush_size = 1
+        desk.layer.paint(at, 3)
+        desk.house.corrections.autosave.tick()
+    (found,) = working.folder().glob("*/*.work")
+    work = working.load(found)
+    changed = work.segmentation.labels != proposed
+    assert changed.any() and (work.writers[changed] == Writer.PERSON).all() and (work.writers == Writer.PROPOSAL).any()
+
+
+def test_the_record_names_everybody_who_worked_on_it(desk, tmp_path):
+    desk.house.corrections.choose(by="Ann")
+    desk.stroke(9)
+    again = desk.after_a_crash(tmp_path)
+    again.house.corrections.choose(by="Ben")
+    again.stroke(12)
+    again.house.corrections.accept()
+    made = again.house.corrections.accepted
+    assert (made.by, made.others, made.made_by) == ("Ben", ("Ann",), "model 1 and Ann and Ben")
+    assert (
+        "Ann and Ben" in again.house.corrections.accepted.people
+        and made.proposed == {}
+        and again.session.store.writers(made) is None
+    )
+    again.close()
+
+
+def test_a_new_answer_forgets_what_was_proposed_for_the_one_before(desk, tmp_path):
+    desk.stroke(9)
+    desk.propose()
+    desk.propagate.accept()
+    again = desk.after_a_crash(tmp_path)
+    assert again.now().any()
+    segment(again.house)  # a new answer: what was proposed for the old one counts no more
+    again.stroke(12)
+    job, _ = again.ask()
+    assert job.voxels.any() and np.array_equal(job.voxels, again.now() != again.session.answer.origin.labels)
+    again.close()
 
 
 def test_strokes_on_an_answer_before_do_not_count(desk):

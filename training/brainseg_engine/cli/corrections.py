@@ -252,5 +252,5 @@ def _print_table(found: list[Correction]) -> None:
         when = c.when[:16].replace("T", " ")
         model = f"{c.base.name} {c.base.version}".strip()
         name = f"{c.id} ({c.study_id})" if c.study_id else c.id
-        table.add_row(name, state, c.by, when, f"{c.minutes:.1f}", f"{added:,}", f"{removed:,}", model)
+        table.add_row(name, state, c.people, when, f"{c.minutes:.1f}", f"{added:,}", f"{removed:,}", model)
     console().print(table)

@@ -71,6 +71,8 @@ class Segmentation:
     path: Path | None = None
     note: str = ""
     """What about its coding had to be decided when it was read, in words."""
+    edited: bool = False
+    """Whether a person has changed what ``made_by`` made, as far as its file tells."""
 
     def __post_init__(self) -> None:
         if self.labels.shape != self.grid.shape or self.labels.dtype != np.uint8:

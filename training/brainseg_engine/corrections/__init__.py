@@ -4,7 +4,7 @@ from brainseg_engine.corrections.checking import StoreFinding
 from brainseg_engine.corrections.copies import LeftCopy
 from brainseg_engine.corrections.exporting import LAYOUTS, study_of
 from brainseg_engine.corrections.identity import image_hashes, study_key
-from brainseg_engine.corrections.record import BaseModel, Correction, CorrectionState, Tally, tally
+from brainseg_engine.corrections.record import BaseModel, Correction, CorrectionState, Tally, Writer, Writers, tally
 from brainseg_engine.corrections.sources import StudySource, places, source_of
 from brainseg_engine.corrections.store import Store, default_store
 from brainseg_engine.corrections.wording import sizes_in_words
@@ -21,6 +21,8 @@ __all__ = [
     "StudySource",
     "Tally",
     "Work",
+    "Writer",
+    "Writers",
     "default_store",
     "image_hashes",
     "places",

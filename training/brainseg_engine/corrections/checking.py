@@ -81,7 +81,7 @@ def _mask(store: Store, c: Correction) -> Iterator[StoreFinding]:
         )
         return
     try:
-        labels = store.read(c).labels
+        labels, _ = store.read(c).labels, store.writers(c)
     except BrainsegError as e:
         code = "coding" if "coding" in str(e) else "mask_changed"
         yield StoreFinding(code, "error", str(e), c.id)
@@ -138,7 +138,7 @@ def _rivals(current: list[Correction]) -> Iterator[StoreFinding]:
             continue
         versions.sort(key=lambda c: c.age)
         last, people = versions[-1], {c.by for c in versions}
-        listed = ", ".join(f"'{c.id}'{f' by {c.by}' if c.by else ''}" for c in versions)
+        listed = ", ".join(f"'{c.id}'{f' by {c.people}' if c.people else ''}" for c in versions)
         if len(people) > 1:
             message = (
                 f"One study was corrected by several people: {listed}. The newest is used ('{last.id}'); exclude the "

@@ -21,7 +21,7 @@ from brainseg_engine.core.geometry import Grid
 from brainseg_engine.core.labels import LabelArray, Region
 from brainseg_engine.core.paths import atomic
 from brainseg_engine.core.study import Segmentation
-from brainseg_engine.corrections.record import BaseModel
+from brainseg_engine.corrections.record import BaseModel, Writers
 from brainseg_engine.io.image import require_size
 
 FORMAT = "napari-brainseg-working-copy/1"
@@ -40,6 +40,8 @@ class AnswerHeader:
     regions: tuple[Region, ...]
     calibrated: Flag = True
     bytes: Count = 0
+    writers: Flag = False
+    """Whether behind the labels follows who wrote them."""
 
     def segmentation(self, labels: LabelArray) -> Segmentation:
         """Those labels (X, Y, Z), as this tells of them."""
@@ -110,30 +112,34 @@ def flat(labels: LabelArray) -> memoryview:
     return labels.ravel(order="F").data
 
 
-def write(path: Path, header: AnswerHeader, labels: LabelArray) -> None:
-    """Write the file. Raises OSError."""
-    body = igzip.compress(flat(labels), compresslevel=_LEVEL, mtime=0)
-    record = _FORMS[type(header)].write(replace(header, bytes=len(body)))
+def write(path: Path, header: AnswerHeader, labels: LabelArray, writers: Writers | None = None) -> None:
+    """Write the file; ``writers``: who wrote the labels. Raises OSError."""
+    content = flat(labels) if writers is None else b"".join((flat(labels), flat(writers)))
+    body = igzip.compress(content, compresslevel=_LEVEL, mtime=0)
+    record = _FORMS[type(header)].write(replace(header, bytes=len(body), writers=writers is not None))
     with atomic(path, private=True) as part:
         part.write_bytes(records.dumps({"format": FORMAT, **record}).encode() + b"\n" + body)
 
 
-def read(path: Path, kind: type[_H]) -> tuple[_H, LabelArray]:
-    """The header and the labels (X, Y, Z) in that file. Raises InputError when it is damaged."""
+def read(path: Path, kind: type[_H]) -> tuple[_H, LabelArray, Writers | None]:
+    """The header, the labels (X, Y, Z) in that file and who wrote them. Raises InputError when it is damaged."""
     try:
         head, _, body = plain.read(path).partition(b"\n")
         header = _header(head, kind)
         if len(body) != header.bytes or 0 in header.shape:
             raise ValueError
-        size = require_size(header.shape, 1, path)
+        size = require_size(header.shape, 1, path) * (1 + header.writers)
         stream = isal_zlib.decompressobj(31)
         content = stream.decompress(body, size + 1)
-        labels = np.frombuffer(content, dtype=np.uint8).reshape(header.shape, order="F")
+        labels, *more = (
+            np.frombuffer(part, dtype=np.uint8).reshape(header.shape, order="F").copy(order="K")
+            for part in np.split(np.frombuffer(content, dtype=np.uint8), 1 + header.writers)
+        )
         if not stream.eof:
             raise EOFError
     except Exception as e:  # it may be damaged in any way
         raise damaged(path) from e
-    return header, labels.copy(order="K")
+    return header, labels, more[0] if more else None
 
 
 def is_whole(path: Path) -> bool:

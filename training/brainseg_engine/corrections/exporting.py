@@ -47,7 +47,7 @@ def export(
 
 def _as_it_is(c: Correction, root: Path, out: Path) -> Path:
     target = _place(out, *c.mask.relative_to(root).parts)
-    for file in (c.mask, c.sidecar, c.log):
+    for file in (c.mask, c.sidecar, c.log, *([c.writers] if c.writers_sha256 else [])):
         try:
             require_inside(root, file)
             content = plain.read(file)

@@ -22,6 +22,10 @@ Each version of a correction is three files in sub-<label>/anat/:
                                         class the voxels it has, and how many were added to and removed from the answer
   ..._desc-correction<NN>_steps.jsonl   the steps that led to it, one JSON object a line
 
+and, where a proposal of a model was taken over while correcting,
+
+  ..._desc-correction<NN>_writers.nii.gz  who wrote each voxel last: 2 the proposal, 1 a person over it, 0 neither
+
 What was accepted is never rewritten: the files are read-only and a later correction is a new version with the next
 number. What happens to a version afterwards is a line in log.jsonl: "accepted" (a draft before), "excluded" with the
 reason, "held_out" (the study is kept for testing and never trained on). Where a record and the log differ, the last line

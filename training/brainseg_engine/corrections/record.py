@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
-from enum import StrEnum
+from enum import IntEnum, StrEnum
 from pathlib import Path
 from typing import Annotated, Any
 
 import numpy as np
+from numpy.typing import NDArray
 from pydantic import BeforeValidator, Field, PlainSerializer
 
 from brainseg_engine.core.forms import Count, FileName, Form, Moment, Number, Short, Text
@@ -24,6 +25,21 @@ class CorrectionState(StrEnum):
     DRAFT = "draft"
     ACCEPTED = "accepted"
     EXCLUDED = "excluded"
+
+
+class Writer(IntEnum):
+    """Who wrote a voxel of a mask last, as far as proposals are concerned."""
+
+    NOBODY = 0
+    """Nobody since the answer, or a person where nothing was proposed."""
+    PERSON = 1
+    """A person, over what was proposed."""
+    PROPOSAL = 2
+    """A proposal (or a draft) that was taken over."""
+
+
+Writers = NDArray[np.uint8]
+"""(X, Y, Z) of :class:`Writer`, on the grid of the labels."""
 
 
 @dataclass(frozen=True)
@@ -57,6 +73,14 @@ def tally(labels: LabelArray, base: LabelArray | None) -> dict[Label, Tally]:
     }
 
 
+def proposed_of(labels: LabelArray, writers: Writers | None) -> dict[Label, int]:
+    """Class → voxels that are what a proposal made of them; {} without any."""
+    if writers is None:
+        return {}
+    counted = np.bincount(labels[writers == Writer.PROPOSAL].ravel(), minlength=256)
+    return {label: int(counted[label]) for label in Label if counted[label]}
+
+
 def _class_of(name: object) -> Label:
     if name not in Label.__members__:
         raise ValueError(f"there is no class '{str(name)[:40]}'")
@@ -72,7 +96,9 @@ class Correction:
 
     ``by`` is the name a person gave, "" for none; ``when`` is UTC; ``minutes`` of active editing; ``changed`` against the
     base model's answer; ``coding`` of the file, ``study_coding`` that of the study. ``held_out``: kept for testing, never
-    for training. ``study_id`` and ``folder`` are "" unless the person wanted them recorded.
+    for training. ``study_id`` and ``folder`` are "" unless the person wanted them recorded. ``others`` worked on it too,
+    before a restart; ``proposed``: class → voxels that a proposal wrote and nobody after it, which the file ``writers`` tells
+    one by one (its hash is ``writers_sha256``, "" where there is none).
     """
 
     id: FileName
@@ -94,6 +120,9 @@ class Correction:
     held_out: bool = False
     study_id: Text = ""
     folder: Text = ""
+    others: tuple[Text, ...] = ()
+    proposed: Mapping[LabelName, Count] = field(default_factory=dict)
+    writers_sha256: Short = ""
     order: int = 0
     """Of two versions in a store the later has the higher, whatever the clocks said."""
 
@@ -116,6 +145,16 @@ class Correction:
     def log(self) -> Path:
         """The steps that led to it, one JSON object a line."""
         return self.mask.with_name(self.mask.name.removesuffix("_dseg.nii.gz") + "_steps.jsonl")
+
+    @property
+    def writers(self) -> Path:
+        """The mask of who wrote what (:class:`Writer`); there where ``writers_sha256`` is."""
+        return self.mask.with_name(self.mask.name.removesuffix("_dseg.nii.gz") + "_writers.nii.gz")
+
+    @property
+    def people(self) -> str:
+        """Who made it, in words; "" where nobody gave a name."""
+        return " and ".join([*self.others, *([self.by] if self.by else [])])
 
     @property
     def empty(self) -> bool:
@@ -150,7 +189,7 @@ class Correction:
     def made_by(self) -> str:
         """Model and person, for the mask's readers."""
         model = f"{self.base.name} {self.base.version}".strip()
-        person = self.by or "a person"
+        person = self.people or "a person"
         return f"{model} and {person}" if model else person
 
     @classmethod
@@ -165,7 +204,7 @@ class Correction:
 
 
 _FORM = Form(Correction)
-_OPTIONAL = ("study_id", "folder")
+_OPTIONAL = ("study_id", "folder", "others", "proposed", "writers_sha256")
 _REQUIRED = tuple(
     "base_model" if f.name == "base" else f.name
     for f in fields(Correction)

@@ -37,7 +37,7 @@ from brainseg_engine.core.study import Segmentation, Study
 from brainseg_engine.corrections import checking, exporting, files, readme, sources
 from brainseg_engine.corrections.identity import image_hashes, key_of, label_of, pseudonym
 from brainseg_engine.corrections.reading import file_hash, labels_hash, read_record, require_own
-from brainseg_engine.corrections.record import BaseModel, Correction, CorrectionState, tally
+from brainseg_engine.corrections.record import BaseModel, Correction, CorrectionState, Writers, proposed_of, tally
 from brainseg_engine.io import nifti
 from brainseg_engine.io.segmentation import load_segmentation
 from brainseg_engine.studies.cohort import patient_of
@@ -80,12 +80,15 @@ class Store:
         steps: Sequence[Mapping[str, Any]] = (),
         state: CorrectionState = CorrectionState.ACCEPTED,
         named: bool = False,
+        writers: Writers | None = None,
     ) -> Correction:
         """Keep that segmentation of the study as a new version, and return its record.
 
-        ``base`` is the answer that was corrected, ``model`` whose it was, ``steps`` JSON objects, one for each edit.
-        ``named`` records the study's id and folder too. Raises OutputError when it cannot be written, GeometryError
-        when the mask is not on the grid of the study's reference series, CodingError for classes that no coding holds.
+        ``base`` is the answer that was corrected, ``model`` whose it was, ``steps`` JSON objects, one for each edit: whoever
+        is named in them (``by``) beside ``by`` is recorded as one who worked on it too. ``writers``: who wrote the labels,
+        where proposals were taken over. ``named`` records the study's id and folder too. Raises OutputError when it cannot
+        be written, GeometryError when the mask is not on the grid of the study's reference series, CodingError for classes
+        that no coding holds.
         """
         reference = study.reference
         if not segmentation.grid.same_as(reference.grid):
@@ -101,11 +104,17 @@ class Store:
             study_coding=segmentation.coding, base=answer, when=_now(), mask_sha256="", by=by.strip(), minutes=minutes,
             steps=len(steps), changed=tally(segmentation.labels, before), regions=segmentation.regions, state=state,
             study_id=study.id if named else "", folder=str(study.folder or "") if named else "",
+            others=_others(steps, by.strip()), proposed=proposed_of(segmentation.labels, writers),
         )  # fmt: skip
+        told = (
+            nifti.encode(writers, segmentation.grid, None, compress=True)
+            if record.proposed and writers is not None
+            else b""
+        )
         content = _encoded(segmentation, coding)
         log = b"".join(records.dumps(s).encode() + b"\n" for s in steps)
         with self._writing():
-            made = self._put(record, label, content, log)
+            made = self._put(record, label, content, log, told)
             self._note("added", id=made.id, state=state.value)
             self._keep_out(made, study.id)
         sources.remember(study, key)
@@ -193,6 +202,17 @@ class Store:
                              f"or exclude the correction '{correction.id}'.")  # fmt: skip
         return replace(load_segmentation(correction.mask), coding=correction.study_coding, made_by=correction.made_by)
 
+    def writers(self, correction: Correction) -> Writers | None:
+        """Who wrote the labels of a version; None where no proposal had a part in it. Raises InputError as ``read`` does."""
+        if not correction.writers_sha256:
+            return None
+        require_own(self.path, correction.writers)
+        if file_hash(correction.writers) != correction.writers_sha256:
+            raise InputError(
+                f"{correction.writers} is not what was accepted (its SHA-256 differs). Restore it from a copy."
+            )
+        return nifti.read(correction.writers).data.astype(np.uint8)
+
     def check(self, *, images: bool = True, cancelled: CancelCheck = never) -> list[checking.StoreFinding]:
         """What is wrong with the store; with ``images`` the studies themselves are read and compared. Raises Cancelled."""
         return checking.check(self, images=images, cancelled=cancelled)
@@ -223,7 +243,7 @@ class Store:
             readme.prepare(self.path)
             yield
 
-    def _put(self, record: Correction, label: str, content: bytes, log: bytes) -> Correction:
+    def _put(self, record: Correction, label: str, content: bytes, log: bytes, writers: bytes) -> Correction:
         try:
             folder = inside(self.path, f"sub-{label}", "anat")
             folder.mkdir(parents=True, exist_ok=True)
@@ -239,6 +259,9 @@ class Store:
                 break
         digest = hashlib.sha256(content).hexdigest()
         made = replace(record, id=f"{label}_{n:02d}", mask=mask, mask_sha256=digest)
+        if writers:
+            made = replace(made, writers_sha256=hashlib.sha256(writers).hexdigest())
+            files.write_once(made.writers, writers)
         files.write_once(made.log, log)
         files.write_once(made.mask, content)
         entry = records.dumps(made.to_dict(), indent=2) + "\n"
@@ -290,6 +313,12 @@ def _encoded(segmentation: Segmentation, coding: str) -> bytes:
     """The mask as a file, with a header of our own: that of the source may hold a name."""
     values = codings.coding(coding).from_canonical(segmentation.labels, "The correction")
     return nifti.encode(values, segmentation.grid, None, compress=True)
+
+
+def _others(steps: Iterable[Mapping[str, Any]], by: str) -> tuple[str, ...]:
+    """Who is named in the steps beside that person, in the order of their first steps."""
+    named = dict.fromkeys(s["by"].strip() for s in steps if isinstance(s.get("by"), str))
+    return tuple(name for name in named if name not in ("", by))
 
 
 def _unknown_class_only(labels: LabelArray) -> bool:

@@ -31,7 +31,7 @@ from brainseg_engine.core.processes import alive, began
 from brainseg_engine.core.study import Segmentation
 from brainseg_engine.corrections import copies
 from brainseg_engine.corrections.copies import AnswerHeader, CopyHeader, LeftCopy
-from brainseg_engine.corrections.record import BaseModel
+from brainseg_engine.corrections.record import BaseModel, Writers
 
 _COPIES = "[!.]*.work"  # not the hidden half of one that a kill left
 _held: set[Path] = set()
@@ -55,6 +55,8 @@ class Work:
     steps: Sequence[Mapping[str, Any]] = ()
     minutes: float = 0.0
     when: str = ""
+    writers: Writers | None = None
+    """Who wrote the labels, where proposals were taken over."""
     made: int = field(default_factory=time.monotonic_ns, repr=False)  # of two, the younger is the truth
 
 
@@ -89,7 +91,7 @@ class Desk:
                 model=work.model, steps=[dict(step) for step in work.steps], version=self._version,
                 answer=self._answer(work.base), pid=os.getpid(), began=began(os.getpid()),
             )  # fmt: skip
-            copies.write(self.path, header, work.segmentation.labels)
+            copies.write(self.path, header, work.segmentation.labels, work.writers)
         except OSError as e:
             raise OutputError(f"Cannot write {self.path}: {e.strerror or e}. Free some space.") from e
 
@@ -153,15 +155,15 @@ def pending(key: str = "") -> list[LeftCopy]:
 
 def load(path: Path) -> Work:
     """The working copy in that file. Raises InputError when it is damaged."""
-    header, labels = copies.read(path, CopyHeader)
+    header, labels, writers = copies.read(path, CopyHeader)
     try:
         base = None
         if header.answer and copies.is_whole(answer := inside(path.parent, header.answer)):
-            shorter, kept = copies.read(answer, AnswerHeader)  # without it the painting is still there
+            shorter, kept, _ = copies.read(answer, AnswerHeader)  # without it the painting is still there
             base = shorter.segmentation(kept)
         return Work(
             header.key, header.study_id, header.segmentation(labels), base, header.model, copies.folder_of(header),
-            tuple(header.steps), header.minutes, header.when,
+            tuple(header.steps), header.minutes, header.when, writers,
         )  # fmt: skip
     except Exception as e:  # it may be damaged in any way, and must not end the saving of what is being painted
         raise copies.damaged(path) from e

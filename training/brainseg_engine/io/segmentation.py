@@ -86,6 +86,7 @@ def load_segmentation(
         regions=_measured(written, table.name),
         path=path,
         note=note,
+        edited=written.get("edited") is True,
     )
 
 
