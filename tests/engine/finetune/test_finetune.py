@@ -240,21 +240,21 @@ def test_a_model_that_is_worse_is_not_made_the_default(tiny_model, capsys):
     assert models.default() == "new"
 
 
-def test_progress_that_cannot_be_written_ends_no_run_but_its_end_must_be_told(tmp_path, monkeypatch):
+def test_progress_that_cannot_be_written_ends_no_run_but_its_end_must_be_recorded(tmp_path, monkeypatch):
     heard = []
-    teller = status.Teller(tmp_path, heard.append)
+    recorder = status.Recorder(tmp_path, heard.append)
 
     def refuse(out, told):
         raise OutputError("Cannot write status.json: Permission denied.")
 
     monkeypatch.setattr(status, "_save", refuse)
     event = Progress("collecting A", 0.5)
-    teller(event)
+    recorder(event)
     assert heard == [event]
     with pytest.raises(OutputError):
-        teller.end("done", Finished("finetune", {}))
+        recorder.end("done", Finished("finetune", {}))
     monkeypatch.undo()
-    teller.end("done", Finished("finetune", {}))
+    recorder.end("done", Finished("finetune", {}))
     assert status_of(tmp_path).state == "done"
 
 

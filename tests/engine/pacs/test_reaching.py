@@ -26,9 +26,9 @@ KINDS = pytest.mark.parametrize("kind", ["web", "dimse"])
 
 @pytest.fixture(autouse=True)
 def short_waits(monkeypatch):
-    from brainseg_engine.pacs import dimse, web
+    from brainseg_engine.pacs import associations, web
 
-    for module in (reaching, dimse, web):
+    for module in (reaching, associations, web):
         monkeypatch.setattr(module, "CONNECT_S", 3.0)
         monkeypatch.setattr(module, "ANSWER_S", 3.0)
 

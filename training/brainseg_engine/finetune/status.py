@@ -58,7 +58,7 @@ def status_of(out: Path) -> Status | None:
         found = _checked(Status(**records.parse_json(_read(out / FILE))))
     except (OSError, ValueError, TypeError):
         return None
-    # the lock tells of a process in another container too, and of one that the clock was set back under
+    # the lock shows a process in another container too, and of one that the clock was set back under
     if found.state == "running" and not is_held(out / LOCK) and not alive(found.pid, found.began):
         return replace(found, state="killed")
     return found
@@ -88,7 +88,7 @@ def _read(file: Path) -> bytes:
 
 
 def announce(out: Path, pid: int) -> None:
-    """Note the process that was started for that folder, so that it is found before it tells of itself. Raises OutputError."""
+    """Note the process that was started for that folder, so that it is found before it reports itself. Raises OutputError."""
     import psutil
 
     if out.parent == runs_home():
@@ -108,7 +108,7 @@ def ask_to_stop(out: Path) -> None:
         raise OutputError(f"Cannot write {out / STOP}: {e.strerror or e}.") from e
 
 
-class Teller:
+class Recorder:
     """Writes both files and passes events on. Progress that cannot be written ends no training: only ``end`` must succeed."""
 
     def __init__(self, out: Path, report: Any) -> None:
