@@ -31,11 +31,10 @@ test: lint test-fast
 test-all: test test-slow
 
 test-fast: $(VENV)/.dev | system
-	@scripts/with-display $(BIN)/python -m pytest -m "not slow and not window" -n auto
-	scripts/with-display $(BIN)/python -m pytest -m "not slow and window"
+	@scripts/with-display $(BIN)/python -m pytest -m "not slow" -n auto --dist worksteal
 
 test-slow: $(VENV)/.slow | system
-	@scripts/with-display $(BIN)/python -m pytest -m slow
+	@scripts/with-display $(BIN)/python -m pytest -m slow -n auto --dist worksteal
 
 fuzz: $(VENV)/.dev
 	@$(BIN)/python scripts/fuzz --cases $(or $(N),10000)

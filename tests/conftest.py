@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import shutil
+import subprocess
 from pathlib import Path
 
 import pytest
@@ -13,6 +15,34 @@ from brainseg_engine.core.study import Study
 
 settings.register_profile("patient", deadline=None)  # a busy machine is no failure
 settings.load_profile("patient")
+
+_displays: list[subprocess.Popen[bytes]] = []
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Of several workers each has its share of the cores, for itself and the programs it starts, and a display of its own:
+    two that compute with all cores are far slower than one after the other, and windows on one screen take the keyboard
+    from each other."""
+    if not hasattr(config, "workerinput"):
+        return
+    cores = max(1, (os.cpu_count() or 1) // config.workerinput["workercount"])
+    os.environ.setdefault("OMP_NUM_THREADS", str(cores))
+    if shutil.which("Xvfb"):
+        ours, theirs = os.pipe()
+        command = ["Xvfb", "-displayfd", str(theirs), "-screen", "0", "1600x1000x24", "-nolisten", "tcp"]
+        _displays.append(subprocess.Popen(command, pass_fds=[theirs], stderr=subprocess.DEVNULL))
+        os.close(theirs)
+        with os.fdopen(ours) as number:
+            os.environ["DISPLAY"] = f":{number.readline().strip()}"  # it says which once it is ready
+        os.environ.pop("XAUTHORITY", None)
+
+
+def pytest_unconfigure() -> None:
+    """The display goes with its worker."""
+    while _displays:
+        _displays[-1].terminate()
+        _displays.pop().wait()
+
 
 # real cases are never part of the repository; tests that need them skip where they are absent
 DATA = Path(os.environ.get("BRAINSEG_DATA", Path(__file__).parents[2] / "shared" / "data"))

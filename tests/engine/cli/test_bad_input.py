@@ -2,19 +2,13 @@
 
 import csv
 import json
-import subprocess
-import sys
 
 import pytest
 from helpers import damage
+from helpers.commands import call
 from helpers.small_study import make_study
 
 from brainseg_engine.phantom import write_study
-
-
-def call(*arguments):
-    command = [sys.executable, "-m", "brainseg_engine", *map(str, arguments)]
-    return subprocess.run(command, capture_output=True, text=True, timeout=280)
 
 
 @pytest.fixture(scope="module")
@@ -34,7 +28,7 @@ def test_predict_names_file_and_remedy_and_goes_on(spoilt, tiny_model, tmp_path)
     out = tmp_path / "out"
     folders = sorted(p for p in spoilt.iterdir() if p.is_dir())
     done = call("predict", *folders, "--out", out, "--model", tiny_model, "--device", "cpu")
-    assert done.returncode == 3, done.stderr
+    assert done.exit_code == 3, done.stderr
     assert "Traceback" not in done.stderr
     rows = {r["id"]: r for r in csv.DictReader((out / "summary.csv").read_text().splitlines())}
     for kind, (_, words) in damage.IMAGES.items():
@@ -54,7 +48,7 @@ def test_predict_names_file_and_remedy_and_goes_on(spoilt, tiny_model, tmp_path)
 @pytest.mark.parametrize("kind", ["truncated", "missing_modality"])
 def test_inspect_tells_all_and_exits_3(spoilt, kind):
     done = call("inspect", spoilt / kind, "--json")
-    assert done.returncode == 3, done.stderr
+    assert done.exit_code == 3, done.stderr
     assert "Traceback" not in done.stderr
     told = json.dumps(json.loads(done.stdout))
     assert all(w in told for w in damage.IMAGES[kind][1])
@@ -71,7 +65,7 @@ def test_evaluate_names_the_mask_with_unknown_values(spoilt, tmp_path):
     write_study(make_study(1, id="sound"), truth)
     write_study(make_study(1, id="bad_mask"), truth)
     done = call("evaluate", "--truth", truth, "--predictions", masks, "--json")
-    assert done.returncode != 0
+    assert done.exit_code != 0
     assert "Traceback" not in done.stderr
     assert "bad_mask_seg.nii.gz" in done.stderr
     assert "7" in done.stderr
@@ -85,7 +79,7 @@ def test_unreadable_and_read_only_places(spoilt, tiny_model, tmp_path):
     closed.chmod(0)
     try:
         done = call("predict", closed, "--out", tmp_path / "o", "--model", tiny_model)
-        assert done.returncode in {3, 4}
+        assert done.exit_code in {3, 4}
         assert "closed" in done.stderr
     finally:
         closed.chmod(0o755)

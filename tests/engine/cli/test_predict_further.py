@@ -48,6 +48,7 @@ def predict(clinical, model, out, *more):
     return CliRunner().invoke(app, call)
 
 
+@pytest.mark.slow
 def test_mask_objects_and_report_at_once(clinical, tiny_model, tmp_path):
     done = predict(clinical, tiny_model, tmp_path, "--to", "seg,sr,report", "--json")
     assert done.exit_code == 0, done.output
@@ -63,6 +64,7 @@ def test_mask_objects_and_report_at_once(clinical, tiny_model, tmp_path):
     assert again.exit_code == 0 and "skipped" in again.output  # the mask is there; the objects are written anew
 
 
+@pytest.mark.slow
 def test_de_identified_nothing_of_it_tells_whose_it_is(clinical, tiny_model, tmp_path):
     out = tmp_path / "out"
     more = ("--to", "images,seg,report", "--deidentify", "--with-face", "--key", str(tmp_path / "project.key"))

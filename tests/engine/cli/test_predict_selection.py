@@ -104,6 +104,7 @@ def test_quiet_and_the_log(data, tiny_model, tmp_path):
     assert {s["id"]: s["state"] for s in status[0]["studies"]}["Case_1"] == "failed"
 
 
+@pytest.mark.slow
 def test_jobs_of_this_machine(data, tiny_model, tmp_path):
     out = tmp_path / "out"
     done = call("predict", data, "--model", tiny_model, "--device", "cpu", "--out", out, "--jobs", 2, "--json")

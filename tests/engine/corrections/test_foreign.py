@@ -21,6 +21,13 @@ def world(tmp_path) -> Store:
     return store
 
 
+@pytest.fixture(scope="module")
+def lasting(tmp_path_factory) -> Store:
+    """One for many tests: who spoils a record of it puts it right again."""
+    store, _ = make_world(tmp_path_factory.mktemp("world"), corrections=2, anchors=0)
+    return store
+
+
 @pytest.fixture
 def victim(tmp_path) -> Path:
     """A folder that is nobody's business."""
@@ -61,14 +68,18 @@ def test_no_id_of_a_record_names_a_folder_elsewhere(form, world, victim, tmp_pat
     "mask_sha256", "base_model", "study_id", "folder", "study_coding",
 ])  # fmt: skip
 @pytest.mark.parametrize("value", [None, 3.5, -(10**18), [], {}, {"t1": {}}, [[]], "x" * 20_000, "\ud800", True])
-def test_any_wrong_type_in_a_record_is_one_damaged_record(field, value, world):
-    first, _ = world.corrections()
+def test_any_wrong_type_in_a_record_is_one_damaged_record(field, value, lasting):
+    first, _ = lasting.corrections()
+    sound = first.sidecar.read_text()
     rewrite(first.sidecar, **{field: value})
-    for act in (world.corrections, world.latest, world.patients, lambda: world.check(images=False)):
-        act()
-    for c in world.corrections():
-        with contextlib.suppress(BrainsegError):
-            world.read(c)
+    try:
+        for act in (lasting.corrections, lasting.latest, lasting.patients, lambda: lasting.check(images=False)):
+            act()
+        for c in lasting.corrections():
+            with contextlib.suppress(BrainsegError):
+                lasting.read(c)
+    finally:
+        first.sidecar.write_text(sound)
 
 
 @pytest.mark.parametrize("name", [

@@ -54,6 +54,7 @@ def options(tmp_path: Path, model: Path, anchors: Path | None, **more) -> Finetu
 # --- from end to end
 
 
+@pytest.mark.slow
 def test_the_report_says_what_is_so(tmp_path, tiny_model):
     store, anchors = make_world(tmp_path)
     before = tiny_model.read_bytes()
@@ -150,6 +151,7 @@ def test_what_is_excluded_meanwhile_is_no_evidence_and_is_said(tmp_path, tiny_mo
     assert f"{gone[False]} was excluded while this run was under way and was learnt from all the same" in notes
 
 
+@pytest.mark.slow
 def test_stopped_and_resumed_equals_never_stopped(tmp_path, tiny_model):
     make_world(tmp_path, 3, 3)
     whole = run(FinetuneOptions(tmp_path / "whole", str(tiny_model), tmp_path / "corrections", tmp_path / "anchors", epochs=4,

@@ -1,4 +1,4 @@
-"""`predict` as a person calls it: in a process of its own, on files, with one bad study among good ones."""
+"""`predict` as a person calls it: on files, with one bad study among good ones."""
 
 import csv
 import json
@@ -11,6 +11,7 @@ import time
 import nibabel as nib
 import numpy as np
 import pytest
+from helpers.commands import call
 from helpers.layouts_on_disk import write_decathlon, write_slices
 from helpers.secrets_of import leaks
 from helpers.small_study import make_study
@@ -28,11 +29,6 @@ from brainseg_engine.phantom import write_study
 from brainseg_engine.recipe import Output, Postprocess
 
 
-def call(*arguments, timeout=200):
-    command = [sys.executable, "-m", "brainseg_engine", *map(str, arguments)]
-    return subprocess.run(command, capture_output=True, text=True, timeout=timeout)
-
-
 @pytest.fixture
 def data(tmp_path):
     folder = tmp_path / "data"
@@ -48,7 +44,7 @@ def test_masks_sidecars_summary_and_skipping(data, tiny_model, tmp_path):
     flair.write_bytes(flair.read_bytes()[:2000])
     out = tmp_path / "out"
     first = call("predict", data, "--out", out, "--model", tiny_model, "--device", "cpu", "--save-probabilities")
-    assert first.returncode == 3, first.stderr
+    assert first.exit_code == 3, first.stderr
     assert "Traceback" not in first.stderr
     rows = {r["id"]: r for r in csv.DictReader((out / "summary.csv").read_text().splitlines())}
     assert {k: r["status"] for k, r in rows.items()} == {"Case_0": "done", "Case_0b": "failed", "Case_1": "done"}
@@ -73,12 +69,12 @@ def test_masks_sidecars_summary_and_skipping(data, tiny_model, tmp_path):
     again = call(
         "predict", data / "Case_0", data / "Case_1", "--out", out, "--model", tiny_model, "--device", "cpu", "--json"
     )
-    assert again.returncode == 0, again.stderr
+    assert again.exit_code == 0, again.stderr
     assert [r["status"] for r in json.loads(again.stdout)["results"]] == ["skipped", "skipped"]
     other = call(
         "predict", data / "Case_0", "--out", out, "--model", tiny_model, "--device", "cpu", "--coding", "brats2021"
     )
-    assert other.returncode == 3
+    assert other.exit_code == 3
     assert "--overwrite" in (out / "summary.csv").read_text()
     replaced = call(
         "predict",
@@ -93,7 +89,7 @@ def test_masks_sidecars_summary_and_skipping(data, tiny_model, tmp_path):
         "brats2021",
         "--overwrite",
     )
-    assert replaced.returncode == 0
+    assert replaced.exit_code == 0
     recoded = load_segmentation(out / "Case_0_seg.nii.gz")
     assert recoded.coding == "brats2021"
     np.testing.assert_array_equal(recoded.labels, saved.labels)
@@ -173,7 +169,7 @@ def test_brackets_in_names_are_no_markup(tiny_model, tmp_path):
     broken = tmp_path / "[red] x [" / "[bold]"
     broken.mkdir()
     done = call("predict", study, broken, "--out", tmp_path / "[out", "--model", tiny_model, "--device", "cpu")
-    assert done.returncode == 3, done.stderr
+    assert done.exit_code == 3, done.stderr
     assert "Traceback" not in done.stderr
     assert "Case_[0]" in done.stdout
     assert "[bold]" in done.stdout
@@ -194,7 +190,7 @@ def test_what_cannot_work_is_told_before_the_inference(arguments, code, words, d
     more = [] if "--out" in given else ["--out", tmp_path / "out"]
     more += [] if "--model" in given else ["--model", tiny_model]
     done = call("predict", *given, *more)
-    assert done.returncode == code, done.stderr
+    assert done.exit_code == code, done.stderr
     assert words in done.stderr
     assert "Traceback" not in done.stderr
     assert not list(tmp_path.glob("out/*_seg*"))

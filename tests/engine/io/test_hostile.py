@@ -235,6 +235,7 @@ def gzip_bomb(path: Path, header: bytes, gigabytes: float) -> Path:
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="memory is limited by Linux")
+@pytest.mark.slow
 def test_bombs_need_little_memory(tmp_path):
     from PIL import Image as Picture
 

@@ -63,6 +63,7 @@ def test_the_list_of_connections_and_what_is_wrong_with_a_name(served):
     assert "is no date" in call("pacs", "find", "p", "--since", "yesterday", code=3)
 
 
+@pytest.mark.slow
 def test_watch_takes_each_study_once_and_sends_its_results(tiny_model, tmp_path):
     write_clinical(tmp_path / "s", phantom_study(5, (48, 56, 24)), thickness_mm=None, distractors=1,
                    person=new_person(patient_id="P-1"))  # fmt: skip

@@ -47,6 +47,7 @@ def test_one_failure_is_one_row_and_a_second_call_goes_on(data, tmp_path):
     assert not list(settings.out.glob(".part-*"))
 
 
+@pytest.mark.slow
 def test_under_a_pseudonym_nothing_written_names_the_source(data, tmp_path):
     who = Pseudonyms(b"k" * 32)
     settings = many.PrepareSettings(tmp_path / "out", SETTINGS, pseudonyms=who)
@@ -91,6 +92,7 @@ def test_cancelled_leaves_nothing(data, tmp_path):
     assert list(out.iterdir()) == []
 
 
+@pytest.mark.slow
 def test_two_processes(data, tmp_path):
     rows = {
         r.id: r.status

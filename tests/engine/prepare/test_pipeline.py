@@ -180,6 +180,7 @@ def test_progress_rises_and_choices_are_json(raw, prepared, brain_file):
     assert str(brain_file.parent) not in told
 
 
+@pytest.mark.slow
 def test_bias_is_corrected_when_asked(raw, brain_file):
     done = prepare(raw.study, PrepareOptions(brain=brain_file, n4=True, align="never"))
     assert done.choices["n4"] is True

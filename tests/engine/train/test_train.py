@@ -279,6 +279,7 @@ def test_what_a_machine_runs_out_of_is_a_sentence(tiny_recipe, cohort, tmp_path,
 
 @pytest.mark.skipif(os.name != "posix", reason="signals between processes")
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.slow
 def test_a_signal_stops_the_command_cleanly(number, cohort, tmp_path):
     """To the whole process group, as a terminal sends it, with a worker that prepares samples."""
     command = [

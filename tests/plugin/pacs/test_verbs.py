@@ -69,6 +69,7 @@ def test_only_what_is_chosen_by_tags_is_fetched_and_opened(house, holding):
     assert pacs.work.busy is None
 
 
+@pytest.mark.slow
 def test_what_was_fetched_is_deleted_but_for_the_open_study(house, holding):
     pacs = opened(house)
     other = home() / "pacs" / "archive" / "1.2.3" / "1.2.4"
@@ -113,6 +114,7 @@ def test_results_are_sent_after_the_question_alone(house, holding):
     assert pacs.sending.waiting() == []
 
 
+@pytest.mark.slow
 def test_a_failed_sending_is_kept_and_offered_again(house, holding):
     pacs = opened(house)
     give_labels(house)

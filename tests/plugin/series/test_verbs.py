@@ -174,6 +174,7 @@ def test_what_cannot_be_used_is_a_sentence(house, tmp_path):
     assert table_of(house.series) is None
 
 
+@pytest.mark.slow
 def test_a_prepared_study_is_kept_for_corrections_and_opens_at_once_the_next_time(
     house, viewer, export, prepared, own_home
 ):
@@ -211,6 +212,7 @@ def test_a_prepared_study_is_kept_for_corrections_and_opens_at_once_the_next_tim
     assert len(list((own_home / "prepared").glob("*/study"))) == 2 and source_of(c.study).there
 
 
+@pytest.mark.slow
 def test_work_on_a_prepared_study_that_was_not_accepted_is_offered_again(viewer, export, prepared):
     from napari.components import ViewerModel
 
