@@ -110,8 +110,8 @@ def test_a_folder_opened_in_napari_brings_the_panel_once(make_napari_viewer, qtb
     folder = write_files(study, tmp_path)
     viewer = make_napari_viewer()
     assert viewer.open(str(folder), plugin=PANEL[0]) == []  # the panel opens it, as by its own button
-    qtbot.waitUntil(lambda: any(PANEL[1] in name for name in viewer.window.dock_widgets), timeout=20_000)
+    qtbot.waitUntil(lambda: any(PANEL[1] in name for name in viewer.window.dock_widgets), timeout=60_000)
     qtbot.wait(200)
     assert sum(PANEL[1] in name for name in viewer.window.dock_widgets) == 1
-    qtbot.waitUntil(lambda: len(viewer.layers) == 5, timeout=20_000)
+    qtbot.waitUntil(lambda: len(viewer.layers) == 5, timeout=60_000)
     assert [layer.name for layer in viewer.layers] == ["T1", "T2", "FLAIR", "T1ce", "Segmentation"]

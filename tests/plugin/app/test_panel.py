@@ -197,7 +197,7 @@ def test_a_result_waits_for_the_end_of_a_stroke(qtbot, app, folder, monkeypatch)
     with layer.block_history():
         segment(qtbot, app)
         np.testing.assert_array_equal(layers.labels_of(layer), before)
-    qtbot.waitUntil(lambda: (layers.labels_of(layer) != before).any(), timeout=5000)
+    qtbot.waitUntil(lambda: (layers.labels_of(layer) != before).any(), timeout=30_000)
     layer.undo()
     np.testing.assert_array_equal(layers.labels_of(layer), before)
 
@@ -213,12 +213,12 @@ def test_regions_and_keys_and_rows_agree(qtbot, app, folder, monkeypatch):
     assert app.panel.findChild(QAbstractButton, "fill").isChecked()
     press(qtbot, app, "scheme_classes")
     assert list(app.sections.regions.rows) == ["NCR", "ED", "ET"]
-    qtbot.waitUntil(lambda: text(app, "region_ED_ml") != "–", timeout=5000)
+    qtbot.waitUntil(lambda: text(app, "region_ED_ml") != "–", timeout=30_000)
     assert text(app, "region_ED_dice") == "–"
     row = app.sections.regions.rows["ET"]
     app.viewer.dims.order = (1, 0, 2)
     qtbot.mouseClick(row, Qt.MouseButton.LeftButton)
-    qtbot.waitUntil(lambda: tuple(app.viewer.dims.order) == (0, 1, 2), timeout=5000)
+    qtbot.waitUntil(lambda: tuple(app.viewer.dims.order) == (0, 1, 2), timeout=30_000)
 
 
 def test_planes_series_and_windows_show_what_is_so(qtbot, app, folder, monkeypatch):
@@ -257,7 +257,7 @@ def test_values_at_the_cursor_are_shown(qtbot, app, folder, monkeypatch):
         said = text(app, "value_t1")
         return said != "–" and float(said) == pytest.approx(float(layer.data[index]), rel=0.01)
 
-    qtbot.waitUntil(shown, timeout=5000)
+    qtbot.waitUntil(shown, timeout=30_000)
 
 
 def test_what_is_in_the_viewer_already_is_taken_up(qtbot, viewer, monkeypatch):

@@ -26,7 +26,7 @@ def test_saving_waits_for_no_reading(qtbot, threads):
         for _ in range(10):
             threads(lambda: read.wait(30), lambda _: None, lambda _: None)
         threads.for_saving(lambda: "saved", saved.append, saved.append)
-        qtbot.waitUntil(lambda: saved == ["saved"], timeout=5000)
+        qtbot.waitUntil(lambda: saved == ["saved"], timeout=30_000)
     finally:
         read.set()
 
@@ -37,7 +37,7 @@ def test_what_was_handed_over_for_saving_is_saved_when_the_window_closes(qtbot, 
         threads.for_saving(lambda n=n: (begin.wait(30), saved.append(n)), lambda _: None, lambda _: None)
     threads.close()
     begin.set()
-    qtbot.waitUntil(lambda: saved == [0, 1, 2], timeout=5000)
+    qtbot.waitUntil(lambda: saved == [0, 1, 2], timeout=30_000)
 
 
 def test_an_autosave_takes_the_way_of_its_own(viewer):
