@@ -8,6 +8,7 @@ from typing import Annotated
 
 import typer
 
+from brainseg_engine.cli.options import DeviceOption, ModelOption
 from brainseg_engine.cli.prepare import BrainOption, options_of
 from brainseg_engine.cli.printing import say
 from brainseg_engine.core.errors import InputError
@@ -43,8 +44,8 @@ def bids(
         Path | None,
         typer.Option("--work-dir", help="Where masks lie before they are derivatives.", show_default="OUT_DIR/.work"),
     ] = None,
-    model: Annotated[str | None, typer.Option("--model", help="Model name or file.", show_default=False)] = None,
-    device: Annotated[str, typer.Option("--device", help="auto, cpu or cuda.")] = "auto",
+    model: ModelOption = None,
+    device: DeviceOption = "auto",
     probabilities: Annotated[
         bool, typer.Option("--probabilities/--no-probabilities", help="Write probseg images too.")
     ] = True,

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
     from brainseg_engine.core.events import ProgressCallback
     from brainseg_engine.inference.finished import PredictSettings
+    from brainseg_engine.inference.ledger import CohortState, Ledger
     from brainseg_engine.inference.rows import PredictOutcome
     from brainseg_engine.inference.shards import Shard
 
@@ -50,6 +51,32 @@ def groups(settings: PredictSettings, models: Sequence[Path], ensemble: bool) ->
     ]
 
 
+@dataclass(frozen=True)
+class Division:
+    """How many jobs do the work, processes here or SLURM's (``slurm``: what is asked of it); one job is this process itself."""
+
+    jobs: int = 1
+    slurm: Mapping[str, str] | None = None
+    at_once: int | None = None
+    wait: bool = True
+
+    @property
+    def in_jobs(self) -> bool:
+        """Whether other processes do the work."""
+        return self.jobs > 1 or self.slurm is not None
+
+    def require(self, shard: Shard | None) -> None:
+        """Raise InputError where it cannot be so."""
+        from brainseg_engine.inference import cluster
+
+        if self.in_jobs and shard is not None:
+            raise InputError(
+                "--shard and --jobs contradict each other: the jobs are the shards. Leave one of them out."
+            )
+        if self.in_jobs:
+            cluster.require(self.slurm)
+
+
 @dataclass
 class PredictRun:
     """One call of the command; ``rows`` are those of all models."""
@@ -64,8 +91,16 @@ class PredictRun:
     unfinished: list[str] = field(default_factory=list)
     files: dict[str, list[str]] = field(default_factory=dict)
 
+    def all(self, groups: Groups, division: Division) -> None:
+        """Predict with each group's models, one group after the other."""
+        for settings, models in groups:
+            if division.in_jobs:
+                self.by_jobs(settings, models, division)
+            else:
+                self.here(settings, models)
+
     def here(self, settings: PredictSettings, models: Sequence[Path]) -> None:
-        """Predict under a progress bar, tell each result as it comes, and write it into the summary."""
+        """Predict under a progress bar, show each result as it comes, and write it into the summary."""
         from brainseg_engine.cli.printing import progress_bars
         from brainseg_engine.cli.stopping import terminate_as_interrupt
         from brainseg_engine.inference import batch, cluster
@@ -87,19 +122,10 @@ class PredictRun:
                 self.rows.append(row)
                 self.files.update(ended.files)
                 bars.update(task, completed=len(self.rows) - first)
-                self._tell(row)
+                self._show(row)
 
-    def by_jobs(
-        self,
-        settings: PredictSettings,
-        models: Sequence[Path],
-        jobs: int,
-        slurm: Mapping[str, str] | None,
-        at_once: int | None,
-        wait: bool,
-    ) -> None:
-        """Hand the studies to so many jobs, tell each result as it comes, and put the summary together."""
-        from brainseg_engine.cli.stopping import terminate_as_interrupt
+    def by_jobs(self, settings: PredictSettings, models: Sequence[Path], division: Division) -> None:
+        """Hand the studies to jobs, show each result as it comes, and put the summary together."""
         from brainseg_engine.core import outputs
         from brainseg_engine.inference import batch, cluster
         from brainseg_engine.inference.ledger import Ledger
@@ -107,31 +133,16 @@ class PredictRun:
 
         outputs.claim(settings.out, outputs.Use.MASKS, need_bytes=batch.NEED_BYTES, made_before=batch.made_before)
         tasks = cluster.tasks_of(
-            self.sources, settings, models, jobs, self.device, self.tta, local=slurm is None, also=self.also
-        )
+            self.sources, settings, models, division.jobs, self.device, self.tta, local=division.slurm is None,
+            also=self.also,
+        )  # fmt: skip
         began, ledger = time.time(), Ledger(settings.out)
-        submitted = cluster.submit(tasks, slurm, at_once)
+        submitted = cluster.submit(tasks, division.slurm, division.at_once)
         say(f"{len(submitted)} jobs; their logs are in {settings.out / cluster.FOLDER}.", err=True)
-        if slurm is not None and not wait:
+        if division.slurm is not None and not division.wait:
             say(f"How they stand: napari-brainseg predict --status {settings.out}", err=True)
             return
-        told: set[str] = set()
-        try:
-            with terminate_as_interrupt():
-                while True:
-                    over = all(job.done() for job in submitted)
-                    for record in ledger.state().records.values():
-                        if record.row.id not in told and record.ended >= began:
-                            told.add(record.row.id)
-                            self.rows.append(record.row)
-                            self._tell(record.row)
-                    if over:
-                        break
-                    time.sleep(_LOOK_S)
-        except KeyboardInterrupt:
-            for job in submitted:
-                job.cancel(check=False)
-            raise
+        self._follow(submitted, ledger, began)
         state = ledger.state()
         complete_summary(ledger.rows(), settings.out / SUMMARY)
         lost = [*state.waiting, *(i for i, r in state.records.items() if r.state in ("lost", "running"))]
@@ -139,6 +150,28 @@ class PredictRun:
         for job in submitted:
             if job.state not in ("FINISHED", "COMPLETED") or job.exception() is not None:
                 complain(f"The job {job.job_id} ended before its work did ({job.state}); see {cluster.log_of(job)}.")
+
+    def _follow(self, submitted: Sequence[Any], ledger: Ledger, began: float) -> None:
+        """Show the results since ``began`` until the jobs have ended; interrupted, they are cancelled."""
+        from brainseg_engine.cli.stopping import terminate_as_interrupt
+
+        shown: set[str] = set()
+        try:
+            with terminate_as_interrupt():
+                while True:
+                    over = all(job.done() for job in submitted)
+                    for record in ledger.state().records.values():
+                        if record.row.id not in shown and record.ended >= began:
+                            shown.add(record.row.id)
+                            self.rows.append(record.row)
+                            self._show(record.row)
+                    if over:
+                        break
+                    time.sleep(_LOOK_S)
+        except KeyboardInterrupt:
+            for job in submitted:
+                job.cancel(check=False)
+            raise
 
     @property
     def complete(self) -> bool:
@@ -151,7 +184,7 @@ class PredictRun:
         from brainseg_engine.inference.rows import SUMMARY, complete_summary
 
         for settings, _ in groups:
-            if settings.pseudonyms is None:  # else the summary has all that may be told
+            if settings.pseudonyms is None:  # else the summary has all that may be said
                 complete_summary(Ledger(settings.out).rows(), settings.out / SUMMARY)
         summaries = [str(settings.out / SUMMARY) for settings, _ in groups]
         if self.as_json:
@@ -167,7 +200,7 @@ class PredictRun:
         if failed or self.unfinished:
             raise typer.Exit(InputError.exit_code)
 
-    def _tell(self, row: PredictOutcome) -> None:
+    def _show(self, row: PredictOutcome) -> None:
         from brainseg_engine.cli.printing import console as results
 
         _log.log(SAID, "%s", _line(row).plain)
@@ -182,45 +215,50 @@ class PredictRun:
         return asdict(row) | ({"files": self.files[row.id]} if row.id in self.files else {})
 
 
-def tell_status(out: Path, as_json: bool) -> None:
+def show_status(out: Path, as_json: bool) -> None:
     """How many studies of that output folder are done, which failed and why, what is running where."""
-    from brainseg_engine.cli.printing import console
     from brainseg_engine.inference.ledger import FOLDER, Ledger
     from brainseg_engine.inference.rows import SUMMARY, complete_summary
 
     folders = [f for f in (out, *sorted(p for p in out.glob("*") if p.is_dir())) if (f / FOLDER).is_dir()]
     if not folders:
         raise InputError(f"{out} holds no work of 'predict'. Name the folder that was given as --out.")
-    told = []
+    states = {}
     for folder in folders:
         state = Ledger(folder).state()
         rows = [r for r in Ledger(folder).rows() if r.status in ("done", "failed")]
         complete_summary(rows, folder / SUMMARY)
-        told.append((folder, state))
+        states[folder] = state
     if as_json:
         say_json([
             {
                 "folder": str(folder), "waiting": list(state.waiting), "summary": str(folder / SUMMARY),
                 "studies": [asdict(r.row) | {"state": r.state, "host": r.host, "began": r.began, "ended": r.ended}
                             for r in state.records.values()],
-            } for folder, state in told
+            } for folder, state in states.items()
         ])  # fmt: skip
         return
+    for folder, state in states.items():
+        _show_state(folder, state)
+
+
+def _show_state(folder: Path, state: CohortState) -> None:
+    from brainseg_engine.cli.printing import console
+
     shown = console()
-    for folder, state in told:
-        counts = [f"{state.count(s)} {s}" for s in ("done", "skipped", "failed", "running", "lost") if state.count(s)]
-        shown.print(f"{folder}: {', '.join([*counts, f'{len(state.waiting)} not begun'])}", soft_wrap=True)
-        for record in state.records.values():
-            if record.state == "failed":
-                shown.print(_line(record.row), soft_wrap=True)
-            elif record.state == "running":
-                shown.print(
-                    f"running  {record.row.id}: on {record.host} for {time.time() - record.began:.0f} s", soft_wrap=True
-                )
-            elif record.state == "lost":
-                shown.print(
-                    f"lost     {record.row.id}: {record.host} has ended without it; call predict again", soft_wrap=True
-                )
+    counts = [f"{state.count(s)} {s}" for s in ("done", "skipped", "failed", "running", "lost") if state.count(s)]
+    shown.print(f"{folder}: {', '.join([*counts, f'{len(state.waiting)} not begun'])}", soft_wrap=True)
+    for record in state.records.values():
+        if record.state == "failed":
+            shown.print(_line(record.row), soft_wrap=True)
+        elif record.state == "running":
+            shown.print(
+                f"running  {record.row.id}: on {record.host} for {time.time() - record.began:.0f} s", soft_wrap=True
+            )
+        elif record.state == "lost":
+            shown.print(
+                f"lost     {record.row.id}: {record.host} has ended without it; call predict again", soft_wrap=True
+            )
 
 
 def _line(row: PredictOutcome) -> Text:

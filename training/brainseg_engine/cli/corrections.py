@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from brainseg_engine.cli.dispatch import CommandApp
+from brainseg_engine.cli.options import JsonOption
 from brainseg_engine.cli.printing import say, say_json
 
 if TYPE_CHECKING:
@@ -23,7 +24,6 @@ Folder = Annotated[
     Path | None,
     typer.Argument(metavar="DIR", help="Folder of corrections; the window's own if none is named.", show_default=False),
 ]
-AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object.")]
 PROBLEMS = 3
 """Exit code of ``check`` when something must not be used."""
 
@@ -31,7 +31,7 @@ PROBLEMS = 3
 @app.command("list")
 def list_(
     folder: Folder = None,
-    as_json: AsJson = False,
+    as_json: JsonOption = False,
     every: Annotated[bool, typer.Option("--all", help="Excluded ones and older versions too.")] = False,
 ) -> None:
     """List the corrections: whose study, by whom, when, how much was changed, held out or not.
@@ -87,7 +87,7 @@ def add(
     draft: Annotated[bool, typer.Option("--draft", help="Keep it as a draft, to be accepted later.")] = False,
     empty: Annotated[bool, typer.Option("--empty", help="The mask may be empty: this patient has no tumour.")] = False,
     named: Annotated[bool, typer.Option("--named", help="Record the study's id and folder too.")] = False,
-    as_json: AsJson = False,
+    as_json: JsonOption = False,
 ) -> None:
     """Keep a mask that was corrected in another program, as if it had been accepted in the window.
 
@@ -118,7 +118,7 @@ def add(
 @app.command()
 def check(
     folder: Folder = None,
-    as_json: AsJson = False,
+    as_json: JsonOption = False,
     images: Annotated[
         bool,
         typer.Option("--images/--no-images", help="Read the studies too, and compare them with what was corrected."),
@@ -152,7 +152,7 @@ def export(
     images: Annotated[
         bool, typer.Option("--images", help="Write the four series beside the masks, so that one can train on them.")
     ] = False,
-    as_json: AsJson = False,
+    as_json: JsonOption = False,
 ) -> None:
     """Write the newest accepted version of each study in a layout that other tools read.
 

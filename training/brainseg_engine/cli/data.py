@@ -6,17 +6,29 @@ Look at a folder of cases before training on it, and divide it into training, va
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from brainseg_engine.cli.dispatch import CommandApp
+from brainseg_engine.cli.options import (
+    CacheOption,
+    CasesOption,
+    DataOption,
+    FoldOption,
+    JsonOption,
+    MaskCodingOption,
+    PresetOption,
+    RecipeArgument,
+    SettingsOption,
+)
 from brainseg_engine.cli.printing import messages, say, say_json
 from brainseg_engine.core.errors import InputError, OutputError, TrainingError
 
 if TYPE_CHECKING:
+    from brainseg_engine.dataset.filling import Filled
     from brainseg_engine.studies.survey import CaseReport
 
 app = CommandApp(__doc__)
@@ -34,10 +46,8 @@ def check(
     full: Annotated[
         bool, typer.Option("--full", help="Read the images' voxels too: damaged files, copies, skulls, swapped series.")
     ] = False,
-    coding: Annotated[
-        str | None, typer.Option("--coding", help="Label coding of the masks, like brats2021; default: by naming.")
-    ] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object instead of the table.")] = False,
+    coding: MaskCodingOption = None,
+    as_json: JsonOption = False,
 ) -> None:
     """Tell what the cases of a data folder hold, and what is wrong with which of them.
 
@@ -111,13 +121,13 @@ def split(
     if not names:
         raise InputError(f"None of the {len(found)} cases of {folder} has a mask, so there is nothing to train on.")
     whose = cohort.patients_of((case for case in found if case.name in set(names)), patients)
-    if folds is not None:
-        column, divided = "fold", cohort.make_folds(names, folds, test, seed, whose)
-    else:
-        column, divided = (
-            "split",
-            cohort.make_split(names, 0.2 if validation is None else validation, test, seed, whose),
-        )
+    share = 0.2 if validation is None else validation
+    divided = (
+        cohort.make_split(names, share, test, seed, whose)
+        if folds is None
+        else cohort.make_folds(names, folds, test, seed, whose)
+    )
+    column = "split" if folds is None else "fold"
     _require_folder(out)
     with atomic(out) as part:
         part.write_text(cohort.split_text(column, divided, whose), encoding="utf-8")
@@ -126,23 +136,14 @@ def split(
 
 @app.command()
 def prepare(
-    recipe: Annotated[
-        str, typer.Argument(help="The recipe that will be trained: a name, or a TOML file.", show_default=False)
-    ],
-    data: Annotated[Path, typer.Option("--data", help="Data folder with masks.", show_default=False)],
-    split: Annotated[Path, typer.Option("--split", help="CSV: its training cases are prepared.", show_default=False)],
-    preset: Annotated[str | None, typer.Option("--preset", help="Of the recipe.", show_default="its first")] = None,
-    fold: Annotated[str | None, typer.Option("--fold", help="As for 'train'.", show_default=False)] = None,
-    settings: Annotated[
-        list[str] | None,
-        typer.Option("--set", metavar="KEY=VALUE", help="As for 'train'; repeatable.", show_default=False),
-    ] = None,
-    cache: Annotated[
-        Path | None, typer.Option("--cache", help="Folder to keep them in.", show_default="the user's")
-    ] = None,
-    coding: Annotated[
-        str | None, typer.Option("--coding", help="Label coding of the masks.", show_default="by naming")
-    ] = None,
+    recipe: RecipeArgument,
+    data: DataOption,
+    split: CasesOption,
+    preset: PresetOption = None,
+    fold: FoldOption = None,
+    settings: SettingsOption = None,
+    cache: CacheOption = None,
+    coding: MaskCodingOption = None,
     jobs: Annotated[int, typer.Option("--jobs", min=1, help="So many processes.")] = 1,
     shard: Annotated[str, typer.Option("--shard", metavar="I/N", help="Only part I of N, for a cluster.")] = "",
 ) -> None:
@@ -169,21 +170,27 @@ def prepare(
     folders = cohort.cases(data, cohort.read_split(split, fold_of(fold)), "train")
     folders = [f for f in folders if part.holds(cohort.name(f))]
     say(f"{len(folders)} cases into {cache or store.default_folder()}.", err=True)
+    problems = _show_filling(fill(folders, chosen, cache, coding, jobs), len(folders))
+    if problems:
+        raise typer.Exit(InputError.exit_code)
+
+
+def _show_filling(filled: Iterable[Filled], count: int) -> list[Filled]:
+    """Say how much room the cases take, and which cannot be used; these are returned."""
     total, problems = 0, []
-    for n, done in enumerate(fill(folders, chosen, cache, coding, jobs), start=1):
+    for n, done in enumerate(filled, start=1):
         total += done.bytes
         if done.problem:
             problems.append(done)
         if n == 1 and done.bytes:
             say(
-                f"The first takes {done.bytes / 2**20:.0f} MiB, all about {done.bytes * len(folders) / 2**30:.1f} GiB.",
+                f"The first takes {done.bytes / 2**20:.0f} MiB, all about {done.bytes * count / 2**30:.1f} GiB.",
                 err=True,
             )
-    say(f"{len(folders) - len(problems)} of {len(folders)} cases are ready, {total / 2**30:.2f} GiB.")
+    say(f"{count - len(problems)} of {count} cases are ready, {total / 2**30:.2f} GiB.")
     for problem in problems:
         say(f"{problem.case}: {problem.problem}", err=True)
-    if problems:
-        raise typer.Exit(InputError.exit_code)
+    return problems
 
 
 def _survey(folder: Path, coding: str | None, full: bool, quiet: bool) -> list[CaseReport]:

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from brainseg_engine.cli.options import DeviceOption, ModelOption
 from brainseg_engine.cli.printing import messages
 
 if TYPE_CHECKING:
@@ -34,8 +35,8 @@ def demo(
         "brainseg-demo"
     ),
     no_window: Annotated[bool, typer.Option("--no-window", help="Do not open the viewer at the end.")] = False,
-    model: Annotated[str | None, typer.Option("--model", help="Another model (name or file) than the default.")] = None,
-    device: Annotated[str, typer.Option("--device", help="auto, cpu or cuda.")] = "auto",
+    model: ModelOption = None,
+    device: DeviceOption = "auto",
 ) -> None:
     """Try the whole thing on a made-up study: segment it, measure it, compare it with the known truth.
 
@@ -53,30 +54,41 @@ def demo(
     from brainseg_engine.cli.printing import console as results
     from brainseg_engine.core import outputs
     from brainseg_engine.core.paths import check_writable
-    from brainseg_engine.inference.predictor import Predictor
 
     chosen = models.find(model or models.default())
     outputs.require(out, outputs.Use.CASES, made_before=_made_before)
     check_writable(out, NEED_BYTES)
     console = results(soft_wrap=True)
     console.print("A made-up brain with a tumour whose extent is known exactly.", style="bold")
-    began = time.perf_counter()
-    study, truth = _study(out)
-    _step(console, f"study {study.id}: T1, T1ce, T2, FLAIR of 240×240×155 voxels", began)
-    began = time.perf_counter()
-    predictor = Predictor(chosen, device)
-    _step(console, f"model {predictor.card.name} {predictor.card.version}", began)
-    began = time.perf_counter()
-    prediction = _predict(predictor, study)
-    _step(console, f"segmented on {prediction.device}", began)
-
+    study, truth, prediction = _segment(console, out, chosen, device)
     agreement = _agreement(prediction, truth)
     _print_table(console, prediction, truth, agreement)
     picture = _write(out, study, truth, prediction, agreement)
     _print_files(console, out, study, picture)
-    poor = [f"{r} {d:.3f} (at least {LEAST_DICE[r]:.2f})" for r, d in agreement.items() if d < LEAST_DICE[r]]
     if not no_window:
         _look(console, out, study)
+    _require_agreement(agreement)
+
+
+def _segment(console: Console, out: Path, model: Path, device: str) -> tuple[Study, Segmentation, Prediction]:
+    """The sample study, its truth and the model's answer; each step is said with its time."""
+    from brainseg_engine.inference.predictor import Predictor
+
+    began = time.perf_counter()
+    study, truth = _study(out)
+    _step(console, f"study {study.id}: T1, T1ce, T2, FLAIR of 240×240×155 voxels", began)
+    began = time.perf_counter()
+    predictor = Predictor(model, device)
+    _step(console, f"model {predictor.card.name} {predictor.card.version}", began)
+    began = time.perf_counter()
+    prediction = _predict(predictor, study)
+    _step(console, f"segmented on {prediction.device}", began)
+    return study, truth, prediction
+
+
+def _require_agreement(agreement: Mapping[Region, float]) -> None:
+    """Say it, and raise Exit, where a region is worse than it should be."""
+    poor = [f"{r} {d:.3f} (at least {LEAST_DICE[r]:.2f})" for r, d in agreement.items() if d < LEAST_DICE[r]]
     if poor:
         print(
             f"napari-brainseg: the agreement with the truth is too low: Dice {', '.join(poor)}. The model or the "
@@ -97,7 +109,7 @@ def has_viewer() -> bool:
 
 
 def _made_before(out: Path) -> bool:
-    """Whether a demo was made there: its study tells it, no mark."""
+    """Whether a demo was made there: by its study, no mark."""
     from brainseg_engine.phantom import DEMO_SEED, study_id
 
     return (out / study_id(DEMO_SEED)).is_dir()

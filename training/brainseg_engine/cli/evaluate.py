@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from brainseg_engine.cli.options import JsonOption
 from brainseg_engine.cli.printing import messages, say_json
 from brainseg_engine.core.errors import InputError, OutputError
 
@@ -68,7 +69,7 @@ def evaluate(
     allow_missing: Annotated[
         bool, typer.Option("--allow-missing", help="Cases without a prediction are no failure.")
     ] = False,
-    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object instead of the table.")] = False,
+    as_json: JsonOption = False,
 ) -> None:
     """Compare predicted masks with the truth: Dice and HD95 (mm) of each case and region, and the means of all metrics.
 

@@ -2,22 +2,22 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from brainseg_engine.cli.deidentifying import DeidentifyOption, KeyOption, WithFaceOption, deidentification
+from brainseg_engine.cli.options import ImagesOption, JsonOption, ResultCodingOption, ResultsArgument
 from brainseg_engine.cli.printing import folded, say, say_json
+
+if TYPE_CHECKING:
+    from brainseg_engine.report.sources import ReportSource
 
 
 def export(
-    results: Annotated[
-        list[Path],
-        typer.Argument(
-            metavar="RESULT", help="Masks, folders of masks, or studies with a mask in them.", show_default=False
-        ),
-    ],
+    results: ResultsArgument,
     to: Annotated[
         str,
         typer.Option(
@@ -32,17 +32,12 @@ def export(
     series: Annotated[
         str, typer.Option("--series", help="Which series of --onto: its UID, number or description.")
     ] = "",
-    images: Annotated[
-        Path | None,
-        typer.Option("--images", help="The study of a mask, or a folder of studies with the masks' ids."),
-    ] = None,
-    coding: Annotated[
-        str | None, typer.Option("--coding", help="Label coding of the masks, where nothing tells it.")
-    ] = None,
+    images: ImagesOption = None,
+    coding: ResultCodingOption = None,
     deidentify: DeidentifyOption = False,
     key: KeyOption = None,
     with_face: WithFaceOption = False,
-    as_json: Annotated[bool, typer.Option("--json", help="Print the results as one JSON object.")] = False,
+    as_json: JsonOption = False,
 ) -> None:
     """Write results in other programs' formats: DICOM SEG, RTSTRUCT, SR, PDF and secondary captures on the series that was
     segmented, meshes in patient mm, a BIDS derivative.
@@ -57,9 +52,8 @@ def export(
       napari-brainseg export masks --to stl --out meshes
       napari-brainseg export masks --images data --to bids --out derivatives/brainseg
     """
-    from brainseg_engine.cli.stopping import terminate_as_interrupt
     from brainseg_engine.core import labels
-    from brainseg_engine.core.errors import BrainsegError, InputError
+    from brainseg_engine.core.errors import InputError
     from brainseg_engine.prepare.back import segmentation_onto
     from brainseg_engine.report import exporting
     from brainseg_engine.report.sources import find_results, load_result
@@ -73,20 +67,34 @@ def export(
         raise InputError(f"--onto names one study, and {len(sources)} results are given. Export them one by one.")
     hidden = deidentification(deidentify, key, with_face)
     where = None if onto is None else exporting.Onto(onto, series, segmentation_onto)
-    rows: list[dict[str, Any]] = []
-    with terminate_as_interrupt():
-        for source in sources:
-            try:
-                files = exporting.export(load_result(source, coding), formats, out, where, hidden)
-                rows.append({"id": source.id, "status": "done", "message": "", "files": [str(f) for f in files]})
-            except BrainsegError as e:
-                if len(sources) == 1:
-                    raise
-                rows.append({"id": source.id, "status": "failed", "message": str(e), "files": []})
-            if not as_json:
-                row = rows[-1]
-                say(f"{row['status']:8} {row['id']}: {row['message'] or ' '.join(folded(row['files']))}")
+    rows = _export(
+        sources, lambda s: exporting.export(load_result(s, coding), formats, out, where, hidden), quiet=as_json
+    )
     if as_json:
         say_json({"results": rows}, indent=None)
     if any(r["status"] == "failed" for r in rows):
         raise typer.Exit(3)
+
+
+def _export(
+    sources: Sequence[ReportSource], write: Callable[[ReportSource], Sequence[Path]], *, quiet: bool
+) -> list[dict[str, Any]]:
+    """Write each result, and say what became of it. One of several that fails does not stop the others."""
+    from brainseg_engine.cli.stopping import terminate_as_interrupt
+    from brainseg_engine.core.errors import BrainsegError
+
+    rows: list[dict[str, Any]] = []
+    with terminate_as_interrupt():
+        for source in sources:
+            try:
+                rows.append(
+                    {"id": source.id, "status": "done", "message": "", "files": [str(f) for f in write(source)]}
+                )
+            except BrainsegError as e:
+                if len(sources) == 1:
+                    raise
+                rows.append({"id": source.id, "status": "failed", "message": str(e), "files": []})
+            if not quiet:
+                row = rows[-1]
+                say(f"{row['status']:8} {row['id']}: {row['message'] or ' '.join(folded(row['files']))}")
+    return rows

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from brainseg_engine.cli.options import ImagesOption, ResultCodingOption, ResultsArgument
 from brainseg_engine.cli.printing import say
 
 if TYPE_CHECKING:
@@ -17,20 +18,13 @@ KINDS = {"key": "_key.png", "sweep": "_sweep.gif", "turn": "_turn.gif"}
 
 
 def figure(
-    results: Annotated[
-        list[Path],
-        typer.Argument(metavar="RESULT", help="Masks, folders of masks, or studies with a mask.", show_default=False),
-    ],
+    results: ResultsArgument,
     out: Annotated[Path, typer.Option("--out", help="Folder for the pictures; made when it is not there.")],
     kinds: Annotated[
         str, typer.Option("--kind", help="With commas: key (PNG), sweep (GIF of slices), turn (GIF in 3D).")
     ] = "key",
-    images: Annotated[
-        Path | None, typer.Option("--images", help="The study of a mask, or a folder of studies with the masks' ids.")
-    ] = None,
-    coding: Annotated[
-        str | None, typer.Option("--coding", help="Label coding of the masks, where nothing tells it.")
-    ] = None,
+    images: ImagesOption = None,
+    coding: ResultCodingOption = None,
 ) -> None:
     """Pictures of results, for slides and mails: a key image in three planes, the slices one after the other, the tumour turning.
 

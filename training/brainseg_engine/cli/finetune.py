@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from brainseg_engine.cli.options import CacheOption, DeviceOption, ResumeOption, WorkersOption
 from brainseg_engine.cli.printing import TrainingDisplay, messages, say, say_json
 from brainseg_engine.core.errors import RecipeError
 
@@ -95,13 +96,10 @@ def finetune(
         bool,
         typer.Option("--make-default", help="Use it where no model is named, unless it is worse, or better at a cost."),
     ] = False,
-    resume: Annotated[bool, typer.Option("--resume", help="Continue the run in the --out folder.")] = False,
-    device: Annotated[str, typer.Option("--device", help="auto, cpu or cuda.")] = "auto",
-    workers: Annotated[int, typer.Option("--workers", min=0, help="Processes that prepare samples.")] = 0,
-    cache: Annotated[
-        Path | None,
-        typer.Option("--cache", help="Folder of preprocessed volumes; default: the user's.", show_default=False),
-    ] = None,
+    resume: ResumeOption = False,
+    device: DeviceOption = "auto",
+    workers: WorkersOption = 0,
+    cache: CacheOption = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print the report as one JSON object.")] = False,
 ) -> None:
     """Fine-tune a model on accepted corrections, and prove what it gained and what it forgot.

@@ -18,6 +18,7 @@ from brainseg_engine.cli.assigning import (
     wanted,
     which,
 )
+from brainseg_engine.cli.options import JsonOption, MaskCodingOption
 from brainseg_engine.cli.printing import say_json
 from brainseg_engine.core.errors import BrainsegError, InputError
 
@@ -34,10 +35,8 @@ def inspect(
         list[Path],
         typer.Argument(help="A study folder, its image files, or a DICOM folder, CD or .zip.", metavar="STUDY"),
     ],
-    coding: Annotated[
-        str | None, typer.Option("--coding", help="Label coding of the mask, like brats2021 (default: by naming).")
-    ] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object instead of the table.")] = False,
+    coding: MaskCodingOption = None,
+    as_json: JsonOption = False,
     patient: PatientOption = None,
     visit: VisitOption = None,
     t1: T1Option = None,

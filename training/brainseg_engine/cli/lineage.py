@@ -6,16 +6,15 @@ from typing import Annotated
 
 import typer
 
+from brainseg_engine.cli.options import JsonOption
 from brainseg_engine.cli.printing import say, say_json
 from brainseg_engine.core.errors import CheckpointError
-
-AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object.")]
 
 
 def default(
     name: Annotated[str | None, typer.Argument(metavar="NAME", help="An installed model.", show_default=False)] = None,
     back: Annotated[bool, typer.Option("--back", help="Return to the default before the present one.")] = False,
-    as_json: AsJson = False,
+    as_json: JsonOption = False,
 ) -> None:
     """Choose the model that is used where none is named; without a name, tell which it is and which ones were before.
 
@@ -45,7 +44,7 @@ def default(
 
 def lineage(
     name: Annotated[str, typer.Argument(metavar="NAME", help="A model: a name or a file.", show_default=False)],
-    as_json: AsJson = False,
+    as_json: JsonOption = False,
 ) -> None:
     """Tell from which model a model was fine-tuned, on how many corrections, with what scores; and so on to the first.
 

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from brainseg_engine.cli.dispatch import CommandApp
+from brainseg_engine.cli.options import JsonOption
 from brainseg_engine.cli.pacs_watch import watch
 from brainseg_engine.cli.printing import console, messages, progress_bars, say, say_json
 
@@ -24,7 +25,6 @@ if TYPE_CHECKING:
 
 app = CommandApp()
 NameArgument = Annotated[str, typer.Argument(metavar="NAME", help="The connection, as set up.", show_default=False)]
-JsonOption = Annotated[bool, typer.Option("--json", help="Print the results as one JSON object.")]
 
 
 @app.callback(invoke_without_command=True)

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from brainseg_engine.cli.options import DeviceOption, ModelOption
 from brainseg_engine.cli.printing import say
 
 if TYPE_CHECKING:
@@ -40,10 +41,8 @@ def watch(
         str, typer.Option("--to", help="DICOM objects that are made of each result, as in 'export'.")
     ] = "seg,sr",
     send: Annotated[bool, typer.Option("--send", help="Send these objects to the study they belong to.")] = False,
-    model: Annotated[
-        str | None, typer.Option("--model", help="Model name or file; default: see 'models default'.")
-    ] = None,
-    device: Annotated[str, typer.Option("--device", help="auto, cpu or cuda.")] = "auto",
+    model: ModelOption = None,
+    device: DeviceOption = "auto",
     every: Annotated[float, typer.Option("--every", min=1, help="Seconds between two looks.")] = 60,
     once: Annotated[bool, typer.Option("--once", help="Look once, take what is there, and end.")] = False,
 ) -> None:
@@ -60,7 +59,6 @@ def watch(
     from brainseg_engine.cli.further import further
     from brainseg_engine.cli.stopping import Stop
     from brainseg_engine.core import outputs
-    from brainseg_engine.core.errors import BrainsegError
     from brainseg_engine.inference import batch
     from brainseg_engine.inference.predictor import Predictor
     from brainseg_engine.pacs import connections
@@ -73,20 +71,24 @@ def watch(
     stop = Stop("Stopping after this study; press Ctrl-C again to stop at once.")
     with stop.listening():
         round_ = Round(name, out, write, send, Predictor(chosen, device), stop)
-        while not stop():
-            try:
-                round_.look(wanted(), at_once=once)
-            except BrainsegError as e:
-                if once:
-                    raise
-                say(f"{e} Looking again in {every:.0f} s.", err=True)
-            if once:
-                break
-            until = time.monotonic() + every
-            while not stop() and time.monotonic() < until:
-                time.sleep(min(0.5, every))
+        if once:
+            round_.look(wanted(), at_once=True)
+        while not once and not stop():
+            _look_and_wait(round_, wanted, every, stop)
     if once and round_.failed:
         raise typer.Exit(3)
+
+
+def _look_and_wait(round_: Round, wanted: Callable[[], Query], seconds: float, stop: Callable[[], bool]) -> None:
+    from brainseg_engine.core.errors import BrainsegError
+
+    try:
+        round_.look(wanted(), at_once=False)
+    except BrainsegError as e:
+        say(f"{e} Looking again in {seconds:.0f} s.", err=True)
+    until = time.monotonic() + seconds
+    while not stop() and time.monotonic() < until:
+        time.sleep(min(0.5, seconds))
 
 
 def query_of(text: str) -> Callable[[], Query]:

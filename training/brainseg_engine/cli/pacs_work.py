@@ -69,13 +69,13 @@ def study_of(there: Pacs, asked: str) -> str:
     raise InputError(f"{there.name} has no study '{asked[:70]}', neither as StudyInstanceUID nor as accession number.")
 
 
-def is_remote(source: Path) -> bool:
-    """Whether the argument is pacs:NAME/STUDY."""
-    return str(source).startswith(PREFIX)
+def divided(studies: Sequence[Path]) -> tuple[list[tuple[str, str]], list[Path]]:
+    """The arguments of the form pacs:NAME/STUDY as (name, study), and the others. Raises InputError."""
+    remote = [_name_and_study(s) for s in studies if str(s).startswith(PREFIX)]
+    return remote, [s for s in studies if not str(s).startswith(PREFIX)]
 
 
-def split(source: Path) -> tuple[str, str]:
-    """Name and study of pacs:NAME/STUDY. Raises InputError."""
+def _name_and_study(source: Path) -> tuple[str, str]:
     from brainseg_engine.core.errors import InputError
 
     name, _, study = str(source).removeprefix(PREFIX).partition("/")

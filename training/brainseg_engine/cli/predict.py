@@ -38,6 +38,7 @@ from brainseg_engine.cli.deidentifying import (
     pseudonyms,
 )
 from brainseg_engine.cli.further import further
+from brainseg_engine.cli.options import DeviceOption, JsonOption
 from brainseg_engine.cli.prepare import BrainOption, options_of
 from brainseg_engine.core.errors import InputError
 
@@ -63,7 +64,7 @@ def predict(
     ensemble: Annotated[
         bool, typer.Option("--ensemble", help="One mask by the mean of several models' probabilities.")
     ] = False,
-    device: Annotated[str, typer.Option("--device", help="auto, cpu or cuda.")] = "auto",
+    device: DeviceOption = "auto",
     coding: Annotated[
         str | None,
         typer.Option(
@@ -98,7 +99,7 @@ def predict(
     deidentify: DeidentifyOption = False,
     key: KeyOption = None,
     with_face: WithFaceOption = False,
-    as_json: Annotated[bool, typer.Option("--json", help="Print the results as one JSON object.")] = False,
+    as_json: JsonOption = False,
     list_file: ListOption = None,
     split: SplitOption = None,
     subset: SubsetOption = "validation",
@@ -140,7 +141,7 @@ def predict(
     from brainseg_engine.cli import cohort_run
 
     if status is not None:
-        cohort_run.tell_status(status, as_json)
+        cohort_run.show_status(status, as_json)
         return
     if out is None:
         raise typer.BadParameter("Name the folder for the masks: --out DIR.", param_hint="--out")
@@ -156,28 +157,21 @@ def predict(
 
     # all that can be wrong with the call itself is reported before the heavy part
     part = Shard.parse(shard) if shard else None
-    remote = [pacs_work.split(s) for s in studies or [] if pacs_work.is_remote(s)]
-    here = [s for s in studies or [] if not pacs_work.is_remote(s)]
     one_of = which(patient, visit)
-    sources = select(here, list_file, split, subset, whole=one_of.told) if here or not remote else []
+    remote, here = pacs_work.divided(studies or [])
+    sources = select(here, list_file, split, subset, whole=one_of.chooses) if here or not remote else []
     by_hand = wanted(t1, t1ce, t2, flair, assign)
     chosen = [models.find(m) for m in model or [models.default()]]
     devices.choose(device)
     if coding is not None:
         labels.coding(coding)
-    by_slurm = cluster.slurm_options(slurm) if slurm else None
-    in_jobs = jobs > 1 or by_slurm is not None
-    if in_jobs:
-        if part is not None:
-            raise InputError(
-                "--shard and --jobs contradict each other: the jobs are the shards. Leave one of them out."
-            )
-        cluster.require(by_slurm)
+    division = cohort_run.Division(jobs, cluster.slurm_options(slurm) if slurm else None, at_once, wait)
+    division.require(part)
     outputs.require(out, outputs.Use.MASKS, made_before=batch.made_before)
     check_writable(out, batch.NEED_BYTES)
     secret = pseudonyms(deidentify, key, with_face)
     if secret is not None:
-        _require_nameless(like_input, in_jobs)
+        _require_nameless(like_input, division.in_jobs)
     also = further(to, out, deidentification(deidentify, key, with_face)) if to else None
     options = options_of(brain, None, "auto", "auto", [], n4=False) if prepare else None
     settings = batch.PredictSettings(
@@ -187,18 +181,14 @@ def predict(
     fetched = [pacs_work.fetched(name, study, None, proposed=True).folder for name, study in remote]
     groups = cohort_run.groups(settings, chosen, ensemble)
     run = cohort_run.PredictRun([*sources, *fetched], device, tta, part, as_json, also)
-    for one, files in groups:
-        if in_jobs:
-            run.by_jobs(one, files, jobs, by_slurm, at_once, wait)
-        else:
-            run.here(one, files)
+    run.all(groups, division)
     if run.complete:
         pacs_work.discard(fetched)
     run.end(groups)
 
 
 def _require_nameless(like_input: bool, in_jobs: bool) -> None:
-    """Raise InputError for what tells names although they are to be left out."""
+    """Raise InputError for what names studies although names are to be left out."""
     for flag, given, why in (
         ("--like-input", like_input, "names masks like the images"),
         ("--jobs", in_jobs, "keeps logs that name studies"),

@@ -21,6 +21,7 @@ from brainseg_engine.cli.assigning import (
     which,
 )
 from brainseg_engine.cli.deidentifying import DeidentifyOption, KeyOption, WithFaceOption, pseudonyms
+from brainseg_engine.cli.options import JsonOption
 from brainseg_engine.cli.printing import messages, say_json
 
 if TYPE_CHECKING:
@@ -67,7 +68,7 @@ def prepare(
     deidentify: DeidentifyOption = False,
     key: KeyOption = None,
     with_face: WithFaceOption = False,
-    as_json: Annotated[bool, typer.Option("--json", help="Print the results as one JSON object.")] = False,
+    as_json: JsonOption = False,
     patient: PatientOption = None,
     visit: VisitOption = None,
     t1: T1Option = None,
@@ -99,7 +100,7 @@ def prepare(
     if secret is not None and strip == "never" and not with_face:
         raise InputError("--strip never leaves the face in the images. Add --with-face if that is wanted.")
     one = which(patient, visit)
-    sources = expand(studies, whole=one.told)
+    sources = expand(studies, whole=one.chooses)
     by_hand = wanted(t1, t1ce, t2, flair, assign)
     outputs.require(out, outputs.Use.CASES)
     console = messages()

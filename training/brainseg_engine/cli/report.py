@@ -9,24 +9,19 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from brainseg_engine.cli.deidentifying import DeidentifyOption, KeyOption, WithFaceOption, deidentification
+from brainseg_engine.cli.options import ImagesOption, JsonOption, ResultCodingOption, ResultsArgument
 from brainseg_engine.cli.printing import messages, say, say_json
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Iterable, Mapping
+
+    from brainseg_engine.report.writing import ReportOutcome
 
 
 def report(
-    results: Annotated[
-        list[Path],
-        typer.Argument(
-            metavar="RESULT", help="Masks, folders of masks, or studies with a mask in them.", show_default=False
-        ),
-    ],
+    results: ResultsArgument,
     out: Annotated[Path, typer.Option("--out", help="Folder for the reports; made when it is not there.")],
-    images: Annotated[
-        Path | None,
-        typer.Option("--images", help="The study of a mask, or a folder of studies with the masks' ids."),
-    ] = None,
+    images: ImagesOption = None,
     prior: Annotated[
         Path | None,
         typer.Option("--prior", help="An earlier report (.json) of the patient, or a folder of them, to compare with."),
@@ -34,13 +29,11 @@ def report(
     identity: Annotated[
         bool, typer.Option("--identity", help="Name, id and birth date in the header, from the study's DICOM files.")
     ] = False,
-    coding: Annotated[
-        str | None, typer.Option("--coding", help="Label coding of the masks, where nothing tells it.")
-    ] = None,
+    coding: ResultCodingOption = None,
     deidentify: DeidentifyOption = False,
     key: KeyOption = None,
     with_face: WithFaceOption = False,
-    as_json: Annotated[bool, typer.Option("--json", help="Print the results as one JSON object.")] = False,
+    as_json: JsonOption = False,
 ) -> None:
     """Report on results: a page to read or print, with key images, volumes and RANO diameters, and its numbers as JSON and
     CSV. For several results index.html lists them.
@@ -52,9 +45,6 @@ def report(
       napari-brainseg report masks --images data --out reports
       napari-brainseg report patient1 --out reports --prior last_year/patient1_report.json
     """
-
-    from brainseg_engine.cli.printing import progress_bars
-    from brainseg_engine.cli.stopping import terminate_as_interrupt
     from brainseg_engine.core import labels
     from brainseg_engine.core.errors import InputError
     from brainseg_engine.report.identity import of_study
@@ -71,13 +61,21 @@ def report(
     if identity and deidentify:
         raise InputError("--identity and --deidentify contradict each other. Leave one of them out.")
     hidden = deidentification(deidentify, key, with_face)
-    console = messages()
     sources = find_results(results, images)
-    rows = []
+    earlier = _prior(prior, len(sources))
+    written = write_reports(sources, out, coding=coding, prior=earlier, identity=whose, deidentify=hidden)
+    _show(written, len(sources), as_json)
+
+
+def _show(written: Iterable[ReportOutcome], count: int, as_json: bool) -> None:
+    """Say of each report, as it is written, what became of it. Raises Exit where one failed."""
+    from brainseg_engine.cli.printing import progress_bars
+    from brainseg_engine.cli.stopping import terminate_as_interrupt
+
+    console, rows = messages(), []
     with terminate_as_interrupt(), progress_bars(console) as bars:
-        task = bars.add_task("reporting", total=len(sources))
-        earlier = _prior(prior, len(sources))
-        for row in write_reports(sources, out, coding=coding, prior=earlier, identity=whose, deidentify=hidden):
+        task = bars.add_task("reporting", total=count)
+        for row in written:
             rows.append(row)
             bars.update(task, completed=len(rows))
             if not as_json:
@@ -98,10 +96,10 @@ def _prior(path: Path | None, results: int) -> Callable[[str], Mapping[str, Any]
     if path is None:
         return lambda _: None
     if path.is_dir():
-        found = {told["id"]: told for told in map(record.read, sorted(path.glob("*_report.json")))}
-        if not found:
+        reports = {r["id"]: r for r in map(record.read, sorted(path.glob("*_report.json")))}
+        if not reports:
             raise InputError(f"{path} holds no report (*_report.json). Name an earlier report.")
-        return found.get
+        return reports.get
     if results > 1:
         raise InputError(f"{path} is one report, and {results} results are given. Name the folder of the earlier ones.")
     one = record.read(path)

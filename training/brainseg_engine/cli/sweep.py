@@ -7,37 +7,41 @@ from typing import Annotated
 
 import typer
 
+from brainseg_engine.cli.options import (
+    CacheOption,
+    CasesOption,
+    DataOption,
+    DeviceOption,
+    MaskCodingOption,
+    PresetOption,
+    RecipeArgument,
+    SettingsOption,
+    WorkersOption,
+)
 from brainseg_engine.cli.printing import TrainingDisplay, messages, say, say_json
 
 
 def sweep(
-    recipe: Annotated[str, typer.Argument(help="A bundled recipe, or a TOML file.", show_default=False)],
+    recipe: RecipeArgument,
     space: Annotated[
         Path, typer.Option("--space", help="TOML file with what is tried of which key.", show_default=False)
     ],
-    data: Annotated[Path, typer.Option("--data", help="Data folder with masks.", show_default=False)],
-    split: Annotated[Path, typer.Option("--split", help="CSV, as for 'train'.", show_default=False)],
+    data: DataOption,
+    split: CasesOption,
     out: Annotated[
         Path, typer.Option("--out", help="Folder of the sweep: a run folder for each trial.", show_default=False)
     ],
     trials: Annotated[int, typer.Option("--trials", min=1, help="How many, of all processes together.")] = 20,
-    preset: Annotated[str | None, typer.Option("--preset", help="Of the recipe.", show_default="its first")] = None,
-    settings: Annotated[
-        list[str] | None,
-        typer.Option("--set", metavar="KEY=VALUE", help="For all trials; repeatable.", show_default=False),
-    ] = None,
+    preset: PresetOption = None,
+    settings: SettingsOption = None,
     steps: Annotated[
         int | None, typer.Option("--steps", min=1, help="Of each trial.", show_default="the recipe's")
     ] = None,
     seed: Annotated[int, typer.Option("--seed", min=0, max=2**32 - 1, help="Of each training.")] = 0,
-    device: Annotated[str, typer.Option("--device", help="auto, cpu or cuda.")] = "auto",
-    workers: Annotated[int, typer.Option("--workers", min=0, help="Processes that prepare samples.")] = 0,
-    cache: Annotated[
-        Path | None, typer.Option("--cache", help="Of preprocessed volumes.", show_default="the user's")
-    ] = None,
-    coding: Annotated[
-        str | None, typer.Option("--coding", help="Label coding of the masks.", show_default="by naming")
-    ] = None,
+    device: DeviceOption = "auto",
+    workers: WorkersOption = 0,
+    cache: CacheOption = None,
+    coding: MaskCodingOption = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print the best trial as one JSON object.")] = False,
 ) -> None:
     """Train a recipe with other settings again and again, chosen by Optuna from the space; weak trials end early, judged by

@@ -8,6 +8,19 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from brainseg_engine.cli.options import (
+    CacheOption,
+    CasesOption,
+    DataOption,
+    DeviceOption,
+    FoldOption,
+    MaskCodingOption,
+    PresetOption,
+    RecipeArgument,
+    ResumeOption,
+    SettingsOption,
+    WorkersOption,
+)
 from brainseg_engine.cli.printing import TrainingDisplay, messages, say
 from brainseg_engine.core.errors import RecipeError
 
@@ -15,23 +28,18 @@ if TYPE_CHECKING:
     from brainseg_engine.core.events import Event
     from brainseg_engine.recipe import Recipe
     from brainseg_engine.studies.cohort import Fold
+    from brainseg_engine.train import TrainOptions
 
 _log = logging.getLogger(__name__)
 
 
 def train(
-    recipe: Annotated[str, typer.Argument(help="A bundled recipe, like baseline, or a TOML file.", show_default=False)],
-    data: Annotated[Path, typer.Option("--data", help="Data folder of a known layout, with masks.")],
-    split: Annotated[
-        Path, typer.Option("--split", help="CSV with the columns case,split or case,fold (see data split).")
-    ],
+    recipe: RecipeArgument,
+    data: DataOption,
+    split: CasesOption,
     out: Annotated[Path, typer.Option("--out", help="Run folder: model, metrics, curves, and what a resume needs.")],
-    preset: Annotated[
-        str | None, typer.Option("--preset", help="Of the recipe, like as_published; default: its first.")
-    ] = None,
-    fold: Annotated[
-        str | None, typer.Option("--fold", help="Of a split in folds: the one held out, or 'all' to hold none out.")
-    ] = None,
+    preset: PresetOption = None,
+    fold: FoldOption = None,
     epochs: Annotated[
         int | None, typer.Option("--epochs", min=1, help="Visits of every training case; default: the recipe's.")
     ] = None,
@@ -39,36 +47,25 @@ def train(
     seed: Annotated[
         int, typer.Option("--seed", min=0, max=2**32 - 1, help="Decides weights, order and augmentation.")
     ] = 0,
-    settings: Annotated[
-        list[str] | None,
-        typer.Option(
-            "--set", metavar="KEY=VALUE", help="Change the recipe, like optimiser.learning_rate=3e-4; repeatable."
-        ),
-    ] = None,
-    resume: Annotated[bool, typer.Option("--resume", help="Continue the run in the --out folder.")] = False,
+    settings: SettingsOption = None,
+    resume: ResumeOption = False,
     init: Annotated[
         str | None, typer.Option("--init", help="Model (name or file) whose weights to start from.")
     ] = None,
-    device: Annotated[str, typer.Option("--device", help="auto, cpu or cuda.")] = "auto",
+    device: DeviceOption = "auto",
     devices: Annotated[int, typer.Option("--devices", min=1, help="How many of them on each host.")] = 1,
     nodes: Annotated[int, typer.Option("--nodes", min=1, help="How many hosts (by torchrun or SLURM).")] = 1,
     precision: Annotated[
         str | None, typer.Option("--precision", help="32-true, 16-mixed or bf16-mixed; default: the recipe's.")
     ] = None,
-    workers: Annotated[
-        int, typer.Option("--workers", min=0, help="Processes that prepare samples; the result does not depend on it.")
-    ] = 0,
-    cache: Annotated[
-        Path | None, typer.Option("--cache", help="Folder of preprocessed volumes; default: the user's.")
-    ] = None,
+    workers: WorkersOption = 0,
+    cache: CacheOption = None,
     tensorboard: Annotated[bool, typer.Option("--tensorboard", help="Write TensorBoard's log too.")] = False,
     case_names: Annotated[
         bool,
         typer.Option("--case-names", help="Name the cases in run.json and the pictures; default: hashes and numbers."),
     ] = False,
-    coding: Annotated[
-        str | None, typer.Option("--coding", help="Label coding of the masks, like brats2021; default: by naming.")
-    ] = None,
+    coding: MaskCodingOption = None,
     name: Annotated[str, typer.Option("--name", help="The model's name; default: the recipe's.")] = "",
     as_json: Annotated[
         bool, typer.Option("--json", help="Print every event as a line of JSON, and the result as the last.")
@@ -87,16 +84,10 @@ def train(
       napari-brainseg train myronenko2018 --preset as_published --data cases --split folds.csv --fold 0 --out run2
       napari-brainseg train my.toml --data cases --split split.csv --out run3 --devices 4 --set training.batch_size=4
     """
-    from lightning_fabric.utilities.rank_zero import rank_zero_only
-    from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
-
-    from brainseg_engine.cli.stopping import Stop
     from brainseg_engine.core import device as devices_
     from brainseg_engine.core import labels
-    from brainseg_engine.core.events import Finished
     from brainseg_engine.recipe import load_recipe, recipe_names
     from brainseg_engine.train import TrainOptions
-    from brainseg_engine.train import train as run
 
     if epochs is not None and steps is not None:
         raise RecipeError(f"--epochs {epochs} and --steps {steps} contradict each other; give one of them.")
@@ -109,7 +100,21 @@ def train(
     options = TrainOptions(data, split, out, steps, seed, resume, device, workers, name, init)
     options.fold, options.devices, options.nodes = fold_of(fold), devices, nodes
     options.cache, options.tensorboard, options.case_names = cache, tensorboard, case_names
-    console = messages()
+    if coding is not None:
+        labels.coding(coding)  # raises before any work
+    options.coding = coding
+    _train(chosen, options, as_json)
+
+
+def _train(recipe: Recipe, options: TrainOptions, as_json: bool) -> None:
+    """Train, and show it: as bars, or as a line of JSON for each event."""
+    from lightning_fabric.utilities.rank_zero import rank_zero_only
+    from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+
+    from brainseg_engine.cli.stopping import Stop
+    from brainseg_engine.core.events import Finished
+    from brainseg_engine.train import train as run
+
     columns = (
         TextColumn("{task.description}", markup=False),
         BarColumn(),
@@ -117,14 +122,12 @@ def train(
         TimeElapsedColumn(),
         TimeRemainingColumn(),
     )
-    if coding is not None:
-        labels.coding(coding)  # raises before any work
-    options.coding = coding
+    out = options.out
     stop = Stop("Stopping after this step; once more to stop at once.")
-    others = rank_zero_only.rank > 0  # of several processes, the first one shows and tells
-    with stop.listening(), Progress(*columns, console=console, disable=others or as_json) as bars:
+    others = rank_zero_only.rank > 0  # of several processes, the first one shows and reports
+    with stop.listening(), Progress(*columns, console=messages(), disable=others or as_json) as bars:
         display = TrainingDisplay(bars, "validation Dice", lambda: _draw_curves(out))
-        model = run(chosen, options, _print_event if as_json else display, stop)
+        model = run(recipe, options, _print_event if as_json else display, stop)
     if others:
         return
     _draw_curves(out)

@@ -63,30 +63,36 @@ def load_segmentation(
         seg = _on_grid(seg if grid is None else slicer.placed(seg, grid), grid, path)
         plausibility.require_no_brain(seg.labels, seg.grid, path)
         return seg
+    return _from_image(path, coding, grid, implied, t1ce)
+
+
+def _from_image(
+    path: Path, coding: str | None, grid: Grid | None, implied: str | None, t1ce: Path | None
+) -> Segmentation:
+    """The mask in that file of voxels; see :func:`load_segmentation`."""
     image = read_image(path)
-    found = image.grid
-    require_head(found, path)
-    if grid is not None and not found.same_as(grid):
-        raise off_grid(path, found, grid, "its images")
+    own = image.grid
+    require_head(own, path)
+    if grid is not None and not own.same_as(grid):
+        raise off_grid(path, own, grid, "its images")
     values = _integers(image, path)
-    name, told_by = coding_of(path, coding, implied)
+    name, origin = coding_of(path, coding, implied)
     note = ""
-    if told_by != "sidecar":  # what we wrote ourselves is what it says
-        plausibility.require_no_brain(values, found, path, lambda: _t1ce(path, found, t1ce))
-    if told_by == "file naming":
-        name, note = plausibility.judged(name, values, path, lambda: _t1ce(path, found, t1ce))
+    if origin != "sidecar":  # what we wrote ourselves is what it says
+        plausibility.require_no_brain(values, own, path, lambda: _t1ce(path, own, t1ce))
+    if origin == "file naming":
+        name, note = plausibility.judged(name, values, path, lambda: _t1ce(path, own, t1ce))
     table = codings.coding(name)
     # a coding by hand needs no sound sidecar
     written = _own_sidecar(path) if coding else read_sidecar(path)
     return Segmentation(
         labels=_canonical(values, table, path),
-        grid=found,
+        grid=own,
         coding=table.name,
         made_by=_made_by(written),
         regions=_measured(written, table.name),
         path=path,
         note=note,
-        edited=written.get("edited") is True,
     )
 
 

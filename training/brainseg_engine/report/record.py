@@ -43,42 +43,54 @@ def build(
     sidecar, as :func:`diameters.to_json` gives them) count instead of the measured ones of their region. Regions that the
     model does not measure are None. ``deidentified``: ids stand for others, and ``now`` is moved as the patient's dates are.
     """
-    told = sidecar or {}
-    grid, labels = segmentation.grid, segmentation.labels
-    lengths = diameters.to_json(lengths_of(segmentation, told.get("diameters"))) if grid.calibrated else {}
-    counts, sides = volumes.voxel_counts(labels, segmentation.regions), sides_of(segmentation, study)
-    classes = [c for c in Label if c and (c in volumes.CLASSES or (labels == c).any())]
-    if set(segmentation.regions) != set(Region):
-        classes = []  # a model that gives fewer regions tells nothing of the classes they are made of
+    written, grid = sidecar or {}, segmentation.grid
     record: Record = {
         "schema": SCHEMA,
-        "id": id or (study.id if study else "") or str(told.get("id") or told.get("study") or "unnamed"),
+        "id": id or (study.id if study else "") or str(written.get("id") or written.get("study") or "unnamed"),
         "created": (now or datetime.now(UTC)).isoformat(timespec="seconds"),
         "identity": dict(identity) if identity else None,
         "deidentified": deidentified,
-        "model": _model(told, segmentation),
+        "model": _model(written),
         "made_by": segmentation.made_by or None,
-        "corrected_by_hand": _corrected(told, segmentation),
-        "reference": study.reference.modality.value if study else told.get("reference"),
+        "corrected_by_hand": _corrected(written),
+        "reference": study.reference.modality.value if study else written.get("reference"),
         "grid": _grid(grid),
         "series": [_series(study, m) for m in study.volumes] if study else [],
-        "preparation": _preparation(told.get("prepared")),
-        "warnings": [str(w) for w in (*_list(told.get("warnings")), *_list(_object(told.get("prepared")).get("warnings")))],
-        "regions": {
-            r.value: {**_amount(counts[r], grid.voxel_ml), "side": sides.get(r), "diameters": lengths.get(r.value)}
-            if r in counts
-            else None
-            for r in Region
-        },
-        "classes": {
-            c.name: _amount(n, grid.voxel_ml) for c, n in volumes.class_voxel_counts(labels, classes).items()
-        },
+        "preparation": _preparation(written.get("prepared")),
+        "warnings": [
+            str(w) for w in (*_list(written.get("warnings")), *_list(_object(written.get("prepared")).get("warnings")))
+        ],
+        "regions": _regions(segmentation, study, written.get("diameters")),
+        "classes": _classes(segmentation),
         "software": f"napari-brainseg {metadata.version('napari-brainseg')}",
         "note": NOTE,
-    }  # fmt: skip
+    }
     record["prior"] = None if prior is None else {k: prior.get(k) for k in ("id", "created", "model", "made_by")}
     record["change"] = None if prior is None else _changes(record, prior)
     return record
+
+
+def _regions(segmentation: Segmentation, study: Study | None, by_hand: Any) -> dict[str, dict[str, Any] | None]:
+    """Region → volume, side and diameters, None where the model does not measure it; ``by_hand``: diameters of a sidecar."""
+    grid = segmentation.grid
+    lengths = diameters.to_json(lengths_of(segmentation, by_hand)) if grid.calibrated else {}
+    counts, sides = volumes.voxel_counts(segmentation.labels, segmentation.regions), sides_of(segmentation, study)
+    return {
+        r.value: {**_amount(counts[r], grid.voxel_ml), "side": sides.get(r), "diameters": lengths.get(r.value)}
+        if r in counts
+        else None
+        for r in Region
+    }
+
+
+def _classes(segmentation: Segmentation) -> dict[str, dict[str, float | int | None]]:
+    """Class → volume; none of a model that gives fewer regions, which says nothing of the classes they are made of."""
+    if set(segmentation.regions) != set(Region):
+        return {}
+    labels = segmentation.labels
+    classes = [c for c in Label if c and (c in volumes.CLASSES or (labels == c).any())]
+    counts = volumes.class_voxel_counts(labels, classes)
+    return {c.name: _amount(n, segmentation.grid.voxel_ml) for c, n in counts.items()}
 
 
 def read(path: Path) -> Record:
@@ -166,10 +178,10 @@ def _amount(voxels: int, voxel_ml: float | None) -> dict[str, float | int | None
     return {"volume_ml": None if voxel_ml is None else round(voxels * voxel_ml, 3), "volume_voxels": voxels}
 
 
-def _model(told: Mapping[str, Any], segmentation: Segmentation) -> dict[str, str] | None:
-    if not told.get("model"):
+def _model(written: Mapping[str, Any]) -> dict[str, str] | None:
+    if not written.get("model"):
         return None
-    return {"name": str(told["model"]), "version": str(told.get("model_version") or "")}
+    return {"name": str(written["model"]), "version": str(written.get("model_version") or "")}
 
 
 def _object(told: Any) -> Mapping[str, Any]:
@@ -194,11 +206,11 @@ def _preparation(told: Any) -> dict[str, Any] | None:
     return {"brain": brain, "quality": quality} if quality or brain else None
 
 
-def _corrected(told: Mapping[str, Any], segmentation: Segmentation) -> bool | None:
+def _corrected(written: Mapping[str, Any]) -> bool | None:
     """Whether a person changed it; None where nobody recorded that."""
-    if "edited" in told:
-        return bool(told["edited"])
-    return False if told.get("model") else None
+    if "edited" in written:
+        return bool(written["edited"])
+    return False if written.get("model") else None
 
 
 def _grid(grid: Any) -> dict[str, Any]:

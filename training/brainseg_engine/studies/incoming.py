@@ -41,7 +41,7 @@ class Which:
     visit: int | date | None = None
 
     @property
-    def told(self) -> bool:
+    def chooses(self) -> bool:
         """Whether it chooses at all."""
         return self.patient is not None or self.visit is not None
 
