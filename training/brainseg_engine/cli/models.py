@@ -13,6 +13,7 @@ from brainseg_engine.cli.lineage import default, lineage
 from brainseg_engine.cli.printing import say, say_json
 
 if TYPE_CHECKING:
+    from brainseg_engine.core.study import Modality
     from brainseg_engine.models import ModelInfo
     from brainseg_engine.models.checkpoint import Tuned
 
@@ -51,33 +52,76 @@ def models(
 
 @app.command("import")
 def import_(
-    file: Annotated[
+    source: Annotated[
         Path,
         typer.Argument(
-            metavar="FILE", help="Checkpoint: .pt, .pth (weights alone) or .safetensors.", show_default=False
+            metavar="SOURCE",
+            help="MONAI bundle, folder of nnU-Net v2, Swin UNETR, Auto3DSeg, ONNX; a .zip of one; or a checkpoint.",
+            show_default=False,
         ),
     ],
-    recipe: Annotated[
-        str, typer.Option("--recipe", help="Recipe of its system: a name, or a TOML file.", show_default=False)
-    ],
     name: Annotated[str, typer.Option("--name", help="What the model shall be called.", show_default=False)],
+    recipe: Annotated[
+        str | None,
+        typer.Option(
+            "--recipe",
+            help="For plain weights or ONNX: recipe of its system, a name or a TOML file.",
+            show_default=False,
+        ),
+    ] = None,
     preset: Annotated[str | None, typer.Option("--preset", help="Preset of the recipe, if not its first.")] = None,
+    series: Annotated[
+        str, typer.Option("--series", help="Order of its channels, like t1ce,t1,t2,flair, where its files do not tell.")
+    ] = "",
+    coding: Annotated[
+        str, typer.Option("--coding", help="Its label values, like 1=ED,2=NCR,3=ET, where its files do not tell.")
+    ] = "",
+    folds: Annotated[str, typer.Option("--folds", help="Of nnU-Net, like 0,1; default: all there are, as one.")] = "",
+    settings: Annotated[
+        list[str] | None,
+        typer.Option("--set", metavar="SECTION.KEY=VALUE", help="Change its recipe, like preprocess.orientation=RAS."),
+    ] = None,
     force: Annotated[bool, typer.Option("--force", help="Replace a model of that name.")] = False,
 ) -> None:
-    """Make a model of the checkpoint that another program has saved.
+    """Make a model of what another program has saved, once: it then runs like any other here.
 
-    The recipe says what network it is and how its images were prepared; every weight must fit it. Only weights are read: a
-    file with program code in it is refused. The model is written into your models folder.
+    How images are prepared, tiled and mirrored, and what its answers mean, is read from its own files as data; nothing in them
+    is ever run, and a file with program code in it is refused. A checkpoint of plain weights needs the recipe of its system.
+    The model is written into your models folder.
 
     Examples:
 
+      napari-brainseg models import brats_mri_segmentation.zip --name monai
+      napari-brainseg models import nnUNetTrainer__nnUNetPlans__3d_fullres --name ours --folds 0
       napari-brainseg models import unet.pt --recipe unet2d_lgg --name lgg
     """
-    from brainseg_engine.models.importers import import_model
+    from brainseg_engine.models.importers import Options, import_foreign, import_model
     from brainseg_engine.recipe import load_recipe
 
-    path = import_model(file, load_recipe(recipe, preset=preset), name, force=force)
+    told = load_recipe(recipe, preset=preset) if recipe is not None else None
+    if told is not None and source.suffix.lower() not in (".onnx", ".zip") and not source.is_dir():
+        path = import_model(source, told, name, force=force)
+    else:
+        options = Options(
+            name, _series(series), coding, tuple(f.strip() for f in folds.split(",") if f.strip()), tuple(settings or ()),
+            told, force,
+        )  # fmt: skip
+        path = import_foreign(source, options)
     say(f"{name}: {path}")
+
+
+def _series(text: str) -> tuple[Modality, ...]:
+    """The series in a list like ``t1ce,t1,t2,flair``."""
+    from brainseg_engine.core.errors import InputError
+    from brainseg_engine.core.study import Modality
+
+    names = [part.strip().lower() for part in text.split(",") if part.strip()]
+    wrong = next((n for n in names if n not in list(Modality)), None)
+    if wrong is not None or len(set(names)) != len(names):
+        raise InputError(
+            f"--series {text}: name each of t1, t1ce, t2, flair once, in the order of the model's channels."
+        )
+    return tuple(Modality(n) for n in names)
 
 
 app.command()(default)
@@ -131,7 +175,9 @@ def _rows(model: ModelInfo) -> list[tuple[str, str]]:
         ("data", "; ".join(t for t in (card.data.rstrip("."), cases) if t)),
         ("scores", _scores(card.scores, card.scores_on)),
         ("known failures", "\n".join(f"- {failure}" for failure in card.known_failures)),
-        ("licence", card.licence),
+        ("licence", card.licence + (f" ({card.terms})" if card.terms else "")),
+        ("cite", card.citation),
+        ("came from", card.source),
         ("file", str(model.path)),
     ]
 

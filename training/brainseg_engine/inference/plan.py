@@ -73,7 +73,7 @@ class Planner:
         found: list[Rung] = []
         for where in dict.fromkeys((device, "cpu")):
             for size in sizes:
-                tile, places = tiles.plan(shape[1:], size, window.overlap, divisor)
+                tile, places = tiles.plan(shape[1:], size, window.overlap, divisor, window.steps == "fixed")
                 if not any(r.device == where and r.tile == tile for r in found):
                     rung = Rung(where, size, tile, len(places), self._need(shape, tile, len(places)))
                     found.append(rung)

@@ -34,8 +34,10 @@ def decided(
     the grid's voxel size is not known.
     """
     dropped: dict[Region, float] = {}
+    cavity = None
     if output.kind == "classes":
-        masks = region_masks(probabilities.argmax(dim=0).to(torch.uint8).cpu().numpy())
+        classes = probabilities.argmax(dim=0).to(torch.uint8).cpu().numpy()
+        masks, cavity = region_masks(classes), classes == Label.RC
     else:
         at = {r: config.thresholds.get(r, config.threshold) for r in output.regions}
         masks = {r: (p > at[r]).cpu().numpy() for r, p in zip(output.regions, probabilities, strict=True)}
@@ -44,7 +46,10 @@ def decided(
     empty = np.zeros(probabilities.shape[1:], dtype=bool)
     if set(masks) == {Region.WT}:
         return np.where(masks[Region.WT], np.uint8(Label.TUMOUR), np.uint8(0)), dropped
-    return labels_from_regions(*(masks.get(r, empty) for r in (Region.WT, Region.TC, Region.ET))), dropped
+    labels = labels_from_regions(*(masks.get(r, empty) for r in (Region.WT, Region.TC, Region.ET)))
+    if output.cavity and cavity is not None:
+        labels[cavity & (labels == 0)] = Label.RC
+    return labels, dropped
 
 
 def _apply_volumes(masks: dict[Region, Mask], config: Postprocess, voxel_ml: float) -> dict[Region, float]:

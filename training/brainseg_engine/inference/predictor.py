@@ -204,9 +204,13 @@ def run(
     began = time.perf_counter()
     image = image.to(rung.device)
     window, dimensions = recipe.window, recipe.network.dimensions
-    tile, places = tiles.plan(image.shape[1:], rung.largest, window.overlap, nets.divisor(recipe))
+    tile, places = tiles.plan(
+        image.shape[1:], rung.largest, window.overlap, nets.divisor(recipe), window.steps == "fixed"
+    )
     flips = [f for f in _FLIPS if 3 not in f or dimensions == 3] if tta else _FLIPS[: 1 + window.mirror]
-    done, total = 0, tiles.rounds(image.shape, places, dimensions) * len(flips)
+    if window.mirror_axes:
+        flips = _FLIPS[:1]  # each tile is mirrored already
+    done, total = 0, tiles.rounds(image.shape, places, dimensions, window) * len(flips)
 
     def between() -> None:
         nonlocal done
@@ -222,7 +226,7 @@ def run(
         if dimensions == 2:
             found += tiles.run_slices(net, mirrored, output, between).flip(axes)
         else:
-            found += tiles.run(net, mirrored, tile, places, output, between).flip(axes)
+            found += tiles.run(net, mirrored, tile, places, output, between, window).flip(axes)
     found /= len(flips)
     if not bool(found.sum().isfinite()):  # no number compares as greater than a threshold: it would say "no tumour"
         raise CheckpointError(
@@ -232,7 +236,7 @@ def run(
         raise Cancelled
     segmented = time.perf_counter()
     progress(Progress("restoring the grid", 0.92))
-    found = inverse.probabilities(found)
+    found = inverse.restored(found, output, logits=window.average == "logits")
     seconds = {
         "network": segmented - began,
         "restore": time.perf_counter() - segmented,

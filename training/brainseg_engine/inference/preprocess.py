@@ -22,8 +22,8 @@ from brainseg_engine.core.geometry import Grid, Shape3
 from brainseg_engine.core.labels import LabelArray, Mask
 from brainseg_engine.core.morphology import components
 from brainseg_engine.core.study import Modality, Study
-from brainseg_engine.inference import normalise
-from brainseg_engine.recipe import Preprocess, Recipe
+from brainseg_engine.inference import normalise, tiles
+from brainseg_engine.recipe import Output, Preprocess, Recipe
 
 Box = tuple[slice, slice, slice]
 
@@ -31,6 +31,7 @@ MOST_VOXELS = 2**26
 """Of a study at the model's spacing: a cube of 406 voxels."""
 STRAY = 0.05
 """A piece of what is not 0 with less than this part of the largest one's voxels is no brain."""
+_BOXED = ("brain", "nonzero")
 _NOTHING = np.zeros((1, 1, 1), dtype=bool)
 MOSTLY_PADDING = 8
 """A patch with more than this many times the voxels of a whole study is refused: most of it would be padding."""
@@ -51,10 +52,17 @@ class Inverse:
     start: Shape3
     shape: Shape3
 
+    def restored(self, array: torch.Tensor, output: Output, *, logits: bool) -> torch.Tensor:
+        """The network's answer (K, *shape), probabilities or ``logits``, → probabilities on the original grid."""
+        return self.probabilities(tiles.probabilities(array[None], output)[0] if logits else array)
+
     def probabilities(self, array: torch.Tensor) -> torch.Tensor:
         """(K, *shape) → (K, X, Y, Z) on the original grid, linear; 0 outside the window."""
         array = resample.crop_or_pad(array, _negative(self.start), self.working.shape)
-        array = resample.linear(array, self.working, self.source)
+        return self.placed(resample.linear(array, self.working, self.source))
+
+    def placed(self, array: torch.Tensor) -> torch.Tensor:
+        """(K, *source) → (K, X, Y, Z) on the original grid; 0 outside of what was cut out."""
         if self.source is not self.oriented:
             array = resample.crop_or_pad(array, _negative(self.before), self.oriented.shape)
         undo = resample.invert_orientation(self.transform)
@@ -89,11 +97,20 @@ def preprocess(study: Study, recipe: Recipe, divisor: Shape3) -> tuple[torch.Ten
     that differ, RecipeError for a window far larger than the study.
     """
     study.require(recipe.needed)
+    if recipe.plans is not None:
+        from brainseg_engine.inference.planned import prepared
+
+        return prepared(study, recipe, recipe.plans)
     config = recipe.preprocess
-    study = _above_air(study, recipe)
+    if config.crop != "nonzero":
+        study = _above_air(study, recipe)
     original = study.reference.grid
-    transform, oriented = resample.to_axes(original, config.orientation)
-    tissue, strays = _brain(study, recipe, transform) if config.crop == "brain" else (_NOTHING, None)
+    transform, oriented = oriented_as(original, config.orientation)
+    tissue, strays = _NOTHING, None
+    if config.crop == "brain":
+        tissue, strays = _brain(study, recipe, transform)
+    elif config.crop == "nonzero":
+        tissue = nonzero(study, recipe, transform)
     cut = _box_before(study, recipe, tissue, oriented.shape)
     whole = cut == _whole(oriented.shape)
     source = oriented if whole else oriented.crop(_start(cut), _shape(cut))
@@ -107,15 +124,15 @@ def preprocess(study: Study, recipe: Recipe, divisor: Shape3) -> tuple[torch.Ten
     if not resampled:  # nothing to do between the two crops: one, of views
         source = working = oriented
         if config.crop != "margins" and config.resize_to is None:
-            cut = _crop(config, oriented.shape, lambda: _box(tissue, study.id))
+            cut = _crop(config, oriented.shape, lambda: box_of(tissue, study.id))
     limits = [_limits(study, m, config) if m in study.volumes else None for m in recipe.modalities]
-    channels = [_read(study, m, transform, cut, strays) for m in recipe.modalities]
+    channels = [read_channel(study, m, transform, cut, strays) for m in recipe.modalities]
     image = torch.cat([resample.linear(c, source, working) for c in channels] if resampled else channels)
     box = cut
     if resampled:
         box = _whole(working.shape)
         if config.resize_to is None:
-            box = _crop(config, working.shape, lambda: _box((image != 0).any(dim=0).numpy(), study.id))
+            box = _crop(config, working.shape, lambda: box_of((image != 0).any(dim=0).numpy(), study.id))
         image = image[(slice(None), *box)]
     there = [m in study.volumes for m in recipe.modalities]
     image = torch.stack(
@@ -126,6 +143,11 @@ def preprocess(study: Study, recipe: Recipe, divisor: Shape3) -> tuple[torch.Ten
     before = _start(cut) if resampled else (0, 0, 0)
     inverse = Inverse(original, oriented, source, working, transform, before, start, shape)
     return resample.crop_or_pad(image, inside, shape, normalise.outside(config)), inverse
+
+
+def oriented_as(grid: Grid, orientation: str) -> tuple[NDArray[np.float64], Grid]:
+    """The transform that brings the grid's axes along those directions, and the grid after it; ``own``: as it lies."""
+    return resample.to_axes(grid, grid.orientation if orientation == "own" else orientation)
 
 
 def _above_air(study: Study, recipe: Recipe) -> Study:
@@ -151,7 +173,7 @@ def _limits(study: Study, modality: Modality, config: Preprocess) -> normalise.L
     return found
 
 
-def _read(
+def read_channel(
     study: Study, modality: Modality, transform: NDArray[np.float64], cut: Box, strays: Mask | None
 ) -> torch.Tensor:
     """(1, *cut) float32 of one series, along the working axes; 0 at ``strays``, and for a series that is missing."""
@@ -181,8 +203,8 @@ def _box_before(study: Study, recipe: Recipe, tissue: Mask, shape: Shape3) -> Bo
         return _within_margins(config, shape, study.id)
     if config.resize_to is None:
         return _whole(shape)
-    box = _crop(config, shape, lambda: _box(tissue, study.id))
-    if config.crop != "brain":
+    box = _crop(config, shape, lambda: box_of(tissue, study.id))
+    if config.crop not in _BOXED:
         return box
     grown = [(max(0, b.start - config.margin_voxels), b.stop + config.margin_voxels) for b in box]
     return _slices([(low, min(n, high)) for (low, high), n in zip(grown, shape, strict=True)])
@@ -190,7 +212,7 @@ def _box_before(study: Study, recipe: Recipe, tissue: Mask, shape: Shape3) -> Bo
 
 def _crop(config: Preprocess, shape: Shape3, brain: Callable[[], Box]) -> Box:
     """The part of an array of ``shape`` that the recipe's ``crop`` keeps, within it."""
-    if config.crop == "brain":
+    if config.crop in _BOXED:
         return brain()
     if config.centre_size is None:
         return _whole(shape)
@@ -214,11 +236,7 @@ def _brain(study: Study, recipe: Recipe, transform: NDArray[np.float64]) -> tupl
 
     Pieces are told apart on a grid of every other voxel, where what lies a voxel apart is one.
     """
-    mask = np.zeros(study.reference.grid.shape, dtype=bool)
-    for m in recipe.modalities:
-        if m in study.volumes:
-            mask |= study.volumes[m].data != 0
-    mask = resample.reorient(mask, transform)
+    mask = nonzero(study, recipe, transform)
     labelled, pieces = components(_halved(mask))
     if pieces < 2:
         return mask, None
@@ -231,6 +249,15 @@ def _brain(study: Study, recipe: Recipe, transform: NDArray[np.float64]) -> tupl
     return mask & ~strays, strays
 
 
+def nonzero(study: Study, recipe: Recipe, transform: NDArray[np.float64]) -> Mask:
+    """What is not 0 in any series of the recipe, along the working axes."""
+    mask = np.zeros(study.reference.grid.shape, dtype=bool)
+    for m in recipe.modalities:
+        if m in study.volumes:
+            mask |= study.volumes[m].data != 0
+    return resample.reorient(mask, transform)
+
+
 def _halved(mask: Mask) -> Mask:
     """Whether anything is set in each block of 2×2×2."""
     for axis, n in enumerate(mask.shape):
@@ -241,7 +268,8 @@ def _halved(mask: Mask) -> Mask:
     return mask
 
 
-def _box(mask: Mask, study_id: str) -> Box:
+def box_of(mask: Mask, study_id: str) -> Box:
+    """Of what is set. Raises InputError where nothing is."""
     bounds = []
     for axis in range(3):
         hit = np.flatnonzero(mask.any(axis=tuple(a for a in range(3) if a != axis)))
@@ -254,7 +282,7 @@ def _box(mask: Mask, study_id: str) -> Box:
 def _window(box: Box, recipe: Recipe, divisor: Shape3, working: Shape3, study_id: str) -> tuple[Shape3, Shape3]:
     """Box → (start, shape): grown by the margin and then to what the network takes, evenly on both sides."""
     config, size = recipe.preprocess, recipe.window.size
-    grown = config.crop == "brain" and config.resize_to is None
+    grown = config.crop in _BOXED and config.resize_to is None
     margin = config.margin_voxels if grown else 0
     least = config.centre_size if config.centre_size is not None and config.resize_to is None else (1, 1, 1)
     shape = [max(n + 2 * margin, m) for n, m in zip(_shape(box), least, strict=True)]

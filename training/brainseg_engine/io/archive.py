@@ -64,7 +64,7 @@ def unpack(
         raise InputError(f"There is no place to unpack {path}: {home} takes no files. Free some space.") from e
     try:
         with plain.opened(path) as file, zipfile.ZipFile(file) as archive:
-            members = _trusted(archive, path, home)
+            members = trusted(archive, path, home)
             return workspace, _extract(archive, members, workspace.folder, path, progress, cancelled)
     except BaseException as e:
         workspace.close()
@@ -75,18 +75,18 @@ def unpack(
         raise
 
 
-def _trusted(archive: zipfile.ZipFile, path: Path, home: Path) -> list[zipfile.ZipInfo]:
+def trusted(archive: zipfile.ZipFile, path: Path, home: Path) -> list[zipfile.ZipInfo]:
     """The files to unpack. Raises InputError where names lead out of the archive or sizes are not believable."""
     members = [m for m in archive.infolist() if not m.is_dir()]
     if any(_leads_out(m.filename) for m in members):
-        raise InputError(f"{path} holds names that lead out of it (like ../), as no export has. It was not unpacked.")
+        raise InputError(f"{path} holds names that lead out of it (like ../). It was not unpacked.")
     if any(m.flag_bits & 1 for m in members):
         raise InputError(f"{path} is locked with a password. Unpack it with that, and give the folder.")
     whole = sum(m.file_size for m in members)
     swollen = any(m.file_size > max(_SMALL, MOST_RATIO * m.compress_size) for m in members)
     if len(members) > MOST_FILES or whole > MOST_BYTES or swollen:
-        raise InputError(f"{path} would unpack to {whole / 2**30:.1f} GiB in {len(members)} files, which no study has. "
-                         "It was not unpacked.")  # fmt: skip
+        raise InputError(f"{path} would unpack to {whole / 2**30:.1f} GiB in {len(members)} files, which is "
+                         "not to be believed. It was not unpacked.")  # fmt: skip
     if whole + _SPARE > shutil.disk_usage(home).free:
         raise InputError(f"There is no room to unpack {path} ({whole / 2**30:.1f} GiB) in {home}. Free some space.")
     return members
@@ -110,10 +110,10 @@ def _extract(
             raise Cancelled()
         progress(Progress("unpacking", done / whole))
         done += member.file_size
-        reason = _why_not(member)
+        reason = why_not(member)
         if not reason:
             try:
-                _write(archive, member, _place(folder, i, member.filename), path)
+                write_member(archive, member, _place(folder, i, member.filename), path)
                 continue
             except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError):
                 reason = "is damaged in the archive"
@@ -126,7 +126,8 @@ _BESIDE = (".json", ".raw", ".zraw", ".mat", *PARTS)
 """Endings of files that lie beside images and that these, or people, call by their names."""
 
 
-def _why_not(member: zipfile.ZipInfo) -> str:
+def why_not(member: zipfile.ZipInfo) -> str:
+    """Why a member is left packed, in words; "" for an ordinary file."""
     kind = member.external_attr >> 28
     if kind not in (0, 8):  # neither untold nor an ordinary file
         return "is a link or a device, no file"
@@ -144,7 +145,8 @@ def _place(folder: Path, i: int, name: str) -> Path:
     return folder / f"{i:06d}" / kept.name if kept.exists() else kept
 
 
-def _write(archive: zipfile.ZipFile, member: zipfile.ZipInfo, target: Path, path: Path) -> None:
+def write_member(archive: zipfile.ZipFile, member: zipfile.ZipInfo, target: Path, path: Path) -> None:
+    """Unpack one file, for this user alone. Raises InputError where it grows beyond its size, EOFError where it ends early."""
     target.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     handle = os.open(target, os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_BINARY", 0), 0o600)
     written = 0

@@ -67,6 +67,12 @@ class Card(BaseModel):
     parameters: int
     created: str = ""
     licence: str = ""
+    terms: str = ""
+    """What the licence limits, in words that are shown wherever the model is chosen: "research only", "not commercial"."""
+    citation: str = ""
+    """What its authors ask to be cited."""
+    source: str = ""
+    """Where it came from: the program it was made with, and its file's hash."""
     data: str = ""
     known_failures: tuple[str, ...] = ()
     scores: Mapping[str, Mapping[str, float | None]] = Field(default_factory=dict)

@@ -16,15 +16,31 @@ import torch
 from torch import nn
 
 from brainseg_engine.core.geometry import Shape3
-from brainseg_engine.nets import attention_unet, external, graft, myronenko, residual_unet2d, segresnet, unet2d
+from brainseg_engine.nets import (
+    attention_unet,
+    external,
+    graft,
+    myronenko,
+    nnunet,
+    onnx,
+    residual_unet2d,
+    segresnet,
+    segresnet_ds,
+    swin_unetr,
+    unet2d,
+)
 from brainseg_engine.recipe import (
     AttentionUNetConfig,
     ExternalConfig,
     GraftConfig,
     MyronenkoConfig,
+    NnUNetConfig,
+    OnnxConfig,
     Recipe,
     ResidualUNet2dConfig,
     SegResNetConfig,
+    SegResNetDsConfig,
+    SwinUnetrConfig,
     UNet2dConfig,
 )
 
@@ -38,6 +54,10 @@ BUILDERS: Mapping[type, Builder] = {
     AttentionUNetConfig: lambda config, i, o, recipe, training: attention_unet.AttentionUNet(i, o, config),
     GraftConfig: lambda config, i, o, recipe, training: graft.Graft(i, o, config, training),
     ResidualUNet2dConfig: lambda config, i, o, recipe, training: residual_unet2d.ResidualUNet2d(i, o, config),
+    SegResNetDsConfig: lambda config, i, o, recipe, training: segresnet_ds.SegResNetDs(i, o, config),
+    SwinUnetrConfig: lambda config, i, o, recipe, training: swin_unetr.SwinUnetr(i, o, config),
+    NnUNetConfig: lambda config, i, o, recipe, training: nnunet.NnUNet(i, o, config),
+    OnnxConfig: lambda config, i, o, recipe, training: onnx.OnnxNet(config),
 }
 
 
@@ -56,6 +76,9 @@ DECODERS: Mapping[type, str] = {
     AttentionUNetConfig: r"\.(upconv|attention|merge)\.|^body\.model\.2",
     GraftConfig: r"^(picture_)?decoder",
     ResidualUNet2dConfig: r"^(up|decoder|head)",
+    SegResNetDsConfig: r"^body\.up_layers",
+    SwinUnetrConfig: r"^body\.(decoder\d|out)",
+    NnUNetConfig: r"^members\.\d+\.decoder",
 }
 """Pattern of the names of weights that come after a network's deepest level."""
 HEADS: Mapping[type, str] = {
@@ -65,9 +88,12 @@ HEADS: Mapping[type, str] = {
     AttentionUNetConfig: r"^body\.model\.2",
     GraftConfig: r"^decoder\.head",
     ResidualUNet2dConfig: r"^head",
+    SegResNetDsConfig: r"^body\.up_layers\.\d+\.head",
+    SwinUnetrConfig: r"^body\.out",
+    NnUNetConfig: r"^members\.\d+\.decoder\.seg_layers",
 }
 """Pattern of the names of the last convolution's."""
-_NORMS = (nn.GroupNorm, nn.modules.batchnorm._NormBase)
+_NORMS = (nn.GroupNorm, nn.LayerNorm, nn.modules.batchnorm._NormBase)
 
 
 def train_only(net: nn.Module, recipe: Recipe) -> None:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 import warnings
 import zipfile
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from pickle import UnpicklingError
 from typing import Any
@@ -19,25 +19,28 @@ import torch
 from brainseg_engine.core import plain
 from brainseg_engine.core.errors import CheckpointError
 
-STATE_KEYS = ("state_dict", "model_state_dict", "model_state", "model", "net", "weights")
+STATE_KEYS = ("state_dict", "model_state_dict", "model_state", "model", "network_weights", "net", "weights")
 WRAPPERS = ("module.", "_orig_mod.")
 
 
 def read_weights(path: Path) -> dict[str, torch.Tensor]:
     """Name → tensor on the CPU. Raises CheckpointError for a file that is absent, damaged, or no weights."""
-    if not plain.is_file(path):
-        raise CheckpointError(f"There is no weights file {path}.")
-    _refuse_packed(path)
-    tree = _read_safetensors(path) if path.suffix == ".safetensors" else _read_torch(path)
-    state = _state_dict(tree)
+    state = state_dict(read_tree(path))
     if state is None:
         raise CheckpointError(
             f"{path} holds no weights: neither a state dict nor one under {' or '.join(STATE_KEYS[:2])}. "
             "Save the network's state_dict() and give that file."
         )
-    while wrapper := next((w for w in WRAPPERS if all(k.startswith(w) for k in state)), ""):
-        state = {k.removeprefix(wrapper): v for k, v in state.items()}
     return state
+
+
+def read_tree(path: Path, allowed: Sequence[Any] = ()) -> Any:
+    """All that the file holds: tensors and plain data. ``allowed``: classes of plain data besides torch's own list, of which
+    alone objects are made. Raises CheckpointError as :func:`read_weights`."""
+    if not plain.is_file(path):
+        raise CheckpointError(f"There is no weights file {path}.")
+    _refuse_packed(path)
+    return _read_safetensors(path) if path.suffix == ".safetensors" else _read_torch(path, allowed)
 
 
 def _refuse_packed(path: Path) -> None:
@@ -68,9 +71,9 @@ def _read_safetensors(path: Path) -> Mapping[str, torch.Tensor]:
         ) from e
 
 
-def _read_torch(path: Path) -> Any:
+def _read_torch(path: Path, allowed: Sequence[Any]) -> Any:
     try:
-        with warnings.catch_warnings():
+        with warnings.catch_warnings(), torch.serialization.safe_globals(list(allowed)):
             warnings.simplefilter("ignore")  # of pickles in newer protocols, which are then refused
             return torch.load(path, map_location="cpu", weights_only=True)
     except UnpicklingError as e:
@@ -94,10 +97,14 @@ def _unreadable(path: Path) -> CheckpointError:
     )
 
 
-def _state_dict(tree: Any) -> dict[str, torch.Tensor] | None:
+def state_dict(tree: Any) -> dict[str, torch.Tensor] | None:
+    """The state dict in a checkpoint's tree, without what wrappers put before its names; None where there is none."""
     if not isinstance(tree, Mapping) or not tree:
         return None
     if all(isinstance(k, str) and isinstance(v, torch.Tensor) for k, v in tree.items()):
-        return dict(tree)
+        state = dict(tree)
+        while wrapper := next((w for w in WRAPPERS if all(k.startswith(w) for k in state)), ""):
+            state = {k.removeprefix(wrapper): v for k, v in state.items()}
+        return state
     inner = (tree[key] for key in STATE_KEYS if isinstance(tree.get(key), Mapping))
-    return next((state for state in map(_state_dict, inner) if state is not None), None)
+    return next((state for state in map(state_dict, inner) if state is not None), None)

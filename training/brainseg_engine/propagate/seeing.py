@@ -45,7 +45,9 @@ def look(
     image = image.to(where)
     shape = (image.shape[1], image.shape[2], image.shape[3])
     largest = window.size if window.policy == "patch" and window.size is not None else window.largest
-    tile, places = tiles.plan(shape, (largest[0], largest[1], largest[-1]), window.overlap, divisor)
+    tile, places = tiles.plan(
+        shape, (largest[0], largest[1], largest[-1]), window.overlap, divisor, window.steps == "fixed"
+    )
     done, total = 0, tiles.rounds(image.shape, places, recipe.network.dimensions)
 
     def between() -> None:

@@ -24,8 +24,12 @@ from brainseg_engine.recipe.networks import (
     GraftConfig,
     MyronenkoConfig,
     NetworkConfig,
+    NnUNetConfig,
+    OnnxConfig,
     ResidualUNet2dConfig,
     SegResNetConfig,
+    SegResNetDsConfig,
+    SwinUnetrConfig,
     UNet2dConfig,
 )
 from brainseg_engine.recipe.schedules import (
@@ -40,14 +44,14 @@ from brainseg_engine.recipe.schedules import (
     TimeDecay,
 )
 from brainseg_engine.recipe.section import RecipeSection
-from brainseg_engine.recipe.sections import Loss, Output, Postprocess, Preprocess, Training, Window
+from brainseg_engine.recipe.sections import Loss, Output, Plans, Postprocess, Preprocess, Training, Window
 
 __all__ = [
-    "Acquisition", "Artefacts", "AttentionUNetConfig", "Augmentation", "Constant", "Cosine",
-    "ExternalConfig", "GraftConfig", "Halving", "Loss",
-    "MyronenkoConfig", "NetworkConfig", "Optimiser", "Output", "Plateau", "Poly", "Postprocess", "Preprocess", "Recipe",
-    "ResidualUNet2dConfig", "Schedule", "SegResNetConfig", "StepSchedule", "TimeDecay", "Training", "UNet2dConfig", "Window",
-    "load_recipe", "overridden", "parse_recipe", "presets", "recipe_names", "recipe_text",
+    "Acquisition", "Artefacts", "AttentionUNetConfig", "Augmentation", "Constant", "Cosine", "ExternalConfig",
+    "GraftConfig", "Halving", "Loss", "MyronenkoConfig", "NetworkConfig", "NnUNetConfig", "OnnxConfig", "Optimiser",
+    "Output", "Plans", "Plateau", "Poly", "Postprocess", "Preprocess", "Recipe", "ResidualUNet2dConfig", "Schedule",
+    "SegResNetConfig", "SegResNetDsConfig", "StepSchedule", "SwinUnetrConfig", "TimeDecay", "Training", "UNet2dConfig",
+    "Window", "load_recipe", "overridden", "parse_recipe", "presets", "recipe_names", "recipe_text",
 ]  # fmt: skip
 
 DEFAULT_NAMES = {"network": "segresnet", "schedule": "cosine"}
@@ -70,6 +74,8 @@ class Recipe(RecipeSection):
     needs_one_of: tuple[Modality, ...] = ()
     """At least one of these must be there."""
     preprocess: Preprocess = Preprocess()
+    plans: Plans | None = None
+    """Where images are prepared as nnU-Net does it; of ``preprocess`` the orientation alone counts then."""
     window: Window = Window()
     network: NetworkConfig = SegResNetConfig()
     output: Output = Output()
@@ -121,6 +127,10 @@ class Recipe(RecipeSection):
             and self.output.kind != "regions"
         ):
             raise ValueError(f"network.norm_over 'brain' needs output.kind 'regions', not '{self.output.kind}'")
+        if self.plans is not None and len(self.plans.normalise) != len(self.modalities):
+            raise ValueError(
+                f"plans.normalise has {len(self.plans.normalise)} entries, and modalities {len(self.modalities)}"
+            )
         self._check_window()
         self._check_loss()
         return self

@@ -19,14 +19,15 @@ Margin = tuple[Annotated[int, Field(ge=0, le=1024)], Annotated[int, Field(ge=0, 
 class Preprocess(RecipeSection):
     """What happens to the images before the network: axes, resampling, crop, normalisation; undone for the answer."""
 
-    orientation: Literal["RAS", "LPS"] = "RAS"
-    """Along which directions the axes of the network's array run. BraTS files lie in LPS."""
+    orientation: Literal["RAS", "LPS", "own"] = "RAS"
+    """Along which directions the axes of the network's array run: BraTS files lie in LPS; ``own``: as each file lies."""
     spacing_mm: float | None = Field(default=1.0, ge=0.1, le=10)
     """Isotropic voxel side the network works at; 0 in a file, None here: the study's own."""
     resize_to: Sides | None = None
     """Squeeze or stretch to this shape (x, y, z), whatever that does to proportions, as some published systems do."""
-    crop: Literal["brain", "margins", "centre", "none"] = "brain"
-    """To the box of the voxels that are not 0; by fixed ``margins``; to ``centre_size`` about the centre; or not at all."""
+    crop: Literal["brain", "nonzero", "margins", "centre", "none"] = "brain"
+    """To the box of the voxels that are not 0, strays and air left out (``brain``) or just as the files are (``nonzero``); by
+    fixed ``margins``; to ``centre_size`` about the centre; or not at all."""
     margins: tuple[Margin, Margin, Margin] = ((0, 0), (0, 0), (0, 0))
     """Voxels cut off before resampling at the low and the high end of x, y, z."""
     centre_size: Sides | None = None
@@ -77,6 +78,14 @@ class Window(RecipeSection):
     """Share of pieces, or of whole slices, that are centred on a tumour voxel."""
     mirror: bool = False
     """In use: the answer is averaged with that for the image mirrored left to right, where ``tta`` does not ask for more."""
+    mirror_axes: Annotated[tuple[Literal["x", "y", "z"], ...], Field(max_length=3)] = ()
+    """In use: each tile's answer is averaged over all its mirror images along these axes, as nnU-Net does."""
+    steps: Literal["even", "fixed"] = "even"
+    """How tiles lie: evenly spaced (as nnU-Net's), or in steps of one size, the last one pushed back to fit (as MONAI's)."""
+    weights: Literal["bell", "constant", "gaussian", "nnunet"] = "bell"
+    """Of the voxels of a tile where tiles overlap; ``gaussian`` as MONAI's, ``nnunet`` as nnU-Net's."""
+    average: Literal["probabilities", "logits"] = "probabilities"
+    """What overlapping tiles, and ``mirror_axes``, are averaged as."""
 
     @model_validator(mode="after")
     def _fits(self) -> Self:
@@ -89,12 +98,33 @@ class Window(RecipeSection):
         return self
 
 
+Normalisation = Literal["zscore", "zscore_brain", "unit", "none"]
+
+
+class Plans(RecipeSection):
+    """Preparation as nnU-Net v2 does it (Isensee 2021, doi:10.1038/s41592-020-01008-z): the box of what is not 0, each channel
+    normalised, then resampled by splines; the answer's logits come back by splines too. Axes are x, y, z."""
+
+    spacing_mm: tuple[Annotated[float, Field(ge=0.05, le=20)], ...] = Field(min_length=3, max_length=3)
+    normalise: tuple[Normalisation, ...]
+    """Of each channel: standardised over the box, or over the voxels of the brain alone; to 0…1; or as it is."""
+    order: int = Field(default=3, ge=0, le=5)
+    order_across: int = Field(default=0, ge=0, le=5)
+    """Of the splines across thick slices, which are resampled apart from the others."""
+    order_back: int = Field(default=1, ge=0, le=5)
+    order_back_across: int = Field(default=0, ge=0, le=5)
+    apart: bool | None = None
+    """Whether the axis of thick slices is resampled apart; None: where its voxels are more than 3 times as long."""
+    resample: bool = True
+
+
 class Output(RecipeSection):
     """What the channels mean: independent sigmoid ``regions``, nested when they become labels; or softmax ``classes``
-    (background, NCR, ED, ET)."""
+    (background, NCR, ED, ET, and the resection cavity where there is a ``cavity``)."""
 
     kind: Literal["regions", "classes"] = "regions"
     regions: tuple[Region, ...] = (Region.WT, Region.TC, Region.ET)
+    cavity: bool = False
 
     @model_validator(mode="after")
     def _distinct(self) -> Self:
@@ -102,12 +132,14 @@ class Output(RecipeSection):
             raise ValueError(f"regions must be distinct and not empty, not {[str(r) for r in self.regions]}")
         if self.kind == "classes" and self.regions != tuple(Region):
             raise ValueError(f"kind 'classes' tells all of WT, TC, ET, and regions is {[str(r) for r in self.regions]}")
+        if self.cavity and self.kind != "classes":
+            raise ValueError(f"cavity is a class, and kind is '{self.kind}'")
         return self
 
     @property
     def channels(self) -> int:
         """Of the network's answer."""
-        return 4 if self.kind == "classes" else len(self.regions)
+        return 4 + self.cavity if self.kind == "classes" else len(self.regions)
 
 
 class Loss(RecipeSection):

@@ -17,11 +17,11 @@ from typing import Any
 import torch
 
 from brainseg_engine import nets
-from brainseg_engine.core.errors import CheckpointError, OutputError
-from brainseg_engine.core.names import is_model_name
-from brainseg_engine.core.paths import check_writable, models_home
+from brainseg_engine.core.errors import CheckpointError
+from brainseg_engine.core.paths import check_writable
 from brainseg_engine.core.provenance import versions
 from brainseg_engine.models import checkpoint
+from brainseg_engine.models.importers.writing import UNKNOWN, place, refuse_own, skeleton
 from brainseg_engine.nets import unet2d
 from brainseg_engine.nets.foreign import read_weights
 from brainseg_engine.recipe import AttentionUNetConfig, Recipe, SegResNetConfig, UNet2dConfig
@@ -31,9 +31,6 @@ Rename = Callable[[str], str]
 
 PREFIXES = ("", "model.", "net.", "network.")
 """What training frameworks put before all names, after the attribute that holds the network."""
-UNKNOWN = (
-    "What it was trained on is unknown: it may have seen the cases that it is scored on, and scores would then flatter it.",
-)
 
 
 def import_model(file: Path, recipe: Recipe, name: str, *, force: bool = False) -> Path:
@@ -42,8 +39,8 @@ def import_model(file: Path, recipe: Recipe, name: str, *, force: bool = False) 
     Raises CheckpointError for a file that is no weights or does not fit the recipe, OutputError for a name that is taken
     (unless ``force``) or no file name.
     """
-    out = _place(name, force)
-    _refuse_own(file)
+    out = place(name, force)
+    refuse_own(file)
     state = fit(read_weights(file), recipe, file)
     card = checkpoint.Card(
         name=name,
@@ -51,7 +48,7 @@ def import_model(file: Path, recipe: Recipe, name: str, *, force: bool = False) 
         summary=recipe.summary,
         modalities=recipe.modalities,
         regions=recipe.output.regions,
-        parameters=nets.count_parameters(_skeleton(recipe)),
+        parameters=nets.count_parameters(skeleton(recipe)),
         created=datetime.now(UTC).date().isoformat(),
         licence="imported; licence as its source says",
         data=f"imported from {file.name} (sha256 {hashlib.sha256(file.read_bytes()).hexdigest()}); training data unknown",
@@ -65,8 +62,8 @@ def import_model(file: Path, recipe: Recipe, name: str, *, force: bool = False) 
 
 def fit(given: Mapping[str, torch.Tensor], recipe: Recipe, file: Path) -> dict[str, torch.Tensor]:
     """The given tensors under the names that the recipe's network has. Raises CheckpointError naming the first misfit."""
-    wanted = _skeleton(recipe).state_dict()
-    known = set(wanted) | set(_skeleton(recipe, training=True).state_dict())
+    wanted = skeleton(recipe).state_dict()
+    known = set(wanted) | set(skeleton(recipe, training=True).state_dict())
     # the naming that explains most of the file; what is then wrong is reported in its words
     rename = max(_namings(recipe), key=lambda naming: sum(naming(k) in given for k in known))
     advice = f"Is it a checkpoint of another system than '{recipe.name}', or of other settings of its network?"
@@ -119,29 +116,3 @@ def _published(key: str, modules: Mapping[str, str]) -> str:
 
 def _counts(key: str) -> bool:
     return key.endswith("num_batches_tracked")
-
-
-def _skeleton(recipe: Recipe, training: bool = False) -> torch.nn.Module:
-    with torch.device("meta"):
-        return nets.build(recipe, training)
-
-
-def _place(name: str, force: bool) -> Path:
-    if not is_model_name(name):
-        raise OutputError(f"'{name}' cannot be a model's name: use letters, digits, '-', '_' and '.' alone (--name).")
-    out = models_home() / f"{name}.safetensors"
-    if out.exists() and not force:
-        raise OutputError(
-            f"There is a model '{name}' already: {out}. Choose another --name, or replace it with --force."
-        )
-    return out
-
-
-def _refuse_own(file: Path) -> None:
-    if file.suffix != ".safetensors" or not file.is_file():
-        return
-    if checkpoint.raw_metadata(file).get("format") == checkpoint.FORMAT:
-        raise CheckpointError(
-            f"{file} is a model of napari-brainseg already. Name its path where a model is asked for, or copy it to "
-            f"{models_home()}."
-        )
