@@ -19,6 +19,7 @@ KEYS: tuple[tuple[str, str], ...] = (
     ("S", "sagittal plane through the cursor"),
     ("D", "coronal plane through the cursor"),
     ("T", "3D and back"),
+    ("Shift-T", "axial, coronal, sagittal and 3D beside each other, and one canvas again"),
     ("Home", "fit: the head fills the canvas"),
     ("PageUp", "the slice before"),
     ("PageDown", "the next slice"),
@@ -54,7 +55,7 @@ KEYS: tuple[tuple[str, str], ...] = (
 """Key → what it does, in the order to list them."""
 
 NAMES: Mapping[str, str] = {
-    "A": "axial", "S": "sagittal", "D": "coronal", "T": "view_3d", "Home": "fit", "PageUp": "slice_before",
+    "A": "axial", "S": "sagittal", "D": "coronal", "T": "view_3d", "Shift-T": "canvases", "Home": "fit", "PageUp": "slice_before",
     "PageDown": "slice_next", "Up": "slice_up", "Down": "slice_down", ".": "lesion_next", ",": "lesion_before",
     "N": "series_next", "Shift-N": "series_before", "H": "hide", "U": "outline", "W": "window", "Q": "target_next",
     "Shift-Q": "target_before", "R": "threshold", "I": "interpolate", "G": "grow", "K": "relabel",
@@ -83,6 +84,9 @@ MOUSE: tuple[tuple[str, str], ...] = (
     ("Right drag", "window (left–right) and level (up–down); with the brush in hand it fills a shape"),
     ("Ctrl + drag", "the same, whatever tool is in hand"),
     ("Middle drag", "move the image"),
+    ("Click", "with several canvases: the crosshair, and all planes, go there"),
+    ("Shift + mouse", "the crosshair goes along, whatever tool is in hand"),
+    ("Double click", "with several canvases: that one alone, and all again"),
 )
 """Gesture → what it does, in the order to list them."""
 

@@ -17,6 +17,7 @@ from napari_brainseg.features.finetune.verbs import FinetuneVerbs, Launcher
 from napari_brainseg.features.measure.verbs import MeasureVerbs
 from napari_brainseg.features.pacs.verbs import PacsVerbs
 from napari_brainseg.features.paint.verbs import PaintVerbs
+from napari_brainseg.features.planes.verbs import PlanesVerbs
 from napari_brainseg.features.propagate.verbs import PropagateVerbs
 from napari_brainseg.features.queue.verbs import QueueVerbs
 from napari_brainseg.features.regions.verbs import RegionVerbs
@@ -38,6 +39,9 @@ class Features:
         self.context, self.session, self.viewer = context, context.session, context.viewer
         self.regions = RegionVerbs(context)
         self.view = ViewVerbs(context)
+        self.planes = PlanesVerbs(context)
+        self.view.all_canvases = self.planes.picture
+        context.follow(self.view.fitted, self.planes.fit)
         self.paint = PaintVerbs(context)
         self.corrections = CorrectionVerbs(context, clock)
         self.doubt = DoubtVerbs(context)
@@ -73,6 +77,7 @@ class Features:
             "S": lambda: view.plane_at_cursor(planes.Plane.SAGITTAL),
             "D": lambda: view.plane_at_cursor(planes.Plane.CORONAL),
             "T": view.toggle_3d,
+            "Shift-T": self.planes.toggle,
             "Home": view.fit,
             "PageUp": lambda: view.step_slice(-1),
             "PageDown": view.step_slice,
@@ -114,6 +119,7 @@ class Features:
         steps: list[Callable[[], object]] = [
             self.context.close,
             self.context.runner.close,
+            lambda: self.planes.close(canvas_stays),
             self.series.leave,
             self.pacs.work.cancel,
             self.finetune.close,

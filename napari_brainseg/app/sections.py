@@ -25,6 +25,8 @@ from napari_brainseg.features.pacs.section import PacsSection
 from napari_brainseg.features.pacs.view import SendRow, WorklistRow
 from napari_brainseg.features.paint.section import PaintSection
 from napari_brainseg.features.paint.view import PaintView
+from napari_brainseg.features.planes.section import ARRANGEMENTS, PlanesSection
+from napari_brainseg.features.planes.view import PlanesRow
 from napari_brainseg.features.propagate.section import PropagateSection
 from napari_brainseg.features.propagate.view import PropagateRow
 from napari_brainseg.features.queue.section import QueueSection
@@ -60,6 +62,8 @@ class Sections:
         self.worklist, self.send = WorklistRow(), SendRow()
         self.study.head.addWidget(self.worklist)
         self.save.body.addWidget(self.send)
+        self.planes = PlanesRow(ARRANGEMENTS)
+        self.view.add_row(self.planes)
         self.alignment = AlignmentView()
         self.queue, self.finetune = QueueView(), FinetuneView(DEVICES)
         self._paint = PaintSection(self.paint, f.paint, context)
@@ -69,6 +73,7 @@ class Sections:
         self._save = SaveSection(self.save, f.save, context)
         self._others = (
             ViewSection(self.view, f.view, context),
+            PlanesSection(self.planes, f.planes, context),
             PropagateSection(self.propagate, f.propagate, context),
             QueueSection(self.queue, f.queue, context),
             DoubtSection(self.doubt, f.doubt, context),

@@ -30,7 +30,7 @@ from napari_brainseg.display.tools import HAND_TOOLS, MODES, BrushSettings, Tool
 from napari_brainseg.display.windows import foreground
 
 if TYPE_CHECKING:
-    from napari.components import ViewerModel
+    from napari.components import Dims, ViewerModel
     from napari.layers import Labels
 
 
@@ -57,6 +57,8 @@ class Brush:
         self._inside: Mask | None = None
         self._hooked: WeakSet[Labels] = WeakSet()
         self._stroke: Stroke | None = None
+        self._elsewhere: Dims | None = None
+        self._dims: Dims = viewer.dims
         self._closed = False
         self._by_hand = False  # something was painted since the last commit
         self._settled = np.zeros(256, dtype=np.int64)
@@ -94,6 +96,15 @@ class Brush:
         self._show_preview()
         self.changed.emit()
         self.counted.emit()
+
+    @contextmanager
+    def painting(self, dims: Dims) -> Iterator[None]:
+        """What is painted in here is painted in the slice that those dims show, on another canvas than napari's own."""
+        self._elsewhere = dims
+        try:
+            yield
+        finally:
+            self._elsewhere = None
 
     def close(self) -> None:
         """Follow nothing; napari's tools are plain again."""
@@ -217,6 +228,7 @@ class Brush:
             if layer is not self._layer:
                 paint_inner(key, mask, label, *rest, **named)
                 return
+            self._dims = self._elsewhere or self._viewer.dims
             self._stroke = done = self._meant(label)
             if done is not None:
                 paint_inner(key, mask, int(done.label), *rest, **named)
@@ -273,7 +285,7 @@ class Brush:
         by_hand, self._by_hand = self._by_hand, False
         if not by_hand:
             return "result", "", None, None
-        dims = self._viewer.dims
+        dims = self._dims
         axis = int(dims.order[0]) if dims.ndisplay == 2 else None
         if axis is None or box[axis].stop - box[axis].start != 1:
             return str(self.tool or Tool.BRUSH), target_name(self._settings.target), None, None

@@ -95,7 +95,7 @@ def legend_of(viewer: ViewerModel) -> list[tuple[str, RGB | str]]:
 
 
 def place_of(viewer: ViewerModel, image: Image) -> str:
-    """The slice as it is said: plane, number of how many (in the file's order), and where it lies in mm."""
+    """The slice as it is said: plane, number of how many (in the file's order), and below it where it lies in mm."""
     axis = int(viewer.dims.order[0])
     index = round(float(np.asarray(image.world_to_data(viewer.dims.point))[axis])) + 1
     plane = ("Axial", "Coronal", "Sagittal")[axis]
@@ -103,7 +103,7 @@ def place_of(viewer: ViewerModel, image: Image) -> str:
     where = ""
     if info is None or info.grid.calibrated:
         mm = float(viewer.dims.point[axis])
-        where = f" · {_SIDES[axis][mm > 0]} {abs(mm):.1f} mm"
+        where = f"\n{_SIDES[axis][mm > 0]} {abs(mm):.1f} mm"
     return f"{plane} {index}/{image.data.shape[axis]}{where}"
 
 

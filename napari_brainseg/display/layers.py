@@ -29,6 +29,9 @@ if TYPE_CHECKING:
 INFO = "brainseg"
 """Key of the :class:`LayerInfo` in a layer's metadata."""
 
+SURFACE = "brainseg_surface"
+"""Key of what a surface layer of ours shows, in its metadata."""
+
 _FIRST_SHOWN = (Modality.T1CE, Modality.FLAIR, Modality.T2, Modality.T1)
 
 _NUMBERED = re.compile(r" \[\d+\]$")

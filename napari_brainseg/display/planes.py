@@ -14,7 +14,7 @@ from brainseg_engine.core.labels import Mask
 from brainseg_engine.core.morphology import bounding_box
 from brainseg_engine.core.study import Modality, Study
 from napari_brainseg.display.axes import ras_to_world, voxel_to_world
-from napari_brainseg.display.layers import image_layers, layer_info, layer_modality
+from napari_brainseg.display.layers import SURFACE, image_layers, layer_info, layer_modality
 from napari_brainseg.display.windows import PRESETS, brain_window, foreground, sampling
 
 if TYPE_CHECKING:
@@ -76,11 +76,17 @@ def head_box(study: Study) -> Box:
 
 def fit(viewer: ViewerModel, box: Box) -> None:
     """Have that box fill the canvas. In 2D the slice is brought into it, too."""
+    if viewer.dims.ndisplay == 2:
+        _bring_inside(viewer, box, viewer.dims.order[0])
+    fit_box(viewer, box)
+
+
+def fit_box(viewer: ViewerModel, box: Box) -> None:
+    """Have that box fill the canvas, whichever slice is shown."""
     low, high = box
     if viewer.dims.ndisplay == 3:
         face_the_patient(viewer, low, high)
         return
-    _bring_inside(viewer, box, viewer.dims.order[0])
     axes = list(viewer.dims.order[1:])
     room = np.maximum(np.array(_canvas_size(viewer)) - 2 * _EDGE_PX, 10)
     middle = (low[axes] + high[axes]) / 2
@@ -159,9 +165,14 @@ def go_to_voxel(viewer: ViewerModel, grid: Grid, index: ArrayLike) -> None:
 
 def go_to_world(viewer: ViewerModel, world: ArrayLike) -> None:
     """``go_to`` in world mm."""
+    viewer.dims.point = tuple(float(p) for p in np.asarray(world, dtype=np.float64))
+    bring_in_sight(viewer, world)
+
+
+def bring_in_sight(viewer: ViewerModel, world: ArrayLike) -> None:
+    """Move the canvas so that the point (world mm) is in its middle, where it would be out of sight; nothing in 3D."""
     point = np.asarray(world, dtype=np.float64)
-    viewer.dims.point = tuple(float(p) for p in point)
-    if viewer.dims.ndisplay != 2:
+    if viewer.dims.ndisplay != 2 or len(viewer.dims.order) != len(point):
         return
     camera = viewer.scene.camera
     offset = (point[list(viewer.dims.order[1:])] - np.array(camera.center)[-2:]) * camera.zoom
@@ -271,7 +282,7 @@ class Marks:
         if (
             dims.ndisplay == 3
             and dims.ndim == 3
-            and any(layer_info(layer) is not None for layer in self._viewer.layers)
+            and any(layer_info(x) is not None or SURFACE in x.metadata for x in self._viewer.layers)
         ):
             letters = letters_in_3d(self._viewer)
         for i, overlay in enumerate(self._overlays):

@@ -52,14 +52,14 @@ def apply_region_view(layer: Labels, view: RegionView) -> None:
     """
     old = region_view(layer)
     layer.metadata = {**layer.metadata, VIEW: view}
-    _outline_by_region(layer)
+    outline_by_region(layer)
     if view.visible != old.visible and PARKED not in layer.metadata:
         set_visible(layer, view.visible)
     layer.contour = 1 if view.outline else 0
     layer.colormap = colormap_of(view)
 
 
-def _outline_by_region(layer: Labels) -> None:
+def outline_by_region(layer: Labels) -> None:
     """Make the layer's contours follow the regions shown, not every border between labels.
 
     Replaces a private method of this one layer: napari outlines each label by itself, which would draw the border of a

@@ -18,7 +18,7 @@ from brainseg_engine.core.labels import LabelArray
 from brainseg_engine.core.morphology import Mesh
 from napari_brainseg.display.hidden_volumes import HiddenVolumes
 from napari_brainseg.display.history import announce_edits
-from napari_brainseg.display.layers import layer_info
+from napari_brainseg.display.layers import SURFACE, layer_info
 from napari_brainseg.display.meshes import Built, Key, brain_mesh, build
 from napari_brainseg.display.planes import face_the_patient
 from napari_brainseg.display.region_layer import region_view
@@ -37,9 +37,6 @@ if TYPE_CHECKING:
 
 Background = Callable[[Callable[[], Any], Callable[[Any], None]], None]
 """``background(work, done)`` runs ``work()`` elsewhere and then ``done(its result)`` on the GUI thread."""
-
-SURFACE = "brainseg_surface"
-"""Key of the :class:`SurfaceInfo` in a surface layer's metadata."""
 
 BRAIN_COLOUR = (0.80, 0.78, 0.74)
 BRAIN_OPACITY = 0.25

@@ -12,11 +12,11 @@ from psygnal import Signal
 from brainseg_engine.core.study import Modality
 from napari_brainseg.display import layers, planes, preferences
 from napari_brainseg.display.caption import Caption, place_of, window_of
+from napari_brainseg.display.gestures import drag_image, drag_window, shown_image, step_slice, turn_wheel
 from napari_brainseg.display.planes import WINDOW_PRESETS, Marks, Plane
 from napari_brainseg.display.region_layer import set_visible
 from napari_brainseg.display.windows import PRESETS, brain_window
 from napari_brainseg.features.context import Context
-from napari_brainseg.features.view.gestures import drag_image, drag_window, shown_image, step_slice, turn_wheel
 from napari_brainseg.session import Kind
 
 if TYPE_CHECKING:
@@ -33,11 +33,15 @@ class ViewVerbs:
     """Another plane, series or window is shown."""
     values_changed = Signal()
     """The values at the cursor are others."""
+    fitted = Signal()
+    """The head fills napari's canvas: others may follow."""
 
     def __init__(self, context: Context) -> None:
         self._context, self._session, self._viewer = context, context.session, context.viewer
         self.marks = Marks(context.viewer)
         self.caption = Caption(context.viewer)
+        self.all_canvases: Callable[[], Any] = lambda: None
+        """A picture of all canvases, as a QImage; None where there is one."""
         self._images: dict[Modality, Image] = {}
         self._drops: list[Callable[[], None]] = []
         self._head: planes.Box | None = None
@@ -201,6 +205,7 @@ class ViewVerbs:
             planes.fit(self._viewer, self._head)
         else:
             self._viewer.reset_view()
+        self.fitted.emit()
 
     def step_slice(self, step: int = 1) -> None:
         """The next slice of the plane shown (-1: the one before)."""
@@ -254,7 +259,11 @@ class ViewVerbs:
         if shoot is None:
             return
         try:
-            shoot(str(path), canvas_only=True, flash=False)
+            several = self.all_canvases()
+            if several is None:
+                shoot(str(path), canvas_only=True, flash=False)
+            elif not several.save(str(path)):
+                raise OSError(0, "it cannot be written there")
         except OSError as e:
             self._session.say(f"{path} could not be written: {e.strerror or e}. Choose another folder.", Kind.ERROR)
             return

@@ -31,6 +31,8 @@ class ViewView(Section):
         self.plane = Segmented([(text, value, f"plane_{value}", f"{text} (key {key})") for text, value, key in planes])
         self.plane.chosen.connect(self.plane_chosen)
         self.body.addWidget(self.plane)
+        self.rows = QVBoxLayout()
+        self.body.addLayout(self.rows)
         self.modality = Segmented(
             [
                 (m.title, m, f"show_{m.value}", f"Show {m.title} (keys N, Shift+N: the next, the previous)")
@@ -76,6 +78,10 @@ class ViewView(Section):
         for b in (fit, picture, self.controls, keys):
             b.setProperty("role", "link")
             self.head.addWidget(b)
+
+    def add_row(self, row: QWidget) -> None:
+        """Below the planes."""
+        self.rows.addWidget(row)
 
     def show_controls(self, on: bool) -> None:
         """Whether napari's layer controls are shown."""

@@ -1,0 +1,358 @@
+"""Axial, coronal, sagittal and 3D beside each other: one point, one zoom, one set of layers on several canvases.
+
+napari's own canvas shows one plane, two more canvases the other two, and a fourth the surfaces. The point is the one of
+napari's sliders; each canvas follows it across its own plane only, so that a step through one plane slices one plane.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Generator
+from contextlib import ExitStack, contextmanager
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from napari_brainseg.display.crosshair import Crosshair
+from napari_brainseg.display.mirrors import Painting
+from napari_brainseg.display.panes import FlatPane, SolidPane, canvas_of
+from napari_brainseg.display.planes import ORDERS, Box, Plane, bring_in_sight, fit_box, plane_of
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from napari.components import ViewerModel
+    from napari.layers import Image, Labels, Layer
+
+_STILL_PX = 3
+"""A click moves the mouse no further than that."""
+
+
+class LinkedPlanes:
+    """The canvases beside napari's own, as long as it is not closed.
+
+    ``soon()`` has :meth:`refresh` called a moment later; ``turned(plane)`` is called when a canvas is double-clicked (None:
+    the one of 3D).
+    """
+
+    def __init__(
+        self,
+        viewer: Any,
+        painting: Painting,
+        background: Callable[..., None],
+        soon: Callable[[], None],
+        turned: Callable[[Plane | None], None],
+    ) -> None:
+        self._viewer, self._soon, self._turned = viewer, soon, turned
+        shown = plane_of(viewer) or Plane.AXIAL
+        self.flat = [FlatPane(viewer, plane, painting) for plane in Plane if plane is not shown]
+        self.solid = SolidPane(viewer, background)
+        self._own = Crosshair(canvas_of(viewer))
+        self.crosshair, self.linked, self.live = True, True, False
+        self._busy = False
+        self._dirty: set[Layer] = set()
+        self._seen: dict[Layer, tuple[Any, ...]] = {}
+        self._followed = ExitStack()
+        self._layers_followed: set[Layer] = set()
+        self._connect()
+        for layer in viewer.layers:
+            self._follow_layer(layer)
+
+    # --- what is shown
+
+    @property
+    def natives(self) -> list[Any]:
+        """The widgets: napari's own canvas, the other planes, 3D."""
+        return [canvas_of(self._viewer).native, *(pane.native for pane in self.flat), self.solid.native]
+
+    @property
+    def planes(self) -> list[Plane | None]:
+        """The planes shown, napari's own canvas first; None where that shows none."""
+        return [plane_of(self._viewer), *(pane.plane for pane in self.flat)]
+
+    def show(self, on: bool) -> None:
+        """Whether the canvases are in sight: out of sight they cost nothing."""
+        self.live = on
+        if on:
+            self._arrange()
+        self._cross()
+
+    def set_crosshair(self, on: bool) -> None:
+        """Whether lines show where the planes cut each other, and a click moves all of them."""
+        self.crosshair = on
+        self._cross()
+
+    def set_linked(self, on: bool) -> None:
+        """Whether all planes have one zoom, and one centre."""
+        self.linked = on
+        if on:
+            self.link_from(self._viewer)
+
+    def fit(self, box: Box | None) -> None:
+        """Have that box fill every canvas: at one scale, where they are linked."""
+        if box is None:
+            return
+        with self._quiet():
+            for model in self._models:
+                fit_box(model, box)
+            if self.linked:
+                least = min(model.scene.camera.zoom / _size(model) for model in self._models)
+                for model in self._models:
+                    model.scene.camera.zoom = least * _size(model)
+            fit_box(self.solid.model, box)
+
+    def show_solid(self, labels: Labels | None, brain: Image | None) -> None:
+        """Whose surfaces 3D shows."""
+        self.solid.surfaces.follow(labels, brain)
+
+    @property
+    def _models(self) -> list[ViewerModel]:
+        return [self._viewer, *(pane.model for pane in self.flat)]
+
+    # --- following
+
+    def _connect(self) -> None:
+        viewer = self._viewer
+        self._follow(viewer.dims.events.point, self._on_point)
+        self._follow(viewer.dims.events.range, self._on_layers)
+        self._follow(viewer.dims.events.order, self._on_order)
+        for event in (viewer.layers.events.inserted, viewer.layers.events.removed, viewer.layers.events.reordered):
+            self._follow(event, self._on_layers)
+        self._follow(viewer.layers.selection.events.active, self._on_active)
+        self._follow(viewer.events.theme, self._on_theme)
+        self._mouse(viewer, None)
+        for pane in self.flat:
+            self._follow(pane.model.dims.events.point, self._from_pane(pane))
+            self._follow(pane.model.cursor.events.position, self._cursor_from(pane))
+            self._mouse(pane.model, pane)
+        for model in self._models:
+            for event in (model.scene.camera.events.zoom, model.scene.camera.events.center):
+                self._follow(event, self._linker(model))
+        self._call(self.solid.model.mouse_double_click_callbacks, lambda model, event: self._turned(None))
+
+    def _follow(self, event: Any, slot: Callable[..., object]) -> None:
+        event.connect(slot)
+        self._followed.callback(event.disconnect, slot)
+
+    def _call(self, callbacks: list[Any], mine: Callable[..., object]) -> None:
+        callbacks.append(mine)
+        self._followed.callback(lambda: callbacks.remove(mine) if mine in callbacks else None)
+
+    def _mouse(self, model: ViewerModel, pane: FlatPane | None) -> None:
+        def double_click(model: ViewerModel, event: Any) -> None:
+            plane = pane.plane if pane is not None else plane_of(self._viewer)
+            if plane is not None and self._moving:
+                self._turned(plane)
+
+        self._call(model.mouse_double_click_callbacks, double_click)
+        self._call(model.mouse_drag_callbacks, self._click)
+        self._call(model.mouse_move_callbacks, self._point_along)
+        if pane is None:
+            napari = [c for c in model.mouse_double_click_callbacks if c.__name__ == "double_click_to_zoom"]
+            for callback in napari:
+                model.mouse_double_click_callbacks.remove(callback)
+            self._followed.callback(model.mouse_double_click_callbacks.extend, napari)
+
+    def _follow_layer(self, layer: Layer) -> None:
+        if layer not in self._layers_followed:
+            self._layers_followed.add(layer)
+            layer.events.connect(self._on_layer)
+
+    def _leave_layer(self, layer: Layer) -> None:
+        self._layers_followed.discard(layer)
+        self._dirty.discard(layer)
+        self._seen.pop(layer, None)
+        layer.events.disconnect(self._on_layer)
+
+    @contextmanager
+    def _quiet(self) -> Iterator[None]:
+        """What happens in here is our own doing."""
+        before, self._busy = self._busy, True
+        try:
+            yield
+        finally:
+            self._busy = before
+
+    # --- layers
+
+    def _on_layers(self, event: Any = None) -> None:
+        for layer in [x for x in self._layers_followed if x not in self._viewer.layers]:
+            self._leave_layer(layer)
+        for layer in self._viewer.layers:
+            self._follow_layer(layer)
+        self._arrange()
+
+    def _arrange(self) -> None:
+        if not self.live:
+            return
+        with self._quiet():
+            for pane in self.flat:
+                pane.arrange()
+                pane.tell()
+        self._cross()
+
+    def _on_active(self, event: Any = None) -> None:
+        for pane in self.flat:
+            pane.choose()
+
+    def _on_theme(self, event: Any = None) -> None:
+        for pane in (*self.flat, self.solid):
+            pane.model.theme = self._viewer.theme
+
+    def _on_layer(self, event: Any) -> None:
+        """One connection a layer, for all that happens to it."""
+        layer, name = event.source, event.type
+        if name == "set_data":
+            dims = self._viewer.dims
+            now = (dims.point, dims.order, dims.ndisplay)
+            if self._seen.get(layer) == now:  # it was not napari's slider: the array holds something else
+                self._mark(layer)
+            self._seen[layer] = now
+        elif name in ("paint", "labels_update", "data"):
+            self._mark(layer)
+        if name == "visible" and layer.visible and any(layer not in pane.mirrors for pane in self.flat):
+            self._arrange()
+        for pane in self.flat:
+            mirror = pane.mirrors.get(layer)
+            if mirror is not None:
+                mirror.follow(name)
+
+    def _mark(self, layer: Layer) -> None:
+        if not self._dirty:
+            self._soon()
+        self._dirty.add(layer)
+
+    def refresh(self) -> None:
+        """Show what has come into the arrays since."""
+        dirty, self._dirty = self._dirty, set()
+        anew = False
+        for pane in self.flat:
+            for layer in dirty:
+                mirror = pane.mirrors.get(layer)
+                if mirror is None:
+                    continue
+                if mirror.copied:
+                    mirror.refresh()
+                else:
+                    pane.drop(layer)
+                    anew = True
+        if anew:
+            self._arrange()
+
+    # --- the point
+
+    def _on_point(self, event: Any = None) -> None:
+        if not self.live:
+            return
+        with self._quiet():
+            for pane in self.flat:
+                pane.follow_point()
+                bring_in_sight(pane.model, self._viewer.dims.point)
+                pane.tell()
+        self._cross()
+
+    def _from_pane(self, pane: FlatPane) -> Callable[..., None]:
+        def moved(event: Any = None) -> None:
+            if not self._busy and self.live and pane.model.dims.ndim == 3:
+                self._viewer.dims.set_point(pane.axis, float(pane.model.dims.point[pane.axis]))
+
+        return moved
+
+    def _cursor_from(self, pane: FlatPane) -> Callable[..., None]:
+        def moved(event: Any = None) -> None:
+            self._viewer.cursor.position = pane.model.cursor.position
+
+        return moved
+
+    def _on_order(self, event: Any = None) -> None:
+        """Another plane on napari's own canvas: the canvas that had it takes the one that is not shown any more."""
+        shown = plane_of(self._viewer)
+        other = next((pane for pane in self.flat if pane.plane is shown), None)
+        if other is not None:
+            missing = (set(Plane) - {shown} - {pane.plane for pane in self.flat if pane is not other}).pop()
+            other.plane = missing
+            with self._quiet():
+                other.place()
+                other.tell()
+            if self.linked:
+                self.link_from(self._viewer)
+        self._cross()
+
+    def _cross(self) -> None:
+        point = self._viewer.dims.point
+        pairs: list[tuple[ViewerModel, Crosshair]] = [(self._viewer, self._own)]
+        pairs += [(pane.model, pane.crosshair) for pane in self.flat]
+        for model, crosshair in pairs:
+            plane = plane_of(model)
+            if self.crosshair and self.live and plane is not None and len(point) == 3:
+                down, right = ORDERS[plane][1:]
+                crosshair.show(float(point[down]), float(point[right]))
+            else:
+                crosshair.hide()
+
+    @property
+    def _moving(self) -> bool:
+        """True while the left button paints nothing."""
+        active = self._viewer.layers.selection.active
+        return active is None or str(getattr(active, "mode", "pan_zoom")) == "pan_zoom"
+
+    def _click(self, model: ViewerModel, event: Any) -> Generator[None, None, None]:
+        """A click moves the crosshair; a drag moves the image, as ever."""
+        if event.button != 1 or event.modifiers or not self._points(model) or not self._moving:
+            return
+        start, at = np.asarray(event.pos), tuple(event.position)
+        yield
+        while event.type == "mouse_move":
+            if np.abs(np.asarray(event.pos) - start).max() > _STILL_PX:
+                return
+            yield
+        self._viewer.dims.point = at
+
+    def _point_along(self, model: ViewerModel, event: Any) -> None:
+        """With Shift the crosshair follows the mouse, whatever tool is in hand."""
+        if "Shift" in event.modifiers and not event.buttons and self._points(model):
+            self._viewer.dims.point = tuple(event.position)
+
+    def _points(self, model: ViewerModel) -> bool:
+        return self.crosshair and self.live and plane_of(model) is not None
+
+    # --- the cameras
+
+    def _linker(self, model: ViewerModel) -> Callable[..., None]:
+        def moved(event: Any = None) -> None:
+            if self.linked and self.live and not self._busy:
+                self.link_from(model)
+
+        return moved
+
+    def link_from(self, model: ViewerModel) -> None:
+        """Give the other planes the zoom of that one, relative to their sizes, and its centre along the axes they share."""
+        plane = plane_of(model)
+        if plane is None:
+            return
+        camera = model.scene.camera
+        centre = dict(zip(ORDERS[plane][1:], tuple(camera.center)[-2:], strict=True))
+        scale = camera.zoom / _size(model)
+        with self._quiet():
+            for other in self._models:
+                shown = plane_of(other)
+                if other is model or shown is None:
+                    continue
+                old = tuple(other.scene.camera.center)[-2:]
+                here = [centre.get(axis, value) for axis, value in zip(ORDERS[shown][1:], old, strict=True)]
+                other.scene.camera.zoom = scale * _size(other)
+                other.scene.camera.center = (0.0, float(here[0]), float(here[1]))
+
+    def close(self) -> None:
+        """Take the canvases down, and follow nothing more."""
+        self.live = False
+        self._followed.close()
+        for layer in list(self._layers_followed):
+            self._leave_layer(layer)
+        self._own.close()
+        for pane in (*self.flat, self.solid):
+            pane.close()
+
+
+def _size(model: ViewerModel) -> float:
+    """The shorter side of the canvas in pixels."""
+    return max(float(min(model.canvas.size)), 1.0)
