@@ -5,10 +5,11 @@ Every series of a case is turned by up to 17° and shifted by up to 10 mm, each 
 own space by the motion that is known. Beside it: the same slices left in place (what the slices cost), and the case as it
 is. Also: the untouched cases must be recognised as prepared.
 
-    python benchmarks/prepare/run.py --data DIR [--cases 8] [--jobs 2]
+    python benchmarks/prepare/run.py --data DIR [--cases 8] [--jobs 2] [--work DIR]
     python benchmarks/prepare/run.py --smoke          the untouched phantom: does it run?
 
 ``--data`` holds brats/<case>/ and brats_split.csv (default: BRAINSEG_DATA). Writes results.json and README.md beside this file.
+With ``--work`` every case is kept there when it is done, and a second call goes on.
 """
 
 from __future__ import annotations
@@ -23,6 +24,7 @@ from collections.abc import Mapping
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import replace
 from datetime import date
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -44,6 +46,7 @@ def main() -> int:
     options.add_argument("--data", type=Path, default=os.environ.get("BRAINSEG_DATA"))
     options.add_argument("--cases", type=int, default=8)
     options.add_argument("--jobs", type=int, default=2)
+    options.add_argument("--work", type=Path, help="keeps what is done, for a second call")
     options.add_argument("--smoke", action="store_true", help="the demo's phantom; nothing is written here")
     args = options.parse_args()
     if args.smoke:
@@ -57,7 +60,7 @@ def main() -> int:
     folders = {c: Path(args.data) / "brats" / c for c in sorted(split)}
     validation = [folders[c] for c in folders if split[c] == "validation"][: args.cases]
     with ProcessPoolExecutor(args.jobs) as pool:
-        rows = list(pool.map(measure, validation, range(len(validation))))
+        rows = list(pool.map(partial(kept, args.work), validation, range(len(validation))))
         known = dict(zip(folders, pool.map(recognised, folders.values()), strict=True))
     results = {
         "date": date.today().isoformat(), "machine": platform.machine(), "cores": os.cpu_count(), "jobs": args.jobs,
@@ -77,6 +80,20 @@ def recognised(folder: Path) -> bool:
     from brainseg_engine.prepare import recognise
 
     return recognise.prepared(load_study(folder, segmentation=False))
+
+
+def kept(work: Path | None, folder: Path, n: int) -> dict[str, Any]:
+    """The row of a case, out of ``work`` where it was done before."""
+    if work is None:
+        return measure(folder, n)
+    part = work / f"{folder.name}.json"
+    if not part.is_file():
+        work.mkdir(parents=True, exist_ok=True)
+        row = json.dumps(measure(folder, n))
+        part.with_suffix(".part").write_text(row, encoding="utf-8")
+        part.with_suffix(".part").replace(part)
+    row_read: dict[str, Any] = json.loads(part.read_text(encoding="utf-8"))
+    return row_read
 
 
 def measure(folder: Path, n: int) -> dict[str, Any]:

@@ -4,8 +4,13 @@ Series of the shared cases are moved at random (≤ 20 mm, ≤ 15°), cut into s
 ("thin"), and aligned with their case's T1ce. The target error is the distance between where a brain voxel was found and
 where it is, over the whole brain. Then series are spoilt: another patient's, mirrored, upside down, half a head.
 
-    python benchmarks/registration/run.py --data DIR [--moved 20] [--spoilt 40] [--jobs 2]
+The threshold of the peak is chosen on training cases alone (halfway between the worst good and the best spoilt alignment, on
+a logarithmic scale); the rates are those of the validation cases.
+
+    python benchmarks/registration/run.py --data DIR [--moved 20] [--spoilt 40] [--jobs 2] [--work DIR]
     python benchmarks/registration/run.py --smoke          one phantom: does it run?
+
+With ``--work`` every registration is kept there when it is done, and a second call goes on.
 
 ``--data`` holds brats/<case>/ and brats_split.csv (default: BRAINSEG_DATA). Writes results.json and README.md beside this file.
 """
@@ -22,6 +27,7 @@ from collections.abc import Iterator, Mapping
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass, replace
 from datetime import date
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -35,6 +41,7 @@ TARGET_MEDIAN_MM, TARGET_WORST_MM = 1.0, 3.0
 SEED = 20_261_128
 MOVABLE = ("t1", "t2", "flair")
 SPOILT = ("another patient", "mirrored", "upside down", "half a head")
+TRAINING_MOVED, TRAINING_SPOILT = 12, 16
 HERE = Path(__file__).parent
 
 
@@ -48,6 +55,7 @@ class Task:
     modality: str
     thick: bool
     spoilt: str = ""
+    subset: str = "validation"
 
 
 def main() -> int:
@@ -56,6 +64,7 @@ def main() -> int:
     options.add_argument("--moved", type=int, default=20)
     options.add_argument("--spoilt", type=int, default=40)
     options.add_argument("--jobs", type=int, default=2)
+    options.add_argument("--work", type=Path, help="keeps what is done, for a second call")
     options.add_argument("--smoke", action="store_true", help="one phantom; nothing is written here")
     args = options.parse_args()
     load = os.getloadavg()[0]
@@ -65,8 +74,12 @@ def main() -> int:
         folder = demo_folder()
         rows = [measure(t) for t in tasks([folder, folder], 2, 1)]
     else:
+        todo = [
+            *tasks(cases(args.data, "validation"), args.moved, args.spoilt),
+            *tasks(cases(args.data, "train"), TRAINING_MOVED, TRAINING_SPOILT, "train"),
+        ]
         with ProcessPoolExecutor(args.jobs) as pool:
-            rows = list(pool.map(measure, tasks(cases(args.data), args.moved, args.spoilt)))
+            rows = list(pool.map(partial(kept, args.work), todo))
     results = {
         "date": date.today().isoformat(), "machine": platform.machine(), "cores": os.cpu_count(), "jobs": args.jobs,
         "load_before": round(load, 1), "rows": rows,
@@ -79,23 +92,35 @@ def main() -> int:
     return 0
 
 
-def cases(data: Path | None) -> list[Path]:
-    """All shared cases, the validation cases first."""
+def cases(data: Path | None, subset: str) -> list[Path]:
+    """The shared cases of a subset of the stored split."""
     if data is None:
         raise SystemExit("name the folder of the shared cases with --data or BRAINSEG_DATA")
     with (Path(data) / "brats_split.csv").open(newline="") as f:
-        rows = sorted(csv.DictReader(f), key=lambda r: (r["split"] != "validation", r["case"]))
-    return [Path(data) / "brats" / r["case"] for r in rows]
+        return [Path(data) / "brats" / r["case"] for r in csv.DictReader(f) if r["split"] == subset]
 
 
-def tasks(folders: list[Path], moved: int, spoilt: int) -> Iterator[Task]:
-    """Cases in turn; half thick, half thin; the spoilt ones thick, every way as often."""
-    for n in range(moved):
-        case, other = folders[n % len(folders)], folders[(n + 1) % len(folders)]
-        yield Task(n, case, other, MOVABLE[n % 3], thick=n % 2 == 0)
-    for n in range(spoilt):
-        case, other = folders[n % len(folders)], folders[(n + 1) % len(folders)]
-        yield Task(moved + n, case, other, MOVABLE[n % 3], thick=True, spoilt=SPOILT[n % 4])
+def tasks(folders: list[Path], moved: int, spoilt: int, subset: str = "validation") -> Iterator[Task]:
+    """Cases in turn, each with another modality the next time; half thick, half thin; every way of spoiling as often."""
+    for n in range(moved + spoilt):
+        turn, k = n // len(folders), n - moved
+        case, other = folders[n % len(folders)], folders[(n + 1 + turn % (len(folders) - 1)) % len(folders)]
+        thick, way = ((k // 4) % 2 == 0, SPOILT[(k + turn) % 4]) if k >= 0 else ((n + turn) % 2 == 0, "")
+        yield Task(n, case, other, MOVABLE[(n % len(folders) + turn) % 3], thick, way, subset)
+
+
+def kept(work: Path | None, task: Task) -> dict[str, Any]:
+    """The row of a task, out of ``work`` where it was done before."""
+    if work is None:
+        return measure(task)
+    part = work / f"{task.subset}-{task.n:03d}.json"
+    if not part.is_file():
+        work.mkdir(parents=True, exist_ok=True)
+        row = json.dumps(measure(task))
+        part.with_suffix(".part").write_text(row, encoding="utf-8")
+        part.with_suffix(".part").replace(part)
+    row_read: dict[str, Any] = json.loads(part.read_text(encoding="utf-8"))
+    return row_read
 
 
 def measure(task: Task) -> dict[str, Any]:
@@ -105,7 +130,7 @@ def measure(task: Task) -> dict[str, Any]:
     from brainseg_engine.prepare import quality
     from brainseg_engine.prepare.register import register
 
-    rng = np.random.default_rng([SEED, task.n])
+    rng = np.random.default_rng([SEED, task.n, task.subset == "train"])
     reference = load_study(task.case, segmentation=False).reference
     source = task.other if task.spoilt == "another patient" else task.case
     whole = load_study(source, segmentation=False).volumes[Modality(task.modality)]
@@ -124,7 +149,7 @@ def measure(task: Task) -> dict[str, Any]:
     points = reference.grid.to_world(np.argwhere(reference.data > 0)[::97])
     error = np.linalg.norm(rigid.apply(points) - true.apply(points), axis=1)
     return {
-        "case": task.case.name, "modality": task.modality, "thick": task.thick, "spoilt": task.spoilt,
+        "case": task.case.name, "subset": task.subset, "modality": task.modality, "thick": task.thick, "spoilt": task.spoilt,
         "median_mm": round(float(np.median(error)), 3), "worst_mm": round(float(error.max()), 3), **measured.to_dict(),
         "seconds": round(time.perf_counter() - began, 1), "cpu_seconds": round(time.process_time() - cpu, 1),
     }  # fmt: skip

@@ -15,7 +15,7 @@ from napari_brainseg.app.closing import ask_before, may_close, take_all
 from napari_brainseg.app.features import Features
 from napari_brainseg.app.sections import Sections
 from napari_brainseg.features.context import Context
-from napari_brainseg.jobs import Runner, WorkerClient
+from napari_brainseg.jobs import Children, Runner, WorkerClient
 from napari_brainseg.qt.frame import PanelView
 from napari_brainseg.qt.threads import GuiThread, QtTimer, Threads
 from napari_brainseg.session import Session
@@ -58,7 +58,10 @@ class App(QObject):
         self.session = Session()
         self.runner = runner or WorkerClient(self._gui.deliver)
         timer = partial(QtTimer, self)
-        self.context = Context(self.session, self.viewer, self.runner, self._threads, timer, self._threads.for_saving)
+        self._children = Children()
+        self.context = Context(
+            self.session, self.viewer, self.runner, self._threads, timer, self._threads.for_saving, self._children
+        )
         self.features = Features(self.context)
         self.sections = Sections(self.features)
         self.panel = PanelView(self.sections.tabs, self.sections.always, self.sections.footer)
@@ -114,7 +117,7 @@ class App(QObject):
             self._unask()
             self._unask = None
         steps = self.features.closing_steps(canvas_stays=not self._window_closes)
-        take_all(self._gui.close, self._threads.close, *steps, self.keys.close)
+        take_all(self._gui.close, self._threads.close, self._children.close, *steps, self.keys.close)
 
     def _show_message(self) -> None:
         message = self.session.message

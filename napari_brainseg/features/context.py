@@ -15,7 +15,7 @@ from brainseg_engine.core.events import Failed, Progress
 from napari_brainseg.display import history, layers
 from napari_brainseg.display.brush import Brush
 from napari_brainseg.display.replacement import Replacement
-from napari_brainseg.jobs import Runner, StudyRequest
+from napari_brainseg.jobs import Aside, Runner, StudyRequest, here
 from napari_brainseg.session import JobState, Kind, Session
 
 if TYPE_CHECKING:
@@ -82,12 +82,15 @@ class Context:
         background: Background,
         timer: MakeTimer,
         saving: Background | None = None,
+        aside: Aside = here,
     ) -> None:
         self.session, self.viewer, self.runner = session, viewer, runner
         self.brush = Brush(viewer)
         self.background = background
         self.save = saving or background
         """As ``run``, where nothing else may hold it up; what waits there is still done when the window closes."""
+        self.aside = aside
+        """Python work of seconds, called in the background: where it does not hold the window up."""
         self._make_timer = timer
         self._timers: list[Timer] = []
         self._followed: dict[object, Callable[[], None]] = {}

@@ -7,6 +7,7 @@ thread. Qt is not needed, so that all of this is tested without a window.
 
 from __future__ import annotations
 
+from napari_brainseg.jobs.aside import Aside, Children, here
 from napari_brainseg.jobs.client import GRACE_S, WorkerClient
 from napari_brainseg.jobs.requests import (
     DoubtMap,
@@ -24,6 +25,8 @@ from napari_brainseg.jobs.runner import Deliver, Listener, Runner
 
 __all__ = [
     "GRACE_S",
+    "Aside",
+    "Children",
     "Deliver",
     "DoubtMap",
     "DoubtRequest",
@@ -38,4 +41,5 @@ __all__ = [
     "StudyRequest",
     "StudyScore",
     "WorkerClient",
+    "here",
 ]

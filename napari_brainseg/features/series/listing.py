@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import contextlib
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -14,15 +15,17 @@ import numpy as np
 from brainseg_engine.core import paths
 from brainseg_engine.core.errors import BrainsegError, InputError, OutputError
 from brainseg_engine.core.events import CancelCheck, ProgressCallback, never, silent
-from brainseg_engine.core.study import Modality, Segmentation, Study
+from brainseg_engine.core.study import Modality, Segmentation, Study, Volume
 from brainseg_engine.io.found import UnpackedFolder
 from napari_brainseg.display.axes import laid_out
+from napari_brainseg.jobs import Aside, here
 from napari_brainseg.session import Acquired, OpenStudy, Placing
 
 if TYPE_CHECKING:
     from brainseg_engine.core.series import SeriesFacts
     from brainseg_engine.io.found import ImageSeries, Listing, Patient, Visit
     from brainseg_engine.prepare import Prepared
+    from brainseg_engine.studies.identify import Choices
     from brainseg_engine.studies.incoming import Incoming
 
 Source = Path | Sequence[Path]
@@ -70,12 +73,14 @@ class Raw:
     mask: Path | None = None
 
 
-def find(source: Source, progress: ProgressCallback = silent, cancelled: CancelCheck = never) -> FoundVisits:
+def find(
+    source: Source, progress: ProgressCallback = silent, cancelled: CancelCheck = never, aside: Aside = here
+) -> FoundVisits:
     """List what lies there. Raises InputError where there is nothing that could be used; then nothing unpacked is left.
     Raises Cancelled."""
     from brainseg_engine.studies.listed import check_listing, is_volume
 
-    listing = _listed(source, progress, cancelled)
+    listing = _listed(source, progress, cancelled, aside)
     findings = check_listing(listing)
     wrong = next((f for f in findings if f.severity == "error"), None)
     visits = tuple((p, v) for p in listing.patients for v in p.visits if any(is_volume(s) for s in v.series))
@@ -86,17 +91,32 @@ def find(source: Source, progress: ProgressCallback = silent, cancelled: CancelC
     return FoundVisits(source, listing, visits, tuple(f.message for f in findings if f.code not in several))
 
 
-def _listed(source: Source, progress: ProgressCallback, cancelled: CancelCheck) -> Listing:
+def _listed(source: Source, progress: ProgressCallback, cancelled: CancelCheck, aside: Aside) -> Listing:
+    from brainseg_engine.io.listing import list_series, list_unpacked
+
+    if isinstance(source, Path) or len(source) == 1:
+        path = source if isinstance(source, Path) else source[0]
+        return list_series(path, progress, cancelled, unpacked=partial(_elsewhere, aside, list_unpacked))
+    return aside(_several_files, source, progress=progress, cancelled=cancelled)
+
+
+def _elsewhere(
+    aside: Aside,
+    work: Callable[..., Listing],
+    path: Path,
+    named: Path,
+    progress: ProgressCallback,
+    cancelled: CancelCheck,
+) -> Listing:
+    return aside(work, path, named, progress=progress, cancelled=cancelled)
+
+
+def _several_files(source: Sequence[Path], progress: ProgressCallback, cancelled: CancelCheck) -> Listing:
     from brainseg_engine.io import dicom
     from brainseg_engine.io.file_series import list_files
     from brainseg_engine.io.found import Listing
-    from brainseg_engine.io.listing import list_series
     from brainseg_engine.io.naming import is_image
 
-    if isinstance(source, Path):
-        return list_series(source, progress, cancelled)
-    if len(source) == 1:
-        return list_series(source[0], progress, cancelled)
     root = Path(os.path.commonpath([p.parent for p in source]))
     images = [p for p in source if is_image(p)]
     if not images:
@@ -104,21 +124,27 @@ def _listed(source: Source, progress: ProgressCallback, cancelled: CancelCheck) 
     return Listing(*list_files(images, root, progress, cancelled))
 
 
-def identify(found: FoundVisits, i: int, cancelled: CancelCheck = never) -> Incoming:
+def identify(found: FoundVisits, i: int, cancelled: CancelCheck = never, aside: Aside = here) -> Incoming:
     """What the series of the visit ``i`` were taken for; those that neither tags nor names tell are looked at. Raises
     Cancelled."""
+    from brainseg_engine.studies.incoming import Incoming
+
+    return Incoming(*found.visits[i], aside(_choices, *found.visits[i], cancelled=cancelled))
+
+
+def _choices(patient: Patient, visit: Visit, progress: ProgressCallback, cancelled: CancelCheck) -> Choices:
     from brainseg_engine.studies.incoming import identified
 
-    return identified(*found.visits[i], cancelled=cancelled)
+    return identified(patient, visit, cancelled=cancelled).choices
 
 
-def raw(found: FoundVisits, incoming: Incoming, brain: str) -> Raw:
+def raw(found: FoundVisits, incoming: Incoming, brain: str, aside: Aside = here) -> Raw:
     """The chosen series with their voxels, and whether they were prepared before, the brain found by that method. Raises
     InputError."""
     from brainseg_engine.corrections import places
     from brainseg_engine.prepare import PrepareOptions, kept
 
-    study, titles = raw_study(found, incoming)
+    study, titles = raw_study(found, incoming, aside)
     key = kept.key_of(study, PrepareOptions(brain=brain))  # type: ignore[arg-type]
     before = kept.find(key)
     with contextlib.suppress(BrainsegError):  # what could not be removed is removed another time
@@ -161,20 +187,27 @@ def carried_over(segmentation: Segmentation, study: OpenStudy) -> Segmentation:
     return laid_out(segmentation_onto(segmentation, study.study.reference.grid))
 
 
-def raw_study(found: FoundVisits, incoming: Incoming) -> tuple[Study, Mapping[Modality, str]]:
+def raw_study(found: FoundVisits, incoming: Incoming, aside: Aside = here) -> tuple[Study, Mapping[Modality, str]]:
     """The chosen series with their voxels, each on its own grid, and how they are called. Raises InputError."""
-    from brainseg_engine.io.listing import volume_of
     from brainseg_engine.studies.incoming import neutral_id
 
     chosen = incoming.chosen()
     if not chosen:
         raise InputError("No series is chosen. Say in the table which is T1, T1ce, T2 and FLAIR.")
-    volumes = {m: replace(volume_of(s, m), path=None) for m, s in chosen.items()}
+    volumes = aside(_volumes, chosen)
     titles = {m: title(s.facts) for m, s in chosen.items()}
     return Study(neutral_id(found.place, found.listing), volumes), titles
 
 
-def ready(found: FoundVisits, incoming: Incoming) -> OpenStudy | None:
+def _volumes(
+    chosen: Mapping[Modality, ImageSeries], progress: ProgressCallback, cancelled: CancelCheck
+) -> dict[Modality, Volume]:
+    from brainseg_engine.io.listing import volume_of
+
+    return {m: replace(volume_of(s, m, cancelled=cancelled), path=None) for m, s in chosen.items()}
+
+
+def ready(found: FoundVisits, incoming: Incoming, aside: Aside = here) -> OpenStudy | None:
     """The study as it is, where its four series share one grid of about 1 mm and no skull is seen: nothing has to be prepared.
     Else None."""
     from brainseg_engine.io.naming import is_image
@@ -184,7 +217,7 @@ def ready(found: FoundVisits, incoming: Incoming) -> OpenStudy | None:
     if len(grids) < len(Modality) or not all(g.same_as(grids[0]) for g in grids):
         return None
     try:
-        study = replace(raw_study(found, incoming)[0], folder=found.place if found.place.is_dir() else None)
+        study = replace(raw_study(found, incoming, aside)[0], folder=found.place if found.place.is_dir() else None)
     except (
         InputError
     ):  # a series that cannot be decoded: another may be chosen in the table, and Prepare says why not this one

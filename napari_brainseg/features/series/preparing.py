@@ -64,7 +64,7 @@ class Preparations:
             else:
                 self._reopen(working, raw, raw.kept, request_id, opened)
 
-        self._start(lambda _: listing.raw(found, incoming, brain), go)
+        self._start(lambda _: listing.raw(found, incoming, brain, self._context.aside), go)
 
     def place(self, current: OpenStudy, placing: Placing, made: Made) -> None:
         """Prepare that study, which is open, anew, its series placed so, its brain mask as it is; labels are carried over."""

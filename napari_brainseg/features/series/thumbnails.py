@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from brainseg_engine.core.errors import BrainsegError
-from brainseg_engine.core.events import CancelCheck, never
+from brainseg_engine.core.events import CancelCheck, Progress, ProgressCallback, never, silent
 from napari_brainseg.display.axes import axis_order, to_display
 
 if TYPE_CHECKING:
@@ -21,10 +21,13 @@ SIDE = 46
 Picture = NDArray[np.uint8]
 
 
-def pictures(series: Iterable[ImageSeries], cancelled: CancelCheck = never) -> Mapping[str, Picture]:
+def pictures(
+    series: Sequence[ImageSeries], progress: ProgressCallback = silent, cancelled: CancelCheck = never
+) -> Mapping[str, Picture]:
     """Id → the middle slice (SIDE, SIDE); a series that cannot be read has none."""
     made: dict[str, Picture] = {}
-    for s in series:
+    for i, s in enumerate(series):
+        progress(Progress("pictures", i / len(series)))
         if cancelled():
             break
         try:

@@ -17,6 +17,7 @@ from napari_brainseg.features.context import Context
 from napari_brainseg.features.series import listing
 from napari_brainseg.features.series.preparing import Preparations
 from napari_brainseg.features.series.thumbnails import Picture, pictures
+from napari_brainseg.jobs import Aside
 from napari_brainseg.session import Kind, OpenStudy, Placing
 
 if TYPE_CHECKING:
@@ -85,7 +86,7 @@ class SeriesVerbs:
             self._end_listing(watched)
             self._show(*made)
 
-        work = partial(_list, source, watched)
+        work = partial(_list, source, watched, self._context.aside)
         self._context.read(f"Looking through {name} …", work, done, partial(self._unlisted, watched))
         self._look.start()
         self.listing_changed.emit()
@@ -133,7 +134,7 @@ class SeriesVerbs:
         found = self.found
         if found is None or i == self.visit or self.busy:
             return
-        work = partial(listing.identify, found, i)
+        work = partial(listing.identify, found, i, aside=self._context.aside)
         self._context.read("Looking at the series …", work, partial(self._chosen, found, i))
 
     def _chosen(self, found: listing.FoundVisits, i: int, incoming: Incoming) -> None:
@@ -146,12 +147,9 @@ class SeriesVerbs:
         self.pictures = {}
         self.changed.emit()
         if incoming is not None:
-            shown = partial(self._picture, incoming.visit)
-            self._context.run(
-                partial(pictures, incoming.visit.series, lambda: self.visit_shown is not incoming.visit),
-                shown,
-                lambda _: None,
-            )
+            visit = incoming.visit
+            draw = partial(self._context.aside, pictures, visit.series, cancelled=lambda: self.visit_shown is not visit)
+            self._context.run(draw, partial(self._picture, visit), lambda _: None)
 
     @property
     def visit_shown(self) -> Visit | None:
@@ -182,7 +180,8 @@ class SeriesVerbs:
         self.incoming, self.prepared = chosen, None
         self.changed.emit()
         if self.found is not None and not self.missing:  # files on one grid need no preparation
-            self._context.run(partial(listing.ready, self.found, chosen), partial(self._open_ready, self.found, chosen))
+            work = partial(listing.ready, self.found, chosen, self._context.aside)
+            self._context.run(work, partial(self._open_ready, self.found, chosen))
 
     def _open_ready(self, found: listing.FoundVisits, chosen: Incoming, ready: OpenStudy | None) -> None:
         if ready is not None and self.found is found and self.incoming is chosen and not self.busy:
@@ -269,17 +268,17 @@ class SeriesVerbs:
 _Listed = tuple[listing.FoundVisits, "Incoming | None", OpenStudy | None]
 
 
-def _list(source: listing.Source, watched: Watched) -> _Listed:
+def _list(source: listing.Source, watched: Watched, aside: Aside) -> _Listed:
     """What lies there; where it is one visit, what its series are, and the study itself if nothing is to be prepared. In a
     thread."""
     try:
-        found = listing.find(source, watched, watched.cancelled)
+        found = listing.find(source, watched, watched.cancelled, aside)
         if len(found.visits) > 1:
             return found, None, None
         try:
             watched(Progress("looking at the series", 1.0))
-            incoming = listing.identify(found, 0, watched.cancelled)
-            return found, incoming, listing.ready(found, incoming)
+            incoming = listing.identify(found, 0, watched.cancelled, aside)
+            return found, incoming, listing.ready(found, incoming, aside)
         except BaseException:
             found.listing.close()
             raise

@@ -73,6 +73,14 @@ class UnpackedFolder:
         """Remove the files now; series that lie in them can no longer be read."""
         self._remove()
 
+    def __reduce__(self) -> tuple[object, ...]:
+        """In another process it names the folder and removes nothing: who unpacked it does."""
+        return UnpackedFolder, (self.folder, _nothing)
+
+
+def _nothing() -> None:
+    """What removing is where the folder is another process's."""
+
 
 @dataclass(frozen=True)
 class ImageSeries:

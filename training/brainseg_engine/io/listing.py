@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 from dataclasses import replace
 from functools import lru_cache
 from pathlib import Path
@@ -21,25 +22,34 @@ from brainseg_engine.io.naming import is_image
 from brainseg_engine.io.pair import standing_for
 
 
-def list_series(path: Path, progress: ProgressCallback = silent, cancelled: CancelCheck = never) -> Listing:
+def list_series(
+    path: Path,
+    progress: ProgressCallback = silent,
+    cancelled: CancelCheck = never,
+    *,
+    unpacked: Callable[[Path, Path, ProgressCallback, CancelCheck], Listing] | None = None,
+) -> Listing:
     """Every series at or below ``path``: a folder, a CD's DICOMDIR, an archive, or one file. No voxel is read.
+
+    ``unpacked`` lists what is no archive, or no more: :func:`list_unpacked`, or that in another process.
 
     An archive is unpacked into a private folder, which lives until :meth:`Listing.close`, or as long as a series of the
     list does. Raises InputError where there is no image at all, and Cancelled.
     """
     path = Path(path)
+    unpacked = unpacked or list_unpacked
     if is_folder(path) or not archive.is_archive(path):
-        return _list(path, path, progress, cancelled)
+        return unpacked(path, path, progress, cancelled)
     workspace, packed = archive.unpack(path, progress, cancelled)
     try:
-        listing = _list(workspace.folder, path, progress, cancelled)
+        listing = unpacked(workspace.folder, path, progress, cancelled)
     except BaseException:
         workspace.close()
         raise
     return replace(_living_in(workspace, listing), skipped=(*packed, *listing.skipped))
 
 
-def _list(path: Path, named: Path, progress: ProgressCallback, cancelled: CancelCheck) -> Listing:
+def list_unpacked(path: Path, named: Path, progress: ProgressCallback, cancelled: CancelCheck) -> Listing:
     """DICOM and image files together; ``named`` is what messages call the place."""
     if path.name.upper() == "DICOMDIR" and not path.is_dir():
         path = path.parent
