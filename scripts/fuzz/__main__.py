@@ -24,6 +24,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from changes import refused
+from compressed import SYNTAXES
 from hospital import assignment, dicom, dicom_seg, prepared, remembered, rtstruct
 from images import decathlon, metaimage, nifti, pairs, sidecar, slices
 from learning import events, model, names, recipe, record, run_folder, split, summary, weights, working_copy
@@ -35,7 +36,7 @@ OUTCOMES = ("refused", "accepted", "traceback", "died", "hang", "memory")
 SURFACES = {
     f.__name__: f
     for f in (nifti, metaimage, pairs, slices, sidecar, decathlon, dicom, dicom_seg, rtstruct, prepared, assignment, remembered,
-              record, working_copy, recipe, model, weights, run_folder, events, split, summary, names)
+              record, working_copy, recipe, model, weights, run_folder, events, split, summary, names, *SYNTAXES)
 }  # fmt: skip
 
 
@@ -70,11 +71,10 @@ def _outcome(one: Callable[[random.Random], None], r: random.Random) -> tuple[st
         one(r)
     except Hang:
         return "hang", ""
-    except MemoryError:
-        return "memory", ""
     except Exception as e:
         where = traceback.extract_tb(e.__traceback__)[-1]
-        return "traceback", f"{type(e).__name__}: {str(e)[:150]!r} at {Path(where.filename).name}:{where.lineno}"
+        what = "memory" if isinstance(e, MemoryError) else "traceback"
+        return what, f"{type(e).__name__}: {str(e)[:150]!r} at {Path(where.filename).name}:{where.lineno}"
     finally:
         signal.alarm(0)
     if resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 > MEMORY:
@@ -107,19 +107,22 @@ def run(surface: str, seed: int, first: int, cases: int) -> tuple[Counter[str], 
             "--cases",
             str(last - n),
         ]
-        done = subprocess.Popen(words, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
-        begun = False
-        assert done.stdout is not None
-        for line in done.stdout:
-            number, what, *detail = line.rstrip("\n").split(" ", 2)
-            if what == "begun":
-                begun = True
-                continue
-            begun, n = False, int(number) + 1
-            counted[what] += 1
-            if what not in ("refused", "accepted"):
-                failures.append(f"{surface} {number}: {what} {' '.join(detail)}")
-        error = done.communicate()[1]
+        with tempfile.TemporaryFile("w+") as errors:  # a pipe that nobody empties would stop it
+            done = subprocess.Popen(words, stdout=subprocess.PIPE, stderr=errors, text=True)
+            begun = False
+            assert done.stdout is not None
+            for line in done.stdout:
+                number, what, *detail = line.rstrip("\n").split(" ", 2)
+                if what == "begun":
+                    begun = True
+                    continue
+                begun, n = False, int(number) + 1
+                counted[what] += 1
+                if what not in ("refused", "accepted"):
+                    failures.append(f"{surface} {number}: {what} {' '.join(detail)}")
+            done.wait()
+            errors.seek(0)
+            error = errors.read()
         if begun:
             counted["died"] += 1
             failures.append(f"{surface} {n}: died with {done.returncode} {error[-300:]}")

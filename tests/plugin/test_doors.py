@@ -1,7 +1,7 @@
 """What files from outside do wrong, at every door that reads studies: each says so, or gives the right values. Never others.
 
-``DOORS`` × ``FAULTS``: inspect, data check, predict, evaluate, train, the API, napari's reader. A door that refuses must say
-why; one that goes on must give the images and the mask as they are.
+``DOORS`` × ``FAULTS``: inspect, data check, predict, evaluate, train, fine-tuning, the API, napari's reader. A door that refuses
+must say why; one that goes on must give the images and the mask as they are.
 """
 
 from __future__ import annotations
@@ -23,6 +23,8 @@ from brainseg_engine.cli import app
 from brainseg_engine.core.errors import BrainsegError
 from brainseg_engine.core.labels import Label
 from brainseg_engine.core.study import Modality, Study
+from brainseg_engine.corrections import Store
+from brainseg_engine.corrections.foreign import from_files
 from brainseg_engine.evaluation import evaluate
 from brainseg_engine.inference.batch import PredictSettings, predict_many
 from brainseg_engine.inference.predictor import Predictor
@@ -312,8 +314,27 @@ def _reader(source: Path, root: Path, model: Path) -> None:
     }
 
 
+MASK = re.compile(r"[_-]seg\.|seg_\d+\.|labelsTr/")
+
+
+def _finetune(source: Path, root: Path, model: Path) -> None:
+    """The study and its mask as a correction, collected for a fine-tuning: what is learnt from is what they are."""
+    from brainseg_engine.finetune import collecting
+    from brainseg_engine.models import checkpoint
+
+    store = Store(root / "corrections")
+    (mask,) = [p for p in (root / "data").rglob("*.nii.gz") if MASK.search(p.as_posix()) and "brain_seg" not in p.name]
+    found = from_files(source, mask)
+    made = store.add(found.study, found.mask)
+    (root / "run").mkdir()
+    got = collecting.collect(store, checkpoint.load(model).recipe, root / "run" / "data", lambda p: None, lambda: None)
+    learnt = load_study(root / "run" / "data" / made.id)
+    assert right(learnt), "something else is learnt"
+    assert [c.name for c in got.cases] == [made.id]
+
+
 DOORS = {"inspect": _inspect, "data check": _data_check, "predict": _predict, "evaluate": _evaluate, "train": _train,
-         "API": _api, "reader": _reader}  # fmt: skip
+         "finetune": _finetune, "API": _api, "reader": _reader}  # fmt: skip
 UNCONCERNED = {("predict", fault) for fault in FAULTS if "values" in fault or "/" in fault or "255" in fault}
 """Predict reads no mask."""
 
@@ -342,4 +363,4 @@ def test_every_door_says_it_or_is_right(fault, door, tmp_path, tiny_model):
 
 
 def test_the_table_covers_every_fault_and_door():
-    assert len(FAULTS) > 40 and len(DOORS) == 7
+    assert len(FAULTS) > 40 and len(DOORS) == 8

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import numpy as np
 import pytest
 from helpers.small_study import make_study
+from helpers.unpacked import EGD, KAGGLE, write_case
 from typer.testing import CliRunner
 
 from brainseg_engine.cli import app
@@ -16,37 +15,6 @@ from brainseg_engine.evaluation import evaluate
 from brainseg_engine.io import find_studies, load_segmentation, load_study, save_segmentation, save_volume
 from brainseg_engine.io.listing import list_series
 from brainseg_engine.studies.incoming import is_export
-
-KAGGLE = {
-    Modality.T1: "{id}_t1.nii/{inner}_brain_t1.nii",
-    Modality.T1CE: "{id}_t1ce.nii/{inner}_brain_t1ce.nii",
-    Modality.T2: "{id}_t2.nii/{inner}_brain_t2.nii",
-    Modality.FLAIR: "{id}_flair.nii/{inner}_brain_flair.nii",
-    "mask": "{id}_seg.nii/{inner}_final_seg.nii",
-}
-EGD = {
-    Modality.T1: "1_T1/NIFTI/T1.nii.gz",
-    Modality.T1CE: "2_T1GD/NIFTI/T1GD.nii.gz",
-    Modality.T2: "3_T2/NIFTI/T2.nii.gz",
-    Modality.FLAIR: "4_FLAIR/NIFTI/FLAIR.nii.gz",
-    "mask": "5_MASK/NIFTI/MASK.nii.gz",
-}
-
-
-def write_case(root: Path, id_: str, layout, coding: str, seed: int = 0, inner: str = "00000057") -> Path:
-    study = make_study(seed, id=id_)
-    folder = root / id_
-    for kind, form in layout.items():
-        path = folder / form.format(id=id_, inner=inner)
-        path.parent.mkdir(parents=True, exist_ok=True)
-        if kind != "mask":
-            save_volume(study.volumes[kind].data, study.volumes[kind].grid, path)
-        elif coding == "1=TUMOUR":
-            save_volume((study.segmentation.labels > 0).astype(np.uint8), study.segmentation.grid, path)
-        else:
-            save_segmentation(study.segmentation, path, coding=coding)
-    return folder
-
 
 CASES = [
     pytest.param("BraTS2021_0000{}", KAGGLE, "brats2021", id="kaggle"),
@@ -94,6 +62,29 @@ def test_the_windows_table_shows_one_visit_of_four_series(name, layout, coding, 
     assert patient.label == folder.name and [s.path for s in visit.series] == sorted(
         folder / layout[m].format(id=folder.name, inner="00000057") for m in Modality
     )
+
+
+@pytest.mark.parametrize(("name", "layout", "coding"), CASES)
+def test_predict_takes_them_and_gives_what_the_same_images_give_elsewhere(name, layout, coding, tmp_path, tiny_model):
+    folder = write_case(tmp_path / "data", name.format(1), layout, coding)
+    usual = tmp_path / "usual" / folder.name
+    for m, volume in make_study(0, id=folder.name).volumes.items():
+        save_volume(volume.data, volume.grid, usual / f"{folder.name}_{m}.nii.gz")
+    for source, out in ((folder, "masks"), (usual, "expected")):
+        words = [
+            "predict",
+            str(source),
+            "--out",
+            str(tmp_path / out),
+            "--model",
+            str(tiny_model),
+            "--coding",
+            "brats2021",
+        ]
+        result = CliRunner().invoke(app, [*words, "--device", "cpu"])
+        assert result.exit_code == 0, result.output
+    found, expected = (load_segmentation(tmp_path / out / f"{folder.name}_seg.nii.gz") for out in ("masks", "expected"))
+    assert np.array_equal(found.labels, expected.labels) and found.grid.same_as(expected.grid)
 
 
 def test_a_mask_of_the_whole_tumour_tells_of_no_core(tmp_path):

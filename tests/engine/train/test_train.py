@@ -19,8 +19,9 @@ from safetensors.torch import load_file
 from brainseg_engine.core.errors import Cancelled, DeviceError, InputError, OutputError, RecipeError, TrainingError
 from brainseg_engine.core.events import EpochDone
 from brainseg_engine.core.labels import Region
+from brainseg_engine.core.study import Modality
 from brainseg_engine.inference.predictor import Predictor
-from brainseg_engine.io import load_study
+from brainseg_engine.io import load_study, save_segmentation, save_volume
 from brainseg_engine.models import checkpoint
 from brainseg_engine.phantom import write_study
 from brainseg_engine.recipe import load_recipe
@@ -311,3 +312,21 @@ def test_starting_from_a_model(tiny_recipe, tiny_model, cohort, tmp_path):
     run(tiny_recipe, cohort, tmp_path / "run", 1, init=str(tiny_model))
     with pytest.raises(RecipeError, match="same form"):
         run(load_recipe("baseline"), cohort, tmp_path / "other", 1, init=str(tiny_model))
+
+
+def test_a_doubt_of_many_cases_is_told_once(tmp_path, tiny_recipe, caplog):
+    """Masks of 1, 2, 4 under names of BraTS 2023, settled by the T1ce: a sentence for the folder, not one a case."""
+    data, split = tmp_path / "data", tmp_path / "split.csv"
+    for n in range(5):
+        study = make_study(n, id=f"BraTS-GLI-0000{n}-000")
+        folder = data / study.id
+        for m, name in (("t1", "t1n"), ("t1ce", "t1c"), ("t2", "t2w"), ("flair", "t2f")):
+            volume = study.volumes[Modality(m)]
+            save_volume(volume.data, volume.grid, folder / f"{study.id}-{name}.nii.gz")
+        save_segmentation(study.segmentation, folder / f"{study.id}-seg.nii.gz", coding="brats2021")
+    rows = "".join(f"BraTS-GLI-0000{n}-000,{'train' if n < 3 else 'validation'}\n" for n in range(5))
+    split.write_text("case,split\n" + rows)
+    options = TrainOptions(data, split, tmp_path / "run", 1, device="cpu", cache=tmp_path / "cache")
+    train(tiny_recipe, options, lambda e: None)
+    told = [r.getMessage() for r in caplog.records if "name the coding" in r.getMessage()]
+    assert [t.partition(":")[0] for t in told] == ["BraTS-GLI-00000-000 and 2 more", "BraTS-GLI-00003-000 and 1 more"]

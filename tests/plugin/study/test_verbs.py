@@ -9,8 +9,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 from helpers.cases import write
-from helpers.rig import Card, House, Later, Model, prediction, shown
+from helpers.rig import Card, House, Later, Model, paint, prediction, segment, shown
 from helpers.small_study import make_study
+from helpers.unpacked import EGD, KAGGLE, write_case
 
 from brainseg_engine.core.events import Failed, Progress
 from brainseg_engine.core.labels import Label, Region
@@ -523,3 +524,28 @@ def test_closing_stops_the_jobs(viewer):
     house = House(viewer)
     house.close()
     assert house.runner.closed
+
+
+@pytest.mark.parametrize(
+    ("id_", "layout", "coding"), [("BraTS2021_00495", KAGGLE, "brats2021"), ("EGD-0001", EGD, "1=TUMOUR")]
+)
+def test_a_study_whose_series_lie_in_folders_of_their_own_is_opened_segmented_corrected_and_saved(
+    viewer, tmp_path, id_, layout, coding
+):
+    folder = write_case(tmp_path, id_, layout, coding)
+    house = House(viewer)
+    house.session.set_models((Model(card=Card()),))
+    house.study.open(folder)
+    current = house.session.study
+    assert current.study.id == id_ and set(current.study.volumes) == set(Modality) and not house.session.blocker
+    assert current.truth.coding == coding and not current.problems
+    for m, volume in make_study(0, id=id_).volumes.items():
+        assert np.array_equal(current.study.volumes[m].data, volume.data)
+    answer = segment(house)
+    painted = paint(house)
+    assert (painted != answer).any()
+    house.corrections.accept()
+    assert np.array_equal(house.session.store.read(house.corrections.accepted).labels, painted)
+    house.save.save(tmp_path / "mask.nii.gz", "brats2021")
+    assert np.array_equal(load_segmentation(tmp_path / "mask.nii.gz").labels, painted)
+    house.close()

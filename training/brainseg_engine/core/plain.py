@@ -8,6 +8,7 @@ links to anything.
 from __future__ import annotations
 
 import errno
+import io
 import os
 import stat
 from pathlib import Path
@@ -22,6 +23,7 @@ _WRITE = (
     | getattr(os, "O_CLOEXEC", 0)
     | getattr(os, "O_BINARY", 0)
 )
+_FREELY = 2**20
 _KINDS = (
     (stat.S_ISFIFO, "a pipe"), (stat.S_ISCHR, "a device"), (stat.S_ISBLK, "a device"), (stat.S_ISSOCK, "a socket"),
     (stat.S_ISLNK, "a link"),
@@ -35,12 +37,26 @@ class NotOrdinary(OSError):
         super().__init__(errno.EINVAL, f"it is {kind}, not an ordinary file", str(path))
 
 
+class _Bounded(io.BufferedReader):
+    """Reads no more than there is: Python makes room first for all that is asked for, and a damaged length costs gigabytes."""
+
+    def __init__(self, raw: io.FileIO, size: int) -> None:
+        super().__init__(raw)
+        self._size = size
+
+    def read(self, size: int | None = -1, /) -> bytes:
+        if size is not None and size > _FREELY:
+            size = min(size, max(self._size - self.tell(), _FREELY))
+        return super().read(size)
+
+
 def opened(path: Path) -> BinaryIO:
     """The file, open for reading. Raises OSError, NotOrdinary for what is no ordinary file; it never waits."""
     handle = os.open(path, _READ)
     try:
-        _require_ordinary(os.fstat(handle), path)
-        return os.fdopen(handle, "rb")
+        found = os.fstat(handle)
+        _require_ordinary(found, path)
+        return _Bounded(io.FileIO(handle, "rb"), found.st_size)
     except BaseException:
         os.close(handle)
         raise

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import json
-import logging
 from collections.abc import Mapping
+from contextlib import nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -18,13 +18,13 @@ from brainseg_engine.core.geometry import Shape3
 from brainseg_engine.core.labels import Label, LabelArray
 from brainseg_engine.core.study import SeriesNeeded, Study
 from brainseg_engine.dataset import cache as store
+from brainseg_engine.dataset.doubts import Doubts, told_once
 from brainseg_engine.dataset.index import CachedCase, Index
 from brainseg_engine.inference.preprocess import preprocess
 from brainseg_engine.io import load_study
 from brainseg_engine.recipe import Recipe
 from brainseg_engine.studies.checks import require_usable
 
-_log = logging.getLogger(__name__)
 TUMOUR = (Label.NCR, Label.ED, Label.ET, Label.TUMOUR)
 PLACES_A_CLASS = 5000
 """Tumour voxels remembered of each class, 20 000 of a case in all."""
@@ -90,16 +90,15 @@ def with_truth(folder: Path, recipe: Recipe, coding: str | None = None) -> tuple
     return study, truth.labels
 
 
-def usable(folder: Path, recipe: Recipe, coding: str | None = None) -> tuple[Study, LabelArray]:
-    """As :func:`with_truth`, with the images checked: InputError for what cannot be used, doubts as warnings in the log."""
+def usable(folder: Path, recipe: Recipe, doubts: Doubts, coding: str | None = None) -> tuple[Study, LabelArray]:
+    """As :func:`with_truth`, with the images checked: InputError for what cannot be used; what is doubtful goes to ``doubts``."""
     study, truth = with_truth(folder, recipe, coding)
-    _check(study, folder, recipe)
+    _check(study, folder, recipe, doubts)
     return study, truth
 
 
-def _check(study: Study, folder: Path, recipe: Recipe) -> None:
-    for doubt in require_usable(study, SeriesNeeded(recipe.modalities)):
-        _log.warning("%s: %s", folder.name, doubt.message)
+def _check(study: Study, folder: Path, recipe: Recipe, doubts: Doubts) -> None:
+    doubts.add(folder.name, study, require_usable(study, SeriesNeeded(recipe.modalities)))
 
 
 def hashes_of(study: Study, recipe: Recipe) -> tuple[str, ...]:
@@ -108,7 +107,12 @@ def hashes_of(study: Study, recipe: Recipe) -> tuple[str, ...]:
 
 
 def prepare(
-    path: Path, recipe: Recipe, divisor: Shape3, cache: Path | None = None, coding: str | None = None
+    path: Path,
+    recipe: Recipe,
+    divisor: Shape3,
+    cache: Path | None = None,
+    coding: str | None = None,
+    doubts: Doubts | None = None,
 ) -> TrainingCase:
     """Read one study with its truth; check and preprocess it unless ``cache`` (None: the user's own) holds it. One whose
     files are as they were when it was kept is not even read.
@@ -127,7 +131,8 @@ def prepare(
     made_in: Path | None = folder / f"{key}.safetensors"
     tensors = store.load(folder, key)
     if tensors is None:  # else these very images were checked when they were kept
-        _check(study, path, recipe)
+        with told_once() if doubts is None else nullcontext(doubts) as kept_back:
+            _check(study, path, recipe, kept_back)
         made = _build(study, truth, recipe, divisor)
         made_in = store.save(folder, key, made)
         tensors = (store.load(folder, key) if made_in else None) or made

@@ -80,30 +80,31 @@ def of_folder(
     notes: list[str] = []
     found: list[dict[str, Path]] = []
     patients: dict[str, str] = {}
-    for side, most in ((score, SCORED), (replay, REPLAYED)):
-        taken: dict[str, Path] = {}
-        seen: dict[str, Path] = {}
-        for case in _shuffled(side, seed):
-            if len(taken) == most:
-                break
-            stop()
-            report(Progress(f"reading {case.name}", (len(found) + len(taken) / most) / 2))
-            hashes, why = _images(case, recipe, known, images, coding)
-            patients[case.name] = case.patient
-            if why:
-                notes.append(f"The anchor {case.name} is left out: {why}")
-                _log.warning("the anchor %s is left out: %s", case.name, why)
-            elif side is score and not set(hashes).isdisjoint(learnt):
-                seen[case.name] = case.source
-            else:
-                taken[case.name] = case.source
-        if side is score and seen and not taken:
-            taken = dict(list(seen.items())[:most])
-            notes.append(
-                "The base model has learnt from every anchor that is scored, and is better there than elsewhere: the guard is "
-                "too careful. Name anchors that it has never seen."
-            )
-        found.append(taken)
+    with dataset.told_once() as doubts:
+        for side, most in ((score, SCORED), (replay, REPLAYED)):
+            taken: dict[str, Path] = {}
+            seen: dict[str, Path] = {}
+            for case in _shuffled(side, seed):
+                if len(taken) == most:
+                    break
+                stop()
+                report(Progress(f"reading {case.name}", (len(found) + len(taken) / most) / 2))
+                hashes, why = _images(case, recipe, known, images, coding, doubts)
+                patients[case.name] = case.patient
+                if why:
+                    notes.append(f"The anchor {case.name} is left out: {why}")
+                    _log.warning("the anchor %s is left out: %s", case.name, why)
+                elif side is score and not set(hashes).isdisjoint(learnt):
+                    seen[case.name] = case.source
+                else:
+                    taken[case.name] = case.source
+            if side is score and seen and not taken:
+                taken = dict(list(seen.items())[:most])
+                notes.append(
+                    "The base model has learnt from every anchor that is scored, and is better there than elsewhere: the guard "
+                    "is too careful. Name anchors that it has never seen."
+                )
+            found.append(taken)
     return _divided(folder, found[0], found[1], patients, notes)
 
 
@@ -145,13 +146,18 @@ def _sides(folder: Path, split: Path | None, seed: int) -> tuple[list[cohort.Coh
 
 
 def _images(
-    case: cohort.CohortCase, recipe: Recipe, known: Collection[str], images: Collection[str], coding: str | None
+    case: cohort.CohortCase,
+    recipe: Recipe,
+    known: Collection[str],
+    images: Collection[str],
+    coding: str | None,
+    doubts: dataset.Doubts,
 ) -> tuple[tuple[str, ...], str]:
     """The hashes of its images, and why it cannot be an anchor, "" when it can."""
     if {case.name.casefold(), case.patient.casefold()} & set(known):
         return (), "its patient is among the corrections."
     try:
-        study, _ = dataset.usable(case.source, recipe, coding)
+        study, _ = dataset.usable(case.source, recipe, doubts, coding)
         hashes = dataset.hashes_of(study, recipe)
         return hashes, "it is a study that was corrected." if any(h in images for h in hashes) else ""
     except BrainsegError as e:

@@ -98,7 +98,10 @@ class Loop:
         if self.fabric.is_global_zero:
             fingerprint = hashlib.sha256("".join(self.hashes).encode()).hexdigest()
             self.folder.note({"data_fingerprint": fingerprint, "planned": self.planned})
-            validation.check_held_out(held_out, cases, self.recipe, self.earlier, self._telling, self.options.coding)
+            with dataset.told_once() as doubts:
+                validation.check_held_out(
+                    held_out, cases, self.recipe, self.earlier, self._telling, doubts, self.options.coding
+                )
         if self.state.step >= total:
             _log.warning("step %d of %d: nothing is left to train", self.state.step, total)
         self._train(held_out, total)
@@ -173,12 +176,13 @@ class Loop:
         if not self.fabric.is_global_zero:
             self.fabric.barrier()
         cases = []
-        for n, folder in enumerate(folders):
-            self._telling(Progress(f"reading {cohort.name(folder)}", n / len(folders)))
-            name = cohort.name(folder)
-            coding = self.options.codings.get(name, self.options.coding)
-            case = dataset.prepare(folder, self.recipe, divisor, self.options.cache, coding)
-            cases += [case] * self.options.visits.get(name, 1)
+        with dataset.told_once() as doubts:
+            for n, folder in enumerate(folders):
+                self._telling(Progress(f"reading {cohort.name(folder)}", n / len(folders)))
+                name = cohort.name(folder)
+                coding = self.options.codings.get(name, self.options.coding)
+                case = dataset.prepare(folder, self.recipe, divisor, self.options.cache, coding, doubts)
+                cases += [case] * self.options.visits.get(name, 1)
         if self.fabric.is_global_zero:
             self.fabric.barrier()
         return cases

@@ -34,15 +34,16 @@ def check_held_out(
     recipe: Recipe,
     earlier: Sequence[str],
     report: ProgressCallback,
+    doubts: dataset.Doubts,
     coding: str | None = None,
 ) -> None:
-    """Read the validation cases once before hours of work: they must be usable, and unseen. Raises TrainingError,
-    InputError."""
+    """Read the validation cases once before hours of work: they must be usable, and unseen; ``doubts`` takes what is
+    doubtful of them. Raises TrainingError, InputError."""
     owner = {h: case.id for case in cases for h in case.hashes}
     for folder in folders:
         name = cohort.name(folder)
         report(Progress(f"checking {name}", 1.0))
-        study, _ = dataset.usable(folder, recipe, coding)
+        study, _ = dataset.usable(folder, recipe, doubts, coding)
         hashes = dataset.hashes_of(study, recipe)
         twin = next((owner[h] for h in hashes if h in owner), None)
         if twin:

@@ -12,13 +12,18 @@ from numpy.typing import NDArray
 from brainseg_engine.core import plain
 from brainseg_engine.core.errors import Cancelled, InputError
 from brainseg_engine.core.events import CancelCheck, Progress, ProgressCallback, never, silent
+from brainseg_engine.io.dicom import codestream, rle
+from brainseg_engine.io.dicom.codestream import Codestream
 from brainseg_engine.io.dicom.quiet import MISSING, quiet
 from brainseg_engine.io.found import ImageSeries, SliceSource
+from brainseg_engine.io.image import require_size
 
 _PIXEL_ELEMENTS = (
     *(0x00280002, 0x00280004, 0x00280006, 0x00280008, 0x00280010, 0x00280011, 0x00280100, 0x00280101, 0x00280102),
     *(0x00280103, 0x7FE00001, 0x7FE00002, 0x7FE00008, 0x7FE00009, 0x7FE00010),
 )
+
+_HTJ2K = tuple(f"1.2.840.10008.1.2.4.20{n}" for n in (1, 2, 3))
 
 
 def read_voxels(
@@ -30,6 +35,8 @@ def read_voxels(
     """
     assert series.grid is not None
     columns, rows, depth = series.grid.shape
+    if series.slices:
+        require_size(series.grid.shape, 4, series.slices[0].path)
     plain = all(s.slope == 1 and s.intercept == 0 for s in series.slices)
     volume: NDArray[Any] | None = None
     with quiet():
@@ -71,7 +78,10 @@ def stored_frames(path: Path, indices: Sequence[int]) -> list[NDArray[Any]]:
             told = dcmread(file, force=True, specific_tags=list(_PIXEL_ELEMENTS))
         if "TransferSyntaxUID" not in told.file_meta:
             told.file_meta.TransferSyntaxUID = _syntax(*told.original_encoding)
-        decoded = list(iter_pixels(told, indices=list(indices), raw=True))
+        if told.file_meta.TransferSyntaxUID.is_encapsulated:
+            decoded = _decompressed(told, indices)
+        else:
+            decoded = list(iter_pixels(told, indices=list(indices), raw=True))
     except OSError as e:
         raise InputError(f"{path} cannot be read: {e.strerror or e}. Copy it to another place and try again.") from None
     except MemoryError:
@@ -79,6 +89,26 @@ def stored_frames(path: Path, indices: Sequence[int]) -> list[NDArray[Any]]:
     except Exception:  # decoders raise whatever they like; their words may quote the header
         raise InputError(_undecodable(path, told)) from None
     return [_measured(frame, told) for frame in decoded]
+
+
+def _decompressed(told: Any, indices: Sequence[int]) -> list[NDArray[Any]]:
+    """The frames of compressed pixels. A codestream that tells other sizes than the header is refused (ValueError): its
+    decoder would take the memory for them, and end the program where there is not so much."""
+    from pydicom import uid
+    from pydicom.encaps import get_frame
+    from pydicom.pixels import iter_pixels
+
+    syntax, wanted = told.file_meta.TransferSyntaxUID, Codestream(told.Rows, told.Columns, told.SamplesPerPixel)
+    frames = int(told.get("NumberOfFrames") or 1)
+    if syntax == uid.RLELossless and wanted.components == 1:
+        kind = np.dtype(f"{'i' if told.PixelRepresentation else 'u'}{int(told.BitsAllocated) // 8}")
+        streams = (get_frame(told.PixelData, i, number_of_frames=frames) for i in indices)
+        return [rle.decoded(stream, wanted.rows, wanted.columns, kind) for stream in streams]
+    if syntax in (*uid.JPEGTransferSyntaxes, *uid.JPEGLSTransferSyntaxes, *uid.JPEG2000TransferSyntaxes, *_HTJ2K):
+        for i in indices:
+            if codestream.told(get_frame(told.PixelData, i, number_of_frames=frames)) != wanted:
+                raise ValueError
+    return list(iter_pixels(told, indices=list(indices), raw=True))
 
 
 def _syntax(implicit: bool | None, little: bool | None) -> str:
