@@ -84,5 +84,6 @@ $(VENV)/.dev: $(VENV)/.app | system
 
 # Programs of others that judge what is written.
 $(VENV)/.slow: $(VENV)/.dev | system
-	@$(PIP) -e '.[app,dicom,test,lint,slow]'
+	@$(PIP) -e '.[app,dicom,test,lint,slow,peers]'
+	$(PIP) --no-deps nnunetv2 dynamic-network-architectures acvl-utils batchgenerators batchgeneratorsv2
 	touch $@

@@ -210,7 +210,10 @@ def run(
     flips = [f for f in _FLIPS if 3 not in f or dimensions == 3] if tta else _FLIPS[: 1 + window.mirror]
     if window.mirror_axes:
         flips = _FLIPS[:1]  # each tile is mirrored already
-    done, total = 0, tiles.rounds(image.shape, places, dimensions, window) * len(flips)
+    members = list(getattr(net, "members", ())) or [
+        net
+    ]  # folds are averaged once their tiles are blended, as nnU-Net does
+    done, total = 0, tiles.rounds(image.shape, places, dimensions, window) * len(flips) * len(members)
 
     def between() -> None:
         nonlocal done
@@ -226,7 +229,8 @@ def run(
         if dimensions == 2:
             found += tiles.run_slices(net, mirrored, output, between).flip(axes)
         else:
-            found += tiles.run(net, mirrored, tile, places, output, between, window).flip(axes)
+            for member in members:
+                found += tiles.run(member, mirrored, tile, places, output, between, window).flip(axes) / len(members)
     found /= len(flips)
     if not bool(found.sum().isfinite()):  # no number compares as greater than a threshold: it would say "no tumour"
         raise CheckpointError(

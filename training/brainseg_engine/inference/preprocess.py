@@ -287,7 +287,8 @@ def _window(box: Box, recipe: Recipe, divisor: Shape3, working: Shape3, study_id
     least = config.centre_size if config.centre_size is not None and config.resize_to is None else (1, 1, 1)
     shape = [max(n + 2 * margin, m) for n, m in zip(_shape(box), least, strict=True)]
     if size is not None:
-        _require_sensible(size, working, study_id)
+        if recipe.window.steps != "fixed":  # a model of MONAI's has learnt with that much padding
+            _require_sensible(size, working, study_id)
         shape = [max(n, side) for n, side in zip(shape, (*size, 1), strict=False)]
     if recipe.window.policy != "patch":
         shape = [-(-n // d) * d for n, d in zip(shape, divisor, strict=True)]

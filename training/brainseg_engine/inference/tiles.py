@@ -59,16 +59,16 @@ def run(
             total = found if total is None else total + found
         return total[0] / len(images)  # type: ignore[index]  # there is one at least
 
-    if len(places) == 1:
+    if len(places) == 1 and window.weights != "nnunet":
         return answer(image[None])
     weight = WEIGHTS[window.weights](tile).to(image.device)
-    total = image.new_zeros((output.channels, *image.shape[1:]))
-    norm = image.new_zeros(image.shape[1:])
+    total = weight.new_zeros((output.channels, *image.shape[1:]))
+    norm = weight.new_zeros(image.shape[1:])
     for start in places:
         where = tuple(slice(s, s + t) for s, t in zip(start, tile, strict=True))
         total[(slice(None), *where)] += answer(image[(slice(None), *where)][None]) * weight
         norm[where] += weight
-    return total / norm
+    return (total / norm).float()
 
 
 def run_slices(net: Network, image: torch.Tensor, output: Output, between: Between) -> torch.Tensor:
@@ -114,14 +114,15 @@ def _gaussian(tile: Shape3) -> torch.Tensor:
 
 
 def _of_nnunet(tile: Shape3) -> torch.Tensor:
-    """nnU-Net's: about the voxel in the middle, its standard deviation an eighth of each side, cut at four of them, kept in half
-    precision, and the smallest positive value where that is 0."""
+    """nnU-Net's: about the voxel in the middle, its standard deviation an eighth of each side, cut at four of them, and the
+    smallest positive value where that is 0. All in half precision, and so are its sums: towards the corners they are coarse, and
+    an answer that is to be nnU-Net's has to be as coarse."""
     sides = []
     for n in tile:
         off = (torch.arange(n, dtype=torch.float64) - n // 2).abs()
         sides.append(torch.exp(-(off**2) / (2 * (n / 8) ** 2)) * (off <= int(4 * (n / 8) + 0.5)))
     found = (_outer(sides) * 10).half()
-    return torch.where(found == 0, found[found > 0].min(), found).float()
+    return torch.where(found == 0, found[found > 0].min(), found)
 
 
 def _outer(sides: list[torch.Tensor]) -> torch.Tensor:

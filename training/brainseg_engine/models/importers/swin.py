@@ -22,7 +22,7 @@ _MARK = "swinViT.patch_embed.proj.weight"
 
 def found_in(folder: Path) -> Path | None:
     """The checkpoint in that folder, where it is the only one."""
-    files = sorted(p for pattern in ("*.pt", "*/*.pt") for p in folder.glob(pattern))
+    files = sorted(p for pattern in ("*.pt", "*.pth", "*/*.pt") for p in folder.glob(pattern))
     return files[0] if len(files) == 1 and knows(files[0]) else None
 
 

@@ -1,0 +1,152 @@
+"""Swin UNETR, Auto3DSeg and ONNX: the answers are those of the peer's own library."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from helpers import peers
+from monai.inferers import SlidingWindowInferer
+from monai.networks.nets import SegResNetDS, SwinUNETR
+from monai.transforms import NormalizeIntensity
+
+from brainseg_engine import nets
+from brainseg_engine.core.errors import CheckpointError
+from brainseg_engine.core.study import Modality
+from brainseg_engine.inference.predictor import Predictor
+from brainseg_engine.models import checkpoint
+from brainseg_engine.models.importers import Options, import_foreign, import_model
+from brainseg_engine.models.onnx_export import export_onnx
+from brainseg_engine.phantom import phantom_study
+from brainseg_engine.recipe import load_recipe, overridden
+
+
+@pytest.fixture(scope="module")
+def case():
+    return phantom_study(1_000_003, (64, 72, 44))
+
+
+def normalised(case, order):
+    return torch.as_tensor(NormalizeIntensity(nonzero=True, channel_wise=True)(peers.stacked(case, order)))
+
+
+def same(found, probabilities, regions):
+    ours = np.stack([found.probabilities[r] for r in regions]).astype(np.float32)
+    assert np.abs(ours - probabilities).max() < 1e-3
+    by = dict(zip(regions, probabilities > 0.5, strict=True))
+    labels = np.select([by["ET"], by["TC"], by["WT"]], [3, 1, 2], 0)
+    assert (labels > 0).sum() > 100
+    assert peers.agreement(found.segmentation.labels, labels) >= 0.999
+
+
+@pytest.mark.slow
+def test_swin_unetr_answers_as_monai_runs_it(case, tmp_path):
+    torch.manual_seed(0)
+    net = SwinUNETR(in_channels=4, out_channels=3, feature_size=12)
+    image = normalised(case, peers.SWIN_ORDER)
+    peers.fitted(net, image[:, :64, :64, :32], peers.targets(case)[:, :64, :64, :32], steps=3)
+    torch.save({"epoch": 1, "best_acc": 0.9, "state_dict": net.state_dict()}, tmp_path / "model.pt")
+    inferer = SlidingWindowInferer([128, 128, 128], overlap=0.6)
+    with torch.inference_mode():
+        theirs = torch.sigmoid(inferer(image[None], net))[0].numpy()
+    path = import_foreign(tmp_path / "model.pt", Options("swin"))
+    same(Predictor(path, "cpu").predict(case, probabilities=True), theirs, ("TC", "WT", "ET"))
+    assert [m.value for m in checkpoint.read_metadata(path)[0].modalities] == ["flair", "t1ce", "t1", "t2"]
+
+
+def test_a_swin_unetr_of_another_task_is_refused(tmp_path):
+    torch.save(
+        {"state_dict": SwinUNETR(in_channels=1, out_channels=14, feature_size=12).state_dict()}, tmp_path / "btcv.pt"
+    )
+    with pytest.raises(CheckpointError, match=r"another task.*1 channels and gives 14"):
+        import_foreign(tmp_path / "btcv.pt", Options("m"))
+
+
+AUTO = {
+    "network": {"_target_": "SegResNetDS", "init_filters": 8, "blocks_down": [1, 1, 1], "norm": "INSTANCE", "in_channels": 4,
+                "out_channels": 3, "dsdepth": 2},
+    "sigmoid": True, "class_names": [{"name": "whole_tumor", "index": [1, 2, 3]}, {"name": "tumor_core", "index": [1, 3]},
+                                     {"name": "enhancing_tumor", "index": [3]}],
+    "roi_size": [32, 40, 24], "resample": False, "normalize_mode": "meanstd", "crop_foreground": False,
+}  # fmt: skip
+
+
+def test_auto3dseg_answers_as_monai_runs_it(case, tmp_path):
+    torch.manual_seed(0)
+    order = (Modality.FLAIR, Modality.T1CE, Modality.T1, Modality.T2)
+    net = SegResNetDS(in_channels=4, out_channels=3, init_filters=8, blocks_down=(1, 1, 1), norm="INSTANCE", dsdepth=2)
+    image = normalised(case, order)
+    # its images run RAS, those of the phantom LPS
+    turned = image.flip(1, 2)
+    peers.fitted(net, turned, peers.targets(case)[[1, 0, 2]].flip(1, 2), steps=5)
+    torch.save({"config": AUTO, "state_dict": net.state_dict(), "epoch": 9}, tmp_path / "model.pt")
+    inferer = SlidingWindowInferer([32, 40, 24], overlap=0.625, mode="gaussian")
+    with torch.inference_mode():
+        theirs = torch.sigmoid(inferer(turned[None], net))[0].flip(1, 2).numpy()
+    path = import_foreign(tmp_path / "model.pt", Options("auto"))
+    same(Predictor(path, "cpu").predict(case, probabilities=True), theirs, ("WT", "TC", "ET"))
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "words"),
+    [("sigmoid", False, "independent regions"), ("normalize_mode", "range", "range"), ("class_names", ["spleen"], "another task"),
+     ("network", {"_target_": "DiNTS"}, "DiNTS")],
+)  # fmt: skip
+def test_another_auto3dseg_is_refused(key, value, words, tmp_path):
+    torch.save({"config": {**AUTO, key: value}, "state_dict": {"w": torch.zeros(1)}}, tmp_path / "model.pt")
+    with pytest.raises(CheckpointError, match=words):
+        import_foreign(tmp_path / "model.pt", Options("m"))
+
+
+@pytest.fixture
+def small(tmp_path, case):
+    """A small model of this program, briefly trained."""
+    recipe = load_recipe("baseline", ["network.init_filters=8", "network.blocks_down=[1, 1]", "network.blocks_up=[1]",
+                                      "network.norm_over='image'", "postprocess.min_component_ml={}"])  # fmt: skip
+    torch.manual_seed(0)
+    net = nets.build(recipe)
+    order = recipe.modalities
+    peers.fitted(net, normalised(case, order)[..., :44], peers.targets(case)[[1, 0, 2]], steps=8)
+    torch.save(net.state_dict(), tmp_path / "w.pt")
+    return import_model(tmp_path / "w.pt", recipe, "small")
+
+
+def test_onnx_out_and_in_again_gives_the_answers_of_torch(small, case, tmp_path):
+    pytest.importorskip("onnxruntime")
+    pytest.importorskip("onnxscript")
+    out = export_onnx(small, tmp_path / "small.onnx")
+    path = import_foreign(out, Options("back"))
+    one, other = (Predictor(p, "cpu").predict(case, probabilities=True) for p in (small, path))
+    assert np.array_equal(one.segmentation.labels, other.segmentation.labels)
+    for region, p in one.probabilities.items():
+        assert np.abs(p.astype(np.float32) - other.probabilities[region].astype(np.float32)).max() < 1e-3
+    assert "trained" in " ".join(checkpoint.read_metadata(path)[0].known_failures)
+
+
+def test_onnx_that_tells_nothing_needs_a_recipe(small, tmp_path):
+    onnx = pytest.importorskip("onnx")
+    pytest.importorskip("onnxscript")
+    out = export_onnx(small, tmp_path / "small.onnx")
+    bare = onnx.load(str(out))
+    del bare.metadata_props[:]
+    onnx.save(bare, str(tmp_path / "bare.onnx"))
+    with pytest.raises(CheckpointError, match="--recipe"):
+        import_foreign(tmp_path / "bare.onnx", Options("m"))
+    recipe = checkpoint.read_metadata(small)[1]
+    import_foreign(tmp_path / "bare.onnx", Options("m", recipe=recipe))
+    wrong = overridden(recipe, ["output.regions=['WT']", "postprocess.thresholds={}"])
+    with pytest.raises(CheckpointError, match="answers"):
+        import_foreign(tmp_path / "bare.onnx", Options("n", recipe=wrong))
+
+
+def test_onnx_that_is_damaged_or_keeps_weights_elsewhere_is_refused(small, tmp_path):
+    onnx = pytest.importorskip("onnx")
+    pytest.importorskip("onnxscript")
+    out = export_onnx(small, tmp_path / "small.onnx")
+    (tmp_path / "cut.onnx").write_bytes(out.read_bytes()[:2000])
+    with pytest.raises(CheckpointError, match="refuses"):
+        import_foreign(tmp_path / "cut.onnx", Options("m"))
+    graph = onnx.load(str(out))
+    onnx.save(graph, str(tmp_path / "split.onnx"), save_as_external_data=True, size_threshold=0, location="beside")
+    with pytest.raises(CheckpointError, match="other files"):
+        import_foreign(tmp_path / "split.onnx", Options("m"))
