@@ -83,8 +83,8 @@ def measure(cases: Mapping[str, Path]) -> list[dict[str, Any]]:
         for how, apart in APART.items():
             row = {"case": case, "slices_by": how, **one(predictor, study, answer, apart)}
             rows.append(row)
-            told = f"{row['before']:.3f} → {row['after']:.3f} (interpolated {row['interpolated']:.3f}), {row['wall_s']:.0f} s"
-            print(f"{case} ({n + 1} of {len(cases)}), {how} {row['slices']}: {told}", flush=True)
+            line = f"{row['before']:.3f} → {row['after']:.3f} (interpolated {row['interpolated']:.3f}), {row['wall_s']:.0f} s"
+            print(f"{case} ({n + 1} of {len(cases)}), {how} {row['slices']}: {line}", flush=True)
     return rows
 
 

@@ -54,7 +54,7 @@ def _regions(folder: Path) -> list[NDArray[np.bool_]]:
 
 def described(run: Path) -> dict[str, Any]:
     """What the table says of a run."""
-    told = json.loads((run / "run.json").read_text(encoding="utf-8"))
+    record = json.loads((run / "run.json").read_text(encoding="utf-8"))
     recipe = parse_recipe(json.loads((run / "recipe.json").read_text(encoding="utf-8")))
     with (run / "metrics.csv").open(newline="", encoding="utf-8") as f:
         rows = list(csv.DictReader(f))
@@ -64,7 +64,7 @@ def described(run: Path) -> dict[str, Any]:
         "recipe": recipe,
         "weights": nets.count_parameters(nets.build(recipe)),
         "seconds": _pace(rows),
-        "memory": told.get("peak_memory_gb"),
+        "memory": record.get("peak_memory_gb"),
         "steps": int(rows[-1]["step"]),
         "best_step": int(best["step"]),
         "dice": {r: float(best[f"dice_{r}"]) if best[f"dice_{r}"] else None for r in REGIONS},

@@ -126,12 +126,12 @@ def _serve(options: argparse.Namespace) -> None:
         seconds = time.perf_counter() - began
         _settle()
         samples = (ahead + COUNTED) * options.batch
-        told = {
+        record = {
             "samples_per_second": COUNTED * options.batch / seconds,
             "cpu_seconds": (_processor_seconds() - before) / samples,
             "gib": _memory(),
         }
-        print(json.dumps(told), flush=True)
+        print(json.dumps(record), flush=True)
 
 
 def _take(batches: Iterator[Any], n: int, options: argparse.Namespace) -> None:

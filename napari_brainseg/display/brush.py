@@ -319,13 +319,13 @@ class Brush:
 
     def painted_slices(self, axis: int) -> list[int]:
         """The slices across that axis of the layer that were painted by hand since the last interpolation."""
-        found: set[int] = set()
+        slices: set[int] = set()
         for step in reversed(self.history.done if self.history is not None else []):
             if step.tool == "interpolate":
                 break
             if step.axis == axis and step.index is not None and step.tool in HAND_TOOLS:
-                found.add(step.index)
-        return sorted(found)
+                slices.add(step.index)
+        return sorted(slices)
 
     # --- the preview
 

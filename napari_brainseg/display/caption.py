@@ -77,10 +77,10 @@ def _key(text: str) -> str:
 
 def legend_of(viewer: ViewerModel) -> list[tuple[str, RGB | str]]:
     """What lies over the images besides the regions: (what it is, its colour)."""
-    found: list[tuple[str, RGB | str]] = []
+    entries: list[tuple[str, RGB | str]] = []
     doubt = outlines.beside(viewer, outlines.DOUBT)
     if doubt is not None and doubt.visible:
-        found.append(("model doubts", "#e6663d"))
+        entries.append(("model doubts", "#e6663d"))
     drawn = [outlines.beside(viewer, kind) for kind in (outlines.PROPOSAL, outlines.CHANGES)]
     if any(layer is not None and layer.visible for layer in drawn):
         for value, word in (
@@ -88,10 +88,10 @@ def legend_of(viewer: ViewerModel) -> list[tuple[str, RGB | str]]:
             (outlines.REMOVED, "removed"),
             (outlines.RENAMED, "another class"),
         ):
-            found.append((word, outlines.COLOURS[value]))
+            entries.append((word, outlines.COLOURS[value]))
     if any(layer.name == preview.NAME and layer.visible for layer in viewer.layers):
-        found.append(("may be painted", preview.COLOUR))
-    return found
+        entries.append(("may be painted", preview.COLOUR))
+    return entries
 
 
 def place_of(viewer: ViewerModel, image: Image) -> str:

@@ -250,13 +250,13 @@ def layer_modality(layer: Layer) -> Modality | None:
 
 def image_layers(viewer: ViewerModel, study_id: str | None = None) -> dict[Modality, Image]:
     """Modality → image layer of that study (of the topmost study when None), in the order T1, T1ce, T2, FLAIR."""
-    found: dict[Modality, Image] = {}
+    images: dict[Modality, Image] = {}
     for layer in reversed(list(viewer.layers)):
         modality = layer_modality(layer)
         study_id = study_id or (layer_study_id(layer) if modality else None)
         if modality and layer_study_id(layer) == study_id:
-            found.setdefault(modality, layer)
-    return {m: found[m] for m in Modality if m in found}
+            images.setdefault(modality, layer)
+    return {m: images[m] for m in Modality if m in images}
 
 
 def labels_layers(viewer: ViewerModel, study_id: str | None = None) -> list[Labels]:

@@ -95,8 +95,8 @@ class SurfaceManager:
     @property
     def surfaces(self) -> dict[str, Surface]:
         """Item of the scheme in use → its surface layer; "brain" → the brain. Items without a voxel are absent."""
-        found = {item: self._surfaces[key] for key, item in _keys(self._scheme()).items() if key in self._surfaces}
-        return {**found, **({"brain": self._brain_surface} if self._brain_surface is not None else {})}
+        shown = {item: self._surfaces[key] for key, item in _keys(self._scheme()).items() if key in self._surfaces}
+        return {**shown, **({"brain": self._brain_surface} if self._brain_surface is not None else {})}
 
     @property
     def busy(self) -> bool:

@@ -33,16 +33,16 @@ def writers_of(shown: Segmentation, done: Sequence[UndoStep], answer: Answer | N
     now = labels.copy()
     for step in reversed(steps):
         now[step.box][step.mask] = step.old
-    found = np.zeros(now.shape, dtype=np.uint8)
+    writers = np.zeros(now.shape, dtype=np.uint8)
     if known is not None and known.writers is not None:
         same = now == to_display(known.segmentation.labels, affine)[0]
-        found[same] = to_display(known.writers, affine)[0][same]
+        writers[same] = to_display(known.writers, affine)[0][same]
     for step in steps:
-        mask, part = step.mask, found[step.box]
+        mask, part = step.mask, writers[step.box]
         now[step.box][mask] = step.new
         part[mask] = Writer.PROPOSAL if _proposed(step) else np.where(part[mask], Writer.PERSON, Writer.NOBODY)
-    found[(found > 0) & (now != labels)] = Writer.PERSON  # of a stroke that lasts still
-    return np.ascontiguousarray(to_file(found, affine)) if found.any() else None
+    writers[(writers > 0) & (now != labels)] = Writer.PERSON  # of a stroke that lasts still
+    return np.ascontiguousarray(to_file(writers, affine)) if writers.any() else None
 
 
 def _proposed(step: UndoStep) -> bool:

@@ -287,13 +287,13 @@ class Session:
         current, card = self._study, self.model.card if self.model is not None else None
         if current is None:
             return []
-        found = [f.message for f in current.findings if f.severity == "warning"]
+        messages = [f.message for f in current.findings if f.severity == "warning"]
         present = [m for m in card.modalities if m in current.study.volumes] if card is not None else []
         if card is None or len(present) == len(card.modalities) or self.blocker:
-            return found
+            return messages
         from brainseg_engine.studies.checks import rests_on
 
-        return [*found, f"{rests_on(present, card.modalities)} {card.expectation(present)}".strip()]
+        return [*messages, f"{rests_on(present, card.modalities)} {card.expectation(present)}".strip()]
 
     @property
     def store(self) -> Store:

@@ -96,13 +96,13 @@ def model(folder: Path) -> Callable[[random.Random], None]:
     path = folder / "m.safetensors"
     checkpoint.save(path, net.state_dict(), card, tiny)
     raw = path.read_bytes()
-    told, recipe_ = json.loads(card.model_dump_json()), json.loads(tiny.model_dump_json())
+    card_content, recipe_ = json.loads(card.model_dump_json()), json.loads(tiny.model_dump_json())
 
     def one(r: random.Random) -> None:
         if r.random() < 0.4:
             path.write_bytes(bytes_changed(raw, r, r.choice((None, 4000))))
         else:
-            metadata = {"format": checkpoint.FORMAT, "card": json.dumps(told), "recipe": json.dumps(recipe_)}
+            metadata = {"format": checkpoint.FORMAT, "card": json.dumps(card_content), "recipe": json.dumps(recipe_)}
             which = r.choice(("card", "recipe"))
             metadata[which] = json_changed(metadata[which].encode(), r).decode("utf-8", "replace")
             state = dict(net.state_dict())

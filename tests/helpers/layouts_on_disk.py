@@ -37,6 +37,6 @@ def write_decathlon(
         values = np.random.default_rng(i).integers(0, 4, SHAPE).astype(np.uint8)
         write(root / "labelsTr" / f"{name}.nii.gz", values, affine_of(codes))
     (root / "imagesTr" / "._BRATS_001.nii.gz").write_bytes(b"a Mac was here")
-    told = {"name": "BRATS", "tensorImageSize": "4D", "modality": channels, "labels": labels}
-    (root / "dataset.json").write_text(json.dumps(told))
+    content = {"name": "BRATS", "tensorImageSize": "4D", "modality": channels, "labels": labels}
+    (root / "dataset.json").write_text(json.dumps(content))
     return root

@@ -78,18 +78,18 @@ class Holding:
 
 
 def _row(level: str, source: Dataset, uid: str = "") -> Dataset:
-    told = Dataset()
+    row = Dataset()
     for keyword in ("SpecificCharacterSet", "PatientID", "PatientName", "PatientBirthDate", "StudyDate", "StudyDescription",
                     "AccessionNumber", "StudyInstanceUID"):  # fmt: skip
         if keyword in source:
-            told[keyword] = source[keyword]
-    told.ModalitiesInStudy = [source.Modality]
+            row[keyword] = source[keyword]
+    row.ModalitiesInStudy = [source.Modality]
     if level != "STUDY":
         for keyword in ("SeriesInstanceUID", "SeriesNumber", "SeriesDescription", "Modality"):
-            told[keyword] = source[keyword]
+            row[keyword] = source[keyword]
     if level == "IMAGE":
-        told.SOPInstanceUID = uid or source.SOPInstanceUID
-    return told
+        row.SOPInstanceUID = uid or source.SOPInstanceUID
+    return row
 
 
 def _fits(dataset: Dataset, keyword: str, asked: Any) -> bool:

@@ -160,10 +160,10 @@ def nnunet(described: bool, order=("t1", "t1ce", "t2", "flair")) -> Callable[[Pa
             m = next(k for k, n in NAMES.items() if n == name)
             nii(root / "imagesTr" / f"Case_1_{i:04d}.nii.gz", STUDY.volumes[m].data)
         nii(root / "labelsTr" / "Case_1.nii.gz", values(BRATS2023))
-        told = {"channel_names": dict(enumerate(order)), "file_ending": ".nii.gz", "numTraining": 1,
+        content = {"channel_names": dict(enumerate(order)), "file_ending": ".nii.gz", "numTraining": 1,
                 "labels": {"background": 0, "whole tumor": [1, 2, 3], "tumor core": [1, 3], "enhancing tumor": [3]}}  # fmt: skip
         if described:
-            (root / "dataset.json").write_text(json.dumps(told))
+            (root / "dataset.json").write_text(json.dumps(content))
         return root / "imagesTr" / "Case_1_0000.nii.gz" if described else root / "imagesTr"
 
     return make
@@ -232,11 +232,11 @@ def _inspect(source: Path, root: Path, model: Path) -> None:
     assert result.exception is None or isinstance(result.exception, (SystemExit, BrainsegError)), result.exception
     if isinstance(result.exception, BrainsegError):
         raise result.exception
-    told = json.loads(result.stdout)
-    errors = [p["message"] for p in told["problems"] if p["severity"] == "error"]
+    report = json.loads(result.stdout)
+    errors = [p["message"] for p in report["problems"] if p["severity"] == "error"]
     if errors:
         raise BrainsegError(" ".join(errors))
-    counted = told["segmentation"]["volumes_ml"]
+    counted = report["segmentation"]["volumes_ml"]
     for label in (Label.NCR, Label.ED, Label.ET):
         assert counted[label.name] == pytest.approx((STUDY.segmentation.labels == label).sum() / 1000, abs=0.01), (
             counted

@@ -148,10 +148,10 @@ class Worker:
         with ExitStack() as stack:
             study = study_from_wire(command["study"], stack)
             prediction = self._infer(job, study, probabilities=True)
-            found = doubt_of(prediction)
-            fill(ArraySpec.from_dict(command["map"]), found.map)
+            doubt = doubt_of(prediction)
+            fill(ArraySpec.from_dict(command["map"]), doubt.map)
             del study
-        return {"score": found.score.to_dict(), "seconds": {**seconds, **prediction.seconds}}
+        return {"score": doubt.score.to_dict(), "seconds": {**seconds, **prediction.seconds}}
 
     def _score(self, job: str, command: Mapping[str, Any]) -> dict[str, Any]:
         """How much the model doubts a study that lies in files; kept for the next time."""
@@ -162,12 +162,12 @@ class Worker:
         study = load_study(files, segmentation=False)
         key = uncertainty.remember_key(list(files.values()), study)
         scores = uncertainty.Scores(uncertainty.model_hash(Path(command["model"])), _passes(command))
-        found = scores.get(key)
-        if found is None:
+        score = scores.get(key)
+        if score is None:
             self._load(job, command)
-            found = uncertainty.doubt_of(self._infer(job, study, probabilities=True)).score
-            scores.put(key, found)
-        return {"key": key, "score": found.to_dict()}
+            score = uncertainty.doubt_of(self._infer(job, study, probabilities=True)).score
+            scores.put(key, score)
+        return {"key": key, "score": score.to_dict()}
 
     def _propagate(self, job: str, command: Mapping[str, Any]) -> dict[str, Any]:
         """What the corrections of a few slices mean for the others."""
@@ -183,7 +183,7 @@ class Worker:
             )
             slices = {int(axis): tuple(indices) for axis, indices in command["slices"].items()}
             corrected = Corrected(labels, slices, voxels != 0)
-            found = propose(
+            proposal = propose(
                 cast(Predictor, self._predictor),
                 study,
                 answer,
@@ -191,9 +191,9 @@ class Worker:
                 progress=self._emit,
                 cancelled=lambda: job in self._cancelled,
             )
-            fill(ArraySpec.from_dict(command["labels"]), found.labels)
+            fill(ArraySpec.from_dict(command["labels"]), proposal.labels)
             del study
-        return {"changed": found.changed, "steps": found.steps, "seconds": {**seconds, **found.seconds}}
+        return {"changed": proposal.changed, "steps": proposal.steps, "seconds": {**seconds, **proposal.seconds}}
 
     def _prepare(self, job: str, command: Mapping[str, Any]) -> dict[str, Any]:
         """A raw study made ready, into a folder that the other side owns."""

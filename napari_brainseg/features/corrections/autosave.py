@@ -126,8 +126,8 @@ class Autosave:
         restored, self._restored = self._restored, None
         answer, self._shown = self._session.answer, self._session.segmentation
         if restored is not None and answer is not None:
-            found, work = restored
-            here.resume(work, found.path, answer)
+            left_copy, work = restored
+            here.resume(work, left_copy.path, answer)
         else:
             here.answer, here.edited, here.unsaved = answer, False, False
             here.activity = Activity(self._clock)
@@ -140,10 +140,10 @@ class Autosave:
         here.desk = here.desk or working.Desk(here.key)
         shown = self._session.segmentation
         if known.same is not None and not here.edited and shown is not None:  # the window kept these very labels: go on
-            found, work = known.same
+            left_copy, work = known.same
             answer = resumed(work, shown, here.answer)
             self._session.attribute(answer, [*work.steps, *here.steps])
-            here.resume(work, found.path, answer)
+            here.resume(work, left_copy.path, answer)
         elif known.left:
             self.offer = known.left[0]
         self._look_for_others()
@@ -252,9 +252,9 @@ class Autosave:
     def _look_for_others(self) -> None:
         """Find work on other studies that was not accepted."""
 
-        def done(found: list[LeftCopy]) -> None:
+        def done(left_copies: list[LeftCopy]) -> None:
             newest: dict[str, LeftCopy] = {}
-            for f in found:
+            for f in left_copies:
                 newest.setdefault(f.key, f)
             own = self.workspace.key if self.workspace is not None else ""
             self.others = tuple(f for f in newest.values() if f.key != own)

@@ -151,9 +151,9 @@ def with_hash(model: BaseModel, file: Path | None) -> BaseModel:
     return replace(model, sha256=file_hash(file)) if file is not None else model
 
 
-def when_in_words(found: LeftCopy) -> str:
+def when_in_words(left_copy: LeftCopy) -> str:
     """When that was: "today 13:59", "yesterday 18:02", "3 May 2026 10:00"."""
-    when, today = found.local_time, datetime.now(UTC).astimezone().date()
+    when, today = left_copy.local_time, datetime.now(UTC).astimezone().date()
     days = (today - when.date()).days
     day = {0: "today", 1: "yesterday"}.get(days, f"{when.day} {when:%B %Y}")
     return f"{day} {when:%H:%M}"

@@ -117,12 +117,12 @@ class DoubtVerbs:
             place = (order.index(here) + step) % len(order) if here in order else 0
             return voxel_to_world(grid, outlines.middle_of(map, axis, order[place])), place, len(order)
 
-        def done(found: tuple[NDArray[np.float64], int, int] | None) -> None:
-            if found is None:
+        def done(place: tuple[NDArray[np.float64], int, int] | None) -> None:
+            if place is None:
                 self._session.say("The model doubts no slice of this study.")
             elif self._session.study is current:
-                planes.go_to_world(self._viewer, found[0])
-                self._session.say(f"Doubtful slice {found[1] + 1} of {found[2]}.")
+                planes.go_to_world(self._viewer, place[0])
+                self._session.say(f"Doubtful slice {place[1] + 1} of {place[2]}.")
 
         self._context.run(work, done)
 

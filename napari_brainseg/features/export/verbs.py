@@ -63,8 +63,8 @@ class ExportVerbs:
         order = sorted(acquired.volumes, key=lambda m: m is not own)
         return tuple((m.value, acquired.titles.get(m, m.title)) for m in order)
 
-    def find_images(self, found: Callable[[Path | None], None]) -> None:
-        """Call ``found`` with the folder of the study's DICOM series, None where the study is no DICOM."""
+    def find_images(self, done: Callable[[Path | None], None]) -> None:
+        """Call ``done`` with the folder of the study's DICOM series, None where the study is no DICOM."""
         current = self._session.study
         place = current.images if current is not None else None
 
@@ -73,7 +73,7 @@ class ExportVerbs:
 
             return place if place is not None and is_export(place) else None
 
-        self._context.run(work, found)
+        self._context.run(work, done)
 
     def export(self, order: ExportOrder) -> None:
         """Write what is ordered. Of a prepared study the mask goes back onto a series as acquired first."""
@@ -95,19 +95,19 @@ class ExportVerbs:
         current, layer = self._session.study, self._context.labels
         if current is None or layer is None:
             return None
-        told = dict(self.known())
+        sidecar = dict(self.known())
 
         def work(folder: Path) -> int:
             seg = layers.segmentation_of(layer)
-            seg = replace(seg, made_by=str(told.get("made_by") or seg.made_by))
-            result, onto = _placed(current.study, current.acquired, seg, told, order)
+            seg = replace(seg, made_by=str(sidecar.get("made_by") or seg.made_by))
+            result, onto = _placed(current.study, current.acquired, seg, sidecar, order)
             return _write(result, onto, replace(order, folder=folder))
 
         return work
 
 
 def _placed(
-    study: Study, acquired: Acquired | None, seg: Segmentation, told: Mapping[str, Any], order: ExportOrder
+    study: Study, acquired: Acquired | None, seg: Segmentation, sidecar: Mapping[str, Any], order: ExportOrder
 ) -> tuple[Result, Onto | None]:
     """The result to export, and the series that DICOM objects stand on."""
     from brainseg_engine.report.exporting import Onto
@@ -115,14 +115,14 @@ def _placed(
 
     if acquired is None or acquired.prepared.untouched:
         onto = None if order.images is None else Onto(order.images)
-        return Result(study.id, seg, study, told), onto
+        return Result(study.id, seg, study, sidecar), onto
     modality = Modality(order.on) if order.on else acquired.prepared.reference
     back = acquired.prepared.back(seg, modality)
     shown = Study(study.id, {modality: acquired.volumes[modality], **acquired.volumes}) if acquired.volumes else None
     if shown is not None and shown.reference.modality is not modality:
         shown = replace(shown, volumes={modality: acquired.volumes[modality]})
     onto = None if order.images is None else Onto(order.images, _uid(acquired.volumes.get(modality)))
-    return Result(study.id, back, shown, {**told, "on": modality.value}), onto
+    return Result(study.id, back, shown, {**sidecar, "on": modality.value}), onto
 
 
 def _uid(volume: Volume | None) -> str:

@@ -77,21 +77,25 @@ def judged(rows: Iterable[Candidate], findings: Iterable[StoreFinding]) -> tuple
             worst[f.correction] = f
     judged_rows = []
     for row in rows:
-        found = worst.get(row.id)
-        if found is not None and not row.excluded:
-            barred = found.severity == "error" or found.code == "study_absent"
-            row = replace(row, problem=found.message, barred=barred)
+        worst_finding = worst.get(row.id)
+        if worst_finding is not None and not row.excluded:
+            barred = worst_finding.severity == "error" or worst_finding.code == "study_absent"
+            row = replace(row, problem=worst_finding.message, barred=barred)
         judged_rows.append(row)
     return tuple(judged_rows)
 
 
-def fitted(rows: Iterable[Candidate], found: dict[str, Correction], card: Card | None) -> tuple[Candidate, ...]:
+def fitted(rows: Iterable[Candidate], corrections: dict[str, Correction], card: Card | None) -> tuple[Candidate, ...]:
     """The rows with what keeps a model with that card from learning from them."""
     if card is None:
         return tuple(rows)
     judged_rows = []
     for row in rows:
-        why = unfit(found[row.id], card.regions, card.modalities) if row.id in found and not row.excluded else ""
+        why = (
+            unfit(corrections[row.id], card.regions, card.modalities)
+            if row.id in corrections and not row.excluded
+            else ""
+        )
         judged_rows.append(replace(row, problem=why, barred=True) if why else row)
     return tuple(judged_rows)
 

@@ -64,15 +64,15 @@ class CandidateList:
         """List the corrections, then look at the masks; ``made``: what was changed in the store just now."""
         store, current = self._session.store, self._listing.next()
 
-        def show(found: tuple[tuple[Candidate, ...], dict[str, Correction]]) -> None:
-            self._listed, self._records = found
+        def show(read: tuple[tuple[Candidate, ...], dict[str, Correction]]) -> None:
+            self._listed, self._records = read
             self.store = store.path
             look = partial(store.check, images=False, cancelled=lambda: not current())
             self._context.run(look, judge, fail, current=current)
             self.changed.emit()
 
-        def judge(found: list[StoreFinding]) -> None:
-            self._masks = tuple(found)
+        def judge(findings: list[StoreFinding]) -> None:
+            self._masks = tuple(findings)
             self.changed.emit()
 
         def fail(error: Exception) -> None:
@@ -89,9 +89,9 @@ class CandidateList:
         store, current = self._session.store, self._check.next()
         self.checking = True
 
-        def judge(found: list[StoreFinding]) -> None:
+        def judge(findings: list[StoreFinding]) -> None:
             self.checking = False
-            self._studies = tuple(f for f in found if _of_images(f))
+            self._studies = tuple(f for f in findings if _of_images(f))
             self.changed.emit()
 
         def fail(error: Exception) -> None:

@@ -90,8 +90,8 @@ class FinetuneVerbs:
         self.changed.emit()
 
     def _card(self) -> Card | None:
-        found = [m for m in self._session.models if m.name == self.base]
-        return found[-1].card if found else None
+        named = [m for m in self._session.models if m.name == self.base]
+        return named[-1].card if named else None
 
     # --- a run
 
@@ -142,8 +142,8 @@ class FinetuneVerbs:
         """Look for a run of an earlier window, and which model is the default."""
 
         def work() -> tuple[Run | None, str, str]:
-            found = (Run.of(folder) for folder in runs())
-            return next((run for run in found if run is not None), None), *_defaults()
+            runs_there = (Run.of(folder) for folder in runs())
+            return next((run for run in runs_there if run is not None), None), *_defaults()
 
         def done(found: tuple[Run | None, str, str]) -> None:
             run, self.default, self.previous = found
@@ -192,8 +192,8 @@ class FinetuneVerbs:
                 begin(command(options), options.out)
                 return True, Run.of(options.out)
 
-        def done(found: tuple[bool, Run | None]) -> None:
-            begun, run = found
+        def done(answer: tuple[bool, Run | None]) -> None:
+            begun, run = answer
             self._starting, self.run = False, run
             if begun:
                 self._session.say("")
@@ -299,8 +299,8 @@ class FinetuneVerbs:
             change()
             return tuple(models.installed()), *_defaults()
 
-        def done(found: tuple[tuple[models.ModelInfo, ...], str, str]) -> None:
-            installed, self.default, self.previous = found
+        def done(answer: tuple[tuple[models.ModelInfo, ...], str, str]) -> None:
+            installed, self.default, self.previous = answer
             self.lineage = ""
             self._session.set_models(installed)
             self._session.choose(model=self.default)

@@ -28,7 +28,7 @@ _SHOWN = (Region.ET, Region.WT)
 
 
 @dataclass(frozen=True)
-class _Line:
+class _DiameterLine:
     """Which diameter a line of the layer is: region, place of the lesion among its own, and which of the two."""
 
     region: Region
@@ -53,7 +53,7 @@ class MeasureVerbs:
         self.editing = False
         self._newest = Newest()
         self._layer: Shapes | None = None
-        self._lines: list[_Line] = []
+        self._lines: list[_DiameterLine] = []
         self._grid: Grid | None = None
         context.follow(context.session.study_changed, self.drop)
         context.follow(context.labels_changed, self._on_edit)
@@ -83,9 +83,9 @@ class MeasureVerbs:
             lengths = lengths_of(seg, read_sidecar(file).get("diameters") if file is not None else None)
             return seg.grid, lengths, sides_of(seg, current.study)
 
-        def done(found: tuple[Grid, Mapping[Region, Diameters], Mapping[Region, str | None]]) -> None:
+        def done(measured: tuple[Grid, Mapping[Region, Diameters], Mapping[Region, str | None]]) -> None:
             if self._context.labels is layer:
-                self._grid, self.measured, self.sides = found
+                self._grid, self.measured, self.sides = measured
                 self.stale = False
                 self._draw()
                 self.changed.emit()
@@ -114,7 +114,7 @@ class MeasureVerbs:
             for which in ("longest", "perpendicular"):
                 chord = getattr(lesion, which)
                 ends.append(np.array([chord.start, chord.end]))
-                self._lines.append(_Line(region, number, which))
+                self._lines.append(_DiameterLine(region, number, which))
         if not ends:
             return
         names = [f"{line.region} {line.number + 1}" if line.which == "longest" else "" for line in self._lines]
@@ -148,10 +148,10 @@ class MeasureVerbs:
                 start, end = (tuple(float(v) for v in point) for point in ends)
                 self._replace(line, replace(lesion, edited=True, **{line.which: replace(chord, start=start, end=end)}))
 
-    def _replace(self, line: _Line, lesion: Lesion) -> None:
-        found = self.measured[line.region]
-        lesions = tuple(lesion if i == line.number else old for i, old in enumerate(found.lesions))
-        self.measured = {**self.measured, line.region: replace(found, lesions=lesions)}
+    def _replace(self, line: _DiameterLine, lesion: Lesion) -> None:
+        of_region = self.measured[line.region]
+        lesions = tuple(lesion if i == line.number else old for i, old in enumerate(of_region.lesions))
+        self.measured = {**self.measured, line.region: replace(of_region, lesions=lesions)}
         self.changed.emit()
 
     def go_to(self, region: Region, number: int) -> None:
@@ -199,15 +199,15 @@ class MeasureVerbs:
         if current is None or layer is None:
             self._session.say("There is nothing to report yet: segment the study, or open a mask.", Kind.WARNING)
             return
-        told = {**sidecar, **self.beside()}
+        record_sidecar = {**sidecar, **self.beside()}
 
         def work() -> Path:
             from brainseg_engine.report.sources import Result
             from brainseg_engine.report.writing import write_report
 
             seg: Segmentation = layers.segmentation_of(layer)
-            seg = replace(seg, made_by=str(told.get("made_by") or seg.made_by))
-            return folder / write_report(Result(current.study.id, seg, current.study, told), folder).file
+            seg = replace(seg, made_by=str(record_sidecar.get("made_by") or seg.made_by))
+            return folder / write_report(Result(current.study.id, seg, current.study, record_sidecar), folder).file
 
         def done(page: Path) -> None:
             self._session.say(f"Report written: {page}", Kind.GOOD)
@@ -219,9 +219,9 @@ class MeasureVerbs:
 def shown_lesions(measured: Mapping[Region, Diameters]) -> Iterable[tuple[Region, int, Lesion]]:
     """(region, place among its lesions, lesion): the targets of ET by RANO 2.0, else its largest, and the largest of WT."""
     for region in _SHOWN:
-        found = measured.get(region)
-        if found is None:
+        of_region = measured.get(region)
+        if of_region is None:
             continue
         most = 3 if region is Region.ET else 1
-        wanted = found.targets(most) or found.lesions[:1]
-        yield from ((region, i, lesion) for i, lesion in enumerate(found.lesions) if lesion in wanted)
+        wanted = of_region.targets(most) or of_region.lesions[:1]
+        yield from ((region, i, lesion) for i, lesion in enumerate(of_region.lesions) if lesion in wanted)

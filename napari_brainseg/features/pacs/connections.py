@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from brainseg_engine.core import paths
 from brainseg_engine.core.errors import BrainsegError
-from napari_brainseg.features.pacs.work import OneAtATime, Task
+from napari_brainseg.features.pacs.work import OneAtATime, PacsTask
 
 if TYPE_CHECKING:
     from brainseg_engine.pacs import Connection
@@ -79,7 +79,7 @@ class ConnectionVerbs:
     def test(self, name: str) -> None:
         """Say whether a connection works, or what is wrong with it."""
 
-        def work(_: Task) -> str:
+        def work(_: PacsTask) -> str:
             from brainseg_engine.pacs import connected
 
             with connected(name) as pacs:

@@ -160,13 +160,13 @@ class ConnectionsDialog(QDialog):
         texts = {
             s: self.fields[s].text().strip() for s, *_, kinds in _TEXTS if kind in kinds and not s.endswith("_secret")
         }
-        told: dict[str, Any] = {"kind": kind, **{k: v for k, v in texts.items() if v}}
+        filled_in: dict[str, Any] = {"kind": kind, **{k: v for k, v in texts.items() if v}}
         for port in ("port", "listen_port"):
-            if told.get(port, "").isdigit():
-                told[port] = int(told[port])
+            if filled_in.get(port, "").isdigit():
+                filled_in[port] = int(filled_in[port])
         if kind == WEB:
-            return {**told, "login": self.login.currentData()}
-        return {**told, "tls": self.tls.isChecked(), "retrieve": self.retrieve.currentData()}
+            return {**filled_in, "login": self.login.currentData()}
+        return {**filled_in, "tls": self.tls.isChecked(), "retrieve": self.retrieve.currentData()}
 
     def _picked(self, name: str) -> None:
         if name:
@@ -179,14 +179,14 @@ class ConnectionsDialog(QDialog):
         self.name.setFocus()
 
     def _show(self, name: str | None) -> None:
-        told = self._connections.get(name, {}) if name is not None else {}
+        settings = self._connections.get(name, {}) if name is not None else {}
         self.name.setText(name or "")
         for setting, edit in self.fields.items():
-            edit.setText(str(told.get(setting, "") or ""))
-        self.kind.show_choices(_KINDS, told.get("kind", WEB))
-        self.login.show_choices(_LOGINS, told.get("login", "none"))
-        self.retrieve.show_choices(_RETRIEVES, told.get("retrieve", "get"))
-        self.tls.setChecked(bool(told.get("tls", False)))
+            edit.setText(str(settings.get(setting, "") or ""))
+        self.kind.show_choices(_KINDS, settings.get("kind", WEB))
+        self.login.show_choices(_LOGINS, settings.get("login", "none"))
+        self.retrieve.show_choices(_RETRIEVES, settings.get("retrieve", "get"))
+        self.tls.setChecked(bool(settings.get("tls", False)))
         self.delete.setEnabled(name is not None)
         self.words.show_text("")
         self._show_kind()

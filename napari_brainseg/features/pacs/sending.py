@@ -11,7 +11,7 @@ from psygnal import Signal
 
 from brainseg_engine.core import paths
 from napari_brainseg.features.context import Context
-from napari_brainseg.features.pacs.work import OneAtATime, Task
+from napari_brainseg.features.pacs.work import OneAtATime, PacsTask
 from napari_brainseg.session import Kind
 
 if TYPE_CHECKING:
@@ -68,7 +68,7 @@ class SendVerbs:
             self._work.say_in_panel("There is nothing to send yet: open a study, and segment it.", Kind.WARNING)
             return
 
-        def work(_: Task) -> Question:
+        def work(_: PacsTask) -> Question:
             from brainseg_engine.pacs import outbox
 
             with paths.part_folder(paths.private_folder(paths.home() / "sending")) as folder:
@@ -90,7 +90,7 @@ class SendVerbs:
 
         waiting = self.waiting()
 
-        def work(_: Task) -> list[Question]:
+        def work(_: PacsTask) -> list[Question]:
             names = list(dict.fromkeys(j.pacs for j in waiting))
             return [_question(n, [j for j in waiting if j.pacs == n], kept=True) for n in names]
 
@@ -125,7 +125,7 @@ class SendVerbs:
             self.look_again()
             return
 
-        def work(task: Task) -> list[Job]:
+        def work(task: PacsTask) -> list[Job]:
             with connected(question.pacs) as pacs:
                 return [outbox.send(pacs, job, task.follow, task.cancelled) for job, _ in question.sendings]
 

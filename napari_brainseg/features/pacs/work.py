@@ -19,7 +19,7 @@ _TICK_S = 0.15
 
 
 @dataclass
-class Task:
+class PacsTask:
     """What a thread of the background is at: it writes the stage and the fraction, and reads whether it is to stop."""
 
     stage: str
@@ -47,7 +47,7 @@ class OneAtATime:
     def __init__(self, context: Context) -> None:
         self._context, self._session = context, context.session
         self.words, self.wrong = "", False
-        self._task: Task | None = None
+        self._task: PacsTask | None = None
         self._arrived: Callable[[], object] | None = None
         self._tick = context.later(_TICK_S, self._look, True)
 
@@ -59,7 +59,7 @@ class OneAtATime:
     def do(
         self,
         stage: str,
-        work: Callable[[Task], T],
+        work: Callable[[PacsTask], T],
         done: Callable[[T], object],
         *,
         arrived: Callable[[], object] | None = None,
@@ -70,7 +70,7 @@ class OneAtATime:
         if self._task is not None:
             self.say("Wait until what is being done has ended, or cancel it.", wrong=True)
             return
-        task = self._task = Task(stage)
+        task = self._task = PacsTask(stage)
         self._arrived = arrived
         self.words, self.wrong = "", False
         self._tick.start()

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from psygnal import Signal
 
 from brainseg_engine.core import paths
-from napari_brainseg.features.pacs.work import OneAtATime, Task
+from napari_brainseg.features.pacs.work import OneAtATime, PacsTask
 from napari_brainseg.session import Session
 
 if TYPE_CHECKING:
@@ -40,7 +40,7 @@ class WorklistVerbs:
 
         rows: list[StudyRow] = []
 
-        def work(task: Task) -> int:
+        def work(task: PacsTask) -> int:
             with connected(name) as pacs:
                 for row in search(pacs, query):
                     rows.append(row)
@@ -69,7 +69,7 @@ class WorklistVerbs:
         name = self.pacs
         rows: list[SeriesRow] = []
 
-        def work(task: Task) -> list[SeriesRow]:
+        def work(task: PacsTask) -> list[SeriesRow]:
             with connected(name) as pacs:
                 rows.extend(pacs.series(row.uid))
                 task.stage = "reading tags"
@@ -103,7 +103,7 @@ class WorklistVerbs:
             return
         folder = place(name, study.uid)
 
-        def work(task: Task) -> Fetched:
+        def work(task: PacsTask) -> Fetched:
             for left in folder.iterdir() if folder.is_dir() else ():
                 if left.is_dir() and left.name not in self.chosen:
                     shutil.rmtree(left, ignore_errors=True)  # fetched for its tags, or for an earlier choice
@@ -122,7 +122,7 @@ class WorklistVerbs:
         home, current = paths.home() / "pacs", self._session.study
         kept = current.images if current is not None else None
 
-        def work(_: Task) -> int:
+        def work(_: PacsTask) -> int:
             gone = 0
             for folder in home.glob("*/*"):
                 if folder.is_dir() and not folder.is_symlink() and (kept is None or not kept.is_relative_to(folder)):

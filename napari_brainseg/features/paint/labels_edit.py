@@ -14,7 +14,7 @@ from napari_brainseg.display import history
 from napari_brainseg.display.history import history_of
 from napari_brainseg.features.context import Context
 
-Work = Callable[[LabelArray], LabelArray]
+Change = Callable[[LabelArray], LabelArray]
 """Labels (in the layer's axis order) → labels."""
 
 _POLL_S = 0.05
@@ -27,7 +27,7 @@ class LabelsEdit:
         self._context, self._session, self._brush = context, context.session, context.brush
         self._working = False
 
-    def run(self, tool: str, words: str, work: Work, nothing: str = "") -> None:
+    def run(self, tool: str, words: str, work: Change, nothing: str = "") -> None:
         """Do that to the labels, and say how many voxels changed: ``words``, or ``nothing`` why none did.
 
         What is painted meanwhile is not lost: the work is then done anew on the labels as they are.

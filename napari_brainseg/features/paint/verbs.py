@@ -233,16 +233,16 @@ class PaintVerbs:
         info = layers.layer_info(layer) if layer is not None else None
         if current is None or layer is None or info is None:
             return []
-        found: list[RegionSource] = []
+        sources: list[RegionSource] = []
         delivered = self._session.segmentation
         for segmentation, name in ((delivered, _origin(delivered)), (current.truth, "the study's own mask")):
             if segmentation is not None and segmentation.grid.same_as(info.grid):
-                found.append(RegionSource(name, partial(_shown, segmentation)))
+                sources.append(RegionSource(name, partial(_shown, segmentation)))
         for other in layers.labels_layers(self._viewer, current.study.id):
             other_info = layers.layer_info(other)
             if other is not layer and other_info is not None and other_info.grid.same_as(info.grid):
-                found.append(RegionSource(f"layer '{other.name}'", partial(_copy, other)))
-        return found
+                sources.append(RegionSource(f"layer '{other.name}'", partial(_copy, other)))
+        return sources
 
     # --- tools at a point
 

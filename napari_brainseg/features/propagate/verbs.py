@@ -121,15 +121,22 @@ class PropagateVerbs:
         self._context.run(work, done, failed, current=lambda: self._asked is asked)
         self.changed.emit()
 
-    def _submit(self, current: OpenStudy, answer: LabelArray, found: Corrections) -> None:
+    def _submit(self, current: OpenStudy, answer: LabelArray, corrections: Corrections) -> None:
         model = self._session.model_file
-        if self._session.job is not None or not found.slices or model is None:
+        if self._session.job is not None or not corrections.slices or model is None:
             self._release()
             why = "No slice that was painted in differs from the answer any more: correct one."
-            self._session.say(why if not found.slices else BUSY, Kind.WARNING)
+            self._session.say(why if not corrections.slices else BUSY, Kind.WARNING)
             return
         request = PropagateRequest(
-            current.study, current.token, model, answer, found.labels, found.voxels, found.slices, self._session.device
+            current.study,
+            current.token,
+            model,
+            answer,
+            corrections.labels,
+            corrections.voxels,
+            corrections.slices,
+            self._session.device,
         )
         self._request = request.id
         self._session.say("")

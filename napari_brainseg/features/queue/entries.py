@@ -56,19 +56,19 @@ def find(folder: Path, model: Path | None, store: Store) -> tuple[QueueEntry, ..
 
     scores = uncertainty.Scores(uncertainty.model_hash(model), "one") if model is not None else None
     done = store.latest()
-    found = []
+    entries = []
     for study in find_studies(folder):
         try:
             series = find_series(study)
         except BrainsegError as e:
-            found.append(QueueEntry(study, study.name, {}, problem=str(e)))
+            entries.append(QueueEntry(study, study.name, {}, problem=str(e)))
             continue
         key = uncertainty.known_key(list(series.files.values()))
         known = scores.get(key) if scores is not None and key else None
         problem = " ".join(series.problems)
-        found.append(
+        entries.append(
             QueueEntry(
                 study, series.id, series.files, key, known.score if known else None, problem, corrected=key in done
             )
         )
-    return tuple(found)
+    return tuple(entries)

@@ -61,12 +61,12 @@ def sizes(
     measures: Measures, scheme: Scheme, counts: NDArray[np.int64], voxel_ml: float | None
 ) -> dict[str, ItemStats]:
     """The items of the scheme as measured, their sizes from ``counts`` (label → voxels): those of labels as they are now."""
-    found = {}
+    by_item = {}
     for item, stats in measures.items.items():
         if item in ITEMS[scheme] and stats.voxels is not None:
             voxels = sum(int(counts[label]) for label in item_labels(scheme, item))
-            found[item] = replace(stats, voxels=voxels, ml=_ml(voxels, voxel_ml))
-    return found
+            by_item[item] = replace(stats, voxels=voxels, ml=_ml(voxels, voxel_ml))
+    return by_item
 
 
 def _ml(voxels: int, voxel_ml: float | None) -> float | None:

@@ -229,13 +229,13 @@ class RegionVerbs:
             areas = np.count_nonzero(mask, axis=tuple(a for a in range(3) if a != axis))
             return _world_of(layer, _inside(mask, axis, int(areas.argmax()))), place, count
 
-        def done(found: tuple[NDArray[np.float64], int, int] | None) -> None:
-            if found is None:
+        def done(place: tuple[NDArray[np.float64], int, int] | None) -> None:
+            if place is None:
                 self._session.say("There is no lesion in this segmentation.")
                 return
-            self._lesion = found[1]
-            self._go(layer, found[0])
-            self._session.say(f"Lesion {found[1] + 1} of {found[2]}, the largest first.")
+            self._lesion = place[1]
+            self._go(layer, place[0])
+            self._session.say(f"Lesion {place[1] + 1} of {place[2]}, the largest first.")
 
         self._context.run(work, done)
 
@@ -254,8 +254,8 @@ class RegionVerbs:
         def work() -> NDArray[np.float64] | None:
             segmentation = layers.segmentation_of(layer)
             mask = members_mask(segmentation.labels, item_labels(scheme, item))
-            found = largest_axial_slice(mask, segmentation.grid)
-            return axes.voxel_to_world(segmentation.grid, _inside(mask, *found)) if found is not None else None
+            largest = largest_axial_slice(mask, segmentation.grid)
+            return axes.voxel_to_world(segmentation.grid, _inside(mask, *largest)) if largest is not None else None
 
         def done(world: NDArray[np.float64] | None) -> None:
             if world is None:

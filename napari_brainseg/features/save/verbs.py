@@ -96,13 +96,13 @@ class SaveVerbs:
         answer = self._session.answer
         digest = checksum(segmentation.labels) if digest is None else digest
         edited = answer is None or answer.edited or digest != checksum(answer.segmentation.labels)
-        told = report(study, segmentation, edited, answer.notes if answer is not None else {})
+        content = report(study, segmentation, edited, answer.notes if answer is not None else {})
         current = self._session.study
         if current is None or current.acquired is None:
-            return told
+            return content
         from brainseg_engine.inference.raw import fields
 
-        return {**told, **fields(current.acquired.prepared)}
+        return {**content, **fields(current.acquired.prepared)}
 
     def known(self) -> dict[str, Any]:
         """The sidecar of the labels as they are now; {} where there are none."""

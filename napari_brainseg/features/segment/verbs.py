@@ -34,8 +34,8 @@ class SegmentVerbs:
         def work() -> tuple[tuple[ModelInfo, ...], str]:
             from brainseg_engine import models
 
-            found = models.installed()
-            return tuple(found), models.default() if any(m.card is not None for m in found) else ""
+            installed = models.installed()
+            return tuple(installed), models.default() if any(m.card is not None for m in installed) else ""
 
         self._context.run(work, lambda found: self._session.set_models(*found))
 

@@ -52,10 +52,10 @@ class SeriesSection:
 
 def table_of(verbs: SeriesVerbs) -> Table | None:
     """What the view shows of the series that are listed."""
-    found, incoming = verbs.found, verbs.incoming
-    if found is None:
+    visits, incoming = verbs.found, verbs.incoming
+    if visits is None:
         return None
-    words = list(found.problems)
+    words = list(visits.problems)
     rows = []
     if incoming is not None:
         missing = " and ".join(m.title for m in verbs.missing)
@@ -77,7 +77,7 @@ def table_of(verbs: SeriesVerbs) -> Table | None:
                     proposal is not None, mark, verbs.pictures.get(series.facts.id),
                 )
             )  # fmt: skip
-    return Table([found.label(i) for i in range(len(found.visits))], verbs.visit, rows, "\n".join(f"⚠ {w}" for w in words),
+    return Table([visits.label(i) for i in range(len(visits.visits))], verbs.visit, rows, "\n".join(f"⚠ {w}" for w in words),
                  verbs.prepared is not None)  # fmt: skip
 
 
@@ -94,6 +94,8 @@ def _marks(verbs: SeriesVerbs) -> dict[object, tuple[str, str]]:
         return {}
     marks: dict[object, tuple[str, str]] = {prepared.reference: ("· reference", "")}
     for modality, quality in prepared.quality.items():
-        told = next((w for w in prepared.warnings if w.startswith(modality.title + " ")), "Its alignment is doubtful.")
-        marks[modality] = ("✓ aligned", "") if quality.good else ("", told)
+        warning = next(
+            (w for w in prepared.warnings if w.startswith(modality.title + " ")), "Its alignment is doubtful."
+        )
+        marks[modality] = ("✓ aligned", "") if quality.good else ("", warning)
     return marks

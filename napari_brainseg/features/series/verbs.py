@@ -116,13 +116,13 @@ class SeriesVerbs:
             self._end_listing(watched)
         self.listing_changed.emit()
 
-    def _show(self, found: listing.FoundVisits, incoming: Incoming | None, ready: OpenStudy | None) -> None:
+    def _show(self, visits: listing.FoundVisits, incoming: Incoming | None, ready: OpenStudy | None) -> None:
         self.close()
         if ready is not None:
-            self._context.run(found.listing.close, lambda _: None)
+            self._context.run(visits.listing.close, lambda _: None)
             self._session.prepared.emit(ready)
             return
-        self.found = found
+        self.found = visits
         self._take(0 if incoming is not None else None, incoming)
         if incoming is None:
             self._session.say("There is more than one study: choose one above the table of series.", Kind.INFO)
@@ -131,14 +131,14 @@ class SeriesVerbs:
 
     def choose_visit(self, i: int) -> None:
         """That one of the patients and dates is meant."""
-        found = self.found
-        if found is None or i == self.visit or self.busy:
+        visits = self.found
+        if visits is None or i == self.visit or self.busy:
             return
-        work = partial(listing.identify, found, i, aside=self._context.aside)
-        self._context.read("Looking at the series …", work, partial(self._chosen, found, i))
+        work = partial(listing.identify, visits, i, aside=self._context.aside)
+        self._context.read("Looking at the series …", work, partial(self._chosen, visits, i))
 
-    def _chosen(self, found: listing.FoundVisits, i: int, incoming: Incoming) -> None:
-        if self.found is found:
+    def _chosen(self, visits: listing.FoundVisits, i: int, incoming: Incoming) -> None:
+        if self.found is visits:
             self._take(i, incoming)
             self._say_what_is_missing()
 
@@ -183,8 +183,8 @@ class SeriesVerbs:
             work = partial(listing.ready, self.found, chosen, self._context.aside)
             self._context.run(work, partial(self._open_ready, self.found, chosen))
 
-    def _open_ready(self, found: listing.FoundVisits, chosen: Incoming, ready: OpenStudy | None) -> None:
-        if ready is not None and self.found is found and self.incoming is chosen and not self.busy:
+    def _open_ready(self, visits: listing.FoundVisits, chosen: Incoming, ready: OpenStudy | None) -> None:
+        if ready is not None and self.found is visits and self.incoming is chosen and not self.busy:
             self._remember(chosen)
             self.close()
             self._session.prepared.emit(ready)
@@ -213,21 +213,21 @@ class SeriesVerbs:
     def prepare(self, brain: str = "deepbet") -> None:
         """Align the chosen series, find the brain by that method, and open the result. Where just that was done before, what
         was made then is opened, unless it is on the screen: then it is made anew."""
-        found, incoming, anew = self.found, self.incoming, self.prepared is not None
-        if found is None or incoming is None or self._session.job is not None:
+        visits, incoming, anew = self.found, self.incoming, self.prepared is not None
+        if visits is None or incoming is None or self._session.job is not None:
             return
         self._remember(incoming)
-        self.preparing.prepare(found, incoming, brain, partial(self._made, found), anew=anew)
+        self.preparing.prepare(visits, incoming, brain, partial(self._made, visits), anew=anew)
 
     def place(self, placing: Placing) -> None:
         """Prepare the open study anew, its series placed so; see :meth:`Preparations.place`."""
         current = self._session.study
         if current is not None and current.acquired is not None:
-            found = self.found if self.prepared is current.acquired.prepared else None
-            self.preparing.place(current, placing, partial(self._made, found))
+            visits = self.found if self.prepared is current.acquired.prepared else None
+            self.preparing.place(current, placing, partial(self._made, visits))
 
-    def _made(self, found: listing.FoundVisits | None, prepared: Prepared) -> None:
-        if found is not None and self.found is found:
+    def _made(self, visits: listing.FoundVisits | None, prepared: Prepared) -> None:
+        if visits is not None and self.found is visits:
             self.prepared = prepared
             self.changed.emit()
 
@@ -251,9 +251,9 @@ class SeriesVerbs:
     def close(self) -> None:
         """Put the table away, and what was unpacked for it; the study that is open stays."""
         self.cancel()
-        found, self.found = self.found, None
-        if found is not None:
-            self._context.run(found.listing.close, lambda _: None)  # thousands of files, perhaps
+        visits, self.found = self.found, None
+        if visits is not None:
+            self._context.run(visits.listing.close, lambda _: None)  # thousands of files, perhaps
             self._take(None, None)
 
     def leave(self) -> None:
@@ -272,15 +272,15 @@ def _list(source: listing.Source, watched: Watched, aside: Aside) -> _Listed:
     """What lies there; where it is one visit, what its series are, and the study itself if nothing is to be prepared. In a
     thread."""
     try:
-        found = listing.find(source, watched, watched.cancelled, aside)
-        if len(found.visits) > 1:
-            return found, None, None
+        visits = listing.find(source, watched, watched.cancelled, aside)
+        if len(visits.visits) > 1:
+            return visits, None, None
         try:
             watched(Progress("looking at the series", 1.0))
-            incoming = listing.identify(found, 0, watched.cancelled, aside)
-            return found, incoming, listing.ready(found, incoming, aside)
+            incoming = listing.identify(visits, 0, watched.cancelled, aside)
+            return visits, incoming, listing.ready(visits, incoming, aside)
         except BaseException:
-            found.listing.close()
+            visits.listing.close()
             raise
     finally:
         watched.over = True

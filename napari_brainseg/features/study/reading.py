@@ -147,8 +147,8 @@ def read_mask(
     if acquired is not None:
         from brainseg_engine.prepare.masks import read_mask as read_onto
 
-        found, _ = read_onto(path, acquired.prepared, coding, implied)
-        return laid_out(replace(found, path=path))
+        mask, _ = read_onto(path, acquired.prepared, coding, implied)
+        return laid_out(replace(mask, path=path))
     return laid_out(load_segmentation(path, coding=coding, grid=study.reference.grid, implied=implied))
 
 

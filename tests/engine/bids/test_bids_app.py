@@ -37,8 +37,8 @@ def raw(tmp_path) -> Path:
     write_session(root, "01", "pre", 1)
     write_session(root, "01", "post", 2)
     write_session(root, "02", seed=3)
-    told = {"Name": "phantoms", "BIDSVersion": "1.10.0", "License": "CC0", "DatasetType": "raw"}
-    (root / "dataset_description.json").write_text(json.dumps(told))
+    content = {"Name": "phantoms", "BIDSVersion": "1.10.0", "License": "CC0", "DatasetType": "raw"}
+    (root / "dataset_description.json").write_text(json.dumps(content))
     (root / "README.md").write_text("Phantoms.\n")
     return root
 
@@ -56,9 +56,9 @@ def test_sessions_become_derivatives_and_one_table(raw, tiny_model, tmp_path):
     call(raw, out, "participant", *more, "--participant-label", "sub-01", "--session-label", "pre")
     start = out / "sub-01" / "ses-pre" / "anat" / "sub-01_ses-pre_space-orig_desc-auto_dseg"
     assert sorted(p.name for p in out.glob("sub-*/**/*dseg.nii.gz")) == [f"{start.name}.nii.gz"]
-    told = json.loads(start.with_name(f"{start.name}.json").read_text())
-    assert "bids:raw:sub-01/ses-pre/anat/sub-01_ses-pre_ce-gadolinium_T1w.nii.gz" in told["Sources"]
-    assert told["Model"] and len(list(start.parent.glob("*_probseg.nii.gz"))) == 3
+    content = json.loads(start.with_name(f"{start.name}.json").read_text())
+    assert "bids:raw:sub-01/ses-pre/anat/sub-01_ses-pre_ce-gadolinium_T1w.nii.gz" in content["Sources"]
+    assert content["Model"] and len(list(start.parent.glob("*_probseg.nii.gz"))) == 3
     again = call(raw, out, "participant", *more)
     assert again.stdout.count("done ") == 2 and again.stdout.count("skipped") == 1
     call(raw, out, "group")

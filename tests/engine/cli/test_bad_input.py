@@ -50,8 +50,8 @@ def test_inspect_tells_all_and_exits_3(spoilt, kind):
     done = call("inspect", spoilt / kind, "--json")
     assert done.exit_code == 3, done.stderr
     assert "Traceback" not in done.stderr
-    told = json.dumps(json.loads(done.stdout))
-    assert all(w in told for w in damage.IMAGES[kind][1])
+    printed = json.dumps(json.loads(done.stdout))
+    assert all(w in printed for w in damage.IMAGES[kind][1])
 
 
 def test_evaluate_names_the_mask_with_unknown_values(spoilt, tmp_path):

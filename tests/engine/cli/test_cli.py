@@ -91,7 +91,7 @@ def test_usage_errors_exit_2(args):
     assert call(*args).exit_code == 2
 
 
-def group(told, alone=True):
+def group(ran, alone=True):
     """A program with the group `things`: `show NAME`, and with ``alone`` something to do without a sub-command."""
 
     things = dispatch.CommandApp(None if alone else "`things`.\n\nAll about things.")
@@ -101,12 +101,12 @@ def group(told, alone=True):
         def list_(ctx: typer.Context, count: Annotated[int, typer.Option("--count")] = 1) -> None:
             """List things."""
             if ctx.invoked_subcommand is None:
-                told.append(("things", count))
+                ran.append(("things", count))
 
     @things.command()
     def show(name: str) -> None:
         """Show one."""
-        told.append(("show", name))
+        ran.append(("show", name))
         if name == "lost":
             raise InputError("There is no such thing.")
 
@@ -127,23 +127,23 @@ def group(told, alone=True):
     ],
 )
 def test_a_group_runs_its_sub_command_or_else_what_it_does_alone(args, did):
-    told = []
-    assert call(*args, app=group(told)).exit_code == 0
-    assert told == [did]
+    ran = []
+    assert call(*args, app=group(ran)).exit_code == 0
+    assert ran == [did]
 
 
 def test_a_group_that_does_nothing_alone_explains_itself():
-    told = []
-    result = call("things", app=group(told, alone=False))
-    assert (result.exit_code, told) == (2, [])
+    ran = []
+    result = call("things", app=group(ran, alone=False))
+    assert (result.exit_code, ran) == (2, [])
     assert "All about things." in result.output
     assert re.search(r"^\W+show +Show one", result.output, re.MULTILINE)
 
 
 def test_an_option_of_the_group_before_a_sub_command_is_refused_not_lost():
-    told = []
-    result = call("things", "--count", "3", "show", "a", app=group(told))
-    assert (result.exit_code, told) == (2, [])
+    ran = []
+    result = call("things", "--count", "3", "show", "a", app=group(ran))
+    assert (result.exit_code, ran) == (2, [])
     assert "--count belongs behind 'show'" in result.stderr
 
 
@@ -175,7 +175,7 @@ def test_verbose_before_or_after_the_command_shows_the_traceback(args):
     assert call("fail", app=program(InputError("The file is damaged."))).stderr.count("\n") == 1
 
 
-def test_a_bug_is_told_in_one_sentence_too():
+def test_a_bug_is_reported_in_one_sentence_too():
     app = program(ZeroDivisionError("division by zero"))
     result = call("fail", app=app)
     assert result.exit_code == 70
@@ -212,8 +212,8 @@ def test_evaluate_prints_a_table(masks):
 
 def test_evaluate_json_is_one_object_of_the_documented_shape(masks):
     result = call("evaluate", *masks, "--json")
-    told = json.loads(result.stdout)
-    assert set(told) == {
+    content = json.loads(result.stdout)
+    assert set(content) == {
         "cases",
         "mean",
         "interval",
@@ -223,13 +223,13 @@ def test_evaluate_json_is_one_object_of_the_documented_shape(masks):
         "failed",
         "surface_dice_tolerance_mm",
     }
-    assert set(told["cases"]) == {"A", "B"}
-    for score in (*told["cases"].values(), told["mean"]):
+    assert set(content["cases"]) == {"A", "B"}
+    for score in (*content["cases"].values(), content["mean"]):
         assert set(score) == {"WT", "TC", "ET"}
         assert all((s["dice"], s["hd95_mm"], s["lesion_dice"]) == (1.0, 0.0, 1.0) for s in score.values())
-    assert told["n"]["WT"]["dice"] == 2
-    assert told["interval"]["WT"]["dice"] is None  # of two cases
-    assert told["seen_in_training"] == []
+    assert content["n"]["WT"]["dice"] == 2
+    assert content["interval"]["WT"]["dice"] is None  # of two cases
+    assert content["seen_in_training"] == []
 
 
 def test_evaluate_names_missing_predictions_and_fails_unless_allowed(masks, tmp_path):
@@ -263,8 +263,8 @@ def test_evaluate_tells_a_reason_once_for_all_cases_it_holds_for(tmp_path):
     assert result.exit_code == InputError.exit_code
     assert result.stderr.count("Nothing tells the label coding") == 1
     assert "case-000, case-001, case-002, case-003, case-004, case-005 and 4 more: " in result.stderr
-    told = json.loads(result.stdout)["failed"]
-    assert all(f"{case}_seg.nii.gz" in told[case] for case in cases)  # the JSON tells each its own
+    content = json.loads(result.stdout)["failed"]
+    assert all(f"{case}_seg.nii.gz" in content[case] for case in cases)  # the JSON tells each its own
     result = call("evaluate", "--truth", tmp_path / "truth", "--predictions", tmp_path / "masks", "--truth-coding",
                   "brats2023", "--coding", "brats2023")  # fmt: skip
     assert "1 of 10 cases were not scored. case-003: " in result.stderr
@@ -325,9 +325,9 @@ def test_evaluate_compares_two_sets_case_by_case(masks, tmp_path):
     for case, values in (("A", (0, 1, 2, 2)), ("B", (0, 1, 2, 3))):
         mask(tmp_path / "old" / f"{case}_seg.nii.gz", values)
     against = [*masks, "--against", tmp_path / "old"]
-    told = json.loads(call("evaluate", *against, "--json").stdout)
-    assert set(told["against"]["cases"]) == set(told["cases"]) == {"A", "B"}
-    et = told["comparison"]["regions"]["ET"]["dice"]
+    content = json.loads(call("evaluate", *against, "--json").stdout)
+    assert set(content["against"]["cases"]) == set(content["cases"]) == {"A", "B"}
+    et = content["comparison"]["regions"]["ET"]["dice"]
     assert (et["n"], et["first"], et["second"], et["better"], et["equal"]) == (2, 1.0, 0.5, 1, 1)
     assert (et["low"], et["p"]) == (None, None)
     result = call("evaluate", *against, "--csv", tmp_path / "c.csv", "--plot", tmp_path / "c.png")
@@ -352,10 +352,10 @@ def test_evaluate_complains_of_either_set(masks, tmp_path):
 def test_evaluate_reads_the_other_set_in_its_own_coding(masks, tmp_path):
     for case in "AB":
         mask(tmp_path / "old" / f"{case}_seg.nii.gz", (0, 2, 1, 3))
-    told = call("evaluate", *masks, "--against", tmp_path / "old", "--against-coding", "decathlon", "--json")
-    assert json.loads(told.stdout)["comparison"]["regions"]["TC"]["dice"]["second"] == 1.0
-    told = call("evaluate", *masks, "--against", tmp_path / "old", "--json")
-    assert json.loads(told.stdout)["comparison"]["regions"]["TC"]["dice"]["second"] < 1.0
+    result = call("evaluate", *masks, "--against", tmp_path / "old", "--against-coding", "decathlon", "--json")
+    assert json.loads(result.stdout)["comparison"]["regions"]["TC"]["dice"]["second"] == 1.0
+    result = call("evaluate", *masks, "--against", tmp_path / "old", "--json")
+    assert json.loads(result.stdout)["comparison"]["regions"]["TC"]["dice"]["second"] < 1.0
 
 
 def test_evaluate_names_sets_of_one_name_by_their_paths(masks, tmp_path):
@@ -377,12 +377,12 @@ def test_models_lists_cards_and_problems(tmp_path, monkeypatch):
     monkeypatch.setenv("BRAINSEG_HOME", str(tmp_path))
     (tmp_path / "models").mkdir()
     (tmp_path / "models" / "broken.safetensors").write_bytes(b"nothing of the kind")
-    told = json.loads(call("models", "--json").stdout)
-    broken = next(m for m in told["models"] if m["name"] == "broken")
+    content = json.loads(call("models", "--json").stdout)
+    broken = next(m for m in content["models"] if m["name"] == "broken")
     assert broken["card"] is None
     assert "broken.safetensors" in broken["problem"]
     assert not broken["default"]
-    assert told["folder"] == str(tmp_path / "models")
+    assert content["folder"] == str(tmp_path / "models")
     listing = call("models").stdout
     assert "broken" in listing
     assert "unusable" in listing
@@ -413,10 +413,10 @@ def test_models_shows_what_a_person_should_know(monkeypatch, tmp_path):
     monkeypatch.setattr("brainseg_engine.models.registry.installed", lambda: models)
     monkeypatch.setenv("COLUMNS", "200")
     listing = call("models").stdout
-    for told in ("ours (bundled, used unless another is named)", "broken (bundled)", "It is damaged.", "T1ce, FLAIR",
+    for shown in ("ours (bundled, used unless another is named)", "broken (bundled)", "It is damaged.", "T1ce, FLAIR",
                  "4.7 million", "30 cases", "WT: Dice 0.876, HD95 6.3 mm; ET: not measured (on 8 cases)", "research use only",
                  "- skull left on", "[brain stem]"):  # fmt: skip
-        assert told in listing
-    told = json.loads(call("models", "--json").stdout)["models"]
-    assert [m["default"] for m in told] == [False, True]
-    assert told[1]["card"] == card.model_dump(mode="json")
+        assert shown in listing
+    shown = json.loads(call("models", "--json").stdout)["models"]
+    assert [m["default"] for m in shown] == [False, True]
+    assert shown[1]["card"] == card.model_dump(mode="json")

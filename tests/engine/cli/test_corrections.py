@@ -33,9 +33,9 @@ def test_the_window_s_own_folder_is_listed(store):
     code, out, _ = run("list")
     assert code == 0 and "Ann" in out and all(c.id in out for c in store.corrections()) and "2 in" in out
     code, out, _ = run("list", store.path, "--json")
-    told = json.loads(out)["corrections"]
-    assert code == 0 and [c["id"] for c in told] == [c.id for c in store.corrections()]
-    assert told[0]["changed"]["ET"].keys() == {"voxels", "added", "removed"} and told[0]["held_out"] is False
+    content = json.loads(out)["corrections"]
+    assert code == 0 and [c["id"] for c in content] == [c.id for c in store.corrections()]
+    assert content[0]["changed"]["ET"].keys() == {"voxels", "added", "removed"} and content[0]["held_out"] is False
 
 
 def test_older_and_excluded_versions_are_listed_when_asked_for(store, tmp_path):
@@ -93,6 +93,6 @@ def test_export_writes_what_can_be_read_again(store, tmp_path):
         (("export", "--out", "x", "--layout", "dicom"), "brats, bids"),
     ],
 )
-def test_mistakes_are_told_in_a_sentence(store, args, words):
+def test_mistakes_are_reported_in_a_sentence(store, args, words):
     code, out, err = run(*args)
     assert code == 3 and words in " ".join(err.split()) and "Traceback" not in err and not out

@@ -25,14 +25,14 @@ def inspect(*args) -> tuple[int, dict]:
 def test_a_sound_study(tmp_path):
     files = write_series(tmp_path, affine=affine_of("LAS", spacing=(1, 1.25, 1.5), angle=10))
     mask = write_mask(tmp_path / "Case_7_seg.nii.gz", (1, 2, 2, 4), affine_of("LAS", spacing=(1, 1.25, 1.5), angle=10))
-    code, told = inspect(tmp_path)
-    assert code == 0 and told["usable"] and told["id"] == "Case_7" and told["coding"] == "brats2021"
-    assert list(told["modalities"]) == ["t1", "t1ce", "t2", "flair"]
+    code, report = inspect(tmp_path)
+    assert code == 0 and report["usable"] and report["id"] == "Case_7" and report["coding"] == "brats2021"
+    assert list(report["modalities"]) == ["t1", "t1ce", "t2", "flair"]
     for m, path in files.items():
-        t = told["modalities"][m]
+        t = report["modalities"][m]
         assert (t["file"], t["shape"], t["orientation"], t["dtype"]) == (str(path), list(SHAPE), "LAS", "int16")
         assert t["spacing_mm"] == [1, 1.25, 1.5] and t["obliquity_deg"] > 5
-    s = told["segmentation"]
+    s = report["segmentation"]
     assert (s["file"], s["coding"], s["coding_told_by"]) == (str(mask), "brats2021", "file naming")
     voxel = 1.25 * 1.5 / 1000
     expected = {"WT": 4, "TC": 2, "ET": 1, "NCR": 1, "ED": 2}
@@ -81,33 +81,33 @@ BROKEN = {
 
 
 @pytest.mark.parametrize("case", BROKEN)
-def test_a_broken_study_is_told_whole(case, tmp_path):
+def test_a_broken_study_is_reported_whole(case, tmp_path):
     files = write_series(tmp_path)
     write_mask(tmp_path / "Case_7_seg.nii.gz")
     damage, problem, words, unreadable = BROKEN[case]
     damage(tmp_path, files)
-    code, told = inspect(tmp_path)
-    assert code == 3 and not told["usable"]
-    (found,) = [p for p in told["problems"] if p["severity"] == "error"]
+    code, report = inspect(tmp_path)
+    assert code == 3 and not report["usable"]
+    (found,) = [p for p in report["problems"] if p["severity"] == "error"]
     assert found["code"] == problem and words in found["message"]
-    whole = [m for m, t in told["modalities"].items() if t and "shape" in t]
+    whole = [m for m, t in report["modalities"].items() if t and "shape" in t]
     assert set(whole) >= {"t1", "t1ce", "flair"}, "one broken file does not hide the others"
     if unreadable:
-        assert words in told["modalities"][unreadable]["error"] and str(files[unreadable]) in found["message"]
+        assert words in report["modalities"][unreadable]["error"] and str(files[unreadable]) in found["message"]
     table = CliRunner().invoke(app, ["inspect", str(tmp_path)], env={"COLUMNS": "2000"})
     assert table.exit_code == 3 and f"error: {found['message']}" in table.stdout
 
 
-def test_several_troubles_are_all_told(tmp_path):
+def test_several_troubles_are_all_reported(tmp_path):
     files = write_series(tmp_path)
     files[T1].write_bytes(b"damaged")
     nan(files[T2])
     files[FLAIR].unlink()
     write_mask(tmp_path / "Case_7_seg.nii.gz", (7,))
-    code, told = inspect(tmp_path)
-    errors = [p["code"] for p in told["problems"] if p["severity"] == "error"]
+    code, report = inspect(tmp_path)
+    errors = [p["code"] for p in report["problems"] if p["severity"] == "error"]
     assert code == 3 and sorted(errors) == ["missing", "not-finite", "segmentation", "unreadable"]
-    severities = [p["severity"] for p in told["problems"]]
+    severities = [p["severity"] for p in report["problems"]]
     assert severities == sorted(severities)  # "error" before "warning"
 
 
@@ -115,14 +115,14 @@ def test_the_coding_can_be_named(tmp_path):
     write_series(tmp_path)
     write_mask(tmp_path / "Case_7_seg.nii.gz", (1, 2, 3))
     assert inspect(tmp_path)[0] == 3
-    code, told = inspect(tmp_path, "--coding", "brats2023")
-    assert code == 0 and told["segmentation"]["coding_told_by"] == "option"
+    code, report = inspect(tmp_path, "--coding", "brats2023")
+    assert code == 0 and report["segmentation"]["coding_told_by"] == "option"
 
 
 def test_four_files_are_a_study(tmp_path):
     files = write_series(tmp_path)
-    code, told = inspect(*files.values())
-    assert code == 0 and told["modalities"]["flair"]["file"] == str(files[FLAIR])
+    code, report = inspect(*files.values())
+    assert code == 0 and report["modalities"]["flair"]["file"] == str(files[FLAIR])
 
 
 @pytest.mark.parametrize(("name", "words"), [("empty", "is empty"), ("nowhere", "There is no file or folder")])

@@ -35,9 +35,9 @@ def export(tmp_path):
 
 
 def test_patients_dates_series_and_verdicts(export):
-    code, told = inspect(export)
-    assert code == 0 and told["usable"]
-    (patient,) = told["patients"]
+    code, report = inspect(export)
+    assert code == 0 and report["usable"]
+    (patient,) = report["patients"]
     assert [(v["label"], v["date"]) for v in patient["studies"]] == [
         ("study 1 (1 of 2)", "2023-01-01"),
         ("study 2 (2 of 2)", "2025-03-14"),
@@ -50,11 +50,11 @@ def test_patients_dates_series_and_verdicts(export):
     assert series["localizer"]["orientations"] == 3
     assert {s["use"]: s["label"] for s in series.values() if s["use"]} == {m.value: n for m, n in NAMES["GE"].items()}
     assert "contrast agent named" in series["AX T1 FSE +C"]["reason"]
-    assert {(s["files"], s["reason"]) for s in told["skipped"]} == {
+    assert {(s["files"], s["reason"]) for s in report["skipped"]} == {
         (1, "is a structured report, no image"),
         (1, "is no DICOM file"),
     }
-    assert [p["code"] for p in told["problems"]] == ["several-dates"]
+    assert [p["code"] for p in report["problems"]] == ["several-dates"]
 
 
 def test_the_table_shows_the_same_and_nothing_of_the_patient(export):
@@ -71,27 +71,27 @@ def test_an_archive_is_listed(export, tmp_path):
     with zipfile.ZipFile(tmp_path / "x.zip", "w") as z:
         for path in (export / "A").rglob("*"):
             z.write(path, path.relative_to(export))
-    code, told = inspect(tmp_path / "x.zip")
+    code, report = inspect(tmp_path / "x.zip")
     assert code == 0
-    assert len(told["patients"][0]["studies"][0]["series"]) == 19
+    assert len(report["patients"][0]["studies"][0]["series"]) == 19
 
 
 def test_two_patients_are_said(tmp_path):
     study = make_study(shape=(40, 40, 50))
     write_clinical(tmp_path / "a", study, distractors=0)
     write_clinical(tmp_path / "b", study, distractors=0, person=new_person(patient_id="P2", name="Other^One"))
-    told = inspect(tmp_path)[1]
-    assert [p["label"] for p in told["patients"]] == ["patient 1", "patient 2"]
-    assert "never mixed" in told["problems"][0]["message"]
+    report = inspect(tmp_path)[1]
+    assert [p["label"] for p in report["patients"]] == ["patient 1", "patient 2"]
+    assert "never mixed" in report["problems"][0]["message"]
 
 
 def test_ct_alone_is_one_sentence(tmp_path):
     volume = next(iter(make_study(shape=(40, 40, 12)).volumes.values()))
     plan = SeriesPlan("CT head", tags={"Modality": "CT"})
     write_series(tmp_path, volume.data.astype("int16"), volume.grid, new_person(), plan)
-    code, told = inspect(tmp_path)
+    code, report = inspect(tmp_path)
     assert code == 3
-    assert told["problems"][0]["message"] == "There is no MR among these series, but CT. Give the MR study."
+    assert report["problems"][0]["message"] == "There is no MR among these series, but CT. Give the MR study."
 
 
 @pytest.mark.parametrize("slices", [1, 3])
@@ -101,9 +101,9 @@ def test_a_few_slices_are_no_volume(tmp_path, slices):
 
     grid = Grid((40, 40, slices), volume.grid.affine)
     write_series(tmp_path, volume.data[:, :, :slices].astype("int16"), grid, new_person())
-    code, told = inspect(tmp_path)
+    code, report = inspect(tmp_path)
     assert code == 3
-    assert "at least 8 slices" in told["problems"][0]["message"]
+    assert "at least 8 slices" in report["problems"][0]["message"]
 
 
 def test_a_folder_without_images_is_one_sentence(tmp_path):

@@ -80,9 +80,9 @@ def test_a_folder_for_each_model_or_one_mask_of_all(data, tiny_model, tmp_path):
     shutil.copyfile(tiny_model, other)
     both = ("--model", tiny_model, "--model", other, "--device", "cpu", "--json")
     out = tmp_path / "out"
-    told = json.loads(call("predict", data / "Case_0", *both, "--out", out).stdout)
-    assert [Path(r["output"]).relative_to(out).parts[0] for r in told["results"]] == ["tiny", "second"]
-    assert all(Path(s).is_file() for s in told["summaries"])
+    content = json.loads(call("predict", data / "Case_0", *both, "--out", out).stdout)
+    assert [Path(r["output"]).relative_to(out).parts[0] for r in content["results"]] == ["tiny", "second"]
+    assert all(Path(s).is_file() for s in content["summaries"])
     one = json.loads(call("predict", data / "Case_0", *both, "--ensemble", "--out", tmp_path / "one").stdout)
     assert [r["status"] for r in one["results"]] == ["done"]
     assert json.loads((tmp_path / "one" / "Case_0_seg.json").read_text())["model"] == "tiny+tiny"
@@ -98,8 +98,8 @@ def test_quiet_and_the_log(data, tiny_model, tmp_path):
     assert done.stdout == "" and "1 of 3 studies failed" in done.stderr
     written = log.read_text()
     assert flair.name in written and "Case_2: WT" in written and "ended with code 3" in written
-    told = call("predict", "--status", tmp_path / "out").stdout
-    assert "2 done, 1 failed, 0 not begun" in told and flair.name in told
+    output = call("predict", "--status", tmp_path / "out").stdout
+    assert "2 done, 1 failed, 0 not begun" in output and flair.name in output
     status = json.loads(call("predict", "--status", tmp_path / "out", "--json").stdout)
     assert {s["id"]: s["state"] for s in status[0]["studies"]}["Case_1"] == "failed"
 
@@ -114,6 +114,6 @@ def test_jobs_of_this_machine(data, tiny_model, tmp_path):
     assert len(list((out / ".jobs").glob("*_log.err"))) == 2
 
 
-def test_a_shell_is_told_how_to_complete():
+def test_a_shell_learns_how_to_complete():
     done = CliRunner().invoke(app, [], prog_name="napari-brainseg", env={"_NAPARI_BRAINSEG_COMPLETE": "source_bash"})
     assert done.exit_code == 0 and "_NAPARI_BRAINSEG_COMPLETE=complete_bash" in done.stdout

@@ -9,7 +9,7 @@ from brainseg_engine.core.errors import DeviceError
 
 
 @pytest.mark.parametrize("name", ["cuda:x", "cudax", "cuda:-1", "CUDA 1", "", "gpu"])
-def test_what_is_no_device_is_told_with_the_choices(name):
+def test_what_is_no_device_is_reported_with_the_choices(name):
     with pytest.raises(DeviceError, match="choices"):
         device.choose(name)
 

@@ -44,8 +44,8 @@ def test_in_detail_everything(capsys):
     log.setup(verbose=True)
     speak()
     err = " ".join(capsys.readouterr().err.split())
-    for told in ("a detail", "a [strange] file", "for developers"):
-        assert told in err
+    for text in ("a detail", "a [strange] file", "for developers"):
+        assert text in err
 
 
 def test_the_last_set_up_holds(capsys):

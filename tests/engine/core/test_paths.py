@@ -37,7 +37,7 @@ def test_a_reader_holds_a_writer_up_for_a_moment_only(tmp_path, monkeypatch):
     assert (tmp_path / "f.json").read_text() == "new"
 
 
-def test_what_stays_forbidden_is_told_soon_and_the_old_file_stays(tmp_path, monkeypatch):
+def test_what_stays_forbidden_is_reported_soon_and_the_old_file_stays(tmp_path, monkeypatch):
     write(tmp_path / "f.json", "old")
     Reader(monkeypatch, 1 << 30)
     monkeypatch.setattr(paths, "PATIENCE_S", 0.1)

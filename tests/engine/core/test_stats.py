@@ -114,7 +114,7 @@ def test_all_of_one_sign_is_as_unlikely_as_a_coin_says():
     assert 2 / 2 ** (FEWEST_FOR_TEST - 1) > 0.05 > 2 / 2**FEWEST_FOR_TEST
 
 
-def test_too_few_or_equal_cases_are_told():
+def test_too_few_or_equal_cases_are_reported():
     assert "6 are needed" in signed_rank([0.1, 0.2, 0.3, 0.4, 0.5, 0.0]).note
     assert signed_rank([0.0] * 10).note == "no case differs"
     assert signed_rank([]).p is None

@@ -82,14 +82,14 @@ def test_a_correction_comes_back_on_its_own_grid(tmp_path_factory, labels, affin
 )
 def test_the_tally_counts_what_came_and_what_went(pair):
     before, now = pair
-    told = tally(now, before)
+    counted = tally(now, before)
     for label in list(Label)[1:]:
         was, holds = before == label, now == label
-        if label not in told:
+        if label not in counted:
             assert not was.any() and not holds.any()
             continue
-        assert told[label].voxels == holds.sum()
-        assert told[label].added == (holds & ~was).sum() and told[label].removed == (was & ~holds).sum()
+        assert counted[label].voxels == holds.sum()
+        assert counted[label].added == (holds & ~was).sum() and counted[label].removed == (was & ~holds).sum()
     assert tally(now, None) == tally(now, np.zeros_like(now))
 
 
@@ -108,9 +108,9 @@ def test_any_tool_reads_the_mask_and_the_folder_explains_itself(store, tmp_path)
     assert table["3"] == "enhancing tumour" and table["4"] == "resection cavity"
     again = load_segmentation(made.mask)
     assert np.array_equal(again.labels, changed(study).labels) and again.made_by == "m 2 and a person"
-    told = json.loads(made.sidecar.read_text())
-    assert told["base_model"]["sha256"] == "ab" * 32 and len(told["base_model"]["answer_sha256"]) == 64
-    assert set(told["images"]) == {m.value for m in Modality} and told["when"].endswith("Z")
+    content = json.loads(made.sidecar.read_text())
+    assert content["base_model"]["sha256"] == "ab" * 32 and len(content["base_model"]["answer_sha256"]) == 64
+    assert set(content["images"]) == {m.value for m in Modality} and content["when"].endswith("Z")
 
 
 def test_each_class_that_a_coding_has_can_be_kept_and_a_mixture_that_none_has_is_refused(store):
@@ -379,7 +379,7 @@ def test_what_people_do_by_mistake_is_found(store, tmp_path):
     assert codes(store) == {"one_only", "superseded"}
     last = store.add(study, changed(study, 3), base=study.segmentation, by="Ben")
     assert codes(store) == {"one_only", "two_people"}
-    assert "Ann" in (told := next(f.message for f in store.check() if f.code == "two_people")) and "Ben" in told
+    assert "Ann" in (sentence := next(f.message for f in store.check() if f.code == "two_people")) and "Ben" in sentence
     store.exclude(last.id, "Ann's is better")
     assert codes(store) == {"one_only", "superseded"}
     other = on_disk(tmp_path, "other", seed=4)
@@ -420,13 +420,13 @@ def test_export_makes_a_folder_that_can_be_trained_on(store, tmp_path):
         store.export(store.path)
 
 
-def test_a_folder_that_is_no_store_is_told_so(tmp_path):
+def test_a_folder_that_is_no_store_is_reported_so(tmp_path):
     with pytest.raises(InputError, match="no folder of corrections"):
         Store.existing(tmp_path)
 
 
 @pytest.mark.skipif(AS_ROOT, reason="root may write everywhere")
-def test_a_folder_that_takes_no_files_is_told_so(tmp_path):
+def test_a_folder_that_takes_no_files_is_reported_so(tmp_path):
     study = make_study(shape=(8, 8, 8))
     tmp_path.chmod(0o500)
     try:
@@ -458,7 +458,7 @@ except OutputError as e:
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="no such limit")
-def test_a_full_disk_is_told_and_leaves_the_store_as_it_was(store):
+def test_a_full_disk_is_reported_and_leaves_the_store_as_it_was(store):
     done = subprocess.run(
         [sys.executable, "-c", FULL.format(path=sys.path), str(store.path)], capture_output=True, text=True, timeout=120
     )

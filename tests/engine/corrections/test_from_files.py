@@ -43,13 +43,15 @@ def add(*words, code=0):
 
 def test_the_mask_becomes_a_correction_with_what_was_changed(world, tmp_path):
     folder, base, edited, labels = world
-    told = json.loads(
+    content = json.loads(
         add(
             folder, "--mask", edited, "--base", base, "--in", tmp_path / "own", "--by", "anna", "--minutes", 3, "--json"
         ).stdout
     )
     (made,) = Store.existing(tmp_path / "own").corrections()
-    assert told["state"] == "accepted" and made.by == "anna" and made.base.name == "some" and made.base.version == "2"
+    assert (
+        content["state"] == "accepted" and made.by == "anna" and made.base.name == "some" and made.base.version == "2"
+    )
     assert sum(t.added for t in made.changed.values()) == 30
     np.testing.assert_array_equal(Store.existing(tmp_path / "own").read(made).labels, labels)
     add(folder, "--mask", edited, "--coding", "brats2023", "--in", tmp_path / "own", "--draft")

@@ -94,7 +94,7 @@ def test_it_is_for_its_owner_alone():
 
 
 @pytest.mark.parametrize("spoil", [lambda raw: raw[: len(raw) // 2], lambda raw: b"", lambda raw: raw[:-9] + b"x" * 9])
-def test_a_damaged_copy_is_told_or_passed_over(spoil):
+def test_a_damaged_copy_is_reported_or_passed_over(spoil):
     desk = working.Desk(KEY)
     desk.save(a_work())
     desk.close()
@@ -168,10 +168,10 @@ def test_kill_9_at_any_moment_loses_the_last_stroke_at_most(seed):
                 break
         time.sleep(rng.uniform(0, 0.4))
         os.kill(child.pid, signal.SIGKILL)
-        told = [x.split() for x in child.stdout.read().splitlines() if x.startswith("saved ")]
+        content = [x.split() for x in child.stdout.read().splitlines() if x.startswith("saved ")]
     assert child.returncode == -signal.SIGKILL
     saved = max(
-        (int(x[1]) for x in told if len(x) == 2 and x is not told[-1]), default=2
+        (int(x[1]) for x in content if len(x) == 2 and x is not content[-1]), default=2
     )  # the last may be half a line
     (found,) = working.pending(KEY)
     work = working.load(found.path)  # whole, not damaged
@@ -209,7 +209,7 @@ print("left:", [p.name for p in desk.path.parent.iterdir() if "part" in p.name])
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="no such limit")
-def test_a_full_disk_is_told_keeps_the_copy_before_and_is_over_when_there_is_room_again():
+def test_a_full_disk_is_reported_keeps_the_copy_before_and_is_over_when_there_is_room_again():
     done = subprocess.run(
         [sys.executable, "-c", FULL.format(path=sys.path)], capture_output=True, text=True, timeout=120
     )

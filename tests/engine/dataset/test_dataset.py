@@ -346,7 +346,7 @@ def test_a_damaged_file_is_made_again(damage, cohort, tmp_path, made, caplog):
     assert again.path.read_bytes() == data
 
 
-def test_a_file_that_vanishes_is_told_in_words(cohort, tmp_path):
+def test_a_file_that_vanishes_is_reported_in_words(cohort, tmp_path):
     case = pickle.loads(pickle.dumps(prepare(cohort[0], PATCH, DIVISOR, tmp_path)))
     case.path.unlink()
     with pytest.raises(InputError, match=r"vanished.*Start again"):

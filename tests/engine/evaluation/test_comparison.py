@@ -73,9 +73,9 @@ def test_equal_sets_differ_by_nothing(found):
 @given(cases, cases)
 def test_json_and_csv_hold_all_and_no_nan(first, second):
     result = compare(evaluation(first), evaluation(second))
-    told = json.loads(json.dumps(result.to_dict(), allow_nan=False))
-    assert set(told["regions"]) == set(Region)
-    assert all(set(of_region) == set(COMPARED) for of_region in told["regions"].values())
+    content = json.loads(json.dumps(result.to_dict(), allow_nan=False))
+    assert set(content["regions"]) == set(Region)
+    assert all(set(of_region) == set(COMPARED) for of_region in content["regions"].values())
     rows = list(csv.DictReader(io.StringIO(result.to_csv())))
     assert sum(row["case"] == "mean" for row in rows) == len(Region) * len(COMPARED)
     assert not any("nan" in cell.lower() for row in rows for cell in row.values())
@@ -108,7 +108,7 @@ def test_only_cases_and_regions_that_both_measured_are_compared():
     assert none.note
 
 
-def test_a_clear_difference_is_told_with_its_p_and_for_how_many_tests():
+def test_a_clear_difference_is_reported_with_its_p_and_for_how_many_tests():
     rng = np.random.default_rng(0)
     old = {f"{i:02}": of(d) for i, d in enumerate(rng.uniform(0.5, 0.8, 12))}
     new = {case: of(score[Region.WT].dice + 0.05 + rng.uniform(0, 0.02)) for case, score in old.items()}
@@ -126,13 +126,13 @@ def test_a_clear_difference_is_told_with_its_p_and_for_how_many_tests():
 @given(cases)
 def test_the_summary_is_of_the_cases_and_the_json_has_no_nan(found):
     result = evaluation(found)
-    told = json.loads(result.to_json())
+    content = json.loads(result.to_json())
     for region in Region:
         for key in METRICS:
             e = result.summary[region][key]
-            assert e.n == told["n"][region][key] == sum(getattr(s[region], key) is not None for s in found.values())
+            assert e.n == content["n"][region][key] == sum(getattr(s[region], key) is not None for s in found.values())
             assert e.mean == pytest.approx(getattr(result.mean[region], key))
-            assert told["interval"][region][key] == (None if e.n < 3 else list(e.interval))
+            assert content["interval"][region][key] == (None if e.n < 3 else list(e.interval))
 
 
 def near(png, colour):

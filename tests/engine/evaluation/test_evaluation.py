@@ -119,8 +119,8 @@ def test_the_coding_of_the_predictions_helps_a_truth_that_tells_none(folders):
     save(masks / "A.nii.gz", tumour(values=(1, 2, 3)))
     assert "--coding" in evaluate(truth, masks).failed["A"]
     assert overlap(evaluate(truth, masks, coding="brats2023").mean)[Region.ET] == PERFECT
-    told = find_truths(truth)[0]
-    assert (told.id, told.folder) == ("A", None)
+    case = find_truths(truth)[0]
+    assert (case.id, case.folder) == ("A", None)
 
 
 def test_the_truth_may_have_a_coding_of_its_own(folders):
@@ -246,8 +246,8 @@ def install(tmp_path, monkeypatch):
             training_hashes=tuple(hashes),
         )
         path = tmp_path / "home" / "models" / f"{name}.safetensors"
-        told = {"format": FORMAT, "card": card.model_dump_json(), "recipe": recipe.model_dump_json()}
-        save_file({"none": np.zeros(1, np.float32)}, path, metadata=told)
+        content = {"format": FORMAT, "card": card.model_dump_json(), "recipe": recipe.model_dump_json()}
+        save_file({"none": np.zeros(1, np.float32)}, path, metadata=content)
         return path
 
     return put
@@ -257,7 +257,7 @@ def hashes_of(folder):
     return [v.sha256 for v in load_study(folder, segmentation=False).volumes.values()]
 
 
-def test_cases_the_model_was_trained_on_are_told(folders, install):
+def test_cases_the_model_was_trained_on_are_reported(folders, install):
     truth, masks = folders
     for seed, case in enumerate("ABC"):
         study(truth, case, seed)
@@ -310,9 +310,9 @@ def test_it_can_be_cancelled_and_tells_its_progress(folders):
     for case in "AB":
         study(truth, case)
         prediction(masks, case)
-    told = []
-    evaluate(truth, masks, progress=told.append)
-    fractions = [p.fraction for p in told]
+    events = []
+    evaluate(truth, masks, progress=events.append)
+    fractions = [p.fraction for p in events]
     assert fractions == sorted(fractions)
     assert fractions[-1] == 1.0
     with pytest.raises(Cancelled):
@@ -351,10 +351,12 @@ def test_surface_dice_and_metrics_of_ones_own(folders, tmp_path, monkeypatch):
     words = ["evaluate", "--truth", str(truth), "--predictions", str(masks), "--metric", "lab_metrics:volume_ratio"]
     done = CliRunner().invoke(app, [*words, "--json", "--csv", str(tmp_path / "s.csv")])
     assert done.exit_code == 0, done.output
-    told = json.loads(done.stdout)
-    assert told["surface_dice_tolerance_mm"] == 1.0
-    assert told["cases"]["A"]["WT"]["surface_dice"] == told["cases"]["B"]["WT"]["surface_dice"] == 1.0  # moved by 1 mm
-    assert told["own"]["volume_ratio"]["cases"] == {c: {"WT": 1.0, "TC": 1.0, "ET": 1.0} for c in "AB"}
+    content = json.loads(done.stdout)
+    assert content["surface_dice_tolerance_mm"] == 1.0
+    assert (
+        content["cases"]["A"]["WT"]["surface_dice"] == content["cases"]["B"]["WT"]["surface_dice"] == 1.0
+    )  # moved by 1 mm
+    assert content["own"]["volume_ratio"]["cases"] == {c: {"WT": 1.0, "TC": 1.0, "ET": 1.0} for c in "AB"}
     rows = list(csv.DictReader(io.StringIO((tmp_path / "s.csv").read_text())))
     assert [r["WT_volume_ratio"] for r in rows] == ["1.000000"] * 3
     strict = json.loads(CliRunner().invoke(app, [*words, "--json", "--nsd", "0.5"]).stdout)

@@ -75,9 +75,9 @@ def test_the_report_says_what_is_so(tmp_path, tiny_model):
     for which, model in (("before", tiny_model), ("after", out / "model.safetensors")):
         labels = Predictor(model, "cpu").predict(hidden).segmentation.labels
         found = score_case(labels, hidden.segmentation.labels, hidden.reference.grid)
-        told = report["held_out"][which]["cases"][hidden.folder.name]
-        assert told["WT"]["dice"] == pytest.approx(found[Region.WT].dice, abs=1e-6)
-        assert told["WT"]["hd95_mm"] == pytest.approx(found[Region.WT].hd95_mm, abs=1e-4)
+        logged = report["held_out"][which]["cases"][hidden.folder.name]
+        assert logged["WT"]["dice"] == pytest.approx(found[Region.WT].dice, abs=1e-6)
+        assert logged["WT"]["hd95_mm"] == pytest.approx(found[Region.WT].hd95_mm, abs=1e-4)
     assert len(report["anchor_scores"]["after"]["cases"]) == len(report["anchors"]["scored"]) == 1
     assert not set(report["anchors"]["scored"]) & set(report["anchors"]["replayed"])
     assert set(report["guard"]["rows"][0]) == {"alpha", "anchors"}  # nothing is chosen by the held-out corrections
@@ -103,9 +103,9 @@ def test_the_report_says_what_is_so(tmp_path, tiny_model):
     )
 
     assert status_of(out).state == "done"
-    told = [from_json(line) for line in (out / "events.jsonl").read_text().splitlines()]
-    assert isinstance(told[-1], Finished)
-    assert [e for e in told if isinstance(e, EpochDone)][-1].dice
+    logged = [from_json(line) for line in (out / "events.jsonl").read_text().splitlines()]
+    assert isinstance(logged[-1], Finished)
+    assert [e for e in logged if isinstance(e, EpochDone)][-1].dice
     fractions = [e.fraction for e in events if isinstance(e, Progress)]
     assert fractions == sorted(fractions)
 
@@ -224,10 +224,10 @@ def test_the_command_of_a_run_is_what_the_program_understands(tmp_path):
                              ["loss.dice=2", "training.batch_size=2"], "brats2021")  # fmt: skip
     words = command(given_)
     program = get_command(app).commands["finetune"]
-    told = program.make_context("finetune", words[words.index("finetune") + 1 :]).params
+    parsed = program.make_context("finetune", words[words.index("finetune") + 1 :]).params
     for key, value in given_.settings().items():
-        assert str(told[key]) == str(value) or list(told[key]) == value
-    assert (told["out"], told["resume"], told["device"], told["workers"]) == (tmp_path, True, "cpu", 2)
+        assert str(parsed[key]) == str(value) or list(parsed[key]) == value
+    assert (parsed["out"], parsed["resume"], parsed["device"], parsed["workers"]) == (tmp_path, True, "cpu", 2)
 
 
 def test_a_model_that_is_worse_is_not_made_the_default(tiny_model, capsys):
@@ -246,7 +246,7 @@ def test_progress_that_cannot_be_written_ends_no_run_but_its_end_must_be_recorde
     heard = []
     recorder = status.Recorder(tmp_path, heard.append)
 
-    def refuse(out, told):
+    def refuse(out, state):
         raise OutputError("Cannot write status.json: Permission denied.")
 
     monkeypatch.setattr(status, "_save", refuse)
@@ -347,11 +347,11 @@ def test_a_model_of_other_regions_or_modalities_is_refused(tmp_path, tiny_recipe
     record = store.corrections()[0]
     sidecar = record.sidecar
     sidecar.chmod(0o644)
-    told = json.loads(sidecar.read_text())
-    sidecar.write_text(json.dumps(told | {"images": {k: v for k, v in told["images"].items() if k != "t2"}}))
+    content = json.loads(sidecar.read_text())
+    sidecar.write_text(json.dumps(content | {"images": {k: v for k, v in content["images"].items() if k != "t2"}}))
     with pytest.raises(InputError, match="no T2, which the model needs"):
         taken(store, tiny_recipe, tmp_path)
-    sidecar.write_text(json.dumps(told | {"regions": ["WT"], "coding": "lgg"}))
+    sidecar.write_text(json.dumps(content | {"regions": ["WT"], "coding": "lgg"}))
     with pytest.raises(InputError, match="TC, ET cannot be learnt"):
         taken(store, tiny_recipe, tmp_path)
 
@@ -572,8 +572,8 @@ def test_the_split_file_names_no_patient(tmp_path, tiny_model):
     make_world(tmp_path, 3, 2)
     with pytest.raises(Cancelled):
         run(options(tmp_path, tiny_model, tmp_path / "anchors"), cancelled=(tmp_path / "run/plan.json").exists)
-    told = (tmp_path / "run/split.csv").read_text() + (tmp_path / "run/plan.json").read_text()
-    assert "Patient" not in told
+    texts = (tmp_path / "run/split.csv").read_text() + (tmp_path / "run/plan.json").read_text()
+    assert "Patient" not in texts
     with (tmp_path / "run/split.csv").open() as f:
         rows = list(csv.DictReader(f))
     assert len({r["patient"] for r in rows}) == len(rows)

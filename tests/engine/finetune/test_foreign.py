@@ -57,7 +57,7 @@ def test_a_linked_folder_in_a_run_is_not_emptied(name, prepared, tmp_path, tiny_
 
 @pytest.mark.parametrize("name", ["../x", "a b", ".x", "", "x" * 300])
 @pytest.mark.parametrize("resume", [False, True])
-def test_a_wrong_name_is_told_before_any_work(name, resume, tmp_path, tiny_model):
+def test_a_wrong_name_is_reported_before_any_work(name, resume, tmp_path, tiny_model):
     with pytest.raises(OutputError, match="cannot be a model's name"):
         run(FinetuneOptions(tmp_path / "out", str(tiny_model), tmp_path / "absent", epochs=1, name=name, resume=resume))
     assert not (tmp_path / "out").exists()
@@ -90,8 +90,8 @@ def test_a_wicked_plan_is_refused(changes, tmp_path):
 ])  # fmt: skip
 def test_a_wicked_status_is_none(change, tmp_path):
     status._save(tmp_path, status.Status(1, 1.0))
-    told = json.loads((tmp_path / "status.json").read_text())
-    (tmp_path / "status.json").write_text(json.dumps(told | change))
+    content = json.loads((tmp_path / "status.json").read_text())
+    (tmp_path / "status.json").write_text(json.dumps(content | change))
     assert status.status_of(tmp_path) is None
 
 

@@ -56,10 +56,12 @@ def test_masks_sidecars_summary_and_skipping(data, tiny_model, tmp_path):
     expected = Predictor(tiny_model, "cpu").predict(study, probabilities=True)
     np.testing.assert_array_equal(saved.labels, expected.segmentation.labels)
     assert saved.grid.same_as(study.reference.grid)
-    told = json.loads((out / "Case_0_seg.json").read_text())
-    assert told["model"] == "tiny"
-    assert told["volumes_ml"]["WT"] == pytest.approx((saved.labels > 0).sum() * study.reference.grid.voxel_ml, abs=1e-3)
-    assert set(told["seconds"]) >= {"read", "network"}
+    content = json.loads((out / "Case_0_seg.json").read_text())
+    assert content["model"] == "tiny"
+    assert content["volumes_ml"]["WT"] == pytest.approx(
+        (saved.labels > 0).sum() * study.reference.grid.voxel_ml, abs=1e-3
+    )
+    assert set(content["seconds"]) >= {"read", "network"}
     assert str(tmp_path) not in (out / "Case_0_seg.json").read_text()
     assert ".nii" not in (out / "Case_0_seg.json").read_text()  # nor a file's name
     probability = nib.load(out / "Case_0_prob-WT.nii.gz").get_fdata()
@@ -184,7 +186,7 @@ def test_brackets_in_names_are_no_markup(tiny_model, tmp_path):
         (("{data}/Case_0", "--out", "{data}/Case_0/a_file/out"), 4, "a_file"),
     ],
 )
-def test_what_cannot_work_is_told_before_the_inference(arguments, code, words, data, tiny_model, tmp_path):
+def test_what_cannot_work_is_reported_before_the_inference(arguments, code, words, data, tiny_model, tmp_path):
     (data / "Case_0" / "a_file").write_text("x")
     given = [a.format(data=data) for a in arguments]
     more = [] if "--out" in given else ["--out", tmp_path / "out"]
@@ -266,8 +268,8 @@ def test_slices_give_slices_and_voxels_instead_of_ml(wt_model, tmp_path):
         saved = load_segmentation(row.output)
         voxels = int((saved.labels > 0).sum())
         assert (row.volumes_ml, row.volumes_voxels) == ({}, {"WT": voxels})
-        told = json.loads((out / f"{row.id}_seg.json").read_text())
-        assert (told["volumes_ml"], told["volumes_voxels"], told["coding"]) == (None, {"WT": voxels}, "lgg")
+        content = json.loads((out / f"{row.id}_seg.json").read_text())
+        assert (content["volumes_ml"], content["volumes_voxels"], content["coding"]) == (None, {"WT": voxels}, "lgg")
         pictures = sorted(p.name for p in (out / row.id).iterdir())
         assert pictures == sorted(p.name for p in (tmp_path / "data" / row.id).glob("*_mask.tif"))
         np.testing.assert_array_equal(load_segmentation(out / row.id).labels, saved.labels)
@@ -307,7 +309,7 @@ def test_an_image_of_four_channels_is_a_study(tiny_model, tmp_path):
     assert batch.expand([*sources, root / "dataset.json"]) == sources
     rows = list(batch.predict_many(Predictor(tiny_model, "cpu"), sources, batch.PredictSettings(out), lambda _: silent))
     assert [(r.id, r.status) for r in rows] == [("BRATS_001", "done"), ("BRATS_002", "done")], rows
-    told = json.loads((out / "BRATS_001_seg.json").read_text())
-    assert told["coding"] == "decathlon"
+    content = json.loads((out / "BRATS_001_seg.json").read_text())
+    assert content["coding"] == "decathlon"
     assert load_segmentation(out / "BRATS_001_seg.nii.gz").grid.same_as(load(sources[0]).reference.grid)
     assert set(evaluate(root, out).cases) == {"BRATS_001", "BRATS_002"}

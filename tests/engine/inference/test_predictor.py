@@ -149,7 +149,7 @@ def test_the_mirror_average_is_the_same_for_the_mirrored_study(predictor, study,
         assert np.median(difference[study.reference.data != 0]) < 0.02
 
 
-def test_a_lesion_below_the_rule_for_specks_is_told(predictor, study, monkeypatch):
+def test_a_lesion_below_the_rule_for_specks_is_reported(predictor, study, monkeypatch):
     rule = Postprocess(min_component_ml=dict.fromkeys(Region, 1e6))
     monkeypatch.setattr(predictor, "recipe", predictor.recipe.model_copy(update={"postprocess": rule}))
     found = predictor.predict(study)

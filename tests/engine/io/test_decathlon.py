@@ -38,7 +38,7 @@ def test_another_order_of_channels_is_followed(tmp_path):
         np.testing.assert_array_equal(study.volumes[m].data, image(channel))
 
 
-def test_labels_by_name_whichever_way_round_they_are_told(tmp_path):
+def test_labels_by_name_whichever_way_round_they_are_reported(tmp_path):
     root = write_decathlon(tmp_path, labels={name: int(value) for value, name in LABELS.items()})
     assert load_study(find_studies(root)[0]).segmentation.coding == "decathlon"
     brats = {"0": "background", "1": "necrotic core", "2": "oedema", "3": "enhancing tumour"}
@@ -84,14 +84,14 @@ DAMAGE = {
 }
 
 
-def test_an_odd_coding_is_read_as_it_is_told(tmp_path):
+def test_an_odd_coding_is_read_as_it_is_reported(tmp_path):
     root = write_decathlon(tmp_path)
     _told(root, labels={**LABELS, "1": LABELS["3"], "3": LABELS["1"]})
     assert decathlon.coding(root) == "1=ET,2=NCR,3=ED"
 
 
 @pytest.mark.parametrize("what", DAMAGE)
-def test_what_does_not_fit_is_told_in_words(what, tmp_path):
+def test_what_does_not_fit_is_reported_in_words(what, tmp_path):
     root = write_decathlon(tmp_path, names=("BRATS_001",))
     damage, words = DAMAGE[what]
     damage(root)

@@ -78,7 +78,7 @@ def test_rounding_leaves_one_grid(tmp_path):
     assert load_study(tmp_path).segmentation is not None
 
 
-def test_a_shift_is_told_with_its_direction_and_a_turn_with_its_corner(tmp_path):
+def test_a_shift_is_reported_with_its_direction_and_a_turn_with_its_corner(tmp_path):
     write_series(tmp_path, BRATS2021)
     moved = affine_of("LPS")
     moved[0, 3] += 12

@@ -242,13 +242,13 @@ def test_bombs_need_little_memory(tmp_path):
     raw = bytearray(write(tmp_path / "plain.nii", image()).read_bytes())
     behind = gzip_bomb(tmp_path / "behind.nii.gz", bytes(raw), 2.5)  # far more than the header tells
     put(42, "<hhh", 2000, 2000, 1000)(raw)
-    told = gzip_bomb(tmp_path / "told.nii.gz", bytes(raw[:352]), 0.5)  # a header that tells 8 GB
+    promised = gzip_bomb(tmp_path / "told.nii.gz", bytes(raw[:352]), 0.5)  # a header that tells 8 GB
     header = HEADER.replace(b"4 5 6", b"2000 2000 1000").replace(b"CompressedData = False", b"CompressedData = True")
     packed = mha(tmp_path / "x.mha", header, zlib.compress(bytes(10**7)))
     (tmp_path / "p").mkdir()
     for n in (1, 2):
         Picture.new("RGB", (12_000, 12_000)).save(tmp_path / "p" / f"p_{n}.tif", compression="tiff_lzw")
-    done = within(1500, READ, behind, told, packed, tmp_path / "p")
+    done = within(1500, READ, behind, promised, packed, tmp_path / "p")
     assert done.stdout.count("refused") == 4, done.stdout + done.stderr[-2000:]
 
 

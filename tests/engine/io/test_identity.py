@@ -94,8 +94,8 @@ ENDINGS = ("t1", "t1ce", "t2", "flair")
 
 @pytest.mark.parametrize("names", TWO, ids=lambda n: n[0])
 def test_two_patients_are_said_with_a_file_of_each(names):
-    told = mixed_patients(names)
-    assert sum(name in told for name in names) == 2 and "different patients or dates" in told
+    sentence = mixed_patients(names)
+    assert sum(name in sentence for name in names) == 2 and "different patients or dates" in sentence
 
 
 @pytest.mark.parametrize("names", ONE, ids=lambda n: n[0])

@@ -158,7 +158,7 @@ def test_singular_forms_and_a_broken_quaternion_fall_back_to_the_voxel_size(tmp_
     assert "orientation and place are only guessed" in read_image(coded(tmp_path / "x.nii", **broken)).note
 
 
-def test_forms_that_disagree_are_told(tmp_path):
+def test_forms_that_disagree_are_reported(tmp_path):
     assert "30.0 mm apart" in read_image(coded(tmp_path / "x.nii", qform_code=1, sform_code=1, qoffset_x=33.0)).note
 
 
@@ -255,9 +255,9 @@ def write_mha4(path: Path) -> Path:
 
 @pytest.mark.parametrize("case", BROKEN)
 def test_a_damaged_file_gets_a_sentence_with_its_name(case, tmp_path):
-    make, told = BROKEN[case]
+    make, words = BROKEN[case]
     path = make(tmp_path)
-    with pytest.raises(InputError, match=told) as e:
+    with pytest.raises(InputError, match=words) as e:
         read_volume(path, Modality.T1)
     text = str(e.value)
     assert str(path) in text and text.endswith(".") and "\n" not in text and len(text) < 400 + 2 * len(str(path))

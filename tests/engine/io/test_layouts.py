@@ -180,16 +180,16 @@ def test_a_folder_of_studies_is_no_study(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("files", "told"),
+    ("files", "expected"),
     [
         ([], "is empty. A study folder has files named"),
         (["notes.txt"], "holds no image"),
         (["IM1.dcm", "IM2.dcm"], "named as DICOM.*again"),
     ],
 )
-def test_folders_without_an_image(files, told, tmp_path):
+def test_folders_without_an_image(files, expected, tmp_path):
     touch(tmp_path, *files)
-    with pytest.raises(InputError, match=told) as e:
+    with pytest.raises(InputError, match=expected) as e:
         find_series(tmp_path)
     assert str(tmp_path) in str(e.value)
 

@@ -105,7 +105,7 @@ def test_what_is_damaged_is_one_sentence(tmp_path, kind):
 
 
 @given(st.lists(st.tuples(st.integers(0, 400), st.binary(min_size=1, max_size=8)), max_size=5))
-def test_law_damage_is_told_of(damage):
+def test_law_damage_is_reported(damage):
     placed = "\nspace: LPS\nspace directions: (1,0,0) (0,2,0) (0,0,3)\nspace origin: (5,6,7)"
     with tempfile.TemporaryDirectory() as folder:
         path = nrrd(Path(folder, "x.nrrd"), PLAIN + placed)

@@ -30,8 +30,8 @@ def write_raw(root: Path, labels=NAMES, channels=CHANNELS, cases=("BRATS_001", "
         for c in range(4):
             write(root / "imagesTr" / f"{case}_{c:04d}.nii.gz", image(10 * n + c))
         write_mask(root / "labelsTr" / f"{case}.nii.gz", (1, 2, 3))
-    told = {"channel_names": channels, "labels": labels, "numTraining": 2, "file_ending": ".nii.gz"}
-    (root / "dataset.json").write_text(json.dumps(told))
+    content = {"channel_names": channels, "labels": labels, "numTraining": 2, "file_ending": ".nii.gz"}
+    (root / "dataset.json").write_text(json.dumps(content))
     return root
 
 

@@ -127,7 +127,7 @@ def test_an_archive_keeps_both_files_of_an_image(tmp_path):
         assert sum(s.usable for s in listing.series) == 4
 
 
-def test_a_guessed_orientation_is_told(tmp_path):
+def test_a_guessed_orientation_is_reported(tmp_path):
     for seed, name in enumerate(BRATS2021.values()):
         write_pair(tmp_path / f"Case_7{name}.hdr", image(seed), kind=nib.AnalyzeImage)
     findings = check_study(load_study(tmp_path))

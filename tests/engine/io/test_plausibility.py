@@ -97,8 +97,8 @@ def test_a_coding_that_was_decided_is_said_once_for_a_folder(tmp_path, caplog):
         mask = load_segmentation(path)
         save_segmentation(mask, tmp_path / "masks" / f"{id_}_seg.nii.gz", sidecar={})
     assert len(evaluate(tmp_path / "truth", tmp_path / "masks").cases) == 4
-    told = [r.getMessage() for r in caplog.records if "bright in the T1ce" in r.getMessage()]
-    assert len(told) == 1 and told[0].startswith(f"{ids[0]} and 3 more: the mask is named as in BraTS 2023")
+    lines = [r.getMessage() for r in caplog.records if "bright in the T1ce" in r.getMessage()]
+    assert len(lines) == 1 and lines[0].startswith(f"{ids[0]} and 3 more: the mask is named as in BraTS 2023")
 
 
 def test_three_and_four_where_four_is_the_brighter_is_a_question(tmp_path):

@@ -116,16 +116,16 @@ def test_an_option_counts_before_the_sidecar_and_the_sidecar_before_the_naming(t
     assert load_segmentation(path).coding == "brats2021"
 
 
-@pytest.mark.parametrize(("names", "ending", "values", "told"), [
+@pytest.mark.parametrize(("names", "ending", "values", "expected"), [
     (BRATS2021, "_seg", (1, 2, 4), "brats2021"),
     (BRATS2023, "-seg", (1, 2, 3), "brats2023"),
     (BRATS2023, "-seg", (1, 2, 3, 4), "brats2024"),
 ])  # fmt: skip
-def test_the_files_beside_a_mask_tell_its_coding(names, ending, values, told, tmp_path):
+def test_the_files_beside_a_mask_tell_its_coding(names, ending, values, expected, tmp_path):
     write_series(tmp_path, names)
     seg = load_segmentation(write_mask(tmp_path / f"Case_7{ending}.nii.gz", values))
-    assert seg.coding == told
-    assert set(np.unique(seg.labels)) == {0, *(coding(told).values[v] for v in values)}
+    assert seg.coding == expected
+    assert set(np.unique(seg.labels)) == {0, *(coding(expected).values[v] for v in values)}
 
 
 def test_without_any_hint_the_choices_are_named(tmp_path):
@@ -201,12 +201,12 @@ WRONG = {
 
 @pytest.mark.parametrize("case", WRONG)
 def test_a_wrong_mask_gets_a_sentence_with_its_name(case, tmp_path):
-    made, kind, told = WRONG[case]
+    made, kind, words = WRONG[case]
     files = write_series(tmp_path)
     path = write_mask(tmp_path / "Case_7_seg.nii.gz", **made)
     grid = read_volume(files[Modality.T1], Modality.T1).grid
     for load in (lambda: load_segmentation(path, grid=grid), lambda: load_study(tmp_path)):
-        with pytest.raises(kind, match=told) as e:
+        with pytest.raises(kind, match=words) as e:
             load()
         assert str(path) in str(e.value) and len(str(e.value)) < 700
     assert load_study(tmp_path, segmentation=False).segmentation is None

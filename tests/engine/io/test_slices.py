@@ -50,7 +50,7 @@ def test_the_hash_is_of_the_voxels(folder, tmp_path):
     assert [m for m in a.volumes if a.volumes[m].sha256 != changed.volumes[m].sha256] == [Modality.FLAIR]
 
 
-def test_a_gap_is_told_and_no_reason_to_stop(folder, caplog):
+def test_a_gap_is_reported_and_no_reason_to_stop(folder, caplog):
     write_slices(folder, numbers=(3, 4, 7))
     assert load_study(folder).reference.grid.shape[2] == 3
     assert "no slice 5, 6" in caplog.text
@@ -78,7 +78,7 @@ DAMAGE = {
 
 
 @pytest.mark.parametrize("what", DAMAGE)
-def test_bad_slices_are_told_in_words(what, folder):
+def test_bad_slices_are_reported_in_words(what, folder):
     write_slices(folder, numbers=(1, 2, 3))
     damage, words = DAMAGE[what]
     damage(folder, folder.name)
@@ -159,7 +159,7 @@ def test_a_volume_file_keeps_that_the_voxel_size_is_not_known(folder, tmp_path, 
     np.testing.assert_array_equal(again.labels, study.segmentation.labels)
 
 
-def test_nothing_in_mm_or_ml_is_told_of_slices(folder):
+def test_nothing_in_mm_or_ml_is_reported_of_slices(folder):
     write_slices(folder)
     study = load_study(folder)
     labels, grid = study.segmentation.labels, study.reference.grid

@@ -180,12 +180,12 @@ def test_the_real_formats(real_data):
         "brats2023": ("BraTS-GLI-00000-000", "brats2023", True, "LPS"),
         "raw_nifti": ("TCGA-FG-6692", "", False, "LAS"),
     }
-    for name, told in expected.items():
+    for name, listed in expected.items():
         (folder,) = find_studies(real_data / "formats" / name)
         study = load_study(folder)
-        assert (study.id, study.coding, study.aligned, study.reference.grid.orientation) == told
+        assert (study.id, study.coding, study.aligned, study.reference.grid.orientation) == listed
         assert len(study.volumes) == 4
-        if told[1]:
+        if listed[1]:
             assert set(np.unique(study.segmentation.labels)) == {0, 1, 2, 3}
     split = (real_data / "brats_split.csv").read_text(encoding="utf-8").split()
     assert len(find_studies(real_data / "brats")) == len(split) - 1  # a line for each case, and the heading

@@ -97,7 +97,7 @@ def test_registry_lists_user_models_and_their_problems(tiny_model, own_home):
         checkpoint.load(models.find("absent.safetensors"))
 
 
-def test_a_full_disk_is_told_and_the_old_file_stays(tiny_model, tmp_path, monkeypatch):
+def test_a_full_disk_is_reported_and_the_old_file_stays(tiny_model, tmp_path, monkeypatch):
     path = tmp_path / "model.safetensors"
     path.write_bytes(tiny_model.read_bytes())
     loaded = checkpoint.load(path)

@@ -73,8 +73,8 @@ def test_a_default_that_is_gone_is_passed_over(two, caplog):
 def test_the_command_tells_and_changes_the_default(two):
     assert json.loads(cli("default", "two", "--json"))["default"] == "two"
     assert "two is used" in cli("default")
-    told = json.loads(cli("default", "--back", "--json"))
-    assert told["default"] == models.default() != "two"
+    content = json.loads(cli("default", "--back", "--json"))
+    assert content["default"] == models.default() != "two"
     assert CliRunner().invoke(app, ["models", "default", "two", "--back"]).exit_code == 5
 
 

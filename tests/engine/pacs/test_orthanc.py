@@ -68,27 +68,27 @@ def stored(orthanc, tmp_path_factory) -> Path:
     return folder
 
 
-def told(orthanc: Orthanc, *args: object) -> dict[str, Any]:
+def json_of(orthanc: Orthanc, *args: object) -> dict[str, Any]:
     """What a command says in JSON."""
     return json.loads(orthanc.call(*args, "--json"))
 
 
 def segs(orthanc: Orthanc, name: str) -> list[dict[str, Any]]:
-    series = told(orthanc, "pacs", "find", name, "--study", PATIENT.study_uid)["series"]
+    series = json_of(orthanc, "pacs", "find", name, "--study", PATIENT.study_uid)["series"]
     return [s for s in series if s["modality"] == "SEG"]
 
 
 @pytest.mark.parametrize("name", ["web", "dimse"])
 def test_find_get_predict_send_and_find_it_again(orthanc, stored, tiny_model, tmp_path, name):
     assert "answers" in orthanc.call("pacs", "test", name)
-    (study,) = told(orthanc, "pacs", "find", name, "--name", "Müll", "--since", "2025-03-01")["studies"]
+    (study,) = json_of(orthanc, "pacs", "find", name, "--name", "Müll", "--since", "2025-03-01")["studies"]
     assert (study["uid"], study["name"], study["patient_id"]) == (PATIENT.study_uid, "Müller^Jörg", "P-77")
     get = ("pacs", "get", name, PATIENT.study_uid, "--out", tmp_path / "p", "--proposed")
-    assert told(orthanc, *get)["images"] == 4 * SLICES
-    assert told(orthanc, *get)["new"] == 0
+    assert json_of(orthanc, *get)["images"] == 4 * SLICES
+    assert json_of(orthanc, *get)["new"] == 0
     assert all(p.stat().st_mode & 0o077 == 0 for p in [tmp_path / "p", *(tmp_path / "p").rglob("*")])
     remote = f"pacs:{name}/{PATIENT.study_uid}"
-    (row,) = told(orthanc, "predict", remote, "--out", tmp_path / "masks", "--model", tiny_model)["results"]
+    (row,) = json_of(orthanc, "predict", remote, "--out", tmp_path / "masks", "--model", tiny_model)["results"]
     assert row["status"] == "done"
     assert not list((orthanc.home / "pacs" / name).rglob("*.dcm"))  # what was fetched for it is gone
     orthanc.call(
@@ -97,14 +97,16 @@ def test_find_get_predict_send_and_find_it_again(orthanc, stored, tiny_model, tm
     orthanc.call("pacs", "send", name, tmp_path / "dicom")
     orthanc.call("pacs", "send", name, tmp_path / "dicom")  # once more: it is there
     assert [s["images"] for s in segs(orthanc, name)] == [1]  # the same answer is the same object, whoever sends it
-    (study,) = told(orthanc, "pacs", "find", name, "--modality", "SEG")["studies"]
+    (study,) = json_of(orthanc, "pacs", "find", name, "--modality", "SEG")["studies"]
     assert study["uid"] == PATIENT.study_uid
     assert orthanc.listening() == {8042, 4242}
 
 
 def test_by_move_the_receiver_is_there_for_the_retrieve_alone(orthanc, stored, tmp_path):
     assert (
-        told(orthanc, "pacs", "get", "move", PATIENT.study_uid, "--out", tmp_path, "--series", "dark-fluid")["images"]
+        json_of(orthanc, "pacs", "get", "move", PATIENT.study_uid, "--out", tmp_path, "--series", "dark-fluid")[
+            "images"
+        ]
         == SLICES
     )
     assert orthanc.listening() == {8042, 4242}
@@ -138,13 +140,13 @@ def test_killed_in_the_middle_nothing_is_lost_or_doubled(orthanc, tmp_path, name
         path.rename(path.with_name(path.name + ".dcm"))
 
     def series() -> list[dict[str, Any]]:
-        return told(orthanc, "pacs", "find", name, "--study", person.study_uid)["series"]
+        return json_of(orthanc, "pacs", "find", name, "--study", person.study_uid)["series"]
 
     sending = orthanc.begin("pacs", "send", name, tmp_path / "made", "--new-study")
     killed_when(orthanc, sending, lambda: sent(orthanc) >= 10)
     (there,) = series()
     assert 10 <= there["images"] < MANY
-    rows = told(orthanc, "pacs", "send", name)["objects"]  # without files: what waits
+    rows = json_of(orthanc, "pacs", "send", name)["objects"]  # without files: what waits
     assert (len(rows), all(r["sent"] for r in rows)) == (MANY, True)
     (there,) = series()
     assert there["images"] == MANY
@@ -155,7 +157,7 @@ def test_killed_in_the_middle_nothing_is_lost_or_doubled(orthanc, tmp_path, name
     killed_when(orthanc, orthanc.begin(*get), lambda: len(list(got.rglob("*.dcm"))) >= 10)
     came = {p.name for p in got.rglob("*.dcm")}
     assert 10 <= len(came) < MANY
-    again = told(orthanc, *get)
+    again = json_of(orthanc, *get)
     assert (again["images"], again["new"]) == (MANY, MANY - len(came))
     made = {d.SOPInstanceUID: d.pixel_array for d in map(pydicom.dcmread, (tmp_path / "made").iterdir())}
     for path in got.rglob("*.dcm"):

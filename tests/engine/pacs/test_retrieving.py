@@ -31,13 +31,13 @@ def test_the_chosen_series_come_whole_and_private_and_once(kind, holding, tmp_pa
     seen = []
     with server_of(kind, holding) as connection, connected("p", connection) as pacs:
         _, series = study(pacs)
-        told = fetch(pacs, series[1:], tmp_path / "s", seen.append)
+        fetched = fetch(pacs, series[1:], tmp_path / "s", seen.append)
         again = fetch(pacs, series[1:], tmp_path / "s")
     files = sorted((tmp_path / "s").rglob("*.dcm"))
     assert {pydicom.dcmread(f).SeriesInstanceUID for f in files} == {series[1].uid}
     originals = {d.SOPInstanceUID: d for d in holding.images}
     assert all(pydicom.dcmread(f) == originals[f.stem] for f in files)
-    assert (told.images, told.new, again.new, len(files)) == (12, 12, 0, 12)
+    assert (fetched.images, fetched.new, again.new, len(files)) == (12, 12, 0, 12)
     assert [p.step for p in seen] == list(range(1, 13))
     assert seen[-1].fraction == 1
     assert all(p.stat().st_mode & 0o077 == 0 for p in [tmp_path / "s", *(tmp_path / "s").rglob("*")])
@@ -59,8 +59,8 @@ def test_a_server_that_stops_in_the_middle_is_taken_up_where_it_stopped(kind, af
         assert len(came) == after
         assert all("PixelData" in pydicom.dcmread(p) for p in came)
         holding.break_after, holding.sent = None, 0
-        told = fetch(pacs, series[:1], tmp_path)
-    assert (told.images, told.new) == (12, 12 - after)
+        fetched = fetch(pacs, series[:1], tmp_path)
+    assert (fetched.images, fetched.new) == (12, 12 - after)
     assert holding.sent == 12 - after  # what was there did not come again
 
 
@@ -75,7 +75,7 @@ def test_cancelled_in_the_middle_keeps_what_came(kind, holding, tmp_path):
 
 
 @KINDS
-def test_an_image_that_the_server_lists_and_does_not_have_is_told(kind, holding, tmp_path):
+def test_an_image_that_the_server_lists_and_does_not_have_is_reported(kind, holding, tmp_path):
     series_uid = holding.images[0].SeriesInstanceUID
     uids = [d.SOPInstanceUID for d in holding.images if d.SeriesInstanceUID == series_uid]
     holding.listed = {series_uid: [*uids, "1.2.3.4"]}
@@ -87,7 +87,7 @@ def test_an_image_that_the_server_lists_and_does_not_have_is_told(kind, holding,
 
 
 @KINDS
-def test_doubled_uids_are_told_and_the_first_is_kept(kind, holding, tmp_path):
+def test_doubled_uids_are_reported_and_the_first_is_kept(kind, holding, tmp_path):
     other = copy.deepcopy(holding.images[3])
     other.PixelData = bytes(len(other.PixelData))
     holding.images.insert(4, other)
@@ -95,9 +95,9 @@ def test_doubled_uids_are_told_and_the_first_is_kept(kind, holding, tmp_path):
     holding.listed = {series_uid: [d.SOPInstanceUID for d in holding.images if d.SeriesInstanceUID == series_uid]}
     with server_of(kind, holding) as connection, connected("p", connection) as pacs:
         _, series = study(pacs)
-        told = fetch(pacs, series[:1], tmp_path)
-    assert told.images == 12
-    assert "one SOP Instance UID" in told.notes[0]
+        fetched = fetch(pacs, series[:1], tmp_path)
+    assert fetched.images == 12
+    assert "one SOP Instance UID" in fetched.notes[0]
     kept = pydicom.dcmread(tmp_path / series_uid / f"{other.SOPInstanceUID}.dcm")
     assert kept.PixelData == holding.images[3].PixelData
 
@@ -144,7 +144,7 @@ def test_forty_thousand_images_beside_the_chosen_series_are_not_asked_for(holdin
         assert len(set(pacs.instances(series[2]))) == 40_000
 
 
-def test_a_full_disk_is_told_and_ends_the_retrieve(holding, tmp_path, monkeypatch):
+def test_a_full_disk_is_reported_and_ends_the_retrieve(holding, tmp_path, monkeypatch):
     from brainseg_engine.pacs import retrieving
 
     def full(path, **_):

@@ -176,8 +176,8 @@ def test_progress_rises_and_choices_are_json(raw, prepared, brain_file):
     prepare(raw.study, PrepareOptions(brain=brain_file, threads=1), progress=lambda e: seen.append(e.fraction))
     assert seen == sorted(seen)
     assert 0 <= seen[0] <= seen[-1] <= 1
-    told = json.dumps(dict(prepared.choices))
-    assert str(brain_file.parent) not in told
+    text = json.dumps(dict(prepared.choices))
+    assert str(brain_file.parent) not in text
 
 
 @pytest.mark.slow

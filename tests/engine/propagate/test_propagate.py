@@ -116,10 +116,10 @@ def test_it_stops_when_told_to(predictor, study, stage):
 
 
 def test_progress_grows_to_the_end(predictor, study):
-    told = []
+    fractions = []
     answer = answered(predictor, study)
-    propose(predictor, study, answer, by_slices(study, answer), progress=lambda p: told.append(p.fraction))
-    assert told == sorted(told) and told[-1] == 1.0 and len(told) > 20
+    propose(predictor, study, answer, by_slices(study, answer), progress=lambda p: fractions.append(p.fraction))
+    assert fractions == sorted(fractions) and fractions[-1] == 1.0 and len(fractions) > 20
 
 
 def test_far_from_the_corrected_slices_nothing_is_changed(predictor):
@@ -151,9 +151,11 @@ def test_a_single_corrected_slice_or_voxel_is_found_on_the_networks_grid_whateve
         labels, known = np.zeros(shape, np.uint8), np.zeros(shape, np.bool_)
         np.moveaxis(labels, axis, 0)[index] = Label.ET
         np.moveaxis(known, axis, 0)[index] = True
-        where, told = placed_labels(labels, known, inverse)
+        where, values = placed_labels(labels, known, inverse)
         assert (
-            np.array_equal(where, placed(known, inverse)) and (told[where] == Label.ET).all() and not told[~where].any()
+            np.array_equal(where, placed(known, inverse))
+            and (values[where] == Label.ET).all()
+            and not values[~where].any()
         )
         planes = where.any(axis=tuple(i for i in range(3) if i != axis)).sum()
         assert 1 <= planes <= max(2, mm + 1)
@@ -168,10 +170,10 @@ def test_where_nothing_is_resampled_corrections_lie_where_they_lay(tiny_recipe):
     _, inverse = preprocess(study, tiny_recipe, nets.divisor(tiny_recipe))
     rng = np.random.default_rng(0)
     labels, known = rng.integers(0, 5, (24, 30, 26)).astype(np.uint8), rng.random((24, 30, 26)) < 0.3
-    where, told = placed_labels(labels, known, inverse)
+    where, values = placed_labels(labels, known, inverse)
     assert np.array_equal(where, inverse.forward_labels(known.astype(np.uint8)) != 0)
     assert np.array_equal(where, placed(known, inverse))
-    assert np.array_equal(told[where], inverse.forward_labels(labels)[where])
+    assert np.array_equal(values[where], inverse.forward_labels(labels)[where])
 
 
 def test_slices_of_half_a_millimetre_teach_too(predictor):

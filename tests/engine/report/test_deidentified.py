@@ -142,8 +142,8 @@ def test_dates_are_moved_by_one_amount_and_those_of_the_objects_too(shared):
         days = {d[k].value for k in ("StudyDate", "SeriesDate", "AcquisitionDate", "ContentDate") if d.get(k)}
         assert "20250314" not in days
         made = d.get("InstanceCreationDate") or d.get("ContentDate")
-        told = date(int(made[:4]), int(made[4:6]), int(made[6:8]))
-        assert told < date.today() - timedelta(days=30)
+        day = date(int(made[:4]), int(made[4:6]), int(made[6:8]))
+        assert day < date.today() - timedelta(days=30)
     copy = datasets(root, "*_images/**/*.dcm")[0]
     moved = np.datetime64(f"{copy.StudyDate[:4]}-{copy.StudyDate[4:6]}-{copy.StudyDate[6:]}")
     assert abs((moved - np.datetime64("2025-03-14")) / np.timedelta64(1, "D") - shift.days) <= 1
@@ -168,11 +168,11 @@ def test_copies_open_with_their_seg_and_nothing_but_the_kept_part_is_left(shared
 def test_numbers_are_those_of_the_plain_report(shared):
     root, _, result = shared
     (path,) = (root / "out").glob("*_report.json")
-    told, plain = records.read(path), records.build(result.segmentation, result.study, sidecar=TOLD)
-    assert told["regions"] == plain["regions"]
-    assert told["warnings"] == ["order"]
-    assert told["identity"] is None
-    assert told["change"]["WT"]["volume_ml"]["difference"] == 0
+    record, plain = records.read(path), records.build(result.segmentation, result.study, sidecar=TOLD)
+    assert record["regions"] == plain["regions"]
+    assert record["warnings"] == ["order"]
+    assert record["identity"] is None
+    assert record["change"]["WT"]["volume_ml"]["difference"] == 0
 
 
 def test_one_key_gives_one_pseudonym_and_another_key_another(tmp_path):

@@ -122,19 +122,19 @@ def test_the_source_orientation_is_kept(exported):
 
 def test_the_sr_tells_the_record_s_numbers_and_draws_the_diameters(exported):
     _, result, paths = exported
-    told = records.build(result.segmentation, id="p1", sidecar=TOLD)
+    record = records.build(result.segmentation, id="p1", sidecar=TOLD)
     sr = highdicom.sr.srread(paths["sr"])
     seg = pydicom.dcmread(paths["seg"])
     volumetric = sr.content.get_volumetric_roi_measurement_groups()
     assert {g.tracking_identifier for g in volumetric} == {"NCR", "ED", "ET", "WT", "TC"}
     for group in volumetric:
         name = group.tracking_identifier
-        expected = {**told["classes"], **told["regions"]}[name]["volume_ml"]
+        expected = {**record["classes"], **record["regions"]}[name]["volume_ml"]
         volume = next(m for m in group.get_measurements() if m.name.value == "118565006")
         assert volume.value == pytest.approx(expected)
         assert group.referenced_segment.referenced_sop_instance_uid == seg.SOPInstanceUID
     lesions = {g.tracking_identifier: g for g in sr.content.get_image_measurement_groups()}
-    lesion = told["regions"]["ET"]["diameters"]["lesions"][0]
+    lesion = record["regions"]["ET"]["diameters"]["lesions"][0]
     found = {m.name.value: m for m in lesions["ET lesion 1"].get_measurements()}
     assert found["103339001"].value == pytest.approx(lesion["longest"]["mm"])
     assert found["103340004"].value == pytest.approx(lesion["perpendicular"]["mm"])
@@ -160,9 +160,9 @@ def test_onto_another_series_than_the_mask_s(tmp_path, caplog):
     assert ml[0] == pytest.approx(ml[1], rel=0.05)
     centre = [s.grid.to_world(np.argwhere(s.labels)).mean(axis=0) for s in (back, result.segmentation)]
     assert centre[0] == pytest.approx(centre[1], abs=1.5)
-    told = records.build(result.segmentation)["regions"]["WT"]["volume_ml"]
+    content = records.build(result.segmentation)["regions"]["WT"]["volume_ml"]
     group = highdicom.sr.srread(sr).content.get_volumetric_roi_measurement_groups(tracking_uid=None)
-    assert any(m.value == pytest.approx(told) for g in group for m in g.get_measurements())
+    assert any(m.value == pytest.approx(content) for g in group for m in g.get_measurements())
 
 
 def test_pdf_and_captures_can_be_opened(exported):
@@ -174,7 +174,7 @@ def test_pdf_and_captures_can_be_opened(exported):
     assert np.ptp(capture.pixel_array) > 100
 
 
-def test_a_person_s_edit_is_told(tmp_path):
+def test_a_person_s_edit_is_reported(tmp_path):
     write_dicom_series(tmp_path / "s", "thick")
     result = replace(result_on("thick"), sidecar=TOLD | {"edited": True})
     (path,) = export(result, ["seg"], tmp_path, Onto(tmp_path / "s"))
@@ -274,22 +274,22 @@ def test_one_gltf_file_holds_all_regions_upright_in_metres():
     raw = meshes.glb(shapes)
     magic, version, length, size = struct.unpack("<4sIII", raw[:16])
     assert (magic, version, length, size % 4) == (b"glTF", 2, len(raw), 0)
-    told, binary = json.loads(raw[20 : 20 + size]), raw[28 + size :]
-    assert [m["name"] for m in told["meshes"]] == ["WT", "TC", "ET"]
+    document, binary = json.loads(raw[20 : 20 + size]), raw[28 + size :]
+    assert [m["name"] for m in document["meshes"]] == ["WT", "TC", "ET"]
 
     def array(accessor):
-        a = told["accessors"][accessor]
-        view = told["bufferViews"][a["bufferView"]]
+        a = document["accessors"][accessor]
+        view = document["bufferViews"][a["bufferView"]]
         kind, width = {5126: "<f4", 5125: "<u4"}[a["componentType"]], {"VEC3": 3, "SCALAR": 1}[a["type"]]
         return np.frombuffer(binary, kind, a["count"] * width, view["byteOffset"]).reshape(-1, width)
 
-    for region, mesh in zip(Region, told["meshes"], strict=True):
+    for region, mesh in zip(Region, document["meshes"], strict=True):
         (part,) = mesh["primitives"]
         vertices, faces = array(part["attributes"]["POSITION"]), array(part["indices"]).reshape(-1, 3)
         assert meshes.volume_mm3((vertices, faces)) == pytest.approx(meshes.volume_mm3(shapes[region]))
         outwards = vertices - vertices.mean(axis=0)
         assert (np.einsum("ij,ij->i", array(part["attributes"]["NORMAL"]), outwards) > 0).all()
-    root = np.array(told["nodes"][told["scenes"][0]["nodes"][0]]["matrix"]).reshape(4, 4).T
+    root = np.array(document["nodes"][document["scenes"][0]["nodes"][0]]["matrix"]).reshape(4, 4).T
     assert np.linalg.det(root[:3, :3]) == pytest.approx(1e-9)  # nothing is mirrored
     assert root[:3, :3] @ [0, 0, 1] == pytest.approx([0, 0.001, 0])  # up is up
     assert root[:3, :3] @ [0, -1, 0] == pytest.approx([0, 0, 0.001])  # and the front towards the viewer
@@ -311,9 +311,9 @@ def test_a_bids_derivative(tmp_path):
         "sub-01/ses-2/anat/sub-01_ses-2_space-orig_desc-auto_dseg.nii.gz"
     )
     assert np.array_equal(load_segmentation(mask, coding="brats2023").labels, result.segmentation.labels)
-    told = json.loads(mask.with_name(mask.name.replace(".nii.gz", ".json")).read_text())
-    assert told["Sources"][0] == "bids:raw:sub-01/ses-2/anat/sub-01_ses-2_t1.nii.gz"
-    assert told["Manual"] is False
+    content = json.loads(mask.with_name(mask.name.replace(".nii.gz", ".json")).read_text())
+    assert content["Sources"][0] == "bids:raw:sub-01/ses-2/anat/sub-01_ses-2_t1.nii.gz"
+    assert content["Manual"] is False
     table = mask.with_name(mask.name.replace(".nii.gz", ".tsv")).read_text().splitlines()
     assert table[0] == "index\tname\tabbreviation\tcolor"
     assert table[3].startswith("3\tenhancing tumour\tET\t#")
@@ -337,8 +337,8 @@ def test_the_command_exports_what_predict_wrote(tmp_path):
     (tmp_path / "s" / "result.dcm").write_bytes(Path(files[0]).read_bytes())
     again[1] = str(tmp_path / "s" / "result.dcm")
     assert CliRunner().invoke(app, again).exit_code == 0
-    told = records.read(tmp_path / "again" / "result_report.json")
-    assert told["regions"]["ET"]["volume_ml"] == records.build(seg)["regions"]["ET"]["volume_ml"]
+    record = records.read(tmp_path / "again" / "result_report.json")
+    assert record["regions"]["ET"]["volume_ml"] == records.build(seg)["regions"]["ET"]["volume_ml"]
 
 
 def test_a_full_disk_leaves_no_half_of_an_object(tmp_path, monkeypatch):

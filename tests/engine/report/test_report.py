@@ -76,8 +76,8 @@ def assert_self_contained(page: str) -> Page:
     return parsed
 
 
-def result_of(study, **told) -> Result:
-    return Result(study.id, replace(study.segmentation, made_by=told.pop("made_by", "")), study, told)
+def result_of(study, **sidecar) -> Result:
+    return Result(study.id, replace(study.segmentation, made_by=sidecar.pop("made_by", "")), study, sidecar)
 
 
 @pytest.fixture(scope="module")
@@ -94,9 +94,9 @@ def test_a_record_holds_what_the_scores_say(small, built):
     seg = small.segmentation
     ml, lengths = volumes_ml(seg.labels, seg.grid), diameters(seg.labels, seg.grid)
     for region in Region:
-        told = built["regions"][region.value]
-        assert told["volume_ml"] == pytest.approx(ml[region], abs=5e-4)
-        assert told["diameters"]["lesions"][0]["longest"]["mm"] == round(lengths[region].lesions[0].longest.mm, 2)
+        entry = built["regions"][region.value]
+        assert entry["volume_ml"] == pytest.approx(ml[region], abs=5e-4)
+        assert entry["diameters"]["lesions"][0]["longest"]["mm"] == round(lengths[region].lesions[0].longest.mm, 2)
     assert built["series"][1]["modality"] == "t1ce" == built["reference"]
     assert built["series"][0]["slice_distance_mm"] == 2.5
     assert built["identity"] is None
@@ -105,13 +105,13 @@ def test_a_record_holds_what_the_scores_say(small, built):
 
 def test_page_json_and_csv_tell_the_same_numbers(tmp_path, small):
     write_report(result_of(small, model="m", model_version="3", edited=True, made_by="m 3 and a person"), tmp_path)
-    told = records.read(tmp_path / "Case_1_report.json")
+    record = records.read(tmp_path / "Case_1_report.json")
     with (tmp_path / "Case_1_report.csv").open(encoding="utf-8") as f:
         lines = list(csv.DictReader(f))
     rows = {(r["region"], r["lesion"], r["quantity"]): r["value"] for r in lines}
     assert len(rows) == len(lines)  # no number stands there twice
     text = assert_self_contained((tmp_path / "Case_1_report.html").read_text(encoding="utf-8")).text
-    for name, region in told["regions"].items():
+    for name, region in record["regions"].items():
         lesion = region["diameters"]["lesions"][0]
         assert float(rows[name, "", "volume"]) == region["volume_ml"]
         assert float(rows[name, "1", "longest diameter"]) == lesion["longest"]["mm"]
@@ -138,11 +138,11 @@ def test_a_prior_gives_the_change(small, built):
 
 def test_what_a_model_does_not_measure_is_no_zero(small):
     seg = replace(small.segmentation, regions=(Region.WT,))
-    told = records.build(seg, small)
-    assert told["regions"]["ET"] is None
-    assert told["classes"] == {}
-    assert "not measured by this model" in Page(report_page(told, [])).text
-    assert {r["value"] for r in records.quantities(told) if r["region"] == "ET"} == {None}
+    record = records.build(seg, small)
+    assert record["regions"]["ET"] is None
+    assert record["classes"] == {}
+    assert "not measured by this model" in Page(report_page(record, [])).text
+    assert {r["value"] for r in records.quantities(record) if r["region"] == "ET"} == {None}
 
 
 def test_no_identity_unless_asked(small, built):
@@ -155,10 +155,10 @@ def test_no_identity_unless_asked(small, built):
 
 def test_unknown_voxel_sizes_give_voxels_and_no_diameters(small):
     grid = replace(small.segmentation.grid, calibrated=False)
-    told = records.build(replace(small.segmentation, grid=grid))
-    assert told["regions"]["WT"]["volume_ml"] is None
-    assert told["regions"]["WT"]["diameters"] is None
-    text = Page(report_page(told, [])).text
+    record = records.build(replace(small.segmentation, grid=grid))
+    assert record["regions"]["WT"]["volume_ml"] is None
+    assert record["regions"]["WT"]["diameters"] is None
+    text = Page(report_page(record, [])).text
     assert "voxels" in text
     assert "mm²" not in text
 
@@ -171,14 +171,14 @@ hostile = st.text(max_size=40) | st.sampled_from(
 @given(name=hostile, other=hostile)
 @settings(max_examples=60)
 def test_names_are_shown_as_text_whatever_they_hold(built, name, other):
-    told = built | {
+    record = built | {
         "id": name, "made_by": other, "corrected_by_hand": True, "warnings": [other], "model": {"name": name, "version": other},
         "identity": {"name": other, "id": name, "birth_date": other}, "preparation": {"brain": name, "quality": {
             other: {"moved_mm": 1.0, "turned_deg": None, "peak": 1.0, "cover": 1.0, "dice": 1.0, "good": True}}},
         "prior": {"id": other, "created": name, "model": {"name": other, "version": name}},
     }  # fmt: skip
     plain = Page(report_page(built | {"corrected_by_hand": True}, []))
-    for page in (report_page(told, []), index_page([Entry(name, told, None)] * 2)):
+    for page in (report_page(record, []), index_page([Entry(name, record, None)] * 2)):
         page.encode("utf-8")
         assert not re.search("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069\ud800-\udfff]", page)
         assert_no_more_than(assert_self_contained(page), plain)
@@ -187,7 +187,7 @@ def test_names_are_shown_as_text_whatever_they_hold(built, name, other):
             "[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\u200e\u200f\u202a-\u202e\u2066-\u2069\ud800-\udfff]", "\ufffd", name
         ).split()
     )
-    assert " ".join(shown.split()) in Page(report_page(told, [])).text
+    assert " ".join(shown.split()) in Page(report_page(record, [])).text
 
 
 def assert_no_more_than(page: Page, plain: Page) -> None:
@@ -298,16 +298,16 @@ def test_identity_comes_from_dicom_files_and_only_when_asked(tmp_path):
      lambda t: t.update(schema="other/9"), lambda t: t.update(model="m")],
 )  # fmt: skip
 def test_a_damaged_prior_is_refused_in_a_sentence(tmp_path, built, spoil):
-    told = json.loads(json.dumps(built))
-    spoil(told)
-    (tmp_path / "a_report.json").write_text(json.dumps(told))
+    record = json.loads(json.dumps(built))
+    spoil(record)
+    (tmp_path / "a_report.json").write_text(json.dumps(record))
     with pytest.raises(InputError, match="report"):
         records.read(tmp_path / "a_report.json")
 
 
 def test_odd_sidecars_do_no_harm(small):
-    for told in ({"prepared": 3, "warnings": "x"}, {"prepared": {"t1": {"peak": "high"}}}):
-        record = records.build(small.segmentation, small, sidecar=told)
+    for sidecar in ({"prepared": 3, "warnings": "x"}, {"prepared": {"t1": {"peak": "high"}}}):
+        record = records.build(small.segmentation, small, sidecar=sidecar)
         assert record["preparation"] is None
         report_page(record, [])
     good = {"prepared": {
@@ -324,8 +324,8 @@ def test_diameters_set_by_hand_count_and_say_so(small):
     measured = diameters(seg.labels, seg.grid)
     et = measured[Region.ET]
     moved = replace(et.lesions[0], longest=replace(et.lesions[0].longest, end=(0.0, 0.0, 0.0)), edited=True)
-    told = to_json({Region.ET: replace(et, lesions=(moved, *et.lesions[1:]))})
-    record = records.build(seg, small, sidecar={"diameters": told})
+    by_hand = to_json({Region.ET: replace(et, lesions=(moved, *et.lesions[1:]))})
+    record = records.build(seg, small, sidecar={"diameters": by_hand})
     assert record["regions"]["ET"]["diameters"]["lesions"][0]["longest"]["mm"] == pytest.approx(
         moved.longest.mm, abs=0.01
     )
@@ -352,9 +352,9 @@ def test_a_mask_or_a_seg_beside_a_folder_of_dicom(tmp_path):
     assert done.exit_code == 0, done.output
     page = next((tmp_path / "r").glob("*_report.html")).read_text(encoding="utf-8")
     assert "<script>alert(1)</script> 脳腫瘍" in assert_self_contained(page).text
-    told = records.read(next((tmp_path / "r").glob("*_report.json")))
-    assert told["identity"]["name"] == "<script>alert(1)</script> 脳腫瘍"
-    assert told["regions"]["WT"]["volume_ml"] == pytest.approx(
+    record = records.read(next((tmp_path / "r").glob("*_report.json")))
+    assert record["identity"]["name"] == "<script>alert(1)</script> 脳腫瘍"
+    assert record["regions"]["WT"]["volume_ml"] == pytest.approx(
         records.build(study.segmentation)["regions"]["WT"]["volume_ml"]
     )
-    assert {s["modality"] for s in told["series"]} == {"t1", "t1ce", "t2", "flair"}
+    assert {s["modality"] for s in record["series"]} == {"t1", "t1ce", "t2", "flair"}

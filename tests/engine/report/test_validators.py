@@ -87,11 +87,11 @@ def test_dcmqi_reads_the_seg_identically(exported, tmp_path):
 def test_dcmqi_reads_the_numbers_of_the_sr(exported, tmp_path):
     _, result, paths = exported
     call("tid1500reader", "--inputDICOM", paths["sr"], "--outputMetadata", tmp_path / "sr.json")
-    told = json.loads((tmp_path / "sr.json").read_text())["Measurements"]
+    groups = json.loads((tmp_path / "sr.json").read_text())["Measurements"]
     record = records.build(result.segmentation, id="p1", sidecar=TOLD)
     found = {
         (group["TrackingIdentifier"], item["quantity"]["CodeValue"]): float(item["value"])
-        for group in told for item in group["measurementItems"]
+        for group in groups for item in group["measurementItems"]
     }  # fmt: skip
     for region, values in record["regions"].items():
         assert found[region, "118565006"] == pytest.approx(values["volume_ml"])

@@ -76,7 +76,7 @@ def test_a_state_comes_back_whole(steps, tiny_recipe, tmp_path):
     assert all(torch.equal(again[k], v) for k, v in tensors.items())
 
 
-def test_a_damaged_state_is_told(tiny_recipe, tmp_path):
+def test_a_damaged_state_is_reported(tiny_recipe, tmp_path):
     path = tmp_path / "last.safetensors"
     net, optimiser = network()
     save_state(path, pack(net, {}, optimiser), {}, tiny_recipe)

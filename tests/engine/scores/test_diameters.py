@@ -127,9 +127,9 @@ def test_two_lesions_are_targets_by_their_products_and_a_small_one_is_listed():
     products = [lesion.product_mm2 for lesion in found.lesions]
     assert found.sum_of_products_mm2() == pytest.approx(sum(products[:2]))
     assert found.sum_of_products_mm2(measure.RANO2_TARGETS) == pytest.approx(sum(products[:3]))
-    told = json.loads(json.dumps(measure.to_json({Region.ET: found})))
-    assert told["ET"]["measurable_count"] == 3
-    again = measure.from_json(told)[Region.ET]
+    content = json.loads(json.dumps(measure.to_json({Region.ET: found})))
+    assert content["ET"]["measurable_count"] == 3
+    again = measure.from_json(content)[Region.ET]
     assert again.lesions[0].longest.mm == pytest.approx(found.lesions[0].longest.mm, abs=0.01)
 
 

@@ -145,8 +145,8 @@ def test_it_is_the_published_procedure(seed, level, noise):
     guess = ndimage.gaussian_filter(field + rng.normal(0, noise, field.shape), 0.8)
     prediction = guess > np.quantile(guess, level)
     score = lesion_wise(prediction, truth, MM)
-    told = (score.dice, score.hd95_mm, score.found, score.missed, score.extra)
-    assert told == pytest.approx(slow(prediction, truth))
+    values = (score.dice, score.hd95_mm, score.found, score.missed, score.extra)
+    assert values == pytest.approx(slow(prediction, truth))
 
 
 @given(arrays(np.bool_, (7, 8, 9), elements=st.sampled_from([False] * 15 + [True])))

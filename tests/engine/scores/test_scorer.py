@@ -73,11 +73,11 @@ def test_what_was_too_much_one_way_is_too_little_the_other(prediction, truth):
 
 
 @given(labels_arrays, labels_arrays)
-def test_nothing_in_mm_is_told_of_a_grid_without_a_size(prediction, truth):
+def test_nothing_in_mm_is_reported_of_a_grid_without_a_size(prediction, truth):
     grid = Grid(GRID.shape, np.eye(4), calibrated=False)
     for region, score in score_case(prediction, truth, grid).items():
-        told = {key for key, value in score.to_dict().items() if value is not None}
-        assert told <= {"dice", "sensitivity", "specificity", "volume_difference_relative"}
+        content = {key for key, value in score.to_dict().items() if value is not None}
+        assert content <= {"dice", "sensitivity", "specificity", "volume_difference_relative"}
         assert score.dice == score_case(prediction, truth, GRID)[region].dice
 
 

@@ -73,13 +73,13 @@ def test_the_report_tells_the_side_everywhere(study):
     from brainseg_engine.report import record as records
     from brainseg_engine.report.html import report_page
 
-    told = records.build(study.segmentation, study)
+    record = records.build(study.segmentation, study)
     reference = study.reference
     plane = midline(reference.data, reference.grid, study.segmentation.labels > 0)
     for region in study.segmentation.regions:
         mask = region_mask(study.segmentation.labels, region)
-        assert told["regions"][region.value]["side"] == side_of(mask, reference.grid, plane)
-    rows = {(r["region"], r["quantity"]): r["value"] for r in records.quantities(told)}
-    assert rows["WT", "side"] == told["regions"]["WT"]["side"]
-    assert f"<td>{told['regions']['WT']['side']}</td>" in report_page(told, [])
+        assert record["regions"][region.value]["side"] == side_of(mask, reference.grid, plane)
+    rows = {(r["region"], r["quantity"]): r["value"] for r in records.quantities(record)}
+    assert rows["WT", "side"] == record["regions"]["WT"]["side"]
+    assert f"<td>{record['regions']['WT']['side']}</td>" in report_page(record, [])
     assert records.build(study.segmentation)["regions"]["WT"]["side"] is None

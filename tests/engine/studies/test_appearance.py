@@ -71,7 +71,7 @@ def test_where_there_is_nothing_to_see_nothing_is_said(data):
     assert appearance.look(Volume(data, Grid(data.shape, np.diag([3.0, 3.0, 3.0, 1.0])), T1)) is None
 
 
-def test_a_made_up_brain_which_nothing_was_fitted_on_is_told(study):
+def test_a_made_up_brain_which_nothing_was_fitted_on_is_reported(study):
     looks = {m: appearance.look(v) for m, v in study.volumes.items()}
     scores = order_scores(looks)
     assert max(scores, key=lambda o: scores[o]) == tuple(Modality)

@@ -68,18 +68,18 @@ def test_two_patients_that_belong_together_after_all(tmp_path):
 
 def test_inspect_takes_the_options_and_the_file(odd, tmp_path):
     (tmp_path / "names.toml").write_text('t1ce = "*km*"\nt1 = "scan9.nii.gz"\n', encoding="utf-8")
-    told = CliRunner().invoke(app, ["inspect", str(odd), "--json", "--assign", str(tmp_path / "names.toml"),
+    result = CliRunner().invoke(app, ["inspect", str(odd), "--json", "--assign", str(tmp_path / "names.toml"),
                                     "--t1", "scan1.nii.gz", "--flair", "scan9.nii.gz"])  # fmt: skip
-    files = {m: t["file"].rpartition("/")[2] for m, t in json.loads(told.stdout)["modalities"].items()}
+    files = {m: t["file"].rpartition("/")[2] for m, t in json.loads(result.stdout)["modalities"].items()}
     assert files == {"t1": "scan1.nii.gz", "t1ce": "scan2_km.nii.gz", "t2": "x_t2.nii.gz", "flair": "scan9.nii.gz"}
     wrong = CliRunner().invoke(app, ["inspect", str(odd), "--t1", "nowhere.nii.gz"])
     assert wrong.exit_code == 3 and "'nowhere.nii.gz', given for T1, fits no series" in wrong.stderr
 
 
 def test_predict_takes_them_too(odd, tmp_path, tiny_model):
-    told = CliRunner().invoke(app, ["predict", str(odd), "--out", str(tmp_path / "out"), "--model", str(tiny_model), "--json",
+    result = CliRunner().invoke(app, ["predict", str(odd), "--out", str(tmp_path / "out"), "--model", str(tiny_model), "--json",
                                     "--t1", "scan1.nii.gz", "--t1ce", "*km*", "--flair", "scan9.nii.gz"])  # fmt: skip
-    (row,) = json.loads(told.stdout)["results"]
+    (row,) = json.loads(result.stdout)["results"]
     assert row["status"] == "done", row
 
 
@@ -93,9 +93,9 @@ def test_slices_are_not_assigned_one_by_one(tmp_path):
 def test_a_sidecar_tells_what_the_name_does_not(tmp_path):
     path = write(tmp_path / "series7.nii.gz", image(shape=(20, 20, 12)))
     assert judge(file_facts(path)).family is None
-    told = {"EchoTime": 0.012, "RepetitionTime": 0.55, "ContrastBolusIngredient": "GADOLINIUM", "ScanningSequence": "SE",
+    sidecar = {"EchoTime": 0.012, "RepetitionTime": 0.55, "ContrastBolusIngredient": "GADOLINIUM", "ScanningSequence": "SE",
             "SeriesDescription": "t1_se", "AcquisitionTime": "09:30:00.5", "ImageType": ["ORIGINAL", "PRIMARY"]}  # fmt: skip
-    (tmp_path / "series7.json").write_text(json.dumps(told), encoding="utf-8")
+    (tmp_path / "series7.json").write_text(json.dumps(sidecar), encoding="utf-8")
     facts = file_facts(path)
     assert (facts.te_ms, facts.tr_ms, facts.slices, facts.acquired.hour) == (12.0, 550.0, 12, 9)
     verdict = judge(facts)

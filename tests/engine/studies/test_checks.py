@@ -110,11 +110,11 @@ def test_voxels_that_are_no_numbers(value, phantom):
         require_usable(broken)
 
 
-@pytest.mark.parametrize(("value", "told"), [(0, "only zeros"), (7, "the value 7 everywhere")])
-def test_an_empty_image(value, told, phantom):
+@pytest.mark.parametrize(("value", "words"), [(0, "only zeros"), (7, "the value 7 everywhere")])
+def test_an_empty_image(value, words, phantom):
     (first, *_) = check_study(changed(phantom, FLAIR, np.full_like(phantom.reference.data, value)))
     assert (first.code, first.severity) == ("empty", "error")
-    assert told in first.message and "FLAIR" in first.message
+    assert words in first.message and "FLAIR" in first.message
 
 
 @pytest.mark.parametrize("how", ["shape", "place", "orientation"])
@@ -148,9 +148,9 @@ def test_the_same_image_twice(a, b, phantom):
 @settings(max_examples=25, deadline=None)
 def test_spacing_far_from_one_millimetre(spacing):
     study = make_study(affine=np.diag([*spacing, 1.0]))
-    told = [f for f in check_study(study) if f.code == "spacing"]
-    assert bool(told) == (min(spacing) < 0.6 or max(spacing) > 1.6)
-    assert all(f.severity == "warning" for f in told)
+    findings = [f for f in check_study(study) if f.code == "spacing"]
+    assert bool(findings) == (min(spacing) < 0.6 or max(spacing) > 1.6)
+    assert all(f.severity == "warning" for f in findings)
 
 
 def test_a_guessed_geometry(tmp_path):
@@ -159,8 +159,8 @@ def test_a_guessed_geometry(tmp_path):
     img.header["qform_code"] = img.header["sform_code"] = 0
     files[T1].write_bytes(nib.Nifti1Image(image(0), None, img.header).to_bytes())
     study = load_study({T1: files[T1].rename(tmp_path / "Case_7_t1.nii")})
-    (told,) = [f for f in check_study(study, SeriesNeeded((T1,))) if f.code == "geometry"]
-    assert told.severity == "warning" and "Case_7_t1.nii" in told.message and "only guessed" in told.message
+    (finding,) = [f for f in check_study(study, SeriesNeeded((T1,))) if f.code == "geometry"]
+    assert finding.severity == "warning" and "Case_7_t1.nii" in finding.message and "only guessed" in finding.message
 
 
 def test_what_was_decided_about_a_masks_coding_is_said(phantom):
@@ -195,8 +195,8 @@ def test_a_head_is_told_from_a_brain(modality, noise, phantom):
     study = headed(phantom, modality, noise)
     assert not any(skull_on(v) for v in phantom.volumes.values())
     assert skull_on(study.volumes[modality])
-    (told,) = [f for f in check_study(study) if f.code == "skull"]
-    assert told.severity == "warning" and told.message.startswith(f"{modality.title} looks")
+    (finding,) = [f for f in check_study(study) if f.code == "skull"]
+    assert finding.severity == "warning" and finding.message.startswith(f"{modality.title} looks")
 
 
 @pytest.mark.parametrize("change", ["normalised", "cropped", "flipped", "float"])
@@ -229,11 +229,11 @@ PERMUTATIONS = [dict(zip(Modality, p, strict=True)) for p in itertools.permutati
 def test_series_mixed_up_are_named_right(order, phantom):
     mixed = given_as(phantom, order)
     assert likely_order(mixed.volumes) == order
-    told = [f for f in check_study(mixed) if f.code == "order"]
-    assert bool(told) == (order != {m: m for m in Modality})
+    findings = [f for f in check_study(mixed) if f.code == "order"]
+    assert bool(findings) == (order != {m: m for m in Modality})
     for m, to in order.items():
         if m is not to:
-            assert f"the file given as {m.title} looks like {to.title}" in told[0].message
+            assert f"the file given as {m.title} looks like {to.title}" in findings[0].message
 
 
 def test_the_order_does_not_depend_on_scale_or_type(phantom):

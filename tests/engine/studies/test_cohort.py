@@ -122,7 +122,7 @@ def test_all_trains_on_what_is_not_kept_for_the_test(tmp_path):
     assert cohort.read_split(path, "all") == {"a": "train", "b": "train", "c": "test"}
 
 
-def test_too_few_patients_are_told(tmp_path):
+def test_too_few_patients_are_reported(tmp_path):
     with pytest.raises(TrainingError, match="2 patients cannot be divided into 3 folds"):
         cohort.make_folds(["a", "b"], 3)
     with pytest.raises(TrainingError, match="too few"):

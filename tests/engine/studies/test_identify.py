@@ -105,7 +105,7 @@ def test_a_missing_series_is_missing_and_nothing_else_takes_its_place(gone):
     assert identify(left).missing == (gone,)
 
 
-def test_what_nothing_is_told_of_is_left_to_a_person():
+def test_what_nothing_is_reported_of_is_left_to_a_person():
     unknown = [made(f"image{i}", minute=i) for i in range(4)]
     assert identify(unknown).missing == tuple(Modality)
 
@@ -136,10 +136,10 @@ def test_whatever_is_assigned_no_series_has_two_uses(wanted):
 
 
 @pytest.mark.parametrize(
-    ("what", "told"), [("nothing", "fits no series; there are"), ("t1_se*", "fits several series")]
+    ("what", "expected"), [("nothing", "fits no series; there are"), ("t1_se*", "fits several series")]
 )
-def test_a_name_that_fits_none_or_many_is_refused(what, told):
-    with pytest.raises(InputError, match=told):
+def test_a_name_that_fits_none_or_many_is_refused(what, expected):
+    with pytest.raises(InputError, match=expected):
         assign(SIEMENS, {T1: what})
 
 
@@ -152,7 +152,7 @@ def test_an_assignment_file(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("text", "told"),
+    ("text", "expected"),
     [
         ("t3 = 'x'", "'t3' is no use of a series"),
         ("t1 = 3", "as text"),
@@ -160,10 +160,10 @@ def test_an_assignment_file(tmp_path):
         ("\x00", "cannot be"),
     ],
 )
-def test_a_wrong_assignment_file_is_said(text, told, tmp_path):
+def test_a_wrong_assignment_file_is_said(text, expected, tmp_path):
     path = tmp_path / "uses.toml"
     path.write_text(text, encoding="utf-8")
-    with pytest.raises(InputError, match=told):
+    with pytest.raises(InputError, match=expected):
         read_assignment(path)
     with pytest.raises(InputError, match="There is no file"):
         read_assignment(tmp_path / "absent.toml")

@@ -9,7 +9,7 @@ import pytest
 
 from brainseg_engine.core.series import SeriesFacts
 from brainseg_engine.core.study import Modality
-from brainseg_engine.io.naming import classify, contrast_told
+from brainseg_engine.io.naming import classify, contrast_named
 from brainseg_engine.studies.identify import identify
 
 TABLE = Path(__file__).with_name("protocols.txt")
@@ -18,19 +18,19 @@ PLANES = {"axi": ("axial", (0, 1, 2)), "cor": ("coronal", (0, 2, 1)), "sag": ("s
 
 def _facts(n: int, name: str, times: str, sequence: str, grid: str, more: str) -> SeriesFacts:
     te, tr, ti = (float(x) if x else None for x in times.split("/"))
-    told = dict(word.replace("~", " ").partition("=")[::2] for word in more.split())
+    values = dict(word.replace("~", " ").partition("=")[::2] for word in more.split())
     plane, where = PLANES[grid[:3]]
     mm, _, slices = grid[3:].partition("x")
     spacing = (0.9, 0.9, float(mm)) if slices else (1.0, 1.0, 1.0)
     extent = (230.0, 230.0, float(mm) * int(slices)) if slices else (256.0, 256.0, 176.0)
-    kind = ("DERIVED", "SECONDARY", *told["type"].split("/")) if "type" in told else ("ORIGINAL", "PRIMARY")
+    kind = ("DERIVED", "SECONDARY", *values["type"].split("/")) if "type" in values else ("ORIGINAL", "PRIMARY")
     return SeriesFacts(
         f"{n}", label=name, description=name, te_ms=te, tr_ms=tr, ti_ms=ti, scanning_sequence=tuple(sequence.split("+")),
         acquired=datetime(2001, 2, 3, 9) + timedelta(minutes=3 * n), shape=(256, 256, int(slices or 176)), spacing=spacing,
-        plane=plane, coverage_mm=tuple(extent[i] for i in where), image_type=kind, contrast=told.get("agent"),
-        time_points=int(told.get("points", 1)), orientations=3 if "localiser" in told else 1, number=n,
-        b_value=float(told["b"]) if "b" in told else None, protocol=told.get("protocol", ""),
-        echo=int(told["echo"]) if "echo" in told else None, echoes=2 if "echo" in told else 1,
+        plane=plane, coverage_mm=tuple(extent[i] for i in where), image_type=kind, contrast=values.get("agent"),
+        time_points=int(values.get("points", 1)), orientations=3 if "localiser" in values else 1, number=n,
+        b_value=float(values["b"]) if "b" in values else None, protocol=values.get("protocol", ""),
+        echo=int(values["echo"]) if "echo" in values else None, echoes=2 if "echo" in values else 1,
     )  # fmt: skip
 
 
@@ -59,7 +59,7 @@ def test_the_four_are_those_a_radiologist_takes(name):
 
 
 @pytest.mark.parametrize(
-    ("name", "told"),
+    ("name", "content"),
     [
         ("T1 nach KM", True), ("T1 vor KM", False), ("T1 o. KM", False), ("T1 ohne Kontrast", False), ("T1 nativ", False),
         ("T1 INJECTÉ", True), ("T1 sans injection", False), ("T1 avec IV", True), ("T1 IV-", False), ("T1 natif", False),
@@ -71,7 +71,7 @@ def test_the_four_are_those_a_radiologist_takes(name):
         ("T1 axial", None), ("T1_C-_3", False), ("t1_mprage_C+", True), ("T1 POSTGAD", True), ("T1 pregad", False),
     ],
 )  # fmt: skip
-def test_contrast_in_the_words_of_many_languages(name, told):
-    assert contrast_told(name) is told
-    expected = Modality.T1CE if told else Modality.T1
+def test_contrast_in_the_words_of_many_languages(name, content):
+    assert contrast_named(name) is content
+    expected = Modality.T1CE if content else Modality.T1
     assert classify([name]) == [expected]

@@ -35,14 +35,14 @@ def only(folder, pattern):
 
 def test_what_is_there_is_counted(data):
     reports = survey(data)
-    told = summary(reports)
-    assert (told["cases"], told["patients"], told["unusable"], told["without_mask"]) == (3, 3, 0, 0)
-    assert told["modalities"] == {"t1": 3, "t1ce": 3, "t2": 3, "flair": 3}
-    assert told["shapes"] == {"28×32×24": 3}
-    assert told["spacings_mm"] == {"1×1×1": 3}
-    assert told["orientations"] == {"LPS": 3}
-    assert told["codings"] == {"brats2023": 3}
-    assert told["labels"] == {"NCR": 3, "ED": 3, "ET": 3}
+    overview = summary(reports)
+    assert (overview["cases"], overview["patients"], overview["unusable"], overview["without_mask"]) == (3, 3, 0, 0)
+    assert overview["modalities"] == {"t1": 3, "t1ce": 3, "t2": 3, "flair": 3}
+    assert overview["shapes"] == {"28×32×24": 3}
+    assert overview["spacings_mm"] == {"1×1×1": 3}
+    assert overview["orientations"] == {"LPS": 3}
+    assert overview["codings"] == {"brats2023": 3}
+    assert overview["labels"] == {"NCR": 3, "ED": 3, "ET": 3}
     truth = make_study(1).segmentation.labels
     assert reports[1].labels == {label: int((truth == label).sum()) for label in Label if (truth == label).any()}
 
@@ -88,7 +88,7 @@ def test_a_case_that_cannot_be_used_is_named_and_the_others_are_not(what, data):
 
 
 @pytest.mark.parametrize("full", [False, True])
-def test_one_case_twice_is_told(data, full):
+def test_one_case_twice_is_reported(data, full):
     twin = data / "BraTS-GLI-00009-000"
     shutil.copytree(data / "BraTS-GLI-00001-000", twin)
     for path in twin.iterdir():
@@ -115,10 +115,10 @@ def test_empty_regions_and_absent_masks_are_counted(data):
 
 def test_json_is_one_object_with_nothing_lost(data):
     result = call("data", "check", data, "--json")
-    told = json.loads(result.stdout)
-    assert [c["case"] for c in told["cases"]] == [f"BraTS-GLI-0000{i}-000" for i in range(3)]
-    assert told["cases"][0]["spacing_mm"] == [1.0, 1.0, 1.0]
-    assert told["summary"]["cases"] == 3
+    content = json.loads(result.stdout)
+    assert [c["case"] for c in content["cases"]] == [f"BraTS-GLI-0000{i}-000" for i in range(3)]
+    assert content["cases"][0]["spacing_mm"] == [1.0, 1.0, 1.0]
+    assert content["summary"]["cases"] == 3
 
 
 def test_the_other_layouts(tmp_path):
@@ -128,9 +128,9 @@ def test_the_other_layouts(tmp_path):
     four, slices = survey(tmp_path / "four"), survey(tmp_path / "slices", full=True)
     assert summary(four)["codings"] == {"decathlon": 2}
     assert not any(r.errors for r in (*four, *slices))
-    told = summary(slices)
-    assert (told["patients"], told["spacings_mm"], told["modalities"]["t2"]) == (1, {"unknown": 2}, 0)
-    assert told["regions"]["ET"] == {"measured": 0, "empty": 0}
+    overview = summary(slices)
+    assert (overview["patients"], overview["spacings_mm"], overview["modalities"]["t2"]) == (1, {"unknown": 2}, 0)
+    assert overview["regions"]["ET"] == {"measured": 0, "empty": 0}
     assert "no slice 2" in slices[1].warnings[0]
     (tmp_path / "slices" / "TCGA_AB_1234_20000101" / "TCGA_AB_1234_20000101_3_mask.tif").unlink()
     assert "slice 3 has no mask" in survey(tmp_path / "slices")[1].errors[0]

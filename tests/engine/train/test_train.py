@@ -93,7 +93,7 @@ def test_stopped_and_resumed_equals_never_stopped(tiny_recipe, cohort, tmp_path)
     assert table(tmp_path / "whole") == table(tmp_path / "parts")
 
 
-def test_bad_input_is_told_in_words(tiny_recipe, cohort, tmp_path):
+def test_bad_input_is_reported_in_words(tiny_recipe, cohort, tmp_path):
     folder, split = cohort
 
     def attempt(text, **more):
@@ -245,7 +245,7 @@ def test_a_bad_case_is_named_before_the_first_step(what, words, subset, tiny_rec
     assert not any(s.stage.startswith("step") for s in seen)
 
 
-def test_a_diverging_loss_is_told_and_the_good_state_kept(tiny_recipe, cohort, tmp_path):
+def test_a_diverging_loss_is_reported_and_the_good_state_kept(tiny_recipe, cohort, tmp_path):
     run(tiny_recipe, cohort, tmp_path, 2)
     good = (tmp_path / "last.safetensors").read_bytes()
     wild = tiny_recipe.model_copy(

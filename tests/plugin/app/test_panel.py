@@ -317,7 +317,7 @@ def test_every_message_about_reading_goes_when_it_is_read(qtbot, app):
     assert not app.panel.message.isVisible()
 
 
-def test_what_a_correction_took_away_is_told_too(tmp_path):
+def test_what_a_correction_took_away_is_reported_too(tmp_path):
     study = make_study()
     nothing = replace(study.segmentation, labels=np.zeros_like(study.segmentation.labels))
     made = Store(tmp_path).add(study, nothing, base=study.segmentation)
@@ -479,7 +479,7 @@ def test_a_place_that_takes_no_mask_loses_nothing(qtbot, app, folder, tmp_path, 
 
 
 @pytest.mark.parametrize("damage", ["another program's", "damaged"])
-def test_a_model_that_cannot_be_used_is_told_and_another_can_be_chosen(
+def test_a_model_that_cannot_be_used_is_reported_and_another_can_be_chosen(
     qtbot, viewer, folder, own_home, monkeypatch, damage
 ):
     (own_home / "models").mkdir(parents=True)

@@ -146,7 +146,7 @@ def stamp() -> str:
     return datetime.now(UTC).isoformat()
 
 
-def test_a_full_disk_is_told_loudly_once_and_tried_again(house, keeping, folder, clock, monkeypatch):
+def test_a_full_disk_is_reported_loudly_once_and_tried_again(house, keeping, folder, clock, monkeypatch):
     house.study.open(folder)
     segment(house)
     real = working.Desk.save
@@ -233,7 +233,7 @@ def test_what_is_given_up_is_not_offered_again(house, keeping, folder, clock):
     again.close()
 
 
-def test_work_on_another_study_is_told_of(house, keeping, tmp_path, clock):
+def test_work_on_another_study_is_reported(house, keeping, tmp_path, clock):
     first, second = write(make_study(id="A"), tmp_path), write(make_study(1, id="B"), tmp_path)
     house.study.open(first)
     segment(house)

@@ -263,7 +263,7 @@ def test_a_result_after_close_is_dropped(scene):
     assert len(viewer.layers) == n
 
 
-def test_a_failure_is_told_and_does_not_block_the_next(scene, monkeypatch):
+def test_a_failure_is_reported_and_does_not_block_the_next(scene, monkeypatch):
     viewer, _, labels, manager, background = scene
     monkeypatch.setattr("napari_brainseg.display.surfaces.build", lambda *a: 1 / 0)
     planes.set_3d(viewer)

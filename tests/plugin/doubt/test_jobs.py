@@ -86,7 +86,7 @@ def test_a_doubt_job_can_be_cancelled(client, tmp_path, kind):
     assert isinstance(outcome, Failed) and outcome.cancelled
 
 
-def test_a_study_that_cannot_be_read_is_told(client, model, tmp_path):
+def test_a_study_that_cannot_be_read_is_reported(client, model, tmp_path):
     folder, heard = write(make_study(id="A"), tmp_path), Heard()
     files = find_series(folder).files
     next(iter(files.values())).write_bytes(b"no image")

@@ -136,7 +136,7 @@ def test_a_map_never_lands_on_another_study_and_goes_with_its_own(house, looking
     assert not looking.known and outlines.beside(house.viewer, outlines.DOUBT) is None
 
 
-def test_failures_and_cancelling_are_told_and_free_the_way(house, looking, tmp_path):
+def test_failures_and_cancelling_are_reported_and_free_the_way(house, looking, tmp_path):
     house.study.open(write(make_study(id="A"), tmp_path))
     for cancelled, kind in ((True, Kind.INFO), (False, Kind.ERROR)):
         looking.compute()
@@ -315,7 +315,7 @@ def test_another_model_has_doubts_of_its_own(house, queue, folders, tmp_path):
     assert all(e.score is None for e in queue.entries) and len(house.runner.scores) == 5
 
 
-def test_a_folder_without_studies_is_told(house, queue, tmp_path):
+def test_a_folder_without_studies_is_reported(house, queue, tmp_path):
     (tmp_path / "none").mkdir()
     queue.open(tmp_path / "none")
     assert queue.entries == () and house.session.message.kind is Kind.WARNING

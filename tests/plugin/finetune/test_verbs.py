@@ -85,7 +85,7 @@ def listed(finetuning, store, tmp_path, *ids: str):
 # --- what there is to learn from
 
 
-def test_none_and_one_correction_are_told_in_sentences(finetuning, store, tmp_path, launcher, house):
+def test_none_and_one_correction_are_reported_in_sentences(finetuning, store, tmp_path, launcher, house):
     finetuning.candidates.refresh()
     assert "There is no accepted correction" in finetuning.blocker
     finetuning.start()
@@ -119,7 +119,7 @@ def test_excluded_ones_are_listed_last_and_not_counted(finetuning, store, tmp_pa
     assert b.id == finetuning.rows[0].id
 
 
-def test_two_people_s_corrections_of_one_study_are_told(finetuning, store, tmp_path):
+def test_two_people_s_corrections_of_one_study_are_reported(finetuning, store, tmp_path):
     correct(store, tmp_path / "studies", 1, "A", by="Ann")
     newest = correct(store, tmp_path / "studies", 1, "A", by="Ben")
     finetuning.candidates.refresh()
@@ -127,7 +127,7 @@ def test_two_people_s_corrections_of_one_study_are_told(finetuning, store, tmp_p
     assert row.id == newest.id and "several people" in row.problem and not row.barred
 
 
-def test_a_study_that_changed_is_told_when_it_is_checked(finetuning, store, tmp_path):
+def test_a_study_that_changed_is_reported_when_it_is_checked(finetuning, store, tmp_path):
     listed(finetuning, store, tmp_path, "A", "B")
     changed = tmp_path / "studies" / "A"
     for path in changed.iterdir():
@@ -142,7 +142,7 @@ def test_a_study_that_changed_is_told_when_it_is_checked(finetuning, store, tmp_
     assert next(r for r in finetuning.rows if r.name == "A").barred
 
 
-def test_a_base_model_that_cannot_learn_from_them_is_told(finetuning, store, tmp_path, house):
+def test_a_base_model_that_cannot_learn_from_them_is_reported(finetuning, store, tmp_path, house):
     listed(finetuning, store, tmp_path, "A")
     poor = Card().model_copy(update={"regions": (*Region, "RC")})
     house.session.set_models((*house.session.models, Model("other", poor)))
@@ -182,8 +182,8 @@ def test_one_button_starts_the_command_line_s_program_with_what_was_chosen(finet
     finetuning.choose(unit="epochs", amount=7.4, parts="head", device="cpu", anchors=tmp_path)
     finetuning.start()
     words, _ = launcher.commands[1]
-    told = [option(words, f"--{o}") for o in ("epochs", "minutes", "parts", "device", "anchors")]
-    assert told == ["7", None, "head", "cpu", str(tmp_path.resolve())]
+    options = [option(words, f"--{o}") for o in ("epochs", "minutes", "parts", "device", "anchors")]
+    assert options == ["7", None, "head", "cpu", str(tmp_path.resolve())]
 
 
 def test_a_run_that_another_window_started_is_followed_instead(finetuning, store, tmp_path, launcher, house):
@@ -209,7 +209,7 @@ def test_of_two_windows_one_starts_and_the_other_waits_and_finds_it(finetuning, 
     assert seen == [True] and not is_held(runs_home() / ".lock")
 
 
-def test_a_full_disk_is_told_and_nothing_is_started(finetuning, store, tmp_path, launcher, monkeypatch, house):
+def test_a_full_disk_is_reported_and_nothing_is_started(finetuning, store, tmp_path, launcher, monkeypatch, house):
     listed(finetuning, store, tmp_path, "A")
     monkeypatch.setattr("napari_brainseg.features.finetune.verbs.ROOM", 1 << 60)
     finetuning.start()
@@ -249,7 +249,7 @@ def test_resuming_goes_on_in_the_same_folder(finetuning, store, tmp_path, launch
     assert not (out / STOP).exists() and finetuning.running
 
 
-def test_a_process_that_dies_at_once_is_told_with_its_last_line(finetuning, store, tmp_path, house):
+def test_a_process_that_dies_at_once_is_reported_with_its_last_line(finetuning, store, tmp_path, house):
     listed(finetuning, store, tmp_path, "A")
     finetuning.start()
     out = finetuning.run.folder
@@ -278,7 +278,7 @@ def test_the_next_start_finds_what_runs(finetuning, house, store, launcher):
     assert house.session.message.kind is Kind.GOOD and "So it is." in house.session.message.text
 
 
-def test_what_ended_meanwhile_is_told_once(finetuning, house, store, launcher):
+def test_what_ended_meanwhile_is_reported_once(finetuning, house, store, launcher):
     finished(runs_home() / "20200101-000000", make_report("older"))
     finished(runs_home() / "20260101-120000", make_report("newer", "worse"))
     assert [p.name for p in runs()] == ["20260101-120000", "20200101-000000"]
@@ -302,7 +302,7 @@ def test_the_anchors_of_the_last_run_are_those_of_the_next(finetuning, tmp_path,
     assert again.settings.anchors is None
 
 
-def test_a_report_that_cannot_be_read_is_told(finetuning, house):
+def test_a_report_that_cannot_be_read_is_reported(finetuning, house):
     out = runs_home() / new_name()
     out.mkdir(parents=True)
     (out / "report.json").write_text("{")
@@ -318,7 +318,7 @@ def test_of_two_runs_in_one_second_each_has_a_folder(monkeypatch):
     assert new_folder().name == "20260101-120001"
 
 
-def test_a_base_model_that_was_deleted_is_told(finetuning, store, tmp_path, launcher, house):
+def test_a_base_model_that_was_deleted_is_reported(finetuning, store, tmp_path, launcher, house):
     listed(finetuning, store, tmp_path, "A")
     (tmp_path / "base.safetensors").unlink()
     finetuning.start()
@@ -327,7 +327,7 @@ def test_a_base_model_that_was_deleted_is_told(finetuning, store, tmp_path, laun
     assert not finetuning.running
 
 
-def test_what_a_model_costs_is_told_before_it_is_used(finetuning):
+def test_what_a_model_costs_is_reported_before_it_is_used(finetuning):
     report = make_report("dear", "better, at a cost", held_out={"A": (0.5, 0.6)})
     report["held_out"]["verdict"] = "better"
     report["anchor_scores"] |= {
@@ -337,8 +337,8 @@ def test_what_a_model_costs_is_told_before_it_is_used(finetuning):
     finished(runs_home() / new_name(), report)
     finetuning.find()
     assert finetuning.marked == "better, at a cost"
-    told = "On the anchors (1 case) the mean Dice changes by -0.006, 95 % interval -0.009 to -0.002."
-    assert finetuning.cost == told
+    sentence = "On the anchors (1 case) the mean Dice changes by -0.006, 95 % interval -0.009 to -0.002."
+    assert finetuning.cost == sentence
     finetuning.run.report = make_report()
     assert finetuning.cost == "" == finetuning.marked
 

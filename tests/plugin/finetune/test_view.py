@@ -109,7 +109,7 @@ def test_a_tick_by_mouse_or_keyboard_asks_to_hold_out(qtbot, view):
 def test_choices_and_numbers_tell_what_is_set(qtbot, view):
     form = view.form
     heard = []
-    form.setting_changed.connect(lambda *told: heard.append(told))
+    form.setting_changed.connect(lambda *values: heard.append(values))
     form.amount.setFocus()
     form.amount.setValue(0.1)
     for combo in (form.model, form.unit):

@@ -89,7 +89,7 @@ def test_it_knows_the_same_user_folder_from_elsewhere(tmp_path, monkeypatch):
     assert last_line(home() / "finetune" / "run") == str(home())
 
 
-def test_a_program_that_is_not_there_is_told_in_a_sentence(tmp_path):
+def test_a_program_that_is_not_there_is_reported_in_a_sentence(tmp_path):
     with pytest.raises(OutputError, match="cannot be started"):
         launch([str(tmp_path / "nowhere")], tmp_path / "run")
     (tmp_path / "file").touch()

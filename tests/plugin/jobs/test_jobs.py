@@ -125,7 +125,7 @@ def test_probabilities_come_when_asked_for(client):
         )
 
 
-def test_progress_is_told_in_words(client):
+def test_progress_is_reported_in_words(client):
     ear = Ear()
     ask(client, job("threshold"), ear)
     said = [ear.heard.get(timeout=30) for _ in range(2)]
@@ -136,7 +136,7 @@ def test_progress_is_told_in_words(client):
 
 
 @pytest.mark.parametrize("model", ["slow", "deaf"])
-def test_cancel_is_told_at_once_and_the_next_job_runs(client, model):
+def test_cancel_is_reported_at_once_and_the_next_job_runs(client, model):
     """``deaf`` answers no flag, as a pass in mid-flight does not: its process is replaced."""
     ear = Ear()
     ask(client, job(model), ear)

@@ -75,10 +75,10 @@ def test_an_end_that_is_moved_counts_says_so_and_is_kept(house, tmp_path):
     measure.edit(False)
     assert house.viewer.layers.selection.active is house.labels
     house.save.save(tmp_path / "A_seg.nii.gz")
-    told = json.loads((tmp_path / "A_seg.json").read_text())["diameters"]
-    assert list(told) == ["ET"]
-    assert told["ET"]["lesions"][0]["edited"]
-    assert told["ET"]["lesions"][0]["longest"]["mm"] == pytest.approx(after.longest.mm, abs=0.01)
+    content = json.loads((tmp_path / "A_seg.json").read_text())["diameters"]
+    assert list(content) == ["ET"]
+    assert content["ET"]["lesions"][0]["edited"]
+    assert content["ET"]["lesions"][0]["longest"]["mm"] == pytest.approx(after.longest.mm, abs=0.01)
     assert grid is not None
 
 
@@ -133,10 +133,10 @@ def test_the_report_of_what_is_open(house, tmp_path):
     measure.measure()
     measure.report(tmp_path / "out", house.save.known())
     assert pages == [tmp_path / "out" / "A_report.html"]
-    told = records.read(tmp_path / "out" / "A_report.json")
+    record = records.read(tmp_path / "out" / "A_report.json")
     seg = house.session.segmentation
-    assert told["regions"]["ET"]["volume_ml"] == pytest.approx((seg.labels == 3).sum() * seg.grid.voxel_ml, abs=1e-3)
-    assert told["series"]
+    assert record["regions"]["ET"]["volume_ml"] == pytest.approx((seg.labels == 3).sum() * seg.grid.voxel_ml, abs=1e-3)
+    assert record["series"]
     measure.report(tmp_path / "out" / "A_report.html", house.save.known())  # a file: no folder to write into
     assert "it is a file" in house.session.message.text
 

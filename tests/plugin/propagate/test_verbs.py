@@ -124,7 +124,7 @@ def test_labels_that_no_model_gave_cannot_be_adapted(desk):
 
 @pytest.mark.parametrize("affine", [None, OTHER_AXES])
 @pytest.mark.parametrize("axis", range(3))
-def test_the_slices_that_were_painted_in_are_told_in_file_order(viewer, tmp_path, affine, axis):
+def test_the_slices_that_were_painted_in_are_reported_in_file_order(viewer, tmp_path, affine, axis):
     desk = Desk(viewer, tmp_path, affine)
     desk.segment()
     before = desk.now()
@@ -366,7 +366,7 @@ def test_painting_on_drops_a_proposal_that_was_made_for_other_labels(desk):
     assert desk.propagate.proposal is None and "painted on" in desk.session.message.text
 
 
-def test_a_proposal_that_changes_nothing_is_told(desk):
+def test_a_proposal_that_changes_nothing_is_reported(desk):
     desk.stroke(9)
     job, listener = desk.ask()
     listener.finished(ProposedLabels(job.labels.copy(), TOLD))
@@ -471,7 +471,7 @@ def test_the_first_stroke_stops_the_job_that_it_makes_useless(desk):
     assert "painted on" in desk.session.message.text and not desk.propagate.running
 
 
-def test_another_study_stops_the_job_and_that_is_told(desk, tmp_path):
+def test_another_study_stops_the_job_and_that_is_reported(desk, tmp_path):
     desk.stroke(9)
     job, listener = desk.ask()
     desk.house.study.open(write(make_study(3, id="B", shape=(20, 22, 24)), tmp_path))
@@ -498,7 +498,7 @@ def test_it_waits_for_the_job_that_runs(desk):
     assert "running job" in desk.session.message.text and not desk.house.runner.proposals
 
 
-def test_what_changes_is_told_by_region():
+def test_what_changes_is_reported_by_region():
     before, after = np.zeros((2, 10), np.uint8), np.zeros((2, 10), np.uint8)
     after[0, :4], after[1, :2], before[1, 5:8] = Label.ED, Label.ET, Label.ET
     assert in_words(before, after, 0.5) == "9 voxels change (WT +3.0 −1.5, TC +1.0 −1.5, ET +1.0 −1.5 mL)"
@@ -519,20 +519,20 @@ def test_the_worker_proposes_what_the_engine_proposes(tiny_model: Path, study):
     labels[..., 10] = truth[..., 10]
     job = PropagateRequest(study, "t", tiny_model, answer, labels, labels != answer, {2: [10]}, "cpu")
     fields = {**job.command(), "job": job.id}
-    told: list = []
-    worker = Worker(told.append, lambda *_: predictor)
+    events: list = []
+    worker = Worker(events.append, lambda *_: predictor)
     for slices in ({"2": [10]}, {}):
         task = Task(fields | {"slices": slices}, job)
         task.share()
         worker.run(json.loads(json.dumps(task.fields)))
         if slices:
-            outcome = task.outcome(told[-1])
+            outcome = task.outcome(events[-1])
         task.release()
     expected = propose(predictor, study, answer, Corrected(labels, {2: (10,)}, labels != answer))
     assert isinstance(outcome, ProposedLabels) and np.array_equal(outcome.labels, expected.labels)
     assert outcome.report["steps"] == expected.steps
-    assert any(isinstance(e, Progress) and e.stage == "adapting the model" for e in told)
-    assert isinstance(told[-1], Failed) and "No slice" in told[-1].message
+    assert any(isinstance(e, Progress) and e.stage == "adapting the model" for e in events)
+    assert isinstance(events[-1], Failed) and "No slice" in events[-1].message
 
 
 def test_the_client_sends_a_job_with_its_slices():

@@ -145,7 +145,7 @@ def test_three_series_only_the_missing_one_is_named(house, tmp_path):
     assert house.session.study.study.id == "A"
 
 
-def test_truncated_and_empty_files_among_good_ones_are_told_of(house, tmp_path):
+def test_truncated_and_empty_files_among_good_ones_are_reported(house, tmp_path):
     four(tmp_path / "export", new_person())
     files = sorted((tmp_path / "export" / "flair").iterdir())
     files[3].write_bytes(b"")

@@ -68,10 +68,10 @@ def test_it_opens_without_complaint_and_tells_what_is_not_known(house, folder):
     assert house.session.message.kind is Kind.INFO
     assert current.findings == () and current.problems == ()
     assert set(current.study.volumes) == {Modality.T1, Modality.T1CE, Modality.FLAIR}
-    told = shown(current, "")
-    assert told.facts == "50×40×5 · voxel size unknown"
-    assert "mm" not in told.facts_tip
-    assert told.without_file == f"in {folder.name}"
+    text = shown(current, "")
+    assert text.facts == "50×40×5 · voxel size unknown"
+    assert "mm" not in text.facts_tip
+    assert text.without_file == f"in {folder.name}"
 
 
 def test_a_model_that_needs_t2_says_so_and_one_that_does_not_may_begin(house, folder):

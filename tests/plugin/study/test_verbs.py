@@ -112,7 +112,7 @@ def test_a_mask_that_cannot_be_used_does_not_keep_the_images_away(house, folder)
     assert house.session.message.kind is Kind.ERROR and "A_seg.nii.gz" in house.session.message.text
 
 
-def test_a_missing_series_is_told_and_blocks_until_it_is_assigned(house, folder, tmp_path):
+def test_a_missing_series_is_reported_and_blocks_until_it_is_assigned(house, folder, tmp_path):
     elsewhere = tmp_path / "scan.nii.gz"
     (folder / "A_t2.nii.gz").rename(elsewhere)
     house.study.open(folder)
@@ -468,7 +468,7 @@ def test_saving_writes_the_labels_as_they_are_with_the_header_of_the_reference(h
     assert beside["edited"] and beside["made_by"] == "model 1 and a person"
 
 
-def test_edits_that_were_put_away_with_their_study_are_still_told_as_edits(house, folder, tmp_path):
+def test_edits_that_were_put_away_with_their_study_are_still_reported_as_edits(house, folder, tmp_path):
     house.study.open(folder)
     house.segment.segment()
     job, listener = house.runner.jobs[0]
@@ -514,7 +514,7 @@ def test_the_suggested_name_overwrites_nothing(house, folder):
     assert house.save.suggestion() not in (None, first)
 
 
-def test_a_bug_is_told_in_words_too(house, monkeypatch):
+def test_a_bug_is_reported_in_words_too(house, monkeypatch):
     monkeypatch.setattr("napari_brainseg.features.study.reading.read", lambda *_: 1 / 0)
     house.study.open(Path("/x/A"))
     assert house.session.message.kind is Kind.ERROR and "ZeroDivisionError" in house.session.message.text

@@ -32,23 +32,23 @@ def write_table(out: Path) -> Path:
     writer = csv.writer(text, delimiter="\t", lineterminator="\n")
     writer.writerow(["participant_id", "session_id", *(f"{r.value}_ml" for r in Region)])
     for mask in masks:
-        told = entities(mask.name)
+        named = entities(mask.name)
         segmentation = load_segmentation(mask)
-        found = volumes.volumes_ml(segmentation.labels, segmentation.grid, segmentation.regions)
-        row = [found.get(r.value, found.get(r)) for r in Region]  # type: ignore[call-overload]
-        session = f"ses-{told['ses']}" if "ses" in told else "n/a"
-        writer.writerow([f"sub-{told['sub']}", session, *("n/a" if v is None else f"{v:.3f}" for v in row)])
+        measured = volumes.volumes_ml(segmentation.labels, segmentation.grid, segmentation.regions)
+        row = [measured.get(r.value, measured.get(r)) for r in Region]  # type: ignore[call-overload]
+        session = f"ses-{named['ses']}" if "ses" in named else "n/a"
+        writer.writerow([f"sub-{named['sub']}", session, *("n/a" if v is None else f"{v:.3f}" for v in row)])
     table = out / TABLE
     check_writable(table.parent)
     with atomic(table) as part:
         part.write_text(text.getvalue(), encoding="utf-8")
-    told_by = {
+    columns = {
         "MeasurementToolMetadata": {
             "Description": "napari-brainseg, from the masks of this dataset; for research use only"
         },
         **{f"{r.value}_ml": {"Description": REGION_NAMES[r], "Units": "mL"} for r in Region},
     }
-    records.write_json(table.with_suffix(".json"), told_by, indent=2)
+    records.write_json(table.with_suffix(".json"), columns, indent=2)
     ignored = out / _IGNORED
     lines = ignored.read_text(encoding="utf-8").splitlines() if plain.is_file(ignored) else []
     if not set(_PASSED_OVER) <= set(lines):

@@ -34,21 +34,21 @@ def find_sessions(root: Path, subjects: Iterable[str] = (), sessions: Iterable[s
 
     Labels may bear their prefix (``sub-01``). Raises InputError for a label that is not there, and where nothing is.
     """
-    found = [s for subject in sorted(_below(root, "sub-")) for s in _of_subject(subject)]
-    if not found:
+    there = [s for subject in sorted(_below(root, "sub-")) for s in _of_subject(subject)]
+    if not there:
         raise InputError(f"{root} holds no sub-*/anat or sub-*/ses-*/anat folder. Name the root of a BIDS dataset.")
     for prefix, wanted, known in (
-        ("sub-", {_label(t, "sub-") for t in subjects}, {s.subject for s in found}),
-        ("ses-", {_label(t, "ses-") for t in sessions}, {s.session for s in found if s.session}),
+        ("sub-", {_label(t, "sub-") for t in subjects}, {s.subject for s in there}),
+        ("ses-", {_label(t, "ses-") for t in sessions}, {s.session for s in there if s.session}),
     ):
         absent = sorted(wanted - known)
         if absent:
             raise InputError(f"{root} holds no {prefix}{absent[0]} with an anat folder. Check the label.")
         if wanted:
-            found = [s for s in found if (s.subject if prefix == "sub-" else s.session) in wanted]
-    if not found:
+            there = [s for s in there if (s.subject if prefix == "sub-" else s.session) in wanted]
+    if not there:
         raise InputError(f"{root} holds no such session of these subjects. Check the labels.")
-    return found
+    return there
 
 
 def derivatives_of(session: BidsSession, row: PredictOutcome, out: Path) -> list[Path]:

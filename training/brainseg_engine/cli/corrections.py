@@ -41,19 +41,19 @@ def list_(
     from brainseg_engine.corrections import CorrectionState
 
     store = _store(folder)
-    found = store.corrections()
+    corrections = store.corrections()
     if not every:
         newest = {c.id for c in store.latest().values()}
-        found = [c for c in found if c.id in newest or c.state is CorrectionState.DRAFT]
+        corrections = [c for c in corrections if c.id in newest or c.state is CorrectionState.DRAFT]
     if as_json:
-        _print_json({"folder": str(store.path), "corrections": [_plain(c) for c in found]})
+        _print_json({"folder": str(store.path), "corrections": [_plain(c) for c in corrections]})
         return
-    if not found:
+    if not corrections:
         say(f"There is no correction in {store.path}.")
         return
-    _print_table(found)
-    held = sum(c.held_out for c in found)
-    say(f"{len(found)} in {store.path}, {held} held out for testing")
+    _print_table(corrections)
+    held = sum(c.held_out for c in corrections)
+    say(f"{len(corrections)} in {store.path}, {held} held out for testing")
 
 
 @app.command()
@@ -103,11 +103,18 @@ def add(
 
     if coding is not None:
         labels.coding(coding)
-    found = from_files(study, mask, base, coding, empty=empty)
+    corrected = from_files(study, mask, base, coding, empty=empty)
     store = Store(folder if folder is not None else default_store())
     state = CorrectionState.DRAFT if draft else CorrectionState.ACCEPTED
     made = store.add(
-        found.study, found.mask, base=found.base, model=found.model, by=by, minutes=minutes, state=state, named=named
+        corrected.study,
+        corrected.mask,
+        base=corrected.base,
+        model=corrected.model,
+        by=by,
+        minutes=minutes,
+        state=state,
+        named=named,
     )
     if as_json:
         _print_json(_plain(made))
@@ -237,7 +244,7 @@ def _print_json(content: Mapping[str, Any]) -> None:
     say_json(content)
 
 
-def _print_table(found: list[Correction]) -> None:
+def _print_table(corrections: list[Correction]) -> None:
     from rich.table import Table
 
     from brainseg_engine.cli.printing import console
@@ -246,7 +253,7 @@ def _print_table(found: list[Correction]) -> None:
     for column, justify in (("correction", "left"), ("state", "left"), ("by", "left"), ("when (UTC)", "left"),
                             ("minutes", "right"), ("added", "right"), ("removed", "right"), ("model", "left")):  # fmt: skip
         table.add_column(column, justify=justify, no_wrap=column == "correction")  # type: ignore[arg-type]
-    for c in found:
+    for c in corrections:
         added, removed = (sum(getattr(t, what) for t in c.changed.values()) for what in ("added", "removed"))
         state = f"{c.state}{', held out' if c.held_out else ''}"
         when = c.when[:16].replace("T", " ")

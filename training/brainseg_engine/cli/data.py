@@ -116,11 +116,11 @@ def split(
         raise OutputError(
             f"{out} is there already, and a stored split should not change. Name another, or add --force."
         )
-    found = cohort.list_cases(folder)
-    names = [case.name for case in found if _has_mask(case.source)]
+    cases = cohort.list_cases(folder)
+    names = [case.name for case in cases if _has_mask(case.source)]
     if not names:
-        raise InputError(f"None of the {len(found)} cases of {folder} has a mask, so there is nothing to train on.")
-    whose = cohort.patients_of((case for case in found if case.name in set(names)), patients)
+        raise InputError(f"None of the {len(cases)} cases of {folder} has a mask, so there is nothing to train on.")
+    whose = cohort.patients_of((case for case in cases if case.name in set(names)), patients)
     share = 0.2 if validation is None else validation
     divided = (
         cohort.make_split(names, share, test, seed, whose)
@@ -131,7 +131,7 @@ def split(
     _require_folder(out)
     with atomic(out) as part:
         part.write_text(cohort.split_text(column, divided, whose), encoding="utf-8")
-    _tell_split(out, divided, whose, len(found) - len(names))
+    _tell_split(out, divided, whose, len(cases) - len(names))
 
 
 @app.command()

@@ -143,8 +143,8 @@ def _agreement(prediction: Prediction, truth: Segmentation) -> dict[Region, floa
     from brainseg_engine.core.labels import region_mask
     from brainseg_engine.scores.overlap import dice
 
-    found = prediction.segmentation
-    return {r: dice(region_mask(found.labels, r), region_mask(truth.labels, r)) for r in found.regions}
+    segmentation = prediction.segmentation
+    return {r: dice(region_mask(segmentation.labels, r), region_mask(truth.labels, r)) for r in segmentation.regions}
 
 
 def _write(
@@ -155,13 +155,13 @@ def _write(
     from brainseg_engine.inference import batch
     from brainseg_engine.io import save_segmentation
 
-    found = prediction.segmentation
+    segmentation = prediction.segmentation
     report = batch.report(prediction, study, prediction.seconds)
     report["dice"] = {r.value: round(d, 4) for r, d in agreement.items()}
     mask = out / f"{study.id}_seg.nii.gz"
-    save_segmentation(found, mask, reference=study.reference, coding="brats2023", sidecar=report)
+    save_segmentation(segmentation, mask, reference=study.reference, coding="brats2023", sidecar=report)
     picture = out / f"{study.id}.png"
-    overlay_figure(study, found, picture, truth, dice=agreement)
+    overlay_figure(study, segmentation, picture, truth, dice=agreement)
     return picture
 
 
@@ -181,13 +181,13 @@ def _print_table(
     from brainseg_engine.core.labels import REGION_NAMES
     from brainseg_engine.scores.volumes import volumes_ml
 
-    found = prediction.segmentation
-    measured, true = (volumes_ml(s.labels, s.grid, found.regions) for s in (found, truth))
+    segmentation = prediction.segmentation
+    measured, true = (volumes_ml(s.labels, s.grid, segmentation.regions) for s in (segmentation, truth))
     table = Table(box=box.SIMPLE_HEAD)
     table.add_column("region")
     for title in ("found", "truth", "Dice", "at least"):
         table.add_column(title, justify="right", no_wrap=True)
-    for region in found.regions:
+    for region in segmentation.regions:
         dice, least = agreement[region], LEAST_DICE[region]
         colour = "green" if dice >= least else "red"
         volumes = (f"{v[region]:.1f} mL" for v in (measured, true))

@@ -70,12 +70,12 @@ class CommandGroup(TyperGroup):
 
     def resolve_command(self, ctx: Any, args: list[str]) -> Any:
         """The sub-command. Any other option before it would be lost, and is refused."""
-        found = super().resolve_command(ctx, args)
+        resolved = super().resolve_command(ctx, args)
         for option in self.params:
             source = ctx.get_parameter_source(option.name)
             if option.name not in _SHARED and source is not None and source.name != "DEFAULT":
-                raise typer.BadParameter(f"{option.opts[0]} belongs behind '{found[0]}'.", ctx)
-        return found
+                raise typer.BadParameter(f"{option.opts[0]} belongs behind '{resolved[0]}'.", ctx)
+        return resolved
 
 
 class Program(CommandGroup):

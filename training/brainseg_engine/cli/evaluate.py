@@ -92,8 +92,8 @@ def evaluate(
     from brainseg_engine.evaluation import compare
     from brainseg_engine.studies.selection import of_subset
 
-    for told in filter(None, (coding, against_coding, truth_coding)):
-        labels.coding(told)  # raises once, not for each case
+    for given in filter(None, (coding, against_coding, truth_coding)):
+        labels.coding(given)  # raises once, not for each case
     cases = None if split is None else of_subset(split, subset)
     _check_place(csv_file, "scores.csv")
     _check_place(plot, "scores.png")

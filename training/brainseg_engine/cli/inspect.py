@@ -91,7 +91,7 @@ def inspect_study(paths: list[Path], coding: str | None = None, by_hand: Wanted 
     problems = _naming_problems(series)
     volumes, failed = _read(series)
     problems += [Finding("unreadable", "error", e) for e in dict.fromkeys(failed.values())]
-    mask, told_by = _mask(series, coding, list(volumes.values()), problems)
+    mask, coding_origin = _mask(series, coding, list(volumes.values()), problems)
     if volumes:
         problems += _checked(Study(series.id, volumes, segmentation=mask, folder=series.folder))
     problems += [Finding("slices", "warning", note) for note in series.notes]
@@ -104,7 +104,7 @@ def inspect_study(paths: list[Path], coding: str | None = None, by_hand: Wanted 
         "usable": all(f.severity != "error" for f in problems),
         "coding": coding or series.coding or None,
         "modalities": {m.value: _series(m, series, volumes, failed) for m in _modalities()},
-        "segmentation": _segmentation(series.segmentation, mask, told_by),
+        "segmentation": _segmentation(series.segmentation, mask, coding_origin),
         "other_files": [str(p) for p in series.unknown],
         "problems": [{"code": f.code, "severity": f.severity, "message": f.message} for f in problems],
     }
@@ -116,11 +116,11 @@ def _checked(study: Study) -> list[Finding]:
     from brainseg_engine.prepare.head import shows_head
     from brainseg_engine.studies.checks import Finding, check_study
 
-    found = check_study(study, SeriesNeeded(tuple(study.volumes)))
+    findings = check_study(study, SeriesNeeded(tuple(study.volumes)))
     whole = all(v.grid.calibrated and shows_head(v.grid) for v in study.volumes.values())
-    if not whole or all(f.code not in ("grid", "skull") for f in found):
-        return found
-    left = [f for f in found if f.code not in ("grid", "skull", "spacing")]
+    if not whole or all(f.code not in ("grid", "skull") for f in findings):
+        return findings
+    left = [f for f in findings if f.code not in ("grid", "skull", "spacing")]
     text = "The series are as acquired (on grids of their own, or with the skull on): predict and prepare align them, take "
     return [*left, Finding("as-acquired", "warning", f"{text}the brain out and bring them onto one grid of 1 mm.")]
 
@@ -141,11 +141,11 @@ def _proposals(series: Series) -> list[Finding]:
 
     if not (series.unknown or series.ambiguous) or len(series.files) == len(_modalities()):
         return []
-    found = {m: Path(i) for m, i in proposed(series).chosen.items() if m not in series.files}
-    if not found:
+    files = {m: Path(i) for m, i in proposed(series).chosen.items() if m not in series.files}
+    if not files:
         return []
-    looks = ", ".join(f"{p.name} looks like {m.title}" for m, p in found.items())
-    options = " ".join(f"--{m.value} {p.name}" for m, p in found.items())
+    looks = ", ".join(f"{p.name} looks like {m.title}" for m, p in files.items())
+    options = " ".join(f"--{m.value} {p.name}" for m, p in files.items())
     return [Finding("proposal", "warning", f"By what they hold, {looks}. If that is right, add {options}")]
 
 
@@ -182,7 +182,7 @@ def _mask(
     if series.segmentation is None:
         return None, None
     try:
-        _, told_by = coding_of(series.segmentation, coding, series.coding)
+        _, coding_origin = coding_of(series.segmentation, coding, series.coding)
         grid = volumes[0].grid if volumes and is_slicer(series.segmentation) else None
         mask = load_segmentation(series.segmentation, coding=coding, implied=series.coding, grid=grid)
         if volumes:
@@ -190,7 +190,7 @@ def _mask(
     except BrainsegError as e:
         problems.append(Finding("segmentation", "error", str(e)))
         return None, None
-    return mask, told_by
+    return mask, coding_origin
 
 
 def _modalities() -> list[Modality]:
@@ -211,7 +211,7 @@ def _series(
     return {"file": file, **_grid(v.grid), "dtype": v.data.dtype.name, "sha256": v.sha256}
 
 
-def _segmentation(path: Path | None, mask: Segmentation | None, told_by: str | None) -> dict[str, Any] | None:
+def _segmentation(path: Path | None, mask: Segmentation | None, coding_origin: str | None) -> dict[str, Any] | None:
     from brainseg_engine.core import labels as codings
     from brainseg_engine.scores.volumes import class_voxel_counts, volume_fields, voxel_counts
 
@@ -226,7 +226,7 @@ def _segmentation(path: Path | None, mask: Segmentation | None, told_by: str | N
         "file": str(path),
         **_grid(mask.grid),
         "coding": mask.coding,
-        "coding_told_by": told_by,
+        "coding_told_by": coding_origin,
         "made_by": mask.made_by or None,
         **volume_fields({k.name: n for k, n in (*regions.items(), *classes.items())}, mask.grid),
     }

@@ -50,7 +50,7 @@ def report(path: Path, listing: Listing, wanted: Wanted | None = None) -> dict[s
 
     problems = check_listing(listing)
     voxels = sum(len(p.visits) for p in listing.patients) <= MOST_VISITS
-    found = {(p.label, v.label): identified(p, v, wanted, voxels=voxels) for p in listing.patients for v in p.visits}
+    visits = {(p.label, v.label): identified(p, v, wanted, voxels=voxels) for p in listing.patients for v in p.visits}
     return {
         "path": str(path),
         "usable": all(f.severity != "error" for f in problems),
@@ -61,8 +61,8 @@ def report(path: Path, listing: Listing, wanted: Wanted | None = None) -> dict[s
                     {
                         "label": v.label,
                         "date": v.day.isoformat() if v.day else None,
-                        "missing": [m.value for m in found[p.label, v.label].choices.missing],
-                        "series": [_series(s, found[p.label, v.label]) for s in v.series],
+                        "missing": [m.value for m in visits[p.label, v.label].choices.missing],
+                        "series": [_series(s, visits[p.label, v.label]) for s in v.series],
                     }
                     for v in p.visits
                 ],

@@ -37,15 +37,15 @@ def models(
     from brainseg_engine.models import default as used
     from brainseg_engine.models import installed
 
-    found = installed()
-    first = used() if any(m.card is not None for m in found) else None
+    registered = installed()
+    first = used() if any(m.card is not None for m in registered) else None
     if as_json:
-        listed = [_plain(m, default=m.name == first) for m in found]
+        listed = [_plain(m, default=m.name == first) for m in registered]
         say_json({"models": listed, "folder": str(models_home())})
         return
-    for model in found:
+    for model in registered:
         _print_card(model, default=model.name == first)
-    if not found:
+    if not registered:
         say("No model is installed. Train one with 'napari-brainseg train'.")
     say(f"Your own models: {models_home()}")
 

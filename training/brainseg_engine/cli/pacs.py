@@ -146,12 +146,19 @@ def get(
 
     if series and proposed:
         raise InputError("--series and --proposed contradict each other. Give one of them.")
-    told = fetched(name, study, out, series or [], proposed=proposed)
+    received = fetched(name, study, out, series or [], proposed=proposed)
     if as_json:
-        say_json({"folder": str(told.folder), "images": told.images, "new": told.new, "notes": list(told.notes)})
+        say_json(
+            {
+                "folder": str(received.folder),
+                "images": received.images,
+                "new": received.new,
+                "notes": list(received.notes),
+            }
+        )
     else:
-        say(f"{told.folder}: {told.images} images ({told.new} fetched now).")
-    for note in told.notes:
+        say(f"{received.folder}: {received.images} images ({received.new} fetched now).")
+    for note in received.notes:
         say(note, err=True)
 
 
@@ -229,14 +236,14 @@ def _uid(text: str) -> str:
 
 def _found(studies: Any, quiet: bool) -> list[StudyRow]:
     """All that are found, counted on a terminal while they arrive."""
-    found = []
+    items = []
     with progress_bars(messages()) as bars:
         task = bars.add_task("searching", total=None)
         for row in studies:
-            found.append(row)
+            items.append(row)
             if not quiet:
-                bars.update(task, description=f"searching: {len(found)} found")
-    return found
+                bars.update(task, description=f"searching: {len(items)} found")
+    return items
 
 
 def _study_table(studies: Sequence[StudyRow]) -> Table:

@@ -97,19 +97,19 @@ def query_of(text: str) -> Callable[[], Query]:
     from brainseg_engine.pacs.records import Query, day_of
 
     keys = ("patient-id", "name", "accession", "since", "until", "modality")
-    told: dict[str, str] = {"modality": "MR"}
+    values: dict[str, str] = {"modality": "MR"}
     for part in filter(None, (p.strip() for p in text.split(","))):
         key, equals, value = (s.strip() for s in part.partition("="))
         if not equals or key not in keys:
             raise InputError(f"--query: '{part}' is to be one of {', '.join(f'{k}=' for k in keys)}.")
-        told[key] = value
+        values[key] = value
 
     def on(key: str) -> date | None:
-        return date.today() if told.get(key) == "today" else day_of(told.get(key, ""))
+        return date.today() if values.get(key) == "today" else day_of(values.get(key, ""))
 
     def made() -> Query:
-        who = told.get("patient-id", ""), told.get("name", ""), told.get("accession", "")
-        return Query(who[0], who[1], who[2], on("since"), on("until"), told["modality"])
+        who = values.get("patient-id", ""), values.get("name", ""), values.get("accession", "")
+        return Query(who[0], who[1], who[2], on("since"), on("until"), values["modality"])
 
     made()  # what is wrong is told at once
     return made
@@ -141,8 +141,8 @@ class Round:
         if self._send:
             self._send_what_waits()
         with connected(self._name) as there:
-            found = list(search(there, query))
-        for row in found:
+            studies = list(search(there, query))
+        for row in studies:
             if self._stop():
                 return
             known = self._studies.get(row.uid, {})
@@ -206,8 +206,8 @@ class Round:
         from brainseg_engine.core import records
 
         self._studies[row.uid] = {"status": status, "images": row.images, **more}
-        told = {"format": FORMAT, "pacs": self._name, "studies": self._studies}
-        records.write_json(self._out / STATE, told, private=True)
+        record = {"format": FORMAT, "pacs": self._name, "studies": self._studies}
+        records.write_json(self._out / STATE, record, private=True)
 
 
 def _read(path: Path) -> dict[str, dict[str, Any]]:
@@ -216,10 +216,10 @@ def _read(path: Path) -> dict[str, dict[str, Any]]:
     from brainseg_engine.core.errors import InputError
 
     try:
-        told: Mapping[str, Any] = records.read_object(path)
-        if told["format"] != FORMAT:
+        record: Mapping[str, Any] = records.read_object(path)
+        if record["format"] != FORMAT:
             raise ValueError("of another version")
-        return {str(uid): dict(known) for uid, known in told["studies"].items()}
+        return {str(uid): dict(known) for uid, known in record["studies"].items()}
     except FileNotFoundError:
         return {}
     except (OSError, ValueError, KeyError, AttributeError, TypeError) as e:

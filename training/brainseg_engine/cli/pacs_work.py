@@ -58,13 +58,13 @@ def study_of(there: Pacs, asked: str) -> str:
     if asked.replace(".", "").isdigit() and len(asked) <= 64:
         queries.insert(0, Query(study_uid=asked, modality=""))
     for query in queries:
-        found = list(there.studies(query))
-        if len(found) == 1:
-            return found[0].uid
-        if found:
-            told = "; ".join(f"{s.day} {s.description} [{s.uid}]" for s in found[:10])
+        studies = list(there.studies(query))
+        if len(studies) == 1:
+            return studies[0].uid
+        if studies:
+            listed = "; ".join(f"{s.day} {s.description} [{s.uid}]" for s in studies[:10])
             raise InputError(
-                f"{there.name} has {len(found)} studies with the accession number {asked}: {told}. Name one by its UID."
+                f"{there.name} has {len(studies)} studies with the accession number {asked}: {listed}. Name one by its UID."
             )
     raise InputError(f"{there.name} has no study '{asked[:70]}', neither as StudyInstanceUID nor as accession number.")
 

@@ -180,8 +180,8 @@ def _written_out(name: str) -> Coding:
             raise CodingError(f"'{name}' is no label coding: write each value from 1 to 254 once and its class ({classes}), "
                               "like 1=ED,2=NCR,3=ET.")  # fmt: skip
         table[value] = Label[pair[2]]
-    told = ", ".join(f"{value} {LABEL_NAMES[label]}" for value, label in sorted(table.items()))
-    return _coding(",".join(f"{value}={label.name}" for value, label in sorted(table.items())), told, table)
+    meaning = ", ".join(f"{value} {LABEL_NAMES[label]}" for value, label in sorted(table.items()))
+    return _coding(",".join(f"{value}={label.name}" for value, label in sorted(table.items())), meaning, table)
 
 
 def region_mask(labels: LabelArray, region: Region) -> Mask:

@@ -24,10 +24,10 @@ _FORM = re.compile(r"(?P<module>[A-Za-z_]\w*(\.[A-Za-z_]\w*)*):(?P<name>[A-Za-z_
 def named(text: str, group: str, *, given: bool = False, error: type[BrainsegError] = InputError) -> Callable[..., Any]:
     """The callable of that name; ``group``: of entry points, like ``brainseg.metrics``. ``given``: the user names it in this
     very call. Raises ``error`` for one that cannot be had."""
-    found = _FORM.fullmatch(text)
-    if found is None:
+    match = _FORM.fullmatch(text)
+    if match is None:
         return _installed(text, group, error)
-    module = found["module"]
+    module = match["module"]
     if not given and module not in os.environ.get(TRUSTED, "").split(","):
         raise error(
             f"'{text}' is code of the module '{module}', which a recipe or a model asks for. If you know and trust it, say so: "
@@ -36,7 +36,7 @@ def named(text: str, group: str, *, given: bool = False, error: type[BrainsegErr
     here = str(Path.cwd())
     sys.path.insert(0, here)
     try:
-        thing = getattr(import_module(module), found["name"], None)
+        thing = getattr(import_module(module), match["name"], None)
     except Exception as e:  # whatever the module itself does wrong
         raise error(
             f"The module '{module}' cannot be imported ({type(e).__name__}: {e}). Check its name and path."
@@ -44,7 +44,7 @@ def named(text: str, group: str, *, given: bool = False, error: type[BrainsegErr
     finally:
         sys.path.remove(here)
     if not callable(thing):
-        raise error(f"The module '{module}' has no function or class '{found['name']}'. Check the name.")
+        raise error(f"The module '{module}' has no function or class '{match['name']}'. Check the name.")
     return thing  # type: ignore[no-any-return]
 
 

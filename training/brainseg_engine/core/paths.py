@@ -37,12 +37,12 @@ def home() -> Path:
             return Path(given).expanduser().absolute()
         from platformdirs import user_data_path
 
-        found = user_data_path("napari-brainseg", appauthor=False)
+        folder = user_data_path("napari-brainseg", appauthor=False)
     except (RuntimeError, KeyError, OSError):
-        found = Path("~")
-    if not found.is_absolute() or "~" in found.parts:
+        folder = Path("~")
+    if not folder.is_absolute() or "~" in folder.parts:
         raise OutputError("This user has no home folder. Set BRAINSEG_HOME to a folder of your own.")
-    return found
+    return folder
 
 
 def models_home() -> Path:

@@ -107,9 +107,9 @@ def _own(path: Path, flags: int, private: bool) -> int:
             raise NotOrdinary(path, "a link" if e.errno == errno.ELOOP else "a pipe") from e
         raise
     try:
-        found = os.fstat(handle)
-        _require_ordinary(found, path)
-        if found.st_nlink > 1:
+        status = os.fstat(handle)
+        _require_ordinary(status, path)
+        if status.st_nlink > 1:
             raise NotOrdinary(path, "a file with a second name elsewhere")
     except BaseException:
         os.close(handle)
@@ -117,9 +117,9 @@ def _own(path: Path, flags: int, private: bool) -> int:
     return handle
 
 
-def _require_ordinary(found: os.stat_result, path: Path) -> None:
-    if stat.S_ISREG(found.st_mode):
+def _require_ordinary(status: os.stat_result, path: Path) -> None:
+    if stat.S_ISREG(status.st_mode):
         return
-    if stat.S_ISDIR(found.st_mode):
+    if stat.S_ISDIR(status.st_mode):
         raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), str(path))
-    raise NotOrdinary(path, next((word for test, word in _KINDS if test(found.st_mode)), "something else"))
+    raise NotOrdinary(path, next((word for test, word in _KINDS if test(status.st_mode)), "something else"))

@@ -198,8 +198,8 @@ class Prediction:
     @property
     def specks(self) -> str:
         """A sentence on what was left out as too small, from ``WORTH_TELLING_ML`` on; "" where there is nothing to tell."""
-        told = [f"{r} {ml:.1f} mL" for r, ml in self.dropped_ml.items() if ml >= WORTH_TELLING_ML]
-        return f"Left out as specks: {', '.join(told)}." if told else ""
+        left_out = [f"{r} {ml:.1f} mL" for r, ml in self.dropped_ml.items() if ml >= WORTH_TELLING_ML]
+        return f"Left out as specks: {', '.join(left_out)}." if left_out else ""
 
 
 def _where(v: Volume) -> str:

@@ -40,26 +40,26 @@ def check(store: Store, *, images: bool = True, cancelled: CancelCheck = never) 
     before each mask and each study. Raises Cancelled."""
     from brainseg_engine.corrections.reading import read_record
 
-    found: list[StoreFinding] = []
+    findings: list[StoreFinding] = []
     for sidecar in store._sidecars():
         try:
             read_record(sidecar)
         except InputError as e:
-            found.append(StoreFinding("record_damaged", "error", str(e), sidecar.name))
-    found += _unfinished(store)
+            findings.append(StoreFinding("record_damaged", "error", str(e), sidecar.name))
+    findings += _unfinished(store)
     current = store.corrections((CorrectionState.ACCEPTED, CorrectionState.DRAFT))
     for c in current:
         _stop(cancelled)
-        found += _mask(store, c)
+        findings += _mask(store, c)
     latest = store.latest()
     for c in latest.values():
         _stop(cancelled)
-        found += _study(c, images)
-    found += _rivals(current)
+        findings += _study(c, images)
+    findings += _rivals(current)
     if len(store.patients()) == 1:
         one = "There is one patient only, so nothing can be held out: what training on it gains cannot be measured."
-        found.append(StoreFinding("one_only", "info", one))
-    return found
+        findings.append(StoreFinding("one_only", "info", one))
+    return findings
 
 
 def _stop(cancelled: CancelCheck) -> None:

@@ -36,7 +36,7 @@ def from_files(
     answer = None if base is None else load_segmentation(base, grid=grid, implied=read.coding or None)
     implied = (answer.coding if answer is not None else read.coding) or None
     try:
-        found = load_segmentation(mask, coding=coding, grid=grid, implied=implied)
+        corrected = load_segmentation(mask, coding=coding, grid=grid, implied=implied)
     except GeometryError as e:
         raise GeometryError(
             f"{mask} does not lie on the grid of {read.reference.modality.title} of '{read.id}'. Save it on that grid (in 3D "
@@ -44,19 +44,19 @@ def from_files(
         ) from e
     except CodingError as e:
         raise CodingError(f"{e} Name it with --coding.") from e
-    if not found.labels.any() and not empty:
+    if not corrected.labels.any() and not empty:
         raise InputError(f"{mask} is empty: no voxel is labelled. Say --empty if that patient has no tumour.")
-    if answer is not None and bool((answer.labels == found.labels).all()):
+    if answer is not None and bool((answer.labels == corrected.labels).all()):
         raise InputError(f"{mask} is the same as {base}, so nothing was corrected. Name the edited mask.")
-    own = read.coding or (answer.coding if answer is not None else "") or found.coding
-    return ForeignCorrection(read, replace(found, coding=own), answer, None if base is None else _model(base))
+    own = read.coding or (answer.coding if answer is not None else "") or corrected.coding
+    return ForeignCorrection(read, replace(corrected, coding=own), answer, None if base is None else _model(base))
 
 
 def _model(base: Path) -> BaseModel | None:
     """Whose answer it was, as its sidecar tells."""
     try:
-        told = read_sidecar(base)
+        sidecar = read_sidecar(base)
     except BrainsegError:
         return None
-    name, version, digest = (str(told.get(k, "")) for k in ("model", "model_version", "model_sha256"))
+    name, version, digest = (str(sidecar.get(k, "")) for k in ("model", "model_version", "model_sha256"))
     return BaseModel(name, version, digest) if name else None

@@ -106,7 +106,7 @@ class Store:
             study_id=study.id if named else "", folder=str(study.folder or "") if named else "",
             others=_others(steps, by.strip()), proposed=proposed_of(segmentation.labels, writers),
         )  # fmt: skip
-        told = (
+        proposals = (
             nifti.encode(writers, segmentation.grid, None, compress=True)
             if record.proposed and writers is not None
             else b""
@@ -114,7 +114,7 @@ class Store:
         content = _encoded(segmentation, coding)
         log = b"".join(records.dumps(s).encode() + b"\n" for s in steps)
         with self._writing():
-            made = self._put(record, label, content, log, told)
+            made = self._put(record, label, content, log, proposals)
             self._note("added", id=made.id, state=state.value)
             self._keep_out(made, study.id)
         sources.remember(study, key)
@@ -160,7 +160,7 @@ class Store:
         """All versions in those states, by study and number; those whose record is damaged are left out (see check)."""
         state, held_out = self._changes()
         order = {id: n for n, id in enumerate(self._added(), start=1)}
-        found = []
+        corrections = []
         for sidecar in self._sidecars():
             try:
                 c = read_record(sidecar)
@@ -171,21 +171,21 @@ class Store:
                 c, state=state.get(c.id, c.state), held_out=held_out.get(c.study, False), order=order.get(c.id, 0)
             )
             if c.state in states:
-                found.append(c)
-        return found
+                corrections.append(c)
+        return corrections
 
     def get(self, id: str) -> Correction:
         """The version of that id. Raises InputError naming what there is."""
-        found = {c.id: c for c in self.corrections()}
-        if id not in found:
-            listed = ", ".join(list(found)[:5]) + (", …" if len(found) > 5 else "")
+        by_id = {c.id: c for c in self.corrections()}
+        if id not in by_id:
+            listed = ", ".join(list(by_id)[:5]) + (", …" if len(by_id) > 5 else "")
             raise InputError(f"There is no correction '{id}' in {self.path}; there are: {listed or 'none'}.")
-        return found[id]
+        return by_id[id]
 
     def latest(self, states: Collection[CorrectionState] = (CorrectionState.ACCEPTED,)) -> dict[str, Correction]:
         """Study key → its newest version in those states."""
-        found = sorted(self.corrections(states), key=lambda c: c.age)
-        return {c.study: c for c in found}
+        by_age = sorted(self.corrections(states), key=lambda c: c.age)
+        return {c.study: c for c in by_age}
 
     def patients(self) -> dict[str, list[Correction]]:
         """Accepted newest versions by patient, as far as this machine knows who is the same."""

@@ -148,9 +148,9 @@ def pending(key: str = "") -> list[LeftCopy]:
 
     A damaged one is passed over (``load`` says of it what is wrong).
     """
-    found = [f for path in folder().glob(f"{key or '*'}/{_COPIES}")
+    copies_there = [f for path in folder().glob(f"{key or '*'}/{_COPIES}")
              if path not in _held and (f := copies.described(path)) is not None and not _is_written(path)]  # fmt: skip
-    return sorted(found, key=lambda f: (f.version, f.when) if key else (0, f.when), reverse=True)
+    return sorted(copies_there, key=lambda f: (f.version, f.when) if key else (0, f.when), reverse=True)
 
 
 def load(path: Path) -> Work:

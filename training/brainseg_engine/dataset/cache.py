@@ -90,10 +90,10 @@ def prune(folder: Path, limit: float) -> None:
     files = []
     for path in (*folder.glob("*.safetensors"), *folder.glob(".part-*")):
         try:
-            found = path.stat()
+            stat = path.stat()
         except OSError:
             continue  # removed by another process
-        files.append((found.st_mtime, found.st_size, path))
+        files.append((stat.st_mtime, stat.st_size, path))
     total = sum(size for _, size, _ in files)
     for used, size, path in sorted(files):
         stale = path.name.startswith(".part-")  # of a process that was killed while it wrote

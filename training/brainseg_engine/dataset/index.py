@@ -52,10 +52,10 @@ class Index:
         if self._files is None:
             return None
         try:
-            told = records.read_object(self._file, most=2**16)
-            if told["files"] != self._files:
+            record = records.read_object(self._file, most=2**16)
+            if record["files"] != self._files:
                 return None
-            return CachedCase(str(told["key"]), str(told["id"]), tuple(map(str, told["hashes"])))
+            return CachedCase(str(record["key"]), str(record["id"]), tuple(map(str, record["hashes"])))
         except (OSError, ValueError, KeyError, TypeError):
             return None
 
@@ -65,8 +65,8 @@ class Index:
             return
         try:
             private_folder(self._file.parent)
-            told = {"files": self._files, "key": entry.key, "id": entry.id, "hashes": list(entry.hashes)}
-            records.write_json(self._file, told, indent=None, private=True)
+            record = {"files": self._files, "key": entry.key, "id": entry.id, "hashes": list(entry.hashes)}
+            records.write_json(self._file, record, indent=None, private=True)
         except (BrainsegError, OSError):
             return
 
@@ -74,12 +74,12 @@ class Index:
 def _files(path: Path) -> dict[str, Any] | None:
     try:
         series = series_of(path)
-        found: dict[str, Any] = dict(files_of(series))
-        if not found or series.segmentation is None or series.segmentation.is_dir():
+        stats: dict[str, Any] = dict(files_of(series))
+        if not stats or series.segmentation is None or series.segmentation.is_dir():
             return None
-        found["mask"] = stat_of(series.segmentation)
+        stats["mask"] = stat_of(series.segmentation)
         sidecar = sidecar_path(series.segmentation)
-        found["sidecar"] = stat_of(sidecar) if sidecar.is_file() else None
-        return {**found, "coding": series.coding, "id": series.id}
+        stats["sidecar"] = stat_of(sidecar) if sidecar.is_file() else None
+        return {**stats, "coding": series.coding, "id": series.id}
     except (BrainsegError, OSError):
         return None

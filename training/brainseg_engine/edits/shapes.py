@@ -32,9 +32,9 @@ def fill_holes(labels: LabelArray, target: Target, guard: Guard = FREE, axis: in
     if box is not None and axis is None:
         holes[box] = enclosed(mask[box])
     elif box is not None and axis is not None:
-        across, found = np.moveaxis(mask[box], axis, 0), np.moveaxis(holes[box], axis, 0)
+        across, filled = np.moveaxis(mask[box], axis, 0), np.moveaxis(holes[box], axis, 0)
         for i, flat in enumerate(across):
-            found[i] = enclosed(flat)
+            filled[i] = enclosed(flat)
     return constrain(labels, holes, Action.PAINT, target, guard)
 
 
@@ -67,20 +67,20 @@ def component_at(labels: LabelArray, index: Index, of: frozenset[Label]) -> Mask
 def relabel_component(labels: LabelArray, index: Index, to: Label, guard: Guard = FREE) -> LabelArray:
     """Give the component of one class at that voxel the class ``to``. A voxel of background changes nothing."""
     here = Label(int(labels[index]))
-    found = component_at(labels, index, frozenset({here})) if here is not Label.BACKGROUND else None
-    if found is None:
+    component = component_at(labels, index, frozenset({here})) if here is not Label.BACKGROUND else None
+    if component is None:
         return labels.copy()
     if to is Label.BACKGROUND:
-        return constrain(labels, found, Action.ERASE, here, guard)
-    return constrain(labels, found, Action.PAINT, to, guard)
+        return constrain(labels, component, Action.ERASE, here, guard)
+    return constrain(labels, component, Action.PAINT, to, guard)
 
 
 def erase_component(labels: LabelArray, index: Index, target: Target, guard: Guard = FREE) -> LabelArray:
     """Erase the component of the target at that voxel, such as a lesion that is none (target: the whole tumour)."""
-    found = component_at(labels, index, members(target))
-    if found is None:
+    component = component_at(labels, index, members(target))
+    if component is None:
         return labels.copy()
-    return reshape(labels, target, target_mask(labels, target) & ~found, guard)
+    return reshape(labels, target, target_mask(labels, target) & ~component, guard)
 
 
 def take_region(labels: LabelArray, other: LabelArray, target: Target, guard: Guard = FREE) -> LabelArray:

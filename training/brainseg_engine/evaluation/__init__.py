@@ -13,7 +13,7 @@ from brainseg_engine.core.errors import Cancelled
 from brainseg_engine.core.events import CancelCheck, Progress, ProgressCallback, never, silent
 from brainseg_engine.evaluation.comparison import COMPARED, Comparison, Paired, compare
 from brainseg_engine.evaluation.result import Evaluation
-from brainseg_engine.evaluation.scoring import OwnMetric, Scoring
+from brainseg_engine.evaluation.scoring import CaseScoring, OwnMetric
 from brainseg_engine.evaluation.training import TrainedOn
 from brainseg_engine.evaluation.truths import Predictions, Truth, chosen, find_truths
 from brainseg_engine.scores.scorer import NSD_MM
@@ -48,7 +48,7 @@ def evaluate(
     A case that fails is one entry of ``failed``; the others go on. Raises InputError when there is nothing to score.
     """
     truths, files = chosen(find_truths(truth), cases, truth), Predictions(predictions)
-    scoring = Scoring(TrainedOn(model), coding, truth_coding, nsd_mm, own or {})
+    scoring = CaseScoring(TrainedOn(model), coding, truth_coding, nsd_mm, own or {})
     for i, case in enumerate(truths):
         if cancelled():
             raise Cancelled

@@ -75,9 +75,9 @@ class Comparison:
     def regions(self) -> Mapping[Region, Mapping[str, Paired]]:
         """Region → metric → what may be said of the differences."""
         keys = [(region, metric) for region in Region for metric in COMPARED]
-        found = [_paired(list(self.pairs(*key).values()), METRICS[key[1]].best, METRICS[key[1]].bounds) for key in keys]
-        adjusted = holm([p.p for p in found])
-        table = {key: replace(p, p_holm=q) for key, p, q in zip(keys, found, adjusted, strict=True)}
+        rows = [_paired(list(self.pairs(*key).values()), METRICS[key[1]].best, METRICS[key[1]].bounds) for key in keys]
+        adjusted = holm([p.p for p in rows])
+        table = {key: replace(p, p_holm=q) for key, p, q in zip(keys, rows, adjusted, strict=True)}
         return {region: {metric: table[region, metric] for metric in COMPARED} for region in Region}
 
     @property

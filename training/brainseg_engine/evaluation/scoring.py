@@ -21,7 +21,7 @@ OwnMetric = Callable[[Mask, Mask, Sequence[float]], float | None]
 """(prediction, truth, both bool (X, Y, Z); voxel sides in mm) → a number, None where it has no meaning."""
 
 
-class Scoring:
+class CaseScoring:
     """Takes one case after the other; see :func:`brainseg_engine.evaluation.evaluate` for what it is made with."""
 
     def __init__(

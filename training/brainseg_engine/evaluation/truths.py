@@ -60,13 +60,13 @@ def find_truths(folder: Path) -> list[Truth]:
         else:
             _log.warning("%s holds no mask and is left out", study)
     ids = kept_apart({study: t.id for study, t in below.items()})
-    found = {ids[study]: replace(t, id=ids[study], place=_place(study, folder)) for study, t in below.items()}
-    known = {t.path for t in found.values()}
+    truths = {ids[study]: replace(t, id=ids[study], place=_place(study, folder)) for study, t in below.items()}
+    known = {t.path for t in truths.values()}
     for path in sorted(folder.iterdir()):
         name = _NAME.match(stem(path.name)) if is_image(path) and path.is_file() else None
         if name and path not in known:
-            found.setdefault(name["id"], Truth(name["id"], path))
-    return [found[key] for key in sorted(found)]
+            truths.setdefault(name["id"], Truth(name["id"], path))
+    return [truths[key] for key in sorted(truths)]
 
 
 def _place(study: Path, folder: Path) -> Path | None:

@@ -149,8 +149,8 @@ def _largest_slices(labels: NDArray[np.uint8], truth: NDArray[np.uint8] | None) 
     """Per axis the slice that holds most tumour: of the labels, else of the truth, else the middle."""
     for mask in (labels, truth):
         if mask is not None and mask.any():
-            found = [int((mask > 0).sum(axis=tuple(a for a in range(3) if a != axis)).argmax()) for axis in range(3)]
-            return found[0], found[1], found[2]
+            largest = [int((mask > 0).sum(axis=tuple(a for a in range(3) if a != axis)).argmax()) for axis in range(3)]
+            return largest[0], largest[1], largest[2]
     return labels.shape[0] // 2, labels.shape[1] // 2, labels.shape[2] // 2
 
 

@@ -42,17 +42,17 @@ class Anchors:
 def phantoms(report: ProgressCallback, stop: Callable[[], None]) -> Anchors:
     """The phantoms, made once and kept in the user's folder."""
     seeds = (*PHANTOMS_REPLAYED, *PHANTOMS_SCORED)
-    found: dict[str, Path] = {}
+    cases: dict[str, Path] = {}
     for n, seed in enumerate(seeds):
         stop()
         report(Progress(f"making phantom {n + 1} of {len(seeds)}", n / len(seeds)))
         name = phantom.study_id(seed)
-        found[name] = cached(name, lambda seed=seed: phantom.phantom_study(seed, PHANTOM_SHAPE))  # type: ignore[misc]
-    names, replayed = list(found), len(PHANTOMS_REPLAYED)
+        cases[name] = cached(name, lambda seed=seed: phantom.phantom_study(seed, PHANTOM_SHAPE))  # type: ignore[misc]
+    names, replayed = list(cases), len(PHANTOMS_REPLAYED)
     note = "Forgetting is measured on phantoms, since no case was given: nothing is claimed about patients' cases."
     return Anchors(
-        {n: found[n] for n in names[:replayed]}, {n: found[n] for n in names[replayed : replayed + 1]},
-        {n: found[n] for n in names[replayed + 1 :]}, "phantoms", False, [note],
+        {n: cases[n] for n in names[:replayed]}, {n: cases[n] for n in names[replayed : replayed + 1]},
+        {n: cases[n] for n in names[replayed + 1 :]}, "phantoms", False, [note],
     )  # fmt: skip
 
 
@@ -78,7 +78,7 @@ def of_folder(
     known = {name.casefold() for case in cases for name in (*case.known_as, case.name)}
     images = {h for case in cases for h in case.images}
     notes: list[str] = []
-    found: list[dict[str, Path]] = []
+    sides: list[dict[str, Path]] = []
     patients: dict[str, str] = {}
     with dataset.told_once() as doubts:
         for side, most in ((score, SCORED), (replay, REPLAYED)):
@@ -88,7 +88,7 @@ def of_folder(
                 if len(taken) == most:
                     break
                 stop()
-                report(Progress(f"reading {case.name}", (len(found) + len(taken) / most) / 2))
+                report(Progress(f"reading {case.name}", (len(sides) + len(taken) / most) / 2))
                 hashes, why = _images(case, recipe, known, images, coding, doubts)
                 patients[case.name] = case.patient
                 if why:
@@ -104,8 +104,8 @@ def of_folder(
                     "The base model has learnt from every anchor that is scored, and is better there than elsewhere: the guard "
                     "is too careful. Name anchors that it has never seen."
                 )
-            found.append(taken)
-    return _divided(folder, found[0], found[1], patients, notes)
+            sides.append(taken)
+    return _divided(folder, sides[0], sides[1], patients, notes)
 
 
 def _divided(

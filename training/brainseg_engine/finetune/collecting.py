@@ -64,25 +64,25 @@ def collect(store: Store, recipe: Recipe, data: Path, report: ProgressCallback, 
     if not latest:
         raise InputError(f"There is no accepted correction in {store.path}. Accept one first.")
     patients = {c.id: patient for patient, group in store.patients().items() for c in group}
-    found = Collected([], notes=[f.message for f in store.check(images=False) if f.code in _REPORTED])
+    collected = Collected([], notes=[f.message for f in store.check(images=False) if f.code in _REPORTED])
     for n, c in enumerate(latest):
         stop()
         report(Progress(f"collecting {c.id}", n / len(latest)))
         try:
             case = _taken(store, c, recipe, data, patients[c.id])
-            found.cases.append(replace(case, held_out=c.held_out))
+            collected.cases.append(replace(case, held_out=c.held_out))
             if c.untouched:
-                found.notes.append(
+                collected.notes.append(
                     f"'{c.id}' equals the answer that it began from: it is learnt from, and is no evidence where it is held out."
                 )
         except BrainsegError as e:
-            found.refused[c.id] = str(e)
+            collected.refused[c.id] = str(e)
             shutil.rmtree(inside(data, c.id), ignore_errors=True)
             _log.warning("the correction %s is left out: %s", c.id, e)
-    if not found.cases:
-        why = next(iter(found.refused.values()))
+    if not collected.cases:
+        why = next(iter(collected.refused.values()))
         raise InputError(f"None of the {len(latest)} corrections in {store.path} can be used. The first: {why}")
-    return found
+    return collected
 
 
 def _taken(store: Store, c: Correction, recipe: Recipe, data: Path, patient: str) -> CorrectedCase:

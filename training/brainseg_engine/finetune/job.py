@@ -15,7 +15,7 @@ from brainseg_engine.core.names import is_model_name
 from brainseg_engine.finetune import excluded, plan, planning, recipes, status
 from brainseg_engine.finetune.options import FinetuneOptions
 from brainseg_engine.finetune.proving import Proving
-from brainseg_engine.finetune.training import Training
+from brainseg_engine.finetune.training import FinetuneTraining
 from brainseg_engine.finetune.under_way import UnderWay
 from brainseg_engine.models import checkpoint
 from brainseg_engine.runs import RunFolder
@@ -75,5 +75,5 @@ def _run(options: FinetuneOptions, job: UnderWay) -> dict[str, Any]:
     made = known or planning.make(options, path, base, job)
     if not made.trained:
         excluded.require_none(made, job.out)
-        Training(options, made, path, recipes.recipe_of(base.recipe, made), job).run()
+        FinetuneTraining(options, made, path, recipes.recipe_of(base.recipe, made), job).run()
     return Proving(made, base, options.device, job).run()

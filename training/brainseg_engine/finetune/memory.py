@@ -26,12 +26,12 @@ class Level:
 
 def levels(recipe: Recipe, where: str) -> list[Level]:
     """What is tried one after the other. The model is always used with the window of ``recipe``."""
-    found = [Level(recipe, where)]
+    ladder = [Level(recipe, where)]
     training = recipe.training
     if recipe.window.policy != "brain" and training.batch_size > training.accumulate:
         parts = {"batch_size": training.batch_size, "accumulate": training.batch_size}
         changed = _changed(recipe, "training", parts)
-        found.append(Level(changed, where, f"the batch in {training.batch_size} parts"))
+        ladder.append(Level(changed, where, f"the batch in {training.batch_size} parts"))
         recipe = changed
     for share in (1.0, 0.75) if recipe.window.policy == "brain" else (0.75, 0.5):
         size = _size(recipe, share)
@@ -39,10 +39,10 @@ def levels(recipe: Recipe, where: str) -> list[Level]:
             piece = "×".join(map(str, size))
             with contextlib.suppress(RecipeError):  # what the recipe's other settings do not go with is not tried
                 smaller = _changed(recipe, "window", _window(recipe, size))
-                found.append(Level(smaller, where, f"pieces of {piece} voxels"))
+                ladder.append(Level(smaller, where, f"pieces of {piece} voxels"))
     if device.choose(where) != "cpu":
-        found.append(Level(found[0].recipe, "cpu", CPU))
-    return found
+        ladder.append(Level(ladder[0].recipe, "cpu", CPU))
+    return ladder
 
 
 def ran_out(error: DeviceError) -> bool:

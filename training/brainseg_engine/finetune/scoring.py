@@ -47,8 +47,8 @@ class Scorer:
             study, truth = dataset.with_truth(source, self.recipe, self.codings.get(name))
             grid = study.reference.grid
             labels = to_labels(self._infer(study), self.recipe.output, self.recipe.postprocess, grid)
-            found = score_case(labels, truth, grid, self.recipe.output.regions, hd95)
-            scores[name] = {r: found.get(r, RegionScore()) for r in Region}
+            case_scores = score_case(labels, truth, grid, self.recipe.output.regions, hd95)
+            scores[name] = {r: case_scores.get(r, RegionScore()) for r in Region}
             if not seen.isdisjoint(dataset.hashes_of(study, self.recipe)):
                 marked.append(name)
         return Evaluation(scores, mean_score(scores.values()), tuple(marked))

@@ -55,27 +55,27 @@ def runs() -> list[Path]:
 def status_of(out: Path) -> Status | None:
     """How the run in that folder goes; None where there is none."""
     try:
-        found = _checked(Status(**records.parse_json(_read(out / FILE))))
+        status = _checked(Status(**records.parse_json(_read(out / FILE))))
     except (OSError, ValueError, TypeError):
         return None
     # the lock shows a process in another container too, and of one that the clock was set back under
-    if found.state == "running" and not is_held(out / LOCK) and not alive(found.pid, found.began):
-        return replace(found, state="killed")
-    return found
+    if status.state == "running" and not is_held(out / LOCK) and not alive(status.pid, status.began):
+        return replace(status, state="killed")
+    return status
 
 
-def _checked(found: Status) -> Status:
+def _checked(status: Status) -> Status:
     """The record, whose fields somebody else may have written. Raises ValueError."""
-    count_of(found.pid, 1, 2**31)
-    number_of(found.began)
-    number_of(found.fraction, 0, 1)
-    if found.seconds_left is not None:
-        number_of(found.seconds_left)
-    if found.state not in get_args(State):
-        raise ValueError(f"there is no state {found.state!r}")
-    for text in (found.stage, found.message, found.when):
+    count_of(status.pid, 1, 2**31)
+    number_of(status.began)
+    number_of(status.fraction, 0, 1)
+    if status.seconds_left is not None:
+        number_of(status.seconds_left)
+    if status.state not in get_args(State):
+        raise ValueError(f"there is no state {status.state!r}")
+    for text in (status.stage, status.message, status.when):
         text_of(text)
-    return found
+    return status
 
 
 def _read(file: Path) -> bytes:

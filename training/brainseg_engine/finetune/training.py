@@ -19,7 +19,7 @@ _log = logging.getLogger(__name__)
 VALIDATIONS, ROWS = 4, 40
 
 
-class Training:
+class FinetuneTraining:
     """Trains as the plan says, beginning with the weights of the model in ``path``."""
 
     def __init__(

@@ -117,13 +117,13 @@ def predict_many(
         reading = [reader.submit(batch.read, *work[0])] if work else []
         writing: list[Future[PredictOutcome]] = []
         for n, (source, name) in enumerate(work):
-            found = reading.pop().result()
+            prepared_case = reading.pop().result()
             if n + 1 < len(work):
                 reading.append(reader.submit(batch.read, *work[n + 1]))
-            made = batch.infer(found, name, progress(source)) if isinstance(found, _Read) else None
+            made = batch.infer(prepared_case, name, progress(source)) if isinstance(prepared_case, _Read) else None
             if writing:
                 yield writing.pop().result()
-            writing.append(writer.submit(batch.write, made, source, name, found))
+            writing.append(writer.submit(batch.write, made, source, name, prepared_case))
         if writing:
             yield writing.pop().result()
     ledger.done()
@@ -142,7 +142,7 @@ class _Batch:
         """The study, or the row of one that is done already."""
         return _guarded(name, lambda: self._read(source, name))
 
-    def infer(self, found: _Read, name: str, progress: ProgressCallback) -> raw.RawPrediction | PredictOutcome:
+    def infer(self, case: _Read, name: str, progress: ProgressCallback) -> raw.RawPrediction | PredictOutcome:
         """What the model says."""
 
         def heard(event: Progress) -> None:
@@ -153,9 +153,9 @@ class _Batch:
             check_writable(self.settings.out, NEED_BYTES)  # it may have filled up since the last study
             return raw.answer(
                 self.predictor.predict,
-                found.study,
+                case.study,
                 self.settings.on,
-                found.options,
+                case.options,
                 probabilities=self.settings.probabilities,
                 progress=heard,
             )
@@ -168,19 +168,19 @@ class _Batch:
         made: raw.RawPrediction | PredictOutcome | None,
         source: Path,
         name: str,
-        found: _Read | _Over | PredictOutcome,
+        case: _Read | _Over | PredictOutcome,
     ) -> PredictOutcome:
         """The results onto the disk, and what came of the study into the ledger."""
-        if isinstance(found, PredictOutcome):
-            row = found
-        elif isinstance(found, _Over):
-            row = found.row
+        if isinstance(case, PredictOutcome):
+            row = case
+        elif isinstance(case, _Over):
+            row = case.row
         elif isinstance(made, raw.RawPrediction):
-            row = _guarded(name, functools.partial(self._write, made, source, found))
+            row = _guarded(name, functools.partial(self._write, made, source, case))
         else:
             row = made or PredictOutcome(name, "failed", "It was not segmented.")
         row = self.ended(source, row)
-        known = self.ledger.known(name) if isinstance(found, PredictOutcome) else found.known
+        known = self.ledger.known(name) if isinstance(case, PredictOutcome) else case.known
         self.ledger.end(name, row, known)
         return row
 
@@ -190,12 +190,12 @@ class _Batch:
         if settings.like_input:
             _require_slices(source, predictor)
         series = renamed(find_study(source, settings.assign, which=settings.which), settings.pseudonyms)
-        told = name if settings.pseudonyms is None else series.id
-        path = settings.out / f"{told}_seg.nii.gz"
+        case_id = name if settings.pseudonyms is None else series.id
+        path = settings.out / f"{case_id}_seg.nii.gz"
         files, earlier = files_of(series), self.ledger.known(name)
         done = known_to_be_done(path, predictor, series, files, earlier, settings)
         if done is not None:
-            return _Over(PredictOutcome(told, "skipped", "done before", str(path), **done), earlier)
+            return _Over(PredictOutcome(case_id, "skipped", "done before", str(path), **done), earlier)
         study = load_study(series, segmentation=False)  # a damaged mask beside the images is no reason to stop
         needed = predictor.recipe.needed
         is_raw = bool(raw.is_raw(study))
@@ -210,21 +210,21 @@ class _Batch:
         wanted = identity(predictor, known.images, study.coding, settings) | way(options, settings)
         done = done_before(path, predictor, wanted, settings)
         if done is not None:
-            return _Over(PredictOutcome(told, "skipped", "done before", str(path), **done), known)
-        return _Read(told, study, doubts, options, wanted, known, began, time.perf_counter() - began)
+            return _Over(PredictOutcome(case_id, "skipped", "done before", str(path), **done), known)
+        return _Read(case_id, study, doubts, options, wanted, known, began, time.perf_counter() - began)
 
-    def _write(self, answer: raw.RawPrediction, source: Path, found: _Read) -> PredictOutcome:
-        path = self.settings.out / f"{found.id}_seg.nii.gz"
-        prepared, doubts = answer.prepared, found.doubts
+    def _write(self, answer: raw.RawPrediction, source: Path, case: _Read) -> PredictOutcome:
+        path = self.settings.out / f"{case.id}_seg.nii.gz"
+        prepared, doubts = answer.prepared, case.doubts
         if prepared is not None:
             doubts = require_usable(prepared.study, self.predictor.recipe.needed)
-        sidecar = _sidecar(self.predictor, answer, found.study, found.seconds, doubts) | found.wanted
-        _write(answer, prepared.study if prepared else found.study, source, path, self.settings, sidecar)
+        sidecar = _sidecar(self.predictor, answer, case.study, case.seconds, doubts) | case.wanted
+        _write(answer, prepared.study if prepared else case.study, source, path, self.settings, sidecar)
         messages = [*(prepared.warnings if prepared else ()), *(d.message for d in doubts)]
-        messages += [self.predictor.card.expectation(found.study.volumes), answer.seen.specks, answer.seen.fallen]
-        seconds = round(time.perf_counter() - found.began, 2)
+        messages += [self.predictor.card.expectation(case.study.volumes), answer.seen.specks, answer.seen.fallen]
+        seconds = round(time.perf_counter() - case.began, 2)
         return PredictOutcome(
-            found.id, "done", " ".join(m for m in messages if m), str(path), seconds=seconds, **volumes_in(sidecar)
+            case.id, "done", " ".join(m for m in messages if m), str(path), seconds=seconds, **volumes_in(sidecar)
         )
 
 
@@ -245,13 +245,13 @@ def _guarded(name: str, work: Callable[[], _T]) -> _T | PredictOutcome:
 
 def _ids(sources: Sequence[Path], settings: PredictSettings) -> dict[Path, str]:
     """Source → the id of its results, unique: of a source that cannot be looked at, its name."""
-    found: dict[Path, str] = {}
+    ids: dict[Path, str] = {}
     for source in sources:
         try:
-            found[source] = study_id(source, settings.assign, settings.which)
+            ids[source] = study_id(source, settings.assign, settings.which)
         except Exception:  # whatever it is, the reading of that one study says it
-            found[source] = stem(name_of(source))
-    return kept_apart(found)
+            ids[source] = stem(name_of(source))
+    return kept_apart(ids)
 
 
 def made_before(out: Path) -> bool:

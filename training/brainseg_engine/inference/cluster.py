@@ -99,15 +99,15 @@ def require(slurm: Mapping[str, str] | None) -> None:
 
 def slurm_options(given: Sequence[str]) -> dict[str, str]:
     """``partition=gpu`` and so on, as sbatch calls them; ``time`` in minutes. Raises InputError."""
-    found: dict[str, str] = {}
+    options: dict[str, str] = {}
     for text in given:
         key, equals, value = text.partition("=")
         if not equals or not re.fullmatch(r"[a-z][a-z-]*", key) or not value:
             raise InputError(f"--slurm {text}: give KEY=VALUE as sbatch calls it, like partition=gpu or time=60.")
         if key == "time" and not value.isdecimal():
             raise InputError(f"--slurm {text}: give the time of a job in minutes, like time=60.")
-        found[key] = value
-    return found
+        options[key] = value
+    return options
 
 
 def submit(tasks: Sequence[ShardTask], slurm: Mapping[str, str] | None, at_once: int | None = None) -> list[Any]:

@@ -62,8 +62,8 @@ class Ensemble(Predictor):
         total, seconds = super().probabilities(study, part(0), cancelled)
         summed = dict(seconds)
         for i, other in enumerate(self._others, start=1):
-            found, more = other.probabilities(study, part(i), cancelled)
-            total += found
+            answer, more = other.probabilities(study, part(i), cancelled)
+            total += answer
             summed = {k: summed.get(k, 0.0) + v for k, v in more.items()}
         return total / n, summed
 

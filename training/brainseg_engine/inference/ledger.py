@@ -116,8 +116,8 @@ class Ledger:
         before = (earlier.get("row") or {}).get("status")
         if row.status == "skipped" and before in ("done", "skipped") and known == _known(earlier):
             return
-        told = {"row": asdict(row), **_who(), "ended": time.time(), "known": asdict(known), **secret}
-        self._write(_name(row.id), told)
+        record = {"row": asdict(row), **_who(), "ended": time.time(), "known": asdict(known), **secret}
+        self._write(_name(row.id), record)
 
     def known(self, id_: str) -> LedgerEntry:
         """What was learnt of the study's images."""
@@ -128,15 +128,15 @@ class Ledger:
 
     def state(self) -> CohortState:
         """How the cohort stands."""
-        found: dict[str, StudyState] = {}
+        records: dict[str, StudyState] = {}
         planned: dict[str, None] = {}
         for path in sorted(self.folder.glob("*.json")):
             content = self._read(path.stem)
             if path.name.startswith("plan-"):
                 planned |= dict.fromkeys(str(i) for i in content.get("ids") or ())
             elif (record := _record(content, path)) is not None:
-                found[record.row.id] = record
-        return CohortState(found, tuple(i for i in planned if i not in found))
+                records[record.row.id] = record
+        return CohortState(records, tuple(i for i in planned if i not in records))
 
     def rows(self) -> list[PredictOutcome]:
         """The rows of all studies that ended."""
@@ -179,15 +179,15 @@ def files_of(series: Series) -> Files:
 
 
 def _joined(paths: Iterable[Path | None]) -> list[int]:
-    told = [stat_of(p) for p in paths if p is not None]
-    digest = hashlib.sha256(repr(told).encode()).digest()
-    return [len(told), int.from_bytes(digest[:7], "big")]
+    stats = [stat_of(p) for p in paths if p is not None]
+    digest = hashlib.sha256(repr(stats).encode()).digest()
+    return [len(stats), int.from_bytes(digest[:7], "big")]
 
 
 def stat_of(path: Path) -> list[int]:
     """Size, times of change in ns, and number of a file. Raises OSError."""
-    found = path.stat()
-    return [found.st_size, found.st_mtime_ns, found.st_ctime_ns, found.st_ino]
+    stat = path.stat()
+    return [stat.st_size, stat.st_mtime_ns, stat.st_ctime_ns, stat.st_ino]
 
 
 def _plan() -> str:
@@ -207,10 +207,10 @@ def _who() -> dict[str, Any]:
 
 
 def _known(content: Mapping[str, Any]) -> LedgerEntry:
-    found = content.get("known")
+    entry = content.get("known")
     try:
         return (
-            LedgerEntry(dict(found["files"]), dict(found["images"]), found["raw"] is True) if found else LedgerEntry()
+            LedgerEntry(dict(entry["files"]), dict(entry["images"]), entry["raw"] is True) if entry else LedgerEntry()
         )
     except (KeyError, TypeError, ValueError):
         return LedgerEntry()

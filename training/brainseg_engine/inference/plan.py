@@ -46,7 +46,7 @@ class Rung:
         size = "×".join(map(str, self.tile))
         return f"{'one pass' if self.count == 1 else f'{self.count} tiles'} {size} on {self.device}"
 
-    def told(self, free: int) -> str:
+    def described(self, free: int) -> str:
         """In one line, with what it needs of what is free."""
         if not self.need:
             return self.words
@@ -70,14 +70,14 @@ class Planner:
         sizes = [usual]
         if self._recipe.network.dimensions == 3:
             sizes += [(min(c, usual[0]), min(c, usual[1]), min(c, usual[2])) for c in CAPS]
-        found: list[Rung] = []
+        rungs: list[Rung] = []
         for where in dict.fromkeys((device, "cpu")):
             for size in sizes:
                 tile, places = tiles.plan(shape[1:], size, window.overlap, divisor, window.steps == "fixed")
-                if not any(r.device == where and r.tile == tile for r in found):
+                if not any(r.device == where and r.tile == tile for r in rungs):
                     rung = Rung(where, size, tile, len(places), self._need(shape, tile, len(places)))
-                    found.append(rung)
-        return found
+                    rungs.append(rung)
+        return rungs
 
     def _need(self, shape: Sequence[int], tile: Shape3, count: int) -> int:
         """Bytes: of the passes, the image, and the answer (twice where tiles are blended). 0 where it cannot be told."""
@@ -156,7 +156,7 @@ def free_bytes(device: str) -> int:
         return int(free) + torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
     import psutil
 
-    found = int(psutil.virtual_memory().available)
+    free = int(psutil.virtual_memory().available)
     for limit, used in (
         ("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory.current"),
         ("/sys/fs/cgroup/memory/memory.limit_in_bytes", "/sys/fs/cgroup/memory/memory.usage_in_bytes"),
@@ -165,8 +165,8 @@ def free_bytes(device: str) -> int:
             left = int(Path(limit).read_text()) - int(Path(used).read_text())
         except (OSError, ValueError):  # none, or "max"
             continue
-        found = min(found, max(left, 0))
-    return found
+        free = min(free, max(left, 0))
+    return free
 
 
 def give_back(device: str) -> None:

@@ -90,8 +90,8 @@ class Predictor:
             try:
                 if rung.device != self.device:
                     self._net.to(rung.device)
-                found, more = run(self._net, image, inverse, study.id, self.recipe, rung, self.tta, progress, cancelled)
-                return found, {**seconds, **more}
+                answer, more = run(self._net, image, inverse, study.id, self.recipe, rung, self.tta, progress, cancelled)
+                return answer, {**seconds, **more}
             except (RuntimeError, MemoryError) as e:
                 if not devices.out_of_memory(e) or at + 1 == len(ladder):
                     raise
@@ -116,7 +116,7 @@ class Predictor:
         Cancelled when ``cancelled()`` says so between two tiles.
         """
         try:
-            found, seconds = self.probabilities(study, progress, cancelled)
+            answer, seconds = self.probabilities(study, progress, cancelled)
         except (RuntimeError, MemoryError) as e:
             if not devices.out_of_memory(e):
                 raise
@@ -128,8 +128,8 @@ class Predictor:
         began = time.perf_counter()
         output, grid = self.recipe.output, study.reference.grid
         regions = output.regions
-        labels, dropped = decided(found, output, self.recipe.postprocess, grid)
-        shares = zip(regions, of_regions(found, output), strict=True) if probabilities else ()
+        labels, dropped = decided(answer, output, self.recipe.postprocess, grid)
+        shares = zip(regions, of_regions(answer, output), strict=True) if probabilities else ()
         kept = {r: p.half().cpu().numpy() for r, p in shares} or None
         seconds = {**seconds, "postprocess": time.perf_counter() - began}
         progress(Progress("done", 1.0))
@@ -184,8 +184,8 @@ def infer(
     prepared = time.perf_counter() - began
     largest = recipe.window.size if recipe.window.policy == "patch" and recipe.window.size else recipe.window.largest
     usual = plan.Rung(where, (largest[0], largest[1], largest[-1]), (0, 0, 0), 0)
-    found, seconds = run(net, image, inverse, study.id, recipe, usual, tta, progress, cancelled)
-    return found, {"preprocess": prepared, **seconds}
+    answer, seconds = run(net, image, inverse, study.id, recipe, usual, tta, progress, cancelled)
+    return answer, {"preprocess": prepared, **seconds}
 
 
 @torch.inference_mode()
@@ -223,16 +223,16 @@ def run(
         done += 1
 
     output = recipe.output
-    found = torch.zeros((output.channels, *image.shape[1:]), device=rung.device)
+    answer = torch.zeros((output.channels, *image.shape[1:]), device=rung.device)
     for axes in flips:
         mirrored = image.flip(axes)
         if dimensions == 2:
-            found += tiles.run_slices(net, mirrored, output, between).flip(axes)
+            answer += tiles.run_slices(net, mirrored, output, between).flip(axes)
         else:
             for member in members:
-                found += tiles.run(member, mirrored, tile, places, output, between, window).flip(axes) / len(members)
-    found /= len(flips)
-    if not bool(found.sum().isfinite()):  # no number compares as greater than a threshold: it would say "no tumour"
+                answer += tiles.run(member, mirrored, tile, places, output, between, window).flip(axes) / len(members)
+    answer /= len(flips)
+    if not bool(answer.sum().isfinite()):  # no number compares as greater than a threshold: it would say "no tumour"
         raise CheckpointError(
             f"The model gives no numbers for '{study_id}', so nothing can be said of it. Use another model."
         )
@@ -240,9 +240,9 @@ def run(
         raise Cancelled
     segmented = time.perf_counter()
     progress(Progress("restoring the grid", 0.92))
-    found = inverse.restored(found, output, logits=window.average == "logits")
+    answer = inverse.restored(answer, output, logits=window.average == "logits")
     seconds = {
         "network": segmented - began,
         "restore": time.perf_counter() - segmented,
     }
-    return found, seconds
+    return answer, seconds

@@ -167,10 +167,10 @@ def _working(source: Grid, config: Preprocess) -> Grid:
 
 def _limits(study: Study, modality: Modality, config: Preprocess) -> normalise.Limits | None:
     """Of the whole volume, where the recipe's normalisation looks at that."""
-    found = normalise.limits(study.volumes[modality].data, config)
-    if found is not None:
-        _require_numbers(torch.tensor(found), modality, study)
-    return found
+    bounds = normalise.limits(study.volumes[modality].data, config)
+    if bounds is not None:
+        _require_numbers(torch.tensor(bounds), modality, study)
+    return bounds
 
 
 def read_channel(

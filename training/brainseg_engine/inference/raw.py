@@ -81,16 +81,16 @@ def answer(
     )
     if prepared is not None and moves:
         onto = target or prepared.reference
-        found = prepared.back(seen, onto)
+        segmentation = prepared.back(seen, onto)
         kept: Mapping[Region, NDArray[Any]] | None = prepared.probabilities_back(seen, onto) if probabilities else None
     elif isinstance(target, Grid):
-        found = segmentation_onto(seen.segmentation, target, None, seen.probabilities)
+        segmentation = segmentation_onto(seen.segmentation, target, None, seen.probabilities)
         own = (seen.probabilities or {}).items()
         kept = {r: probability_onto(p, seen.segmentation.grid, target) for r, p in own} or None
     else:
-        found, kept = seen.segmentation, seen.probabilities
-    placed = replace(seen, segmentation=found, probabilities=_halves(kept))
-    return RawPrediction(placed, seen, prepared, _reference(found, study, target))
+        segmentation, kept = seen.segmentation, seen.probabilities
+    placed = replace(seen, segmentation=segmentation, probabilities=_halves(kept))
+    return RawPrediction(placed, seen, prepared, _reference(segmentation, study, target))
 
 
 def target_grid(on: str, study: Study) -> Modality | Grid | None:
@@ -117,9 +117,9 @@ def fields(prepared: Prepared | None) -> dict[str, Any]:
     return {"prepared": {**prepared.choices, "warnings": list(prepared.warnings), "seconds": dict(prepared.seconds)}}
 
 
-def _reference(found: Segmentation, study: Study, target: Modality | Grid | None) -> Volume | None:
+def _reference(segmentation: Segmentation, study: Study, target: Modality | Grid | None) -> Volume | None:
     wanted = study.volumes[target] if isinstance(target, Modality) else study.reference
-    return next((v for v in (wanted, *study.volumes.values()) if v.grid.same_as(found.grid)), None)
+    return next((v for v in (wanted, *study.volumes.values()) if v.grid.same_as(segmentation.grid)), None)
 
 
 def _halves(kept: Mapping[Region, NDArray[Any]] | None) -> Mapping[Region, NDArray[np.float16]] | None:

@@ -21,8 +21,8 @@ class Shard:
     @classmethod
     def parse(cls, text: str) -> Shard:
         """``2/8``. Raises InputError."""
-        found = re.fullmatch(r"(\d{1,6})/(\d{1,6})", text.strip())
-        number, of = (int(found[1]), int(found[2])) if found else (0, 0)
+        match = re.fullmatch(r"(\d{1,6})/(\d{1,6})", text.strip())
+        number, of = (int(match[1]), int(match[2])) if match else (0, 0)
         if not 1 <= number <= of:
             raise InputError(
                 f"There is no shard '{text}'. Give the part and how many there are, counted from 1: 1/8, 2/8, … 8/8."

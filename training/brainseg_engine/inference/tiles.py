@@ -74,12 +74,12 @@ def run(
 def run_slices(net: Network, image: torch.Tensor, output: Output, between: Between) -> torch.Tensor:
     """Probabilities (K, X, Y, Z) of a network of axial slices (N, C, Y, X), a few whole slices at a time."""
     slices = image.permute(3, 0, 2, 1)
-    found = image.new_empty((slices.shape[0], output.channels, *slices.shape[2:]))
+    answer = image.new_empty((slices.shape[0], output.channels, *slices.shape[2:]))
     for first in range(0, slices.shape[0], SLICES_AT_ONCE):
         between()
         some = slice(first, first + SLICES_AT_ONCE)
-        found[some] = probabilities(net(slices[some].contiguous()), output)
-    return found.permute(1, 3, 2, 0).contiguous()
+        answer[some] = probabilities(net(slices[some].contiguous()), output)
+    return answer.permute(1, 3, 2, 0).contiguous()
 
 
 def mirrored(window: Window) -> list[tuple[int, ...]]:

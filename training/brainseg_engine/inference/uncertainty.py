@@ -146,13 +146,13 @@ def doubt_of(prediction: Prediction, *others: Prediction) -> Doubt:
     several = [p.probabilities for p in (prediction, *others) if p.probabilities]
     if not several:
         raise ValueError("a prediction without probabilities tells of no doubt")
-    found = entropy(mean(several))
+    doubt = entropy(mean(several))
     s = prediction.segmentation
     return Doubt(
         prediction.study_id,
-        found,
+        doubt,
         s.grid,
-        score(found, int(np.count_nonzero(region_mask(s.labels, Region.WT))), s.grid),
+        score(doubt, int(np.count_nonzero(region_mask(s.labels, Region.WT))), s.grid),
     )
 
 

@@ -36,23 +36,23 @@ def cases_in(folder: Path) -> list[Path]:
     if not (images.parent / DESCRIPTION).is_file() or not images.is_dir():
         return []
     try:
-        found = sorted(p for p in images.iterdir() if is_image(p) and classify([p.name]) != [MASK])
+        images_there = sorted(p for p in images.iterdir() if is_image(p) and classify([p.name]) != [MASK])
     except OSError as e:
         raise unreadable(images, e) from e
-    firsts = [p for p in found if _channel(p) == 0]
-    return firsts or found
+    firsts = [p for p in images_there if _channel(p) == 0]
+    return firsts or images_there
 
 
 def case_name(path: Path) -> str:
     """What a case is called: its image without the ending, and without nnU-Net's number of the channel."""
-    found = _CHANNEL.fullmatch(stem(path.name)) if _is_described(path) else None
-    return found["case"] if found else stem(path.name)
+    match = _CHANNEL.fullmatch(stem(path.name)) if _is_described(path) else None
+    return match["case"] if match else stem(path.name)
 
 
 def _channel(path: Path) -> int | None:
     """The number of the channel of a file of nnU-Net's raw layout (``X_0000`` …); None for other names."""
-    found = _CHANNEL.fullmatch(stem(path.name))
-    return int(found["number"]) if found else None
+    match = _CHANNEL.fullmatch(stem(path.name))
+    return int(match["number"]) if match else None
 
 
 def _is_described(path: Path) -> bool:
@@ -105,10 +105,12 @@ def _find_apart(path: Path, root: Path) -> Series:
         else []
     )
     try:
-        told = coding(root)
+        coding_name = coding(root)
     except CodingError:  # said where the mask is read
-        told = ""
-    return Series(case, {m: files[m] for m in Modality if m in files}, masks[0] if masks else None, told, folder=root)
+        coding_name = ""
+    return Series(
+        case, {m: files[m] for m in Modality if m in files}, masks[0] if masks else None, coding_name, folder=root
+    )
 
 
 @in_words

@@ -22,31 +22,33 @@ _SIDECAR_BYTES = 2**22
 def file_facts(path: Path) -> SeriesFacts:
     """The facts of one image file. Raises InputError where its header cannot be read."""
     header = read_header(path)
-    told = _sidecar(path)
+    sidecar = _sidecar(path)
     name = stem(path.name)
     return SeriesFacts(
         id=str(path),
         label=path.name,
         description=name,
-        protocol=_text(told, "SeriesDescription") or _text(told, "ProtocolName"),
-        modality=_text(told, "Modality") or "MR",
-        scanning_sequence=_words(told, "ScanningSequence"),
-        sequence_variant=_words(told, "SequenceVariant"),
-        sequence_name=_text(told, "SequenceName") or _text(told, "PulseSequenceName"),
-        acquisition_type=_text(told, "MRAcquisitionType"),
-        te_ms=_ms(told, "EchoTime"),
-        tr_ms=_ms(told, "RepetitionTime"),
-        ti_ms=_ms(told, "InversionTime"),
-        flip_deg=_number(told, "FlipAngle"),
-        field_t=_number(told, "MagneticFieldStrength"),
-        contrast=next((_text(told, k) for k in ("ContrastBolusIngredient", "ContrastBolusAgent") if k in told), None),
-        image_type=_words(told, "ImageType"),
-        body_part=_text(told, "BodyPartExamined") or _text(told, "BodyPart"),
-        manufacturer=_text(told, "Manufacturer"),
+        protocol=_text(sidecar, "SeriesDescription") or _text(sidecar, "ProtocolName"),
+        modality=_text(sidecar, "Modality") or "MR",
+        scanning_sequence=_words(sidecar, "ScanningSequence"),
+        sequence_variant=_words(sidecar, "SequenceVariant"),
+        sequence_name=_text(sidecar, "SequenceName") or _text(sidecar, "PulseSequenceName"),
+        acquisition_type=_text(sidecar, "MRAcquisitionType"),
+        te_ms=_ms(sidecar, "EchoTime"),
+        tr_ms=_ms(sidecar, "RepetitionTime"),
+        ti_ms=_ms(sidecar, "InversionTime"),
+        flip_deg=_number(sidecar, "FlipAngle"),
+        field_t=_number(sidecar, "MagneticFieldStrength"),
+        contrast=next(
+            (_text(sidecar, k) for k in ("ContrastBolusIngredient", "ContrastBolusAgent") if k in sidecar), None
+        ),
+        image_type=_words(sidecar, "ImageType"),
+        body_part=_text(sidecar, "BodyPartExamined") or _text(sidecar, "BodyPart"),
+        manufacturer=_text(sidecar, "Manufacturer"),
         time_points=header.channels,
         file_name=path.name,
         entities=entities(path.name),
-        acquired=_acquired(told),
+        acquired=_acquired(sidecar),
         **grid_facts(header.grid),
     )
 
@@ -58,34 +60,34 @@ def _sidecar(path: Path) -> Mapping[str, Any]:
         return {}
 
 
-def _text(told: Mapping[str, Any], key: str) -> str:
-    value = told.get(key)
+def _text(sidecar: Mapping[str, Any], key: str) -> str:
+    value = sidecar.get(key)
     return value[:200] if isinstance(value, str) else ""
 
 
-def _words(told: Mapping[str, Any], key: str) -> tuple[str, ...]:
-    value = told.get(key)
+def _words(sidecar: Mapping[str, Any], key: str) -> tuple[str, ...]:
+    value = sidecar.get(key)
     if isinstance(value, str):
         value = value.replace("_", "\\").split("\\")
     return tuple(v[:64] for v in value if isinstance(v, str)) if isinstance(value, list) else ()
 
 
-def _number(told: Mapping[str, Any], key: str) -> float | None:
-    value = told.get(key)
+def _number(sidecar: Mapping[str, Any], key: str) -> float | None:
+    value = sidecar.get(key)
     usable = isinstance(value, int | float) and not isinstance(value, bool) and 0 <= value < 1e6
     return float(value) if usable else None  # type: ignore[arg-type]
 
 
-def _ms(told: Mapping[str, Any], key: str) -> float | None:
-    seconds = _number(told, key)
+def _ms(sidecar: Mapping[str, Any], key: str) -> float | None:
+    seconds = _number(sidecar, key)
     return None if seconds is None else 1000 * seconds
 
 
-def _acquired(told: Mapping[str, Any]) -> datetime | None:
+def _acquired(sidecar: Mapping[str, Any]) -> datetime | None:
     """When it was measured; of a sidecar without a date, on an arbitrary day (within one exam the order is the same)."""
     for key, form in (("AcquisitionDateTime", "{}"), ("AcquisitionTime", "2000-01-01T{}")):
         try:
-            return datetime.fromisoformat(form.format(_text(told, key)[:26]))
+            return datetime.fromisoformat(form.format(_text(sidecar, key)[:26]))
         except ValueError:
             continue
     return None

@@ -44,13 +44,13 @@ def list_files(
             skipped["is a mask, no image", False].append(path)
             continue
         try:
-            found = list(_series(path))
-            homes[_home(path, root, files) if len(found) == 1 else (stem(path.name), "study 1")] += found
+            series = list(_series(path))
+            homes[_home(path, root, files) if len(series) == 1 else (stem(path.name), "study 1")] += series
         except InputError as e:
             skipped[_reason(e, path), True].append(path)
     patients = []
     for label in dict.fromkeys(p for p, _ in homes):
-        visits = [Visit(visit, tuple(found)) for (p, visit), found in homes.items() if p == label]
+        visits = [Visit(visit, tuple(series)) for (p, visit), series in homes.items() if p == label]
         patients.append(Patient(label, tuple(visits)))
     return tuple(patients), tuple(Skipped(why, tuple(paths), lost) for (why, lost), paths in skipped.items())
 

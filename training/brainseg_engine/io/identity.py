@@ -69,8 +69,8 @@ def _pattern(id_: str) -> str:
 
 def _written(name: str) -> str:
     lower = stem(name).lower()
-    found = next((m.group() for p in _WRITTEN if (m := re.search(p, lower))), "")
-    return re.sub(r"[-_ ]+", "-", found)
+    date = next((m.group() for p in _WRITTEN if (m := re.search(p, lower))), "")
+    return re.sub(r"[-_ ]+", "-", date)
 
 
 def _before(name: str) -> str:

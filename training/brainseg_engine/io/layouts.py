@@ -33,18 +33,18 @@ def find_series(folder: Path) -> Series:
     """The series in a study folder. Raises InputError when the folder cannot be read or holds no image at all."""
     folder = Path(folder)
     if slices.is_slices(folder):
-        found = slices.find(folder)
-        if found.segmentation is None:
-            found = replace(found, segmentation=_mask_file(folder, found.id))
+        series = slices.find(folder)
+        if series.segmentation is None:
+            series = replace(series, segmentation=_mask_file(folder, series.id))
     else:
         named = _images(folder)
         if not named or decathlon.cases_in(folder):
             raise InputError(_nothing_in(folder))
-        found = sort_series(list(named), names=list(named.values()), folder=folder)
-        found = _as_folders_tell(found, folder)
-    if found.segmentation is None and MASK not in found.ambiguous and found.files:
-        found = replace(found, segmentation=_saved_beside(folder, found.id))
-    return found
+        series = sort_series(list(named), names=list(named.values()), folder=folder)
+        series = _as_folders_tell(series, folder)
+    if series.segmentation is None and MASK not in series.ambiguous and series.files:
+        series = replace(series, segmentation=_saved_beside(folder, series.id))
+    return series
 
 
 def sort_series(paths: Sequence[Path], *, names: Sequence[str] | None = None, folder: Path | None = None) -> Series:
@@ -80,14 +80,14 @@ def sort_series(paths: Sequence[Path], *, names: Sequence[str] | None = None, fo
     )
 
 
-def _as_folders_tell(found: Series, folder: Path) -> Series:
+def _as_folders_tell(series: Series, folder: Path) -> Series:
     """Where each series lies in a folder that bears a whole file's name (``BraTS2021_00000_t1.nii/00000057_brain_t1.nii``, as
     Kaggle unpacks archives), these names tell the study's id and its coding."""
-    homes = [p.parent.name for p in found.files.values()]
-    if not homes or not all(is_image(p.parent) for p in found.files.values()) or None in classify(homes):
-        return found
-    mask = [found.segmentation.parent.name] if found.segmentation is not None else []
-    return replace(found, id=study_id(homes) or found.id, coding=implied_coding([*homes, *mask]) or found.coding)
+    homes = [p.parent.name for p in series.files.values()]
+    if not homes or not all(is_image(p.parent) for p in series.files.values()) or None in classify(homes):
+        return series
+    mask = [series.segmentation.parent.name] if series.segmentation is not None else []
+    return replace(series, id=study_id(homes) or series.id, coding=implied_coding([*homes, *mask]) or series.coding)
 
 
 @in_words

@@ -75,26 +75,26 @@ def series_at(path: Path, progress: ProgressCallback = silent, cancelled: Cancel
     """
     path = standing_for(Path(path))
     if is_folder(path):
-        found = [s for s in list_series(path, progress, cancelled).series if s.usable]
+        series = [s for s in list_series(path, progress, cancelled).series if s.usable]
         what = f"{path} holds"
     elif is_image(path):
-        found = [s for p in list_files([path], path.parent)[0] for v in p.visits for s in v.series]
+        series = [s for p in list_files([path], path.parent)[0] for v in p.visits for s in v.series]
         what = f"{path} holds"
     else:
         beside = _listed_before(path.parent, _state(path.parent))
-        found = [s for s in beside.series if any(x.path == path for x in s.slices)]
+        series = [s for s in beside.series if any(x.path == path for x in s.slices)]
         what = f"{path} is a part of"
-        if not found:
+        if not series:
             whole = next((s for s in beside.skipped if path in s.paths), None)
             raise InputError(
                 f"{path} {whole.reason if whole else 'belongs to no series'}. Give another file of the series."
             )
-    if len(found) != 1:
-        labels = ", ".join(f"'{s.facts.label}'" for s in found[:6]) + (", …" if len(found) > 6 else "")
+    if len(series) != 1:
+        labels = ", ".join(f"'{s.facts.label}'" for s in series[:6]) + (", …" if len(series) > 6 else "")
         raise InputError(
-            f"{what} {len(found)} series{f' ({labels})' if found else ''}, and one is wanted. Name a file of it."
+            f"{what} {len(series)} series{f' ({labels})' if series else ''}, and one is wanted. Name a file of it."
         )
-    return found[0]
+    return series[0]
 
 
 @lru_cache(maxsize=1)
@@ -106,8 +106,8 @@ def _listed_before(folder: Path, state: object) -> Listing:
 
 def _state(folder: Path) -> tuple[tuple[str, int, int], ...]:
     with os.scandir(folder) as entries:
-        found = [(e.name, e.stat()) for e in entries if e.is_file()]
-    return tuple(sorted((name, s.st_size, s.st_mtime_ns) for name, s in found))
+        files = [(e.name, e.stat()) for e in entries if e.is_file()]
+    return tuple(sorted((name, s.st_size, s.st_mtime_ns) for name, s in files))
 
 
 def read_listed(series: ImageSeries, progress: ProgressCallback = silent, cancelled: CancelCheck = never) -> Image:

@@ -59,5 +59,5 @@ def _header(raw: bytes, path: Path) -> tuple[Header, np.dtype[Any], tuple[int, .
     affine: NDArray[Any] = np.asarray(header.get_affine(), dtype=np.float64)
     if not np.isfinite(affine).all() or np.abs(affine).max() > 1e9 or abs(np.linalg.det(affine[:3, :3])) < 1e-13:
         raise InputError(f"{path} tells no voxel size (zero or not a number). Convert it anew from its source.")
-    told = int.from_bytes(raw[28:30], "big", signed=True) > 0
-    return Header(shape[:3], affine, frames, "" if told else _GUESSED), dtype, shape
+    has_geometry = int.from_bytes(raw[28:30], "big", signed=True) > 0
+    return Header(shape[:3], affine, frames, "" if has_geometry else _GUESSED), dtype, shape

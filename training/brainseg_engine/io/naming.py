@@ -87,10 +87,10 @@ def words(name: str) -> list[str]:
 def entities(name: str) -> dict[str, str]:
     """The entities of a BIDS name: ``sub-01_ce-gd_T1w`` → ``{"sub": "01", "ce": "gd", "suffix": "T1w"}``; {} for others."""
     *pairs, suffix = stem(name).split("_")
-    found = [re.fullmatch(r"([a-z]+)-([A-Za-z0-9+]+)", pair) for pair in pairs]
-    if not pairs or not all(found) or not pairs[0].startswith("sub-"):
+    matches = [re.fullmatch(r"([a-z]+)-([A-Za-z0-9+]+)", pair) for pair in pairs]
+    if not pairs or not all(matches) or not pairs[0].startswith("sub-"):
         return {}
-    return {m.group(1): m.group(2) for m in found if m} | {"suffix": suffix}
+    return {m.group(1): m.group(2) for m in matches if m} | {"suffix": suffix}
 
 
 def classify(names: Sequence[str]) -> list[Kind]:
@@ -103,13 +103,13 @@ def classify(names: Sequence[str]) -> list[Kind]:
     return alone if lost else without
 
 
-def contrast_told(name: str) -> bool | None:
+def contrast_named(name: str) -> bool | None:
     """Whether a T1's name says that contrast agent was given, or that it was not; None where it says neither."""
     tokens = _without_target(words(name))
-    told = contrast_of(tokens)
-    if told is None and (_t1_c(tokens) or any(_family(t) is Modality.T1CE for t in tokens)):
+    contrast = contrast_of(tokens)
+    if contrast is None and (_t1_c(tokens) or any(_family(t) is Modality.T1CE for t in tokens)):
         return True
-    return False if told is None and "t1n" in tokens else told
+    return False if contrast is None and "t1n" in tokens else contrast
 
 
 def is_brain_mask(tokens: Sequence[str]) -> bool:
@@ -166,14 +166,18 @@ def implied_coding(names: Iterable[str]) -> str:
 
 def _bids_kind(name: str) -> Kind:
     """What the last word of a BIDS name says, and its contrast entity; None for other names and words."""
-    found = _BIDS.fullmatch(stem(name))
-    if found is None:
+    match = _BIDS.fullmatch(stem(name))
+    if match is None:
         return None
-    if (suffix := found["suffix"].lower()) != "t1w":
+    if (suffix := match["suffix"].lower()) != "t1w":
         return Modality.T2 if suffix == "t2w" else Modality.FLAIR
-    told = entities(name)
+    entity_values = entities(name)
     of_the_image = re.sub(r"(^|_)(sub|ses|run)-[A-Za-z0-9+]+", "", name)  # a session "post" is no contrast
-    return Modality.T1CE if told.get("ce") or _contrast_given(_without_target(words(of_the_image))) else Modality.T1
+    return (
+        Modality.T1CE
+        if entity_values.get("ce") or _contrast_given(_without_target(words(of_the_image)))
+        else Modality.T1
+    )
 
 
 def _kind(tokens: list[str]) -> Kind:
@@ -198,8 +202,8 @@ def _kind(tokens: list[str]) -> Kind:
 
 def _at_plus(word: str) -> list[str]:
     """``t1flair+c`` → t1flair, +c; other words whole."""
-    found = _PLUS.fullmatch(word)
-    return [found[1], found[2]] if found and _T1CE_WORD.fullmatch(word) is None else [word]
+    match = _PLUS.fullmatch(word)
+    return [match[1], match[2]] if match and _T1CE_WORD.fullmatch(word) is None else [word]
 
 
 def _apart(word: str) -> list[str]:
@@ -258,8 +262,8 @@ def _family(token: str) -> Modality | None:
 
 def _contrast_given(tokens: list[str]) -> bool:
     """T1 with words of contrast ("post gad", "t1 c") and none against it; "post op" is no contrast."""
-    told = contrast_of(tokens)
-    return _t1_c(tokens) if told is None else told
+    contrast = contrast_of(tokens)
+    return _t1_c(tokens) if contrast is None else contrast
 
 
 def _t1_c(tokens: Sequence[str]) -> bool:

@@ -86,10 +86,10 @@ def read_header(path: Path) -> Header:
     header = _header(raw, path)
     dtype, shape, _ = layout(header, path)
     require_size(shape, dtype.itemsize, path)
-    return told(header, shape, path)
+    return placed_header(header, shape, path)
 
 
-def told(header: Any, shape: tuple[int, ...], path: Path) -> Header:
+def placed_header(header: Any, shape: tuple[int, ...], path: Path) -> Header:
     """What the header, whose voxels have that ``shape``, tells of an image. Raises InputError where it tells no place."""
     affine, note = affine_of(header)
     if affine is None:

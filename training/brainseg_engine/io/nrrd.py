@@ -77,11 +77,11 @@ def read_segments(path: Path) -> tuple[Header, NDArray[Any], list[Segment]]:
         for i in range(_MOST_SEGMENTS):
             if f"Segment{i}_Name" not in fields and f"Segment{i}_LabelValue" not in fields:
                 break
-            told = (
+            values = (
                 fields.get(f"Segment{i}_{what}", other)
                 for what, other in (("Name", ""), ("LabelValue", 1), ("Layer", 0))
             )
-            name, value, layer = told
+            name, value, layer = values
             segments.append(Segment(str(name), int(value), int(layer)))
     except _DAMAGED as e:
         raise InputError(f"{path} has a damaged header: a segment's value is no number. {_AGAIN}") from e
@@ -143,8 +143,8 @@ def _axes_of_space(fields: dict[str, Any], axes: int) -> list[int]:
 def _affine(fields: dict[str, Any], domain: list[int]) -> tuple[Affine, str, bool]:
     """Index → RAS mm, what had to be guessed in words, and whether voxel sizes are known."""
     affine = np.eye(4)
-    told = str(fields.get("space", "")).lower().removesuffix("-time").removesuffix("t")
-    note = "" if told in _TO_RAS else "it does not tell its space; left, posterior, superior was taken"
+    space = str(fields.get("space", "")).lower().removesuffix("-time").removesuffix("t")
+    note = "" if space in _TO_RAS else "it does not tell its space; left, posterior, superior was taken"
     if "space directions" in fields:
         affine[:3, :3] = np.array([np.asarray(fields["space directions"][a], dtype=np.float64) for a in domain]).T
         affine[:3, 3] = np.asarray(fields.get("space origin", (0, 0, 0)), dtype=np.float64)
@@ -153,7 +153,7 @@ def _affine(fields: dict[str, Any], domain: list[int]) -> tuple[Affine, str, boo
         sides = np.asarray(fields["spacings"], dtype=np.float64)[domain] if "spacings" in fields else np.ones(3)
         affine[:3, :3] = np.diag(sides)
         note, calibrated = "it tells no directions, so its orientation and place are only guessed", "spacings" in fields
-    return np.diag([*_TO_RAS.get(told, (-1.0, -1.0, 1.0)), 1.0]) @ affine, note, calibrated
+    return np.diag([*_TO_RAS.get(space, (-1.0, -1.0, 1.0)), 1.0]) @ affine, note, calibrated
 
 
 def _voxels(fields: dict[str, Any], begin: int, path: Path) -> NDArray[Any]:

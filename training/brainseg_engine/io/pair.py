@@ -58,7 +58,7 @@ def read_header(path: Path) -> Header:
     dtype, shape, _ = nifti.layout(header, head, 0)
     require_size(shape, dtype.itemsize, head)
     if isinstance(header, nibabel.Nifti1Header):
-        return nifti.told(header, shape, head)
+        return nifti.placed_header(header, shape, head)
     affine, note = _analyze_affine(header, head)
     return nifti.header_of(shape, affine, note, True)
 
@@ -135,10 +135,10 @@ def _spm_affine(header: Any, path: Path) -> Affine:
         raw = plain.read(path, _MOST_MAT)
         if raw.startswith(MAGIC):
             raw = inflated(raw, _MOST_MAT, path)
-        found = loadmat(io.BytesIO(raw), variable_names=["mat", "M"])
-        matrix: NDArray[Any] | None = found.get("mat")
+        matrices = loadmat(io.BytesIO(raw), variable_names=["mat", "M"])
+        matrix: NDArray[Any] | None = matrices.get("mat")
         if matrix is None:
-            matrix = np.diag([-1.0 if header.default_x_flip else 1.0, 1.0, 1.0, 1.0]) @ found["M"]
+            matrix = np.diag([-1.0 if header.default_x_flip else 1.0, 1.0, 1.0, 1.0]) @ matrices["M"]
         matrix = np.asarray(matrix, dtype=np.float64)
         matrix = matrix[:, :, 0] if matrix.ndim > 2 else matrix
         from_one = np.eye(4)

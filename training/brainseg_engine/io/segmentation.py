@@ -112,9 +112,9 @@ def _t1ce(mask: Path, grid: Grid, path: Path | None) -> NDArray[Any] | None:
 
 
 def _t1ce_beside(mask: Path) -> list[Path]:
-    found = sorted(p for p in mask.parent.iterdir() if is_image(p))
+    images = sorted(p for p in mask.parent.iterdir() if is_image(p))
     own = study_id([mask.name])
-    named = zip(found, classify([p.name for p in found]), strict=True)
+    named = zip(images, classify([p.name for p in images]), strict=True)
     series = [p for p, kind in named if kind is Modality.T1CE]
     return series if len(series) == 1 else [p for p in series if own and study_id([p.name]) == own]
 
@@ -225,10 +225,10 @@ def sidecar_state(path: Path) -> State:
 
 def _state(written: Mapping[str, Any], path: Path) -> State:
     wanted = written.get("mask_sha256")
-    found = _sha256(path) if wanted is not None else None
-    if found is None or found == wanted:
+    digest = _sha256(path) if wanted is not None else None
+    if digest is None or digest == wanted:
         return "whole"
-    return "torn" if found == written.get("replaces_sha256") else "changed"
+    return "torn" if digest == written.get("replaces_sha256") else "changed"
 
 
 def _own_sidecar(path: Path) -> Mapping[str, Any]:
@@ -239,8 +239,8 @@ def _own_sidecar(path: Path) -> Mapping[str, Any]:
 def _fingerprints(part: Path, path: Path) -> dict[str, str]:
     """Of the mask that is written and of the one that it replaces: the sidecar gets its name first, the mask then."""
     new, before = _sha256(part), _sha256(path)
-    found = {"mask_sha256": new or ""}
-    return found | {"replaces_sha256": before} if before is not None and before != new else found
+    hashes = {"mask_sha256": new or ""}
+    return hashes | {"replaces_sha256": before} if before is not None and before != new else hashes
 
 
 def _sha256(path: Path) -> str | None:
@@ -257,14 +257,14 @@ def require_on_grid(mask: Segmentation, volumes: Iterable[Volume]) -> None:
         raise off_grid(mask.path or Path("The mask"), mask.grid, volumes[0].grid, "its images")
 
 
-def off_grid(path: Path, found: Grid, expected: Grid, what: str) -> GeometryError:
+def off_grid(path: Path, own: Grid, expected: Grid, what: str) -> GeometryError:
     """The sentence for a mask that lies on another grid than its images."""
-    if found.shape == expected.shape:
+    if own.shape == expected.shape:
         return GeometryError(
-            f"{path} lies elsewhere than {what}: {found.difference(expected)}. If it was drawn on their voxels, save it "
+            f"{path} lies elsewhere than {what}: {own.difference(expected)}. If it was drawn on their voxels, save it "
             "again with their header; if not, resample it onto their grid."
         )
-    size, other = ("×".join(str(n) for n in g.shape) for g in (found, expected))
+    size, other = ("×".join(str(n) for n in g.shape) for g in (own, expected))
     differ = f"{size} voxels, and {what} {other}"
     return GeometryError(f"{path} lies on another grid: it has {differ}. Resample the mask onto that of the images.")
 

@@ -35,8 +35,8 @@ def name_of(folder: Path) -> str:
 
 def patient_in(name: str) -> str:
     """The patient in a name that ends with a session's (``UCSF-PDGM-0391_FU016d``); "" in others."""
-    found = _ENDS_WITH_SESSION.fullmatch(name)
-    return found["patient"] if found else ""
+    match = _ENDS_WITH_SESSION.fullmatch(name)
+    return match["patient"] if match else ""
 
 
 def kept_apart(names: Mapping[Path, str]) -> dict[Path, str]:

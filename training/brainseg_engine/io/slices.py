@@ -53,23 +53,23 @@ class Slices:
 def is_slices(folder: Path) -> bool:
     """True for a folder whose pictures are named after it, or have masks beside them. Other TIFF files are not ours."""
     try:
-        found = [m for p in folder.iterdir() if (m := _match(p)) is not None]
+        matches = [m for p in folder.iterdir() if (m := _match(p)) is not None]
     except OSError:
         return False
     name = folder.resolve().name
-    return any(m["mask"] or m["id"] == name for m in found)
+    return any(m["mask"] or m["id"] == name for m in matches)
 
 
 @in_words
 def find(folder: Path) -> Series:
     """The folder's slices as series. Raises InputError as :func:`list_slices`."""
-    found = list_slices(folder)
+    slices_there = list_slices(folder)
     notes: tuple[str, ...] = ()
-    if found.gaps:
-        notes = (f"{folder} has no slice {_numbers(found.gaps)}: its neighbours are put next to each other.",)
+    if slices_there.gaps:
+        notes = (f"{folder} has no slice {_numbers(slices_there.gaps)}: its neighbours are put next to each other.",)
     files = dict.fromkeys((m for m in Modality if m in CHANNELS), folder)
-    mask = folder if found.masks else None
-    return Series(found.id, files, mask, "lgg", folder=folder, layout=Layout.SLICES, notes=notes)
+    mask = folder if slices_there.masks else None
+    return Series(slices_there.id, files, mask, "lgg", folder=folder, layout=Layout.SLICES, notes=notes)
 
 
 @in_words
@@ -108,10 +108,12 @@ def read(folder: Path) -> dict[Modality, Volume]:
 
     Raises InputError naming the picture: damaged, not 8-bit RGB, of another size than the first, or only one.
     """
-    found = list_slices(folder)
-    width, height = header(next(iter(found.images.values())))
-    require_size((width, height, len(found.images), 3), 1, folder)
-    stack = _stack([_picture(p, ("RGB",), "three channels (RGB)") for p in found.images.values()], found.images)
+    slices_there = list_slices(folder)
+    width, height = header(next(iter(slices_there.images.values())))
+    require_size((width, height, len(slices_there.images), 3), 1, folder)
+    stack = _stack(
+        [_picture(p, ("RGB",), "three channels (RGB)") for p in slices_there.images.values()], slices_there.images
+    )
     grid = Grid(stack.shape[:3], SLICES_AFFINE, calibrated=False)
     channels = {}
     for i, m in enumerate(CHANNELS):
@@ -124,10 +126,10 @@ def read(folder: Path) -> dict[Modality, Volume]:
 @in_words
 def read_mask(folder: Path, coding: str | None = None) -> Segmentation:
     """The masks of a folder of slices, coding ``lgg`` unless another is named. Raises InputError, CodingError."""
-    found = list_masks(folder)
+    masks = list_masks(folder)
     table = codings.coding(coding or "lgg")
-    labels = [table.to_canonical(_picture(path, ("L", "1"), "one channel"), str(path)) for path in found.values()]
-    stack = _stack(labels, found)
+    labels = [table.to_canonical(_picture(path, ("L", "1"), "one channel"), str(path)) for path in masks.values()]
+    stack = _stack(labels, masks)
     regions = (codings.Region.WT,) if table.name == "lgg" else tuple(codings.Region)
     return Segmentation(stack, Grid(stack.shape, SLICES_AFFINE, False), table.name, "", regions, folder)
 
@@ -144,12 +146,12 @@ def holds_masks(folder: Path) -> bool:
 def list_masks(folder: Path) -> Mapping[int, Path]:
     """Number → mask, in order. The pictures need not be there too. Raises InputError where there is no mask."""
     try:
-        found = {int(m["number"]): p for p in folder.iterdir() if (m := _match(p)) is not None and m["mask"]}
+        masks = {int(m["number"]): p for p in folder.iterdir() if (m := _match(p)) is not None and m["mask"]}
     except OSError as e:
         raise unreadable(folder, e) from e
-    if not found:
+    if not masks:
         raise InputError(f"{folder} holds no masks of slices. They are named <id>_<number>_mask.tif.")
-    return _in_order(found)
+    return _in_order(masks)
 
 
 def save_slices(segmentation: Segmentation, source: Path, out: Path, *, overwrite: bool = False) -> list[Path]:
@@ -158,16 +160,16 @@ def save_slices(segmentation: Segmentation, source: Path, out: Path, *, overwrit
     Returns the files. Nothing is written when one of them is there already, unless ``overwrite``. Raises OutputError,
     CodingError for classes other than "tumour", GeometryError for a segmentation of other slices.
     """
-    found = list_slices(source)
-    first = _picture(next(iter(found.images.values())), ("RGB",), "three channels (RGB)")
-    expected = (first.shape[1], first.shape[0], len(found.images))
+    slices_there = list_slices(source)
+    first = _picture(next(iter(slices_there.images.values())), ("RGB",), "three channels (RGB)")
+    expected = (first.shape[1], first.shape[0], len(slices_there.images))
     if segmentation.labels.shape != expected:
         held, wanted = ("×".join(map(str, s)) for s in (segmentation.labels.shape, expected))
         raise GeometryError(
             f"The segmentation has {held} voxels and the slices of {source} are {wanted}, so it is not theirs."
         )
-    values = codings.coding("lgg").from_canonical(segmentation.labels, f"The segmentation of {found.id}")
-    targets = [out / f"{path.stem}_mask.tif" for path in found.images.values()]
+    values = codings.coding("lgg").from_canonical(segmentation.labels, f"The segmentation of {slices_there.id}")
+    targets = [out / f"{path.stem}_mask.tif" for path in slices_there.images.values()]
     there = next((t for t in targets if t.exists()), None)
     if there is not None and not overwrite:
         raise OutputError(f"{there} is there already. Choose another folder, or say that it may be overwritten.")

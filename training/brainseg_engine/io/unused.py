@@ -20,7 +20,7 @@ _MOST = 3
 
 def unused(series: Series) -> list[tuple[Path, str]]:
     """Each image that is neither a series nor the mask, with the reason; those with several candidates are not among them."""
-    found = [(path, _why(path)) for path in series.unknown]
+    reasons = [(path, _why(path)) for path in series.unknown]
     used = {
         *series.files.values(),
         series.segmentation,
@@ -28,27 +28,27 @@ def unused(series: Series) -> list[tuple[Path, str]]:
         *(p for ps in series.ambiguous.values() for p in ps),
     }
     if series.folder is None or not series.folder.is_dir():
-        return found
+        return reasons
     for path in sorted(series.folder.iterdir()):
         name = path.name.lower()
         if path.name.startswith(".") or path in used or path.is_dir():
             continue
         if name.endswith(PARTS) and standing_for(path) == path:
-            found.append((path, "its header, named .hdr, is not beside it"))
+            reasons.append((path, "its header, named .hdr, is not beside it"))
         elif name.endswith(_UNREAD):
-            found.append((path, "its format is not read: convert it to .nii.gz"))
+            reasons.append((path, "its format is not read: convert it to .nii.gz"))
         elif is_image(path) and isinstance(classify([path.name])[0], Modality) and path not in used:
-            found.append((path, "another file was taken for that series"))
-    return found
+            reasons.append((path, "another file was taken for that series"))
+    return reasons
 
 
 def sentence(series: Series) -> str:
     """All that is not used in one sentence, the first few by name; "" where everything is."""
-    found = unused(series)
-    if not found:
+    left_out = unused(series)
+    if not left_out:
         return ""
     reasons: dict[str, list[str]] = {}
-    for path, why in found:
+    for path, why in left_out:
         reasons.setdefault(why, []).append(path.name)
     listed = "; ".join(
         ", ".join(names[:_MOST]) + (f" and {len(names) - _MOST} more" if len(names) > _MOST else "") + f" ({why})"

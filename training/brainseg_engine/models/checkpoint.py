@@ -159,9 +159,9 @@ def load(path: Path) -> Checkpoint:
         raise CheckpointError(f"The model file {path} is damaged ({e}). Fetch or train it again.") from e
     state = {k: v.float() if v.is_floating_point() else v for k, v in state.items()}
     expected = {k: tuple(v.shape) for k, v in _skeleton(recipe).items()}
-    found = {k: tuple(v.shape) for k, v in state.items()}
-    if expected != found:
-        wrong = sorted(k for k in expected.keys() | found.keys() if expected.get(k) != found.get(k))
+    shapes = {k: tuple(v.shape) for k, v in state.items()}
+    if expected != shapes:
+        wrong = sorted(k for k in expected.keys() | shapes.keys() if expected.get(k) != shapes.get(k))
         raise CheckpointError(
             f"The weights in {path} do not fit the network its recipe names ({len(wrong)} differ, first: {wrong[0]}). "
             "The file was mixed up; train or fetch it again."

@@ -38,14 +38,14 @@ def bundled_folder() -> Path:
 
 def installed() -> list[ModelInfo]:
     """All models, bundled first; a file that cannot be read is listed with its problem."""
-    found = []
+    infos = []
     for folder, bundled in ((bundled_folder(), True), (models_home(), False)):
         for path in sorted(folder.glob("*.safetensors")) if folder.is_dir() else []:
             try:
-                found.append(ModelInfo(path.stem, path, read_metadata(path)[0], bundled))
+                infos.append(ModelInfo(path.stem, path, read_metadata(path)[0], bundled))
             except CheckpointError as e:
-                found.append(ModelInfo(path.stem, path, None, bundled, str(e)))
-    return found
+                infos.append(ModelInfo(path.stem, path, None, bundled, str(e)))
+    return infos
 
 
 def default() -> str:
@@ -81,12 +81,12 @@ def find(name_or_path: str | Path) -> Path:
 
 def choose_default(name: str) -> None:
     """Use that installed model where none is named. Raises CheckpointError when it is not installed or cannot be used."""
-    found = [m for m in installed() if m.name == name]
-    if not found:
+    named = [m for m in installed() if m.name == name]
+    if not named:
         names = ", ".join(m.name for m in installed()) or "none is installed"
         raise CheckpointError(f"There is no installed model '{name}'; installed: {names}.")
-    if found[-1].card is None:
-        raise CheckpointError(found[-1].problem)
+    if named[-1].card is None:
+        raise CheckpointError(named[-1].problem)
     choice.choose(name, before=default())
 
 

@@ -23,12 +23,12 @@ def file() -> Path:
 def note(action: Literal["fetched", "sent", "refused"], pacs: str, study_uid: str, series_uid: str, objects: int,
          sop_uids: Sequence[str] = (), why: str = "") -> None:  # fmt: skip
     """Add one line: when, who, what, from or to where, how many objects; those sent by their UIDs. Raises OutputError."""
-    told = {
+    entry = {
         "time": datetime.now(UTC).isoformat(timespec="seconds"), "user": _user(), "action": action, "pacs": pacs,
         "study": study_uid, "series": series_uid, "objects": objects,
     }  # fmt: skip
     more = {"sop_instances": list(sop_uids), "why": why}
-    line = dumps(told | {k: v for k, v in more.items() if v}) + "\n"
+    line = dumps(entry | {k: v for k, v in more.items() if v}) + "\n"
     private_folder(file().parent)
     try:
         handle = plain.appending(file(), private=True)

@@ -53,7 +53,7 @@ def by_tags(
 
 def named(series: Sequence[SeriesRow], wanted: Sequence[str]) -> list[SeriesRow]:
     """The series that these texts name, each by its UID, its number or a part of its description. Raises InputError."""
-    found: dict[str, SeriesRow] = {}
+    chosen: dict[str, SeriesRow] = {}
     for text in wanted:
         asked = text.strip().casefold()
         exact = [s for s in series if asked in (s.uid, str(s.number))]
@@ -61,8 +61,8 @@ def named(series: Sequence[SeriesRow], wanted: Sequence[str]) -> list[SeriesRow]
         if not fitting:
             there = ", ".join(f"{s.number}: {s.description}" for s in series[:20])
             raise InputError(f"The study has no series '{text}'. It has {there or 'none'}.")
-        found |= {s.uid: s for s in fitting}
-    return list(found.values())
+        chosen |= {s.uid: s for s in fitting}
+    return list(chosen.values())
 
 
 def _enough(series: SeriesRow) -> bool:

@@ -202,9 +202,10 @@ def save(connections: Mapping[str, Connection]) -> None:
     """Write the file anew, for the user alone. Raises OutputError."""
     blocks = []
     for name, connection in connections.items():
-        told = connection.model_dump(exclude_defaults=True) | {"kind": connection.kind}
+        settings = connection.model_dump(exclude_defaults=True) | {"kind": connection.kind}
         lines = [
-            f"{k} = {json.dumps(v, ensure_ascii=False)}" for k, v in sorted(told.items(), key=lambda i: i[0] != "kind")
+            f"{k} = {json.dumps(v, ensure_ascii=False)}"
+            for k, v in sorted(settings.items(), key=lambda i: i[0] != "kind")
         ]
         blocks.append("\n".join([f"[{check_name(name)}]", *lines]) + "\n")
     private_folder(file().parent)

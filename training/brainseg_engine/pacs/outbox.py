@@ -82,22 +82,22 @@ def put(pacs: str, files: Sequence[Path]) -> list[Job]:
     check_name(pacs)
     by_study: dict[str, dict[str, tuple[Path, Mapping[str, str]]]] = {}
     for file in _files(files):
-        told = _described(file)
-        study = by_study.setdefault(told["StudyInstanceUID"], {})
-        other = study.setdefault(told["SOPInstanceUID"], (file, told))[0]
+        description = _described(file)
+        study = by_study.setdefault(description["StudyInstanceUID"], {})
+        other = study.setdefault(description["SOPInstanceUID"], (file, description))[0]
         if other != file and other.read_bytes() != file.read_bytes():
             raise InputError(f"{other} and {file} are two objects with one SOP Instance UID. Send one of them.")
-    return [_put_one(pacs, study_uid, found) for study_uid, found in by_study.items()]
+    return [_put_one(pacs, study_uid, objects) for study_uid, objects in by_study.items()]
 
 
-def _put_one(pacs: str, study_uid: str, found: Mapping[str, tuple[Path, Mapping[str, str]]]) -> Job:
-    digest = hashlib.sha256("\n".join([pacs, study_uid, *sorted(found)]).encode()).hexdigest()[:16]
-    any_told = next(iter(found.values()))[1]
+def _put_one(pacs: str, study_uid: str, objects: Mapping[str, tuple[Path, Mapping[str, str]]]) -> Job:
+    digest = hashlib.sha256("\n".join([pacs, study_uid, *sorted(objects)]).encode()).hexdigest()[:16]
+    first = next(iter(objects.values()))[1]
     items = tuple(
-        Item(uid, told["SeriesInstanceUID"], told["Modality"], told["SeriesDescription"])
-        for uid, (_, told) in found.items()
+        Item(uid, description["SeriesInstanceUID"], description["Modality"], description["SeriesDescription"])
+        for uid, (_, description) in objects.items()
     )
-    job = Job(digest, pacs, study_uid, any_told["PatientID"], any_told["PatientName"],
+    job = Job(digest, pacs, study_uid, first["PatientID"], first["PatientName"],
               datetime.now(UTC).isoformat(timespec="seconds"), items)  # fmt: skip
     private_folder(folder())
     private_folder(job.folder)
@@ -105,7 +105,7 @@ def _put_one(pacs: str, study_uid: str, found: Mapping[str, tuple[Path, Mapping[
         with contextlib.suppress(InputError):
             return _read(job.folder)
         sweep(job.folder)
-        for uid, (file, _) in found.items():
+        for uid, (file, _) in objects.items():
             with atomic(job.folder / f"{uid}.dcm", private=True) as part:
                 shutil.copyfile(file, part)
         _write(job)  # last: where it is, everything it names is
@@ -114,11 +114,11 @@ def _put_one(pacs: str, study_uid: str, found: Mapping[str, tuple[Path, Mapping[
 
 def jobs(pacs: str | None = None) -> list[Job]:
     """The sendings that wait, the oldest first; those to one PACS where it is named."""
-    found = []
+    waiting = []
     for place in sorted(folder().iterdir()) if folder().is_dir() else []:
         with contextlib.suppress(InputError):
-            found.append(_read(place))
-    return sorted((j for j in found if pacs in (None, j.pacs)), key=lambda j: j.created)
+            waiting.append(_read(place))
+    return sorted((j for j in waiting if pacs in (None, j.pacs)), key=lambda j: j.created)
 
 
 def study_at(pacs: Pacs, job: Job, *, new_study: bool = False) -> StudyRow | None:
@@ -183,10 +183,10 @@ def drop(job: Job) -> None:
 def _files(given: Sequence[Path]) -> Iterator[Path]:
     for path in given:
         if path.is_dir():
-            found = sorted(p for p in path.rglob("*.dcm") if p.is_file())
-            if not found:
+            inside = sorted(p for p in path.rglob("*.dcm") if p.is_file())
+            if not inside:
                 raise InputError(f"{path} holds no DICOM object (*.dcm). Name the folder that 'export' wrote.")
-            yield from found
+            yield from inside
         elif path.is_file():
             yield path
         else:
@@ -198,30 +198,30 @@ def _described(file: Path) -> dict[str, str]:
     pydicom = module("pydicom")
     try:
         with quiet():
-            told = pydicom.dcmread(file, stop_before_pixels=True, specific_tags=list(_DESCRIBED))
-            found = {keyword: str(told.get(keyword) or "").strip() for keyword in _DESCRIBED}
-            told.file_meta.TransferSyntaxUID  # noqa: B018  read for its error
+            dataset = pydicom.dcmread(file, stop_before_pixels=True, specific_tags=list(_DESCRIBED))
+            description = {keyword: str(dataset.get(keyword) or "").strip() for keyword in _DESCRIBED}
+            dataset.file_meta.TransferSyntaxUID  # noqa: B018  read for its error
     except Exception as e:  # whatever a parser makes of anything
         raise InputError(f"{file} is no DICOM file, so it cannot be sent to a PACS. Export the result first.") from e
     for keyword in ("StudyInstanceUID", "SeriesInstanceUID", "SOPInstanceUID"):
-        uid_of(found[keyword], keyword, str(file))
-    return found
+        uid_of(description[keyword], keyword, str(file))
+    return description
 
 
 def _read(place: Path) -> Job:
     """The sending kept in that folder. Raises InputError for what is none."""
     try:
-        told = records.read_object(place / "job.json", most=2**24)
-        if told.pop("format") != FORMAT:
+        record = records.read_object(place / "job.json", most=2**24)
+        if record.pop("format") != FORMAT:
             raise ValueError("of another version")
-        items = tuple(Item(**item) for item in told.pop("items"))
+        items = tuple(Item(**item) for item in record.pop("items"))
         for item in items:
             uid_of(item.sop_uid, "SOP Instance UID", str(place))
-        return Job(**told | {"id": place.name}, items=items)
+        return Job(**record | {"id": place.name}, items=items)
     except (OSError, ValueError, KeyError, TypeError) as e:
         raise InputError(f"{place} is no sending of this program. Move it away.") from e
 
 
 def _write(job: Job) -> None:
-    told = {k: v for k, v in asdict(job).items() if k != "id"}
-    records.write_json(job.folder / "job.json", {"format": FORMAT, **told}, private=True)
+    record = {k: v for k, v in asdict(job).items() if k != "id"}
+    records.write_json(job.folder / "job.json", {"format": FORMAT, **record}, private=True)

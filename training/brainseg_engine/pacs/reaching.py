@@ -50,7 +50,7 @@ def reach(name: str, connection: Connection) -> None:
     """Connect and take leave: raises InputError, saying whether the name, the port or the certificate is wrong."""
     host, port = connection.host, connection.port
     try:
-        found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
+        addresses = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
     except (OSError, UnicodeError) as e:
         raise InputError(f"{name}: no host is called '{host}'. Check its name.") from e
     try:
@@ -61,7 +61,7 @@ def reach(name: str, connection: Connection) -> None:
         ) from e
     except OSError as e:
         raise InputError(
-            f"{name}: {host} ({found[0][4][0]}) does not answer on port {port}. Check host and port, and whether a firewall "
+            f"{name}: {host} ({addresses[0][4][0]}) does not answer on port {port}. Check host and port, and whether a firewall "
             "is between."
         ) from e
     with plain:

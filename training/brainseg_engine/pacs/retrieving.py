@@ -50,11 +50,11 @@ def fetch(
     OutputError, and Cancelled; what came whole stays.
     """
     private_folder(folder)
-    told = [list(dict.fromkeys(pacs.instances(s))) if not cancelled() else [] for s in series]
-    state = _State(pacs.name, folder, sum(map(len, told)), progress)
+    uids_by_series = [list(dict.fromkeys(pacs.instances(s))) if not cancelled() else [] for s in series]
+    state = _State(pacs.name, folder, sum(map(len, uids_by_series)), progress)
     check_writable(folder, 0)
     total_new = 0
-    for one, uids in zip(series, told, strict=True):
+    for one, uids in zip(series, uids_by_series, strict=True):
         place_of = private_folder(folder / one.uid)
         sweep(place_of)
         missing = _missing(place_of, uids)
@@ -174,14 +174,14 @@ class _Taking:
         try:
             with quiet():
                 dataset = pydicom.dcmread(io.BytesIO(content))
-                told = str(dataset.StudyInstanceUID), str(dataset.SeriesInstanceUID)
+                uids = str(dataset.StudyInstanceUID), str(dataset.SeriesInstanceUID)
                 sop_uid = str(dataset.SOPInstanceUID)
                 whole = _whole(dataset)
         except Exception as e:  # whatever a parser makes of anything
             raise InputError(
                 f"{name} sent something that is not DICOM. Nothing was kept of it; ask who runs it."
             ) from e
-        if told != (self._series.study_uid, self._series.uid):
+        if uids != (self._series.study_uid, self._series.uid):
             raise InputError(f"{name} sent an image of another series than was asked for; it was not kept.")
         if not whole:
             raise InputError(f"{name} sent an image that is cut short; it was not kept. Try again.")

@@ -29,10 +29,10 @@ def find(name: str, what: What = "login") -> str | None:
     except InputError:
         return None
     try:
-        found = keyring.get_password(SERVICE, f"{name}/{what}")
+        secret = keyring.get_password(SERVICE, f"{name}/{what}")
     except Exception:  # a locked or absent keyring, each of its own kind
         return None
-    return str(found) if found else None
+    return str(secret) if secret else None
 
 
 def keep(name: str, secret: str, what: What = "login") -> None:
@@ -53,8 +53,9 @@ def _keyring() -> Any:
     """The keyring module over a keyring that encrypts. Raises InputError."""
     keyring = module("keyring")
     backend = type(keyring.get_keyring())
-    told = f"{backend.__module__}.{backend.__name__}".lower()
-    if "plaintext" in told or "keyrings.alt" in told:  # it would write the secret into a file that anybody can read
+    backend_name = f"{backend.__module__}.{backend.__name__}".lower()
+    # these would write the secret into a file that anybody can read
+    if "plaintext" in backend_name or "keyrings.alt" in backend_name:
         raise InputError(
             "The keyring set up here keeps secrets in a plain file, so none is put into it. Set up the system's own, or "
             "set an environment variable (BRAINSEG_PACS_<NAME>)."

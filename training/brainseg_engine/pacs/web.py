@@ -47,8 +47,8 @@ class WebPacs:
     def test(self) -> str:
         """A sentence that says that all is well; see the module's protocol for what is raised."""
         with self._worded():
-            found = self._client.search_for_studies(limit=1)
-            _json(found)
+            answer = self._client.search_for_studies(limit=1)
+            _json(answer)
         open_text = self._connection.login != "none" and not self._connection.tls
         return f"{self.name} answers over DICOMweb." + (
             " The password goes there unencrypted: use https where the PACS has it." if open_text else ""
@@ -63,8 +63,8 @@ class WebPacs:
                 limit=limit, offset=offset, fields=_STUDY_FIELDS, search_filters=filters
             )
 
-        for told in islice(self._pages(page, PAGE, "StudyInstanceUID"), MOST_STUDIES):
-            yield self._study(told)
+        for answer in islice(self._pages(page, PAGE, "StudyInstanceUID"), MOST_STUDIES):
+            yield self._study(answer)
 
     def series(self, study_uid: str) -> list[SeriesRow]:
         """See the protocol."""
@@ -72,15 +72,15 @@ class WebPacs:
         def page(offset: int, limit: int) -> Any:
             return self._client.search_for_series(study_uid, limit=limit, offset=offset, fields=_SERIES_FIELDS)
 
-        found = [
+        rows = [
             SeriesRow(
-                study_uid, uid_of(_of(told, "SeriesInstanceUID"), "series", self.name), count_of(_of(told, "SeriesNumber")),
-                str(_of(told, "Modality") or ""), str(_of(told, "SeriesDescription") or ""),
-                count_of(_of(told, "NumberOfSeriesRelatedInstances")),
+                study_uid, uid_of(_of(answer, "SeriesInstanceUID"), "series", self.name), count_of(_of(answer, "SeriesNumber")),
+                str(_of(answer, "Modality") or ""), str(_of(answer, "SeriesDescription") or ""),
+                count_of(_of(answer, "NumberOfSeriesRelatedInstances")),
             )
-            for told in self._pages(page, PAGE, "SeriesInstanceUID")
+            for answer in self._pages(page, PAGE, "SeriesInstanceUID")
         ]  # fmt: skip
-        return sorted(found, key=lambda s: (s.number is None, s.number or 0))
+        return sorted(rows, key=lambda s: (s.number is None, s.number or 0))
 
     def instances(self, series: SeriesRow) -> list[str]:
         """See the protocol."""
@@ -88,8 +88,8 @@ class WebPacs:
         def page(offset: int, limit: int) -> Any:
             return self._client.search_for_instances(series.study_uid, series.uid, limit=limit, offset=offset)
 
-        told = self._pages(page, INSTANCES_PAGE, "SOPInstanceUID", each_once=False)
-        return [uid_of(_of(t, "SOPInstanceUID"), "SOP Instance UID", self.name) for t in told]
+        answers = self._pages(page, INSTANCES_PAGE, "SOPInstanceUID", each_once=False)
+        return [uid_of(_of(t, "SOPInstanceUID"), "SOP Instance UID", self.name) for t in answers]
 
     def fetch(self, series: SeriesRow, wanted: Sequence[str] | None, receive: Receive, cancelled: CancelCheck) -> None:
         """See the protocol. A whole series comes as one stream, single images one by one."""
@@ -141,27 +141,27 @@ class WebPacs:
         offset = 0
         while True:
             with self._worded():
-                told = _json(page(offset, size))
+                answers = _json(page(offset, size))
             new = 0
-            for row in told:
+            for row in answers:
                 uid = str(_of(row, key) or "")
                 new += uid not in seen
                 if uid not in seen or not each_once:
                     seen.add(uid)
                     yield row
-            if not new or len(told) < size:
+            if not new or len(answers) < size:
                 return
-            offset += len(told)
+            offset += len(answers)
 
-    def _study(self, told: Mapping[str, Any]) -> StudyRow:
+    def _study(self, answer: Mapping[str, Any]) -> StudyRow:
         def text(keyword: str) -> str:
-            return str(_of(told, keyword) or "")
+            return str(_of(answer, keyword) or "")
 
         return StudyRow(
-            uid_of(_of(told, "StudyInstanceUID"), "study", self.name), text("PatientID"), text("PatientName"),
+            uid_of(_of(answer, "StudyInstanceUID"), "study", self.name), text("PatientID"), text("PatientName"),
             text("PatientBirthDate"), text("StudyDate"), text("StudyTime"), text("StudyDescription"), text("AccessionNumber"),
-            texts_of(_of(told, "ModalitiesInStudy", every=True)), count_of(_of(told, "NumberOfStudyRelatedSeries")),
-            count_of(_of(told, "NumberOfStudyRelatedInstances")),
+            texts_of(_of(answer, "ModalitiesInStudy", every=True)), count_of(_of(answer, "NumberOfStudyRelatedSeries")),
+            count_of(_of(answer, "NumberOfStudyRelatedInstances")),
         )  # fmt: skip
 
     @contextmanager
@@ -240,19 +240,19 @@ def _session(name: str, connection: DicomWeb) -> Any:
     return session
 
 
-def _json(told: Any) -> list[Mapping[str, Any]]:
+def _json(answer: Any) -> list[Mapping[str, Any]]:
     """A list of DICOM JSON objects. Raises ValueError for anything else."""
-    if not isinstance(told, list) or not all(isinstance(t, Mapping) for t in told):
+    if not isinstance(answer, list) or not all(isinstance(t, Mapping) for t in answer):
         raise ValueError("no list of objects")
-    if any(not (len(k) == 8 and isinstance(v, Mapping)) for t in told[:1] for k, v in t.items()):
+    if any(not (len(k) == 8 and isinstance(v, Mapping)) for t in answer[:1] for k, v in t.items()):
         raise ValueError("no DICOM JSON")
-    return told
+    return answer
 
 
-def _of(told: Mapping[str, Any], keyword: str, *, every: bool = False) -> Any:
+def _of(answer: Mapping[str, Any], keyword: str, *, every: bool = False) -> Any:
     """The (first) value of an element of DICOM JSON; of a person's name the letters people read, else what there is."""
     tag = module("pydicom.datadict").tag_for_keyword(keyword)
-    values = told.get(f"{tag:08X}", {}).get("Value") or []
+    values = answer.get(f"{tag:08X}", {}).get("Value") or []
     if every:
         return [v for v in values if v is not None]
     first = values[0] if values else None
@@ -278,8 +278,8 @@ def _failure(code: Any) -> str:
 def _reason(response: Any) -> str:
     """The failure's code in an answer in JSON, where it tells one."""
     try:
-        told = response.json()
-        item = (told[0] if isinstance(told, list) else told)["00081198"]["Value"][0]
+        answer = response.json()
+        item = (answer[0] if isinstance(answer, list) else answer)["00081198"]["Value"][0]
         return f", {_failure(item['00081197']['Value'][0])}"
     except (ValueError, KeyError, IndexError, TypeError):
         return ""

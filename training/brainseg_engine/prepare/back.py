@@ -40,13 +40,13 @@ def segmentation_onto(
     if rigid is None and segmentation.grid.same_as(target):
         return replace(segmentation, grid=target)
     regions = [r for r in Region if r in segmentation.regions]
-    found: dict[Region, Mask] = {}
+    masks: dict[Region, Mask] = {}
     for region in reversed(regions):  # ET first: what is inside belongs to what is around it
         inside = region_mask(segmentation.labels, region)
         field = _field(inside, (probabilities or {}).get(region))
-        inner = next(reversed(found.values()), None)
-        found[region] = region_onto(field, inside, segmentation.grid, target, rigid, inner)
-    labels = _labels(found, segmentation, target)
+        inner = next(reversed(masks.values()), None)
+        masks[region] = region_onto(field, inside, segmentation.grid, target, rigid, inner)
+    labels = _labels(masks, segmentation, target)
     cavity = segmentation.labels == Label.RC
     if cavity.any():
         at = region_onto(_field(cavity, None), cavity, segmentation.grid, target, rigid)
@@ -145,12 +145,12 @@ def finer(grid: Grid, many: Shape3) -> Grid:
     return Grid((x, y, z), affine, grid.calibrated)
 
 
-def _labels(found: Mapping[Region, Mask], segmentation: Segmentation, target: Grid) -> LabelArray:
+def _labels(masks: Mapping[Region, Mask], segmentation: Segmentation, target: Grid) -> LabelArray:
     empty = np.zeros(target.shape, dtype=np.bool_)
-    if set(found) == {Region.WT}:
+    if set(masks) == {Region.WT}:
         unknown = Label.TUMOUR if (segmentation.labels == Label.TUMOUR).any() else Label.ED
-        return np.where(found[Region.WT], np.uint8(unknown), np.uint8(0))
-    return labels_from_regions(*(found.get(r, empty) for r in (Region.WT, Region.TC, Region.ET)))
+        return np.where(masks[Region.WT], np.uint8(unknown), np.uint8(0))
+    return labels_from_regions(*(masks.get(r, empty) for r in (Region.WT, Region.TC, Region.ET)))
 
 
 def _boxes(pieces: NDArray[np.uint32], n: int) -> list[tuple[slice, slice, slice]]:

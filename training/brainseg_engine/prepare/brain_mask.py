@@ -90,8 +90,8 @@ def find(
         if cancelled():
             raise Cancelled
         progress(n / len(wanted))
-        found = look(volume)
-        total += carried(found, volume.grid, onto, rigids[volume.modality])
+        prediction = look(volume)
+        total += carried(prediction, volume.grid, onto, rigids[volume.modality])
         seen += covered(volume.grid, onto, rigids[volume.modality])
     total /= np.maximum(seen, 1)
     if not (total > 0.5).any():

@@ -33,8 +33,8 @@ def brain_of(
 
     first = next(iter(volumes.values()))
     still = dict.fromkeys(volumes, Rigid.identity())
-    found = brain_mask.find(volumes, still, first.grid, method, cancelled=cancelled).mask
-    near: Mask = ndimage.distance_transform_edt(~found, sampling=first.grid.spacing) <= MARGIN_MM
+    brain = brain_mask.find(volumes, still, first.grid, method, cancelled=cancelled).mask
+    near: Mask = ndimage.distance_transform_edt(~brain, sampling=first.grid.spacing) <= MARGIN_MM
     return near
 
 

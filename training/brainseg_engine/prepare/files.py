@@ -67,13 +67,13 @@ def load(folder: Path, study: Study | None = None) -> Prepared:
     try:
         study = study or load_study(folder, id=str(record["id"]), segmentation=False)
         reference = Modality(record["reference"])
-        series = {Modality(name): told for name, told in record["series"].items()}
+        series = {Modality(name): entry for name, entry in record["series"].items()}
         rigids = {
-            m: read_transform(inside(folder, told["transform"])) if told["transform"] else Rigid.identity()
-            for m, told in series.items()
+            m: read_transform(inside(folder, entry["transform"])) if entry["transform"] else Rigid.identity()
+            for m, entry in series.items()
         }
-        grids = {m: Grid(tuple(told["shape"]), np.array(told["affine"])) for m, told in series.items()}
-        quality = {m: Quality(**told["quality"]) for m, told in series.items() if told["quality"]}
+        grids = {m: Grid(tuple(entry["shape"]), np.array(entry["affine"])) for m, entry in series.items()}
+        quality = {m: Quality(**entry["quality"]) for m, entry in series.items() if entry["quality"]}
         brain = read_image(inside(folder, f"{record['id']}_brainmask.nii.gz")).data > 0
         return Prepared(
             study, brain, reference, rigids, grids, quality, tuple(record["warnings"]), record["choices"],
@@ -87,14 +87,14 @@ def read_record(folder: Path) -> Mapping[str, Any]:
     """The record of a prepared study. Raises InputError where there is none."""
     path = folder / RECORD
     try:
-        told = read_json(path)
+        record = read_json(path)
     except FileNotFoundError as e:
         raise InputError(f"{folder} holds no prepared study: it has no {RECORD}. Prepare the study first.") from e
     except (OSError, ValueError) as e:
         raise InputError(f"{path} cannot be read. Prepare the study again.") from e
-    if not isinstance(told, dict) or told.get("format") != FORMAT:
+    if not isinstance(record, dict) or record.get("format") != FORMAT:
         raise InputError(f"{path} is of another version of this program. Prepare the study again.")
-    return told
+    return record
 
 
 def record_of(prepared: Prepared, identity: Mapping[str, Any]) -> dict[str, Any]:

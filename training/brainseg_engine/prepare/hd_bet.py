@@ -47,8 +47,8 @@ def load() -> Callable[[Volume], NDArray[np.float32]]:
         padded = np.full(shape, image[0, 0, 0], np.float32)
         padded[tuple(slice(n) for n in image.shape)] = image
         with torch.inference_mode():
-            found: Any = network(torch.from_numpy(padded)[None, None])
-        share = found[0, 1].numpy()[tuple(slice(n) for n in image.shape)].transpose(2, 1, 0)
+            logits: Any = network(torch.from_numpy(padded)[None, None])
+        share = logits[0, 1].numpy()[tuple(slice(n) for n in image.shape)].transpose(2, 1, 0)
         back = resize(share, whole.shape, order=1, mode="edge", anti_aliasing=False)
         own = resample.reorient(back, resample.invert_orientation(transform))
         return np.ascontiguousarray(own, dtype=np.float32)

@@ -44,8 +44,8 @@ def root() -> Path:
 
 def key_of(study: Study, options: PrepareOptions) -> str:
     """32 hex digits of the series and of what was chosen."""
-    told = json.dumps(identity_of(hashed(study), options), sort_keys=True)
-    return hashlib.sha256(told.encode()).hexdigest()[:32]
+    text = json.dumps(identity_of(hashed(study), options), sort_keys=True)
+    return hashlib.sha256(text.encode()).hexdigest()[:32]
 
 
 def hashed(study: Study) -> Study:
@@ -123,12 +123,12 @@ def tidy(in_use: Collection[Path], days: float = DAYS) -> int:
 def _of(key: str, place: Path) -> list[Path]:
     """The folders that studies of that key lie in, oldest first, and at the end the one that is free."""
     names: Iterator[str] = (key if n == 1 else f"{key}-{n}" for n in count(1))
-    found = []
+    folders = []
     for name in names:
-        found.append(place / name)
-        if not found[-1].exists():
-            return found
-    return found
+        folders.append(place / name)
+        if not folders[-1].exists():
+            return folders
+    return folders
 
 
 def _close(place: Path) -> None:

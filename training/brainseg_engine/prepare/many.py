@@ -90,16 +90,16 @@ def row_of(
     began = time.perf_counter()
     name = source.resolve().name
     try:
-        found = find_study(source, settings.assign, which=settings.which, progress=progress, cancelled=cancelled)
-        study = load_study(renamed(found, settings.pseudonyms), segmentation=False)
+        series = find_study(source, settings.assign, which=settings.which, progress=progress, cancelled=cancelled)
+        study = load_study(renamed(series, settings.pseudonyms), segmentation=False)
         identity = identity_of(study, settings.options, settings.pseudonyms)
         if (done := _done_before(study, identity, settings)) is not None:
             return done
         prepared = prepare(study, settings.options, progress=progress, cancelled=cancelled)
         if settings.pseudonyms is not None and not settings.face and prepared.choices.get("brain") == STRIPPED:
             prepared = replace(prepared, study=faceless(prepared.study, cancelled=cancelled))
-        if found.notes:
-            prepared = replace(prepared, warnings=(*(f"{n.rstrip('.')}." for n in found.notes), *prepared.warnings))
+        if series.notes:
+            prepared = replace(prepared, warnings=(*(f"{n.rstrip('.')}." for n in series.notes), *prepared.warnings))
         folder = files.save(prepared, settings.out, identity)
     except Cancelled:
         raise

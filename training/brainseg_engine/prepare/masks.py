@@ -21,11 +21,11 @@ def read_mask(
     for series in (None, *_ordered(prepared)):
         grid = prepared.grid if series is None else prepared.grids[series]
         try:
-            found = load_segmentation(path, coding=coding, grid=grid, implied=implied)
+            mask = load_segmentation(path, coding=coding, grid=grid, implied=implied)
         except GeometryError as e:
             refused = e if refused is None or series is prepared.reference else refused
             continue
-        return (found if series is None else prepared.forward(found, series)), series
+        return (mask if series is None else prepared.forward(mask, series)), series
     assert refused is not None
     names = ", ".join(m.title for m in _ordered(prepared))
     raise GeometryError(

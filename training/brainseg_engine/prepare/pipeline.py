@@ -84,7 +84,7 @@ def prepare(
     quality that is not good. Raises InputError or GeometryError for what cannot be used, Cancelled.
     """
     options = options or PrepareOptions()
-    work = _Work(study, options, progress, cancelled)
+    work = _Preparation(study, options, progress, cancelled)
     work.check()
     if options.align != "always" and options.strip != "always" and not options.transforms and not options.n4:
         with work.step("checking", 0.02):
@@ -92,14 +92,14 @@ def prepare(
         if done:
             return work.untouched()
     with work.step("aligning", 0.05):
-        rigids, found = work.align()
+        rigids, qualities = work.align()
     with work.step("finding the brain", 0.55):
         brain = work.brain(rigids)
     with work.step("resampling", 0.85):
-        return work.finish(rigids, found, brain)
+        return work.finish(rigids, qualities, brain)
 
 
-class _Work:
+class _Preparation:
     """One call of :func:`prepare`: what it was given, and what it notes on its way."""
 
     def __init__(
@@ -127,13 +127,13 @@ class _Work:
     def align(self) -> tuple[dict[Modality, Rigid], dict[Modality, Quality]]:
         """Where the reference's points lie in each series, and how well each lies on the reference."""
         rigids = {self.reference.modality: Rigid.identity()}
-        found: dict[Modality, Quality] = {}
+        qualities: dict[Modality, Quality] = {}
         others = [v for m, v in self.study.volumes.items() if m is not self.reference.modality]
         for n, volume in enumerate(others):
-            rigids[volume.modality], found[volume.modality] = self._one(volume, n / len(others), 1 / len(others))
-            if doubt := quality.sentence(found[volume.modality], volume, self.reference):
+            rigids[volume.modality], qualities[volume.modality] = self._one(volume, n / len(others), 1 / len(others))
+            if doubt := quality.sentence(qualities[volume.modality], volume, self.reference):
                 self.warnings.append(doubt)
-        return rigids, found
+        return rigids, qualities
 
     def brain(self, rigids: Mapping[Modality, Rigid]) -> Brain | None:
         """Where the brain is, on a grid of 1 mm over the reference; None where the skull stays on."""
@@ -149,7 +149,7 @@ class _Work:
         return brain_mask.find(cut, rigids, onto, chosen, progress=self._within(0.0, 0.3), cancelled=self.cancelled)
 
     def finish(
-        self, rigids: Mapping[Modality, Rigid], found: Mapping[Modality, Quality], brain: Brain | None
+        self, rigids: Mapping[Modality, Rigid], qualities: Mapping[Modality, Quality], brain: Brain | None
     ) -> Prepared:
         """All series on the network's grid, the brain's mask laid over them."""
         if brain is None:
@@ -165,7 +165,7 @@ class _Work:
         brain_is = np.ones(grid.shape, np.bool_) if mask is None else mask
         self.choices |= {"brain": "skull left on" if brain is None else brain.by, "n4": self.options.n4}
         study = Study(self.study.id, volumes, coding=self.study.coding)
-        return self._prepared(study, brain_is, rigids, found, untouched=False)
+        return self._prepared(study, brain_is, rigids, qualities, untouched=False)
 
     def untouched(self) -> Prepared:
         """The study as it came."""
@@ -204,30 +204,30 @@ class _Work:
         for n, start in enumerate(starts):
             follow = self._within((done + share * n / len(starts)) * 0.5, share / len(starts) * 0.5)
             try:
-                found = register(
+                registered = register(
                     cut, reference, start, threads=self.options.threads, progress=follow, cancelled=self.cancelled
                 )
             except InputError as e:
                 error = e
                 continue
-            measured = quality.measure(volume, self.reference, found.rigid)
+            measured = quality.measure(volume, self.reference, registered.rigid)
             if best is None or measured.better_than(best[1]):
-                best = found.rigid, measured, found.start
+                best = registered.rigid, measured, registered.start
             if measured.good:
                 break
         if best is None:
             raise error or InputError(f"{volume.modality.title} could not be aligned.")
         return self._chosen(volume.modality, best[0], best[1], f"registered from the {best[2]} position")
 
-    def _chosen(self, modality: Modality, rigid: Rigid, found: Quality, how: str) -> tuple[Rigid, Quality]:
+    def _chosen(self, modality: Modality, rigid: Rigid, quality: Quality, how: str) -> tuple[Rigid, Quality]:
         centre = self.reference.grid.to_world((np.array(self.reference.grid.shape) - 1) / 2)
         self.choices[modality.value] = {
             "alignment": how,
             "moved_mm": round(rigid.shift_mm(centre), 2),
             "turned_deg": round(rigid.angle_deg, 2),
-            **found.to_dict(),
+            **quality.to_dict(),
         }
-        return rigid, found
+        return rigid, quality
 
     def _grid_around(self, brain: Brain, rigids: Mapping[Modality, Rigid]) -> tuple[Grid, Mask]:
         mask = brain.mask
@@ -258,13 +258,13 @@ class _Work:
         study: Study,
         mask: Mask,
         rigids: Mapping[Modality, Rigid],
-        found: Mapping[Modality, Quality],
+        qualities: Mapping[Modality, Quality],
         untouched: bool,
     ) -> Prepared:
         self.choices |= {"reference": self.reference.modality.value, "software": _versions()}
         grids = {m: v.grid for m, v in self.study.volumes.items()}
         return Prepared(
-            study, mask, self.reference.modality, rigids, grids, found, tuple(self.warnings), self.choices,
+            study, mask, self.reference.modality, rigids, grids, qualities, tuple(self.warnings), self.choices,
             self.seconds, untouched,
         )  # fmt: skip
 
@@ -322,10 +322,10 @@ def _mark(given: Path | Rigid) -> str:
 
 
 def _versions() -> dict[str, str]:
-    found = {}
+    versions = {}
     for name in _PACKAGES:
         try:
-            found[name] = metadata.version(name)
+            versions[name] = metadata.version(name)
         except metadata.PackageNotFoundError:
             continue
-    return found
+    return versions

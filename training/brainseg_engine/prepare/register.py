@@ -77,7 +77,7 @@ def register(
 
     method.AddCommand(sitk.sitkIterationEvent, iteration)
     try:
-        found = method.Execute(fixed, moving)
+        transform = method.Execute(fixed, moving)
     except RuntimeError as e:
         raise InputError(
             f"{series.modality.title} could not be aligned with {reference.modality.title}: their images do not overlap, or "
@@ -85,7 +85,7 @@ def register(
         ) from e
     if stopped or cancelled():
         raise Cancelled
-    fixed_to_moving = Rigid(_matrix(found))
+    fixed_to_moving = Rigid(_matrix(transform))
     rigid = fixed_to_moving.inverse if sample_series else fixed_to_moving
     return Registered(rigid, start if isinstance(start, str) else "given", method.GetMetricValue(), iterations)
 

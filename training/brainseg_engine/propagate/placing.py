@@ -39,15 +39,15 @@ def placed_labels(labels: LabelArray, known: Mask, inverse: Inverse) -> tuple[Ma
 def _met(mask: Mask, inverse: Inverse) -> NDArray[np.float32]:
     """How many voxels of the mask each voxel of the working grid meets."""
     oriented = resample.reorient(mask, inverse.transform)
-    found = torch.from_numpy(np.ascontiguousarray(oriented, dtype=np.float32))
+    placed = torch.from_numpy(np.ascontiguousarray(oriented, dtype=np.float32))
     if inverse.working is inverse.source:
-        return found.numpy()
+        return placed.numpy()
     cut = tuple(slice(a, a + n) for a, n in zip(inverse.before, inverse.source.shape, strict=True))
-    found = found[cut]
+    placed = placed[cut]
     for axis in range(3):
         meets = _meets(inverse.source, inverse.working, axis)
-        found = torch.tensordot(found, meets, dims=([axis], [1])).movedim(-1, axis)
-    return found.numpy()
+        placed = torch.tensordot(placed, meets, dims=([axis], [1])).movedim(-1, axis)
+    return placed.numpy()
 
 
 def _meets(source: Grid, target: Grid, axis: int) -> torch.Tensor:

@@ -58,12 +58,12 @@ def look(
         done += 1
 
     with torch.inference_mode(), _Tap(net, recipe, shape, places) as tap:
-        found = (
+        logits = (
             tiles.run_slices(net, image, recipe.output, between)
             if flat
             else tiles.run(net, image, tile, places, recipe.output, between)
         )
-        regions = of_regions(found, recipe.output)
+        regions = of_regions(logits, recipe.output)
     if tap.features is None:
         raise RuntimeError("the last convolution was not run")
     return Seen(image, regions.clone(), tap.features.clone(), inverse, time.perf_counter() - began)
@@ -104,15 +104,15 @@ class _Tap:
         """One run of the network is over: put its features in their place."""
         if self._held is None:
             return
-        found = F.interpolate(self._held.float(), size=logits.shape[2:], mode="nearest").half()
+        features = F.interpolate(self._held.float(), size=logits.shape[2:], mode="nearest").half()
         if self.features is None:
-            self.features = found.new_zeros((found.shape[1], *self._shape))
+            self.features = features.new_zeros((features.shape[1], *self._shape))
         if self._flat:  # (N, D, Y, X)
-            self.features[..., self._runs : self._runs + len(found)] = found.permute(1, 3, 2, 0)
-            self._runs += len(found)
+            self.features[..., self._runs : self._runs + len(features)] = features.permute(1, 3, 2, 0)
+            self._runs += len(features)
         else:
             x, y, z = self._places[self._runs]
-            a, b, c = found.shape[2:]
-            self.features[:, x : x + a, y : y + b, z : z + c] = found[0]
+            a, b, c = features.shape[2:]
+            self.features[:, x : x + a, y : y + b, z : z + c] = features[0]
             self._runs += 1
         self._held = None

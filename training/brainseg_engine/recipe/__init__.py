@@ -279,21 +279,21 @@ def _parse_toml(text: str, where: str) -> dict[str, Any]:
 
 def _own_presets(tree: dict[str, Any], where: str) -> Mapping[str, Mapping[str, Any]]:
     """Take ``[presets.NAME]`` out of a file's tree: preset → what it changes in the rest."""
-    found = tree.pop("presets", {})
-    if not isinstance(found, dict) or not all(isinstance(changes, dict) for changes in found.values()):
+    presets_there = tree.pop("presets", {})
+    if not isinstance(presets_there, dict) or not all(isinstance(changes, dict) for changes in presets_there.values()):
         raise RecipeError(f"{where}: presets must be tables, like [presets.as_published.optimiser].")
-    return found
+    return presets_there
 
 
 def _in_preset(tree: dict[str, Any], preset: str | None, where: str) -> dict[str, Any]:
-    found = _own_presets(tree, where)
+    own = _own_presets(tree, where)
     if preset is None:
-        preset = next(iter(found), None)
-    elif preset not in (found or {"default": {}}):
-        raise RecipeError(f"{where} has no preset '{preset}'{_nearest(preset, list(found) or ['default'])}")
+        preset = next(iter(own), None)
+    elif preset not in (own or {"default": {}}):
+        raise RecipeError(f"{where} has no preset '{preset}'{_nearest(preset, list(own) or ['default'])}")
     if preset is None or preset == "default":
         return tree
-    return {**_merged(tree, found[preset]), "preset": preset}
+    return {**_merged(tree, own[preset]), "preset": preset}
 
 
 def _merged(tree: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:

@@ -76,7 +76,7 @@ def _sidecar(result: Result, record: Mapping[str, Any]) -> dict[str, Any]:
     """The JSON beside an image: of what it was made, and by what. Its sources are named by file, never by path."""
     volumes = result.study.volumes.values() if result.study is not None else ()
     sources = [f"bids:raw:{_within(v.path)}" for v in volumes if v.path is not None and v.path.name.startswith("sub-")]
-    told: dict[str, Any] = {
+    content: dict[str, Any] = {
         "Description": "Tumour segmentation; for research use only",
         "Type": "Lesion",
         "Manual": bool(record["corrected_by_hand"]),
@@ -84,7 +84,7 @@ def _sidecar(result: Result, record: Mapping[str, Any]) -> dict[str, Any]:
         "Model": record["model"],
         "SoftwareVersion": record["software"],
     }
-    return {**told, "Sources": sources} if sources else told
+    return {**content, "Sources": sources} if sources else content
 
 
 def _within(path: Path) -> str:
@@ -127,8 +127,8 @@ def _require_ours(description: Path, readme: Path) -> None:
     )
 
 
-def _json(path: Path, told: Mapping[str, Any]) -> None:
-    _text(path, json.dumps(told, indent=2, ensure_ascii=True) + "\n")
+def _json(path: Path, content: Mapping[str, Any]) -> None:
+    _text(path, json.dumps(content, indent=2, ensure_ascii=True) + "\n")
 
 
 def _text(path: Path, text: str) -> None:

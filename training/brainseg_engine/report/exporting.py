@@ -173,8 +173,8 @@ def _needed(onto: Onto | None) -> Onto:
 def _series(result: Result, onto: Onto | None) -> ImageSeries:
     """The listed series that objects are made on. Raises InputError."""
     where = _needed(onto)
-    found = listed(where.folder)
-    if not found:
+    listed_series = listed(where.folder)
+    if not listed_series:
         raise InputError(f"{where.folder} holds no DICOM series whose slices form a stack. Name the series' folder.")
 
     def likely(several: Sequence[ImageSeries]) -> ImageSeries | None:
@@ -184,7 +184,7 @@ def _series(result: Result, onto: Onto | None) -> ImageSeries:
         meant = named.get(Modality(on).title) if on in tuple(Modality) else None
         return next((s for s in several if meant is not None and series_uid(s) == series_uid(meant)), None)
 
-    return fitting(found, result.segmentation, where.series, likely, elsewhere=where.carry is not None)
+    return fitting(listed_series, result.segmentation, where.series, likely, elsewhere=where.carry is not None)
 
 
 def _dicom(

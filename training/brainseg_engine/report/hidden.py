@@ -49,15 +49,15 @@ class Deidentify:
 def hide(result: Result, id_: str, how: Deidentify) -> Result:
     """The result under the id ``id_``: no path, no person's name, no sentence of others; its images without a face."""
     seg, study = result.segmentation, result.study
-    told = _told(result.sidecar)
-    by = " ".join(str(told[k]) for k in ("model", "model_version") if told.get(k))
-    hidden = replace(seg, made_by=f"{by} and a person" if by and told.get("edited") else by, path=None, note="")
+    sidecar = _without_persons(result.sidecar)
+    by = " ".join(str(sidecar[k]) for k in ("model", "model_version") if sidecar.get(k))
+    hidden = replace(seg, made_by=f"{by} and a person" if by and sidecar.get("edited") else by, path=None, note="")
     if study is not None:
         bare = replace(study, segmentation=seg)
         shown = bare if how.faceless is None else how.faceless(bare)
         volumes = {m: replace(v, path=None, sha256="") for m, v in shown.volumes.items()}
         study = replace(shown, id=id_, volumes=volumes, segmentation=hidden, folder=None)
-    return Result(id_, hidden, study, told)
+    return Result(id_, hidden, study, sidecar)
 
 
 def hide_prior(prior: Mapping[str, Any] | None, how: Deidentify, shift: timedelta) -> dict[str, Any] | None:
@@ -76,7 +76,7 @@ def moved_now(shift: timedelta) -> datetime:
     return datetime.now(UTC) + shift
 
 
-def _told(sidecar: Mapping[str, Any]) -> dict[str, Any]:
+def _without_persons(sidecar: Mapping[str, Any]) -> dict[str, Any]:
     """What of a mask's sidecar is model, numbers and codes."""
     out = {k: sidecar[k] for k in ("model", "model_version", "edited", "diameters", "reference") if k in sidecar}
     out["warnings"] = [w for w in sidecar.get("warnings") or () if isinstance(w, str) and _CODE.fullmatch(w)]

@@ -33,21 +33,21 @@ def of_study(folder: Path | None, segmentation: Segmentation) -> dict[str, str]:
     Raises InputError where there is none, or where such series are of different patients.
     """
     try:
-        found = listed(folder) if folder is not None else []
+        series = listed(folder) if folder is not None else []
     except InputError:
-        found = []
-    fitting = [s for s in found if s.grid is not None and transferred(segmentation, s.grid) is not None]
+        series = []
+    fitting = [s for s in series if s.grid is not None and transferred(segmentation, s.grid) is not None]
     if not fitting:
         raise InputError(
             f"{folder or 'The result'} holds no DICOM images of the mask's voxels, so nothing tells whose they are. "
             "Leave --identity out, or name their folder (--images)."
         )
-    told = [shown(opened(s)) for s in fitting]
-    if any(t != told[0] for t in told):
+    persons = [shown(opened(s)) for s in fitting]
+    if any(t != persons[0] for t in persons):
         raise InputError(
             f"{folder} holds images of several patients, so nothing tells whose the mask is. Name one study."
         )
-    return told[0]
+    return persons[0]
 
 
 def first_instance(result: Result) -> Any | None:

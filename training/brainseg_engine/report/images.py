@@ -32,14 +32,14 @@ _SECONDARY = "1.2.840.10008.5.1.4.1.1.7"
 
 def of_study(folder: Path, own: ImageSeries) -> dict[str, ImageSeries]:
     """Name → series to be copied: the four that the study is segmented from, as far as they are found, and ``own``."""
-    found: Mapping[Modality, ImageSeries] = {}
+    chosen: Mapping[Modality, ImageSeries] = {}
     try:
         listing = list_series(folder)
         mine = [(p, v) for p in listing.patients for v in p.visits if any(s.facts.id == own.facts.id for s in v.series)]
-        found = identified(*(mine[0] if mine else choose(listing, folder)), voxels=False).chosen()
+        chosen = identified(*(mine[0] if mine else choose(listing, folder)), voxels=False).chosen()
     except BrainsegError:  # nothing tells which series is which: the one that was segmented is copied alone
-        found = {}
-    named = {m.title: s for m, s in found.items() if s.slices}
+        chosen = {}
+    named = {m.title: s for m, s in chosen.items() if s.slices}
     if all(series_uid(s) != series_uid(own) for s in named.values()):
         named["segmented"] = own
     return named
@@ -73,8 +73,8 @@ def copies(series: ImageSeries, title: str, how: Deidentify, tumour: Mask | None
 
 
 def _count(path: Path) -> int:
-    told = pydicom().dcmread(path, force=True, specific_tags=["NumberOfFrames"])
-    return int(told.get("NumberOfFrames") or 1)
+    dataset = pydicom().dcmread(path, force=True, specific_tags=["NumberOfFrames"])
+    return int(dataset.get("NumberOfFrames") or 1)
 
 
 def _copy(path: Path, frames: NDArray[Any], title: str, how: Deidentify) -> Any:

@@ -38,12 +38,12 @@ def closed_mesh(mask: Mask, grid: Grid) -> Mesh:
     level = 0.5
     for _ in range(_STEPS if wanted else 0):
         vertices, faces = mesh(mask, sigma=_SIGMA_VOXELS, level=level)
-        found = volume_mm3((grid.to_world(vertices), faces))
-        if abs(found - wanted) < off:
-            best, off = (vertices, faces), abs(found - wanted)
+        volume = volume_mm3((grid.to_world(vertices), faces))
+        if abs(volume - wanted) < off:
+            best, off = (vertices, faces), abs(volume - wanted)
         if off <= _CLOSE * wanted:
             break
-        low, high = (low, level) if found < wanted else (level, high)
+        low, high = (low, level) if volume < wanted else (level, high)
         level = (low + high) / 2
     vertices, faces = best
     if np.linalg.det(grid.affine[:3, :3]) < 0:  # a mirrored array turns its faces inside out
@@ -122,12 +122,12 @@ def glb(shapes: Mapping[Region, Mesh]) -> bytes:
         nodes.append({"name": region.value, "mesh": n})
     root = {"name": SPACE, "children": list(range(len(nodes))), "matrix": list(_LPS_MM_TO_GLTF)}
     binary = b"".join(parts)
-    told = {
+    document = {
         "asset": {"version": "2.0", "generator": SPACE}, "scene": 0, "scenes": [{"nodes": [len(nodes)]}], "nodes": [*nodes, root],
         "meshes": solids, "materials": materials, "accessors": accessors, "bufferViews": views,
         "buffers": [{"byteLength": len(binary)}],
     }  # fmt: skip
-    text = json.dumps(told, separators=(",", ":")).encode("ascii")
+    text = json.dumps(document, separators=(",", ":")).encode("ascii")
     text += b" " * (-len(text) % 4)
     chunks = b"".join(struct.pack("<I4s", len(c), kind) + c for kind, c in ((b"JSON", text), (b"BIN\0", binary)))
     return struct.pack("<4sII", b"glTF", 2, 12 + len(chunks)) + chunks

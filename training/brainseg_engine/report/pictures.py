@@ -91,9 +91,9 @@ def _shots(
         yield _Shot(plane, index, flair, f"FLAIR, {plane.name}: WT lesion 1", (("1", whole[0]),))
 
 
-def _pictured(told: Mapping[str, Any] | None) -> list[Mapping[str, Any]]:
+def _pictured(measured: Mapping[str, Any] | None) -> list[Mapping[str, Any]]:
     """The lesions with pictures of their own: the targets, else the largest."""
-    lesions = ((told or {}).get("diameters") or {}).get("lesions") or []
+    lesions = ((measured or {}).get("diameters") or {}).get("lesions") or []
     return [lesion for lesion in lesions if lesion["target_rano2"]][:RANO2_TARGETS] or lesions[:1]
 
 

@@ -96,20 +96,20 @@ def _classes(segmentation: Segmentation) -> dict[str, dict[str, float | int | No
 def read(path: Path) -> Record:
     """The record in that JSON file. Raises InputError when it is none."""
     try:
-        told = read_object(path)
+        record = read_object(path)
     except OSError as e:
         raise InputError(f"{path} cannot be read: {e.strerror or e}. Check the path.") from e
     except ValueError as e:
         raise InputError(f"{path} is no report of this program: {e}. Name the .json that 'report' wrote.") from e
-    schema = str(told.get("schema"))[:80]
+    schema = str(record.get("schema"))[:80]
     if schema != SCHEMA:
         raise InputError(f"{path} is no report of this program (its schema is {schema!r}, and {SCHEMA!r} is expected).")
     try:
-        _changes(told, told)
-        (told["model"] or {}).get("name"), str(told["id"]), str(told["created"])
+        _changes(record, record)
+        (record["model"] or {}).get("name"), str(record["id"]), str(record["created"])
     except (AttributeError, KeyError, TypeError, ValueError) as e:
         raise InputError(f"{path} is damaged: its numbers are not all there. Write the report again.") from e
-    return told
+    return record
 
 
 def quantities(record: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
@@ -117,28 +117,28 @@ def quantities(record: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
 
     What is not measured has the value None.
     """
-    classes = {c: told for c, told in record["classes"].items() if c not in record["regions"]}  # ET is both
-    for name, told in (*record["regions"].items(), *classes.items()):
+    classes = {c: measured for c, measured in record["classes"].items() if c not in record["regions"]}  # ET is both
+    for name, measured in (*record["regions"].items(), *classes.items()):
         unit = "mL" if record["grid"]["calibrated"] else "voxels"
-        value = None if told is None else told["volume_ml" if unit == "mL" else "volume_voxels"]
+        value = None if measured is None else measured["volume_ml" if unit == "mL" else "volume_voxels"]
         yield {"region": name, "lesion": "", "quantity": "volume", "unit": unit, "value": value}
-        if name in record["regions"] and told is not None and told.get("side"):
-            yield {"region": name, "lesion": "", "quantity": "side", "unit": "", "value": told["side"]}
-        lengths = (told or {}).get("diameters")
+        if name in record["regions"] and measured is not None and measured.get("side"):
+            yield {"region": name, "lesion": "", "quantity": "side", "unit": "", "value": measured["side"]}
+        lengths = (measured or {}).get("diameters")
         if lengths is not None:
             yield from _lengths(name, lengths)
 
 
-def _lengths(region: str, told: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
+def _lengths(region: str, lengths: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
     row = {"region": region, "lesion": ""}
-    largest = told["largest_3d"]
+    largest = lengths["largest_3d"]
     yield {**row, "quantity": "largest diameter 3D", "unit": "mm", "value": largest["mm"] if largest else None}
-    yield {**row, "quantity": "lesions", "unit": "", "value": told["lesion_count"]}
-    yield {**row, "quantity": "measurable lesions", "unit": "", "value": told["measurable_count"]}
+    yield {**row, "quantity": "lesions", "unit": "", "value": lengths["lesion_count"]}
+    yield {**row, "quantity": "measurable lesions", "unit": "", "value": lengths["measurable_count"]}
     for key, name in (("rano", "RANO"), ("rano2", "RANO 2.0")):
-        value = told[f"sum_of_products_{key}_mm2"]
+        value = lengths[f"sum_of_products_{key}_mm2"]
         yield {**row, "quantity": f"sum of products {name}", "unit": "mm²", "value": value}
-    for number, lesion in enumerate(told["lesions"], 1):
+    for number, lesion in enumerate(lengths["lesions"], 1):
         row["lesion"] = str(number)
         for key in ("longest", "perpendicular"):
             yield {**row, "quantity": f"{key} diameter", "unit": "mm", "value": lesion[key]["mm"]}
@@ -151,10 +151,10 @@ def name_of(item: str) -> str:
     return REGION_NAMES[Region(item)] if item in Region.__members__ else LABEL_NAMES[Label[item]]
 
 
-def lengths_of(segmentation: Segmentation, told: Any) -> dict[Region, diameters.Diameters]:
+def lengths_of(segmentation: Segmentation, written: Any) -> dict[Region, diameters.Diameters]:
     """Region → diameters: those that a person set, where there are any, else as measured."""
     try:
-        given = diameters.from_json(told) if isinstance(told, Mapping) else {}
+        given = diameters.from_json(written) if isinstance(written, Mapping) else {}
     except (KeyError, TypeError, ValueError):  # a sidecar of something else
         given = {}
     edited = {r: d for r, d in given.items() if r in segmentation.regions and any(x.edited for x in d.lesions)}
@@ -184,25 +184,25 @@ def _model(written: Mapping[str, Any]) -> dict[str, str] | None:
     return {"name": str(written["model"]), "version": str(written.get("model_version") or "")}
 
 
-def _object(told: Any) -> Mapping[str, Any]:
-    return told if isinstance(told, Mapping) else {}
+def _object(value: Any) -> Mapping[str, Any]:
+    return value if isinstance(value, Mapping) else {}
 
 
-def _list(told: Any) -> list[Any]:
-    return told if isinstance(told, list) else []
+def _list(value: Any) -> list[Any]:
+    return value if isinstance(value, list) else []
 
 
-def _preparation(told: Any) -> dict[str, Any] | None:
+def _preparation(prepared: Any) -> dict[str, Any] | None:
     """How the brain was found, and how well each series was aligned; None where nothing of that kind is recorded."""
-    if not isinstance(told, Mapping):
+    if not isinstance(prepared, Mapping):
         return None
     quality = {}
     for modality in Modality:
-        found = told.get(modality.value)
-        if isinstance(found, Mapping) and all(isinstance(found.get(k), int | float) for k in _MARKS):
-            numbers = {k: float(found[k]) for k in (*_MARKS, *_MOVES) if isinstance(found.get(k), int | float)}
-            quality[modality.value] = {**dict.fromkeys(_MOVES), **numbers, "good": bool(found.get("good"))}
-    brain = str(told["brain"]) if "brain" in told else None
+        alignment = prepared.get(modality.value)
+        if isinstance(alignment, Mapping) and all(isinstance(alignment.get(k), int | float) for k in _MARKS):
+            numbers = {k: float(alignment[k]) for k in (*_MARKS, *_MOVES) if isinstance(alignment.get(k), int | float)}
+            quality[modality.value] = {**dict.fromkeys(_MOVES), **numbers, "good": bool(alignment.get("good"))}
+    brain = str(prepared["brain"]) if "brain" in prepared else None
     return {"brain": brain, "quality": quality} if quality or brain else None
 
 

@@ -42,17 +42,17 @@ def find_results(paths: Sequence[Path], images: Path | None = None) -> list[Repo
     no result, and for two results of one id.
     """
     studies = _by_id(images) if images is not None else {}
-    found: list[ReportSource] = []
+    sources: list[ReportSource] = []
     for path in paths:
         if not path.exists():
             raise InputError(f"There is no file or folder {path}. Check the path.")
-        found += _in_folder(path, studies) if path.is_dir() else [_mask(path, studies)]
+        sources += _in_folder(path, studies) if path.is_dir() else [_mask(path, studies)]
     seen: dict[str, ReportSource] = {}
-    for source in found:
+    for source in sources:
         other = seen.setdefault(source.id, source)
         if other is not source:
             raise InputError(f"Two results have the id '{source.id}'. Write their reports into two folders.")
-    return found
+    return sources
 
 
 def load_result(source: ReportSource, coding: str | None = None) -> Result:
@@ -64,8 +64,8 @@ def load_result(source: ReportSource, coding: str | None = None) -> Result:
             raise InputError(
                 f"{source.study} holds no mask. Segment the study first (napari-brainseg predict), and name the mask."
             )
-        told = read_sidecar(study.segmentation.path) if study.segmentation.path else {}
-        return Result(study.id, study.segmentation, study, told)
+        sidecar = read_sidecar(study.segmentation.path) if study.segmentation.path else {}
+        return Result(study.id, study.segmentation, study, sidecar)
     study_of = load_study(find_study(source.study), segmentation=False) if source.study is not None else None
     implied = study_of.coding if study_of is not None and study_of.coding else None
     if source.study is not None and is_export(source.study) and is_derived(source.mask):

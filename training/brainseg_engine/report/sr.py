@@ -78,21 +78,28 @@ def _groups(
     hd: Any, record: Mapping[str, Any], source: SourceSeries, seg: Any, made: Made, uid: Callable[[str], str]
 ) -> Iterator[Any]:
     numbers = {str(s.SegmentLabel): int(s.SegmentNumber) for s in seg.SegmentSequence}
-    for name, told in {**record["classes"], **record["regions"]}.items():
-        if told is None or name not in numbers:
+    for name, amounts in {**record["classes"], **record["regions"]}.items():
+        if amounts is None or name not in numbers:
             continue
         tracked = hd.sr.TrackingIdentifier(uid=uid(name), identifier=name)
-        yield _region(hd, name, told, source, seg, numbers[name], made, tracked)
-        for number, lesion in enumerate((told.get("diameters") or {}).get("lesions") or [], 1):
+        yield _region(hd, name, amounts, source, seg, numbers[name], made, tracked)
+        for number, lesion in enumerate((amounts.get("diameters") or {}).get("lesions") or [], 1):
             label = f"{name} lesion {number}"
             yield _lesion(hd, name, lesion, source, hd.sr.TrackingIdentifier(uid=uid(label), identifier=label))
 
 
 def _region(
-    hd: Any, name: str, told: Mapping[str, Any], source: SourceSeries, seg: Any, segment: int, made: Made, tracked: Any
+    hd: Any,
+    name: str,
+    amounts: Mapping[str, Any],
+    source: SourceSeries,
+    seg: Any,
+    segment: int,
+    made: Made,
+    tracked: Any,
 ) -> Any:
-    measured = [_number(hd, VOLUME, told["volume_ml"], "mL")]
-    lengths = told.get("diameters")
+    measured = [_number(hd, VOLUME, amounts["volume_ml"], "mL")]
+    lengths = amounts.get("diameters")
     if lengths is not None:
         if lengths["largest_3d"] is not None:
             measured.append(_number(hd, LARGEST, lengths["largest_3d"]["mm"], "mm"))
@@ -109,7 +116,9 @@ def _region(
         ),
         finding_type=_code(hd, CODES[name]),
         finding_sites=[
-            hd.sr.FindingSite(_code(hd, BRAIN), laterality=_code(hd, SIDES[told["side"]]) if told.get("side") else None)
+            hd.sr.FindingSite(
+                _code(hd, BRAIN), laterality=_code(hd, SIDES[amounts["side"]]) if amounts.get("side") else None
+            )
         ],
         algorithm_id=hd.sr.AlgorithmIdentification(name=made.name, version=made.version, parameters=[USE]),
         measurements=measured,

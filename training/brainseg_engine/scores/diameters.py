@@ -109,12 +109,12 @@ def diameters(
     if not grid.calibrated:
         raise GeometryError("The voxel sizes of this image are not known, so nothing in it can be measured in mm.")
     across = slice_axis(grid) if axis is None else axis
-    found: dict[Region, Diameters] = {}
+    by_region: dict[Region, Diameters] = {}
     for region in regions:
         mask = region_mask(labels, region)
-        same = next((d for r, d in found.items() if np.array_equal(mask, region_mask(labels, r))), None)
-        found[region] = replace(same, region=region) if same else _of_region(mask, grid, region, across)
-    return found
+        same = next((d for r, d in by_region.items() if np.array_equal(mask, region_mask(labels, r))), None)
+        by_region[region] = replace(same, region=region) if same else _of_region(mask, grid, region, across)
+    return by_region
 
 
 def slice_axis(grid: Grid) -> int:
@@ -130,9 +130,9 @@ def _of_region(mask: Mask, grid: Grid, region: Region, axis: int) -> Diameters:
 
     numbered, _ = lesions(mask, grid.spacing)
     boxes = find_objects(numbered.astype(np.int32))
-    found = [_measured(numbered[box] == n, [s.start for s in box], grid, axis) for n, box in enumerate(boxes, 1)]
-    found.sort(key=lambda lesion: (-lesion.product_mm2, -lesion.volume_ml))
-    return Diameters(region, tuple(found), largest_diameter(numbered > 0, grid))
+    measured = [_measured(numbered[box] == n, [s.start for s in box], grid, axis) for n, box in enumerate(boxes, 1)]
+    measured.sort(key=lambda lesion: (-lesion.product_mm2, -lesion.volume_ml))
+    return Diameters(region, tuple(measured), largest_diameter(numbered > 0, grid))
 
 
 def _measured(mask: Mask, start: Sequence[int], grid: Grid, axis: int) -> Lesion:
@@ -224,22 +224,22 @@ def _chord_json(chord: Chord) -> dict[str, Any]:
     return {"mm": round(chord.mm, 2), "ends_ras_mm": [[round(v, 3) for v in p] for p in (chord.start, chord.end)]}
 
 
-def from_json(told: Mapping[str, Any]) -> dict[Region, Diameters]:
+def from_json(content: Mapping[str, Any]) -> dict[Region, Diameters]:
     """What :func:`to_json` gave. Raises KeyError, TypeError or ValueError for anything else."""
-    return {Region(name): _region_from(Region(name), d) for name, d in told.items()}
+    return {Region(name): _region_from(Region(name), d) for name, d in content.items()}
 
 
-def _region_from(region: Region, told: Mapping[str, Any]) -> Diameters:
-    found = tuple(
+def _region_from(region: Region, content: Mapping[str, Any]) -> Diameters:
+    lesions = tuple(
         Lesion(
             float(lesion["volume_ml"]), int(lesion["slice_axis"]), int(lesion["slice_index"]),
             _chord(lesion["longest"]), _chord(lesion["perpendicular"]), bool(lesion["edited"]),
         )
-        for lesion in told["lesions"]
+        for lesion in content["lesions"]
     )  # fmt: skip
-    return Diameters(region, found, None if told["largest_3d"] is None else _chord(told["largest_3d"]))
+    return Diameters(region, lesions, None if content["largest_3d"] is None else _chord(content["largest_3d"]))
 
 
-def _chord(told: Mapping[str, Any]) -> Chord:
-    (a, b, c), (d, e, f) = told["ends_ras_mm"]
+def _chord(content: Mapping[str, Any]) -> Chord:
+    (a, b, c), (d, e, f) = content["ends_ras_mm"]
     return Chord((float(a), float(b), float(c)), (float(d), float(e), float(f)))

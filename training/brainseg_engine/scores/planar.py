@@ -50,10 +50,10 @@ class Outline:
 
         None where their product cannot exceed ``more_than``: the second chord is never longer than the first.
         """
-        found = self._longest(np.sqrt(more_than))
-        if found is None:
+        chord = self._longest(np.sqrt(more_than))
+        if chord is None:
             return None
-        start, end = found
+        start, end = chord
         across = self._perpendicular(start, end)
         product = float(np.linalg.norm(end - start) * np.linalg.norm(across[1] - across[0]))
         return Bidirectional(

@@ -82,12 +82,12 @@ def midline(data: NDArray[Any], grid: Grid, tumour: Mask | None = None) -> Midli
     for start in _STARTS_DEG:
         first = np.array([np.deg2rad(start), 0.0, 0.0])
         simplex = first + np.array([[0, 0, 0], [0.12, 0, 0], [0, 0.12, 0], [0, 0, 5.0]])
-        found = optimize.minimize(
+        fitted = optimize.minimize(
             lambda plane: -mirrored(plane), first, method="Nelder-Mead",
             options={"initial_simplex": simplex, "xatol": 0.003, "fatol": 1e-4, "maxfev": 120},
         )  # fmt: skip
-        if -found.fun > likeness:
-            best, likeness = found.x, float(-found.fun)
+        if -fitted.fun > likeness:
+            best, likeness = fitted.x, float(-fitted.fun)
     normal = _normal(best)
     turned = np.rad2deg(np.arccos(np.clip(normal[0], -1, 1)))
     if likeness < LEAST_LIKENESS or abs(best[2]) > FARTHEST_MM or turned > WIDEST_DEG:

@@ -68,12 +68,12 @@ def matching(series: Sequence[SeriesFacts], what: str, m: Modality) -> SeriesFac
         f for f in series if what in _names(f) or what.casefold() in {n.casefold() for n in (f.label, f.description)}
     ]
     path = str(Path(what).absolute())
-    found = exact or [f for f in series if f.file_name and str(Path(f.id).absolute()) == path]
-    found = found or [f for f in series if any(fnmatchcase(n.casefold(), what.casefold()) for n in _names(f) if n)]
-    if len(found) == 1:
-        return found[0]
-    labels = ", ".join(f"'{f.label}'" for f in (found or series)[:8]) or "none"
-    if found:
+    fitting = exact or [f for f in series if f.file_name and str(Path(f.id).absolute()) == path]
+    fitting = fitting or [f for f in series if any(fnmatchcase(n.casefold(), what.casefold()) for n in _names(f) if n)]
+    if len(fitting) == 1:
+        return fitting[0]
+    labels = ", ".join(f"'{f.label}'" for f in (fitting or series)[:8]) or "none"
+    if fitting:
         raise InputError(
             f"'{what}', given for {m.title}, fits several series: {labels}. Write more of the name, or its number."
         )
@@ -116,14 +116,14 @@ def proposed(series: Series) -> Choices:
     facts, looks = [], {}
     for path in [*series.files.values(), *several, *series.unknown][:MOST_IMAGES]:
         try:
-            told = file_facts(path)
+            facts_of_file = file_facts(path)
             image = read_image(path)
         except BrainsegError:
             continue
-        facts.append(told)
+        facts.append(facts_of_file)
         seen = look(Volume(image.data, image.grid, Modality.T1, path)) if image.calibrated else None
         if seen is not None:
-            looks[told.id] = seen
+            looks[facts_of_file.id] = seen
     return identify(facts, looks, {str(p): m for m, p in series.files.items()})
 
 

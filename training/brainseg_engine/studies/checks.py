@@ -45,8 +45,8 @@ def check_study(study: Study, needed: SeriesNeeded = ALL_FOUR) -> list[Finding]:
     ``order`` (series likely swapped), ``geometry`` (place or orientation guessed), ``mask-coding``.
     """
     sound = {m: v for m, v in study.volumes.items() if not _voxel_errors(v)}
-    found = [*_missing(study, needed), *_grids(study)]
-    found += [f for v in study.volumes.values() for f in _voxel_errors(v)]
+    findings = [*_missing(study, needed), *_grids(study)]
+    findings += [f for v in study.volumes.values() for f in _voxel_errors(v)]
     copies = _duplicates(sound)
     looks = []
     if study.reference.grid.calibrated:  # the rules of skull and order count in mm
@@ -54,18 +54,18 @@ def check_study(study: Study, needed: SeriesNeeded = ALL_FOUR) -> list[Finding]:
         order = {m: m for m in sound} if copies else likely_order(sound)  # of copies it would only be guessed
         on = _skull(sound, order)
         looks = [*_spacing(study), *(on or _coverage(sound, comparable)), *_order(order)]
-    found += [*copies, *_geometry(study), *looks, *_mask(study)]
-    return found
+    findings += [*copies, *_geometry(study), *looks, *_mask(study)]
+    return findings
 
 
 def require_usable(study: Study, needed: SeriesNeeded = ALL_FOUR) -> list[Finding]:
     """The warnings of :func:`check_study`. Raises InputError (GeometryError for grids) with its errors, if any."""
-    found = check_study(study, needed)
-    errors = [f for f in found if f.severity == "error"]
+    findings = check_study(study, needed)
+    errors = [f for f in findings if f.severity == "error"]
     if errors:
         kind = GeometryError if errors[0].code == "grid" else InputError
         raise kind(" ".join(f.message for f in errors))
-    return found
+    return findings
 
 
 def _missing(study: Study, needed: SeriesNeeded) -> list[Finding]:
@@ -148,17 +148,17 @@ def _coverage(volumes: Mapping[Modality, Volume], comparable: bool) -> list[Find
     if not comparable or len(volumes) < 3:
         return []
     there = {m: brain(v.data)[::2, ::2, ::2] for m, v in volumes.items()}
-    found = []
+    findings = []
     for m, own in there.items():
         others = np.sum([mask for k, mask in there.items() if k is not m], axis=0)
         most = others > (len(there) - 1) // 2
         covered = int(np.count_nonzero(own & most)) / max(1, int(np.count_nonzero(most)))
         if covered < COVERED:
             sentence = f"{named(volumes[m])} covers {100 * covered:.0f} % of the brain that the other series show"
-            found.append(
+            findings.append(
                 Finding("coverage", "warning", f"{sentence}; elsewhere the result rests on those. Look there twice.")
             )
-    return found
+    return findings
 
 
 def _geometry(study: Study) -> list[Finding]:

@@ -60,8 +60,8 @@ def name(source: Path) -> str:
 
 def patient_of(case: str) -> str:
     """The patient that a case's name tells: ``BraTS-GLI-00001-001`` → ``BraTS-GLI-00001``."""
-    found = next((m for pattern in _PATIENTS if (m := re.fullmatch(pattern, case, re.IGNORECASE))), None)
-    return found["patient"] if found else patient_in(case) or case
+    match = next((m for pattern in _PATIENTS if (m := re.fullmatch(pattern, case, re.IGNORECASE))), None)
+    return match["patient"] if match else patient_in(case) or case
 
 
 def list_cases(data: Path) -> list[CohortCase]:
@@ -75,16 +75,16 @@ def list_cases(data: Path) -> list[CohortCase]:
     plain = {source: name(source) for source in find_studies(data)}
     named = kept_apart(plain)
     root = data.resolve()
-    found = {
+    cases = {
         n: CohortCase(n, source, "_".join(source.resolve().relative_to(root).parts[:-1]), n != plain[source])
         for source, n in named.items()
     }
-    if not found:
+    if not cases:
         raise InputError(
             f"{data} holds no case. Known are BraTS study folders, the Decathlon's Task01 (imagesTr with dataset.json) and "
             "folders of image slices."
         )
-    return [found[n] for n in sorted(found)]
+    return [cases[n] for n in sorted(cases)]
 
 
 def cases(data: Path, split: Mapping[str, str], subset: str, elsewhere: Mapping[str, Path] | None = None) -> list[Path]:
@@ -169,11 +169,11 @@ def patients_of(cases: Iterable[CohortCase], rule: str = "auto") -> dict[str, st
         raise TrainingError(
             f"--patients '{rule}': put the part of the name that is the patient in brackets, like '(P\\d+)_.*'."
         )
-    found = {c.name: m[1] if (m := pattern.search(c.name)) else "" for c in cases}
-    alone = next((name for name, patient in found.items() if not patient), None)
+    patients = {c.name: m[1] if (m := pattern.search(c.name)) else "" for c in cases}
+    alone = next((name for name, patient in patients.items() if not patient), None)
     if alone is not None:
         raise TrainingError(f"--patients '{rule}' finds no patient in the name '{alone}'.")
-    return found
+    return patients
 
 
 def make_folds(
@@ -190,12 +190,12 @@ def make_folds(
             f"{len(rest)} patients cannot be divided into {folds} folds. Ask for 2 to {len(rest)} of them."
         )
     sizes = [0] * folds
-    found = {case: "test" for group in held for case in group}
+    fold_of = {case: "test" for group in held for case in group}
     for group in sorted(rest, key=len, reverse=True):  # the largest first, each to the emptiest fold
         fold = sizes.index(min(sizes))
         sizes[fold] += len(group)
-        found |= dict.fromkeys(group, str(fold))
-    return dict(sorted(found.items()))
+        fold_of |= dict.fromkeys(group, str(fold))
+    return dict(sorted(fold_of.items()))
 
 
 def make_split(
@@ -217,8 +217,10 @@ def make_split(
             f"{len(groups)} patients are too few for a validation share of {validation:g} and a test share of {test:g}. Lower "
             "the shares, or add cases."
         )
-    found = {c: s for s, part in (("test", held), ("validation", checked), ("train", trained)) for g in part for c in g}
-    return dict(sorted(found.items()))
+    side_of = {
+        c: s for s, part in (("test", held), ("validation", checked), ("train", trained)) for g in part for c in g
+    }
+    return dict(sorted(side_of.items()))
 
 
 def split_text(column: str, split: Mapping[str, str], patients: Mapping[str, str] | None = None) -> str:

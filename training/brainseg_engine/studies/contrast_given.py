@@ -8,7 +8,7 @@ from datetime import datetime
 
 from brainseg_engine.core.series import SeriesFacts
 from brainseg_engine.core.study import Modality
-from brainseg_engine.studies.tag_rules import TagVerdict, agent_named, by_bolus, told
+from brainseg_engine.studies.tag_rules import TagVerdict, agent_named, by_bolus, words_of
 
 
 def believable(series: Sequence[SeriesFacts]) -> list[SeriesFacts]:
@@ -54,4 +54,4 @@ def by_time(series: Sequence[SeriesFacts], verdicts: Mapping[str, TagVerdict]) -
 
 
 def _same_protocol(a: SeriesFacts, b: SeriesFacts) -> bool:
-    return a.plane == b.plane and told(a).lower() == told(b).lower()
+    return a.plane == b.plane and words_of(a).lower() == words_of(b).lower()

@@ -38,7 +38,7 @@ class SeriesProposal:
     """What one series is proposed for. ``use`` is None for one that is not used; ``reason`` is a sentence.
 
     ``could_be``: the uses it is the second choice for; ``confidence`` from 0 to 1; ``doubt``: what speaks against it.
-    ``told``: tags or words say its weighting; ``excluded``: they say that it is none of the four.
+    ``weighting_known``: tags or words say its weighting; ``excluded``: they say that it is none of the four.
     """
 
     series: SeriesFacts
@@ -47,7 +47,7 @@ class SeriesProposal:
     confidence: float = 1.0
     could_be: tuple[Modality, ...] = ()
     doubt: str = ""
-    told: bool = False
+    weighting_known: bool = False
     excluded: bool = False
 
 
@@ -205,7 +205,12 @@ def _proposal(
         else:
             reason = f"Not used: {verdict.reason}."
         return SeriesProposal(
-            facts, None, reason, could_be=could_be, told=verdict.family is not None, excluded=bool(verdict.other)
+            facts,
+            None,
+            reason,
+            could_be=could_be,
+            weighting_known=verdict.family is not None,
+            excluded=bool(verdict.other),
         )
     own = points[facts.id]
     why = [verdict.reason] if verdict.family is not None else []
@@ -221,7 +226,7 @@ def _proposal(
     odds = own[use] - max(0.0, *others)
     return SeriesProposal(
         facts, use, f"{use.title}: {', '.join(w for w in why if w)}.", round(1 / (1 + float(np.exp(-odds))), 3), could_be,
-        ". ".join(filter(None, (verdict.doubt, _contradiction(use, look)))), told=verdict.family is not None,
+        ". ".join(filter(None, (verdict.doubt, _contradiction(use, look)))), weighting_known=verdict.family is not None,
     )  # fmt: skip
 
 

@@ -106,8 +106,8 @@ def find_study(
         return settled(assigned(source, wanted) if wanted else series_of(source))
     source = _place(source)
     listing = list_series(source, progress, cancelled)
-    found = identified(*choose(listing, source, which), wanted, cancelled=cancelled)
-    series = found.chosen()
+    identified_visit = identified(*choose(listing, source, which), wanted, cancelled=cancelled)
+    series = identified_visit.chosen()
     missing = [m.title for m in Modality if m not in series]
     return Series(
         id=neutral_id(source, listing) + which.suffix(listing),
@@ -183,9 +183,11 @@ def neutral_id(source: Path, listing: Listing) -> str:
     some digits that tell it from others."""
     name = source.resolve().name
     name = stem(name).removesuffix(".zip").removesuffix(".ZIP") if not source.is_dir() else name
-    told = {w.casefold() for s in listing.series for text in _identifying(s) for w in text.replace("^", " ").split()}
+    identifying = {
+        w.casefold() for s in listing.series for text in _identifying(s) for w in text.replace("^", " ").split()
+    }
     plain = re.sub(r"[._ ]", "-", name.casefold())
-    if not any(len(w) > 2 and (w in name.casefold() or w in plain) for w in told):
+    if not any(len(w) > 2 and (w in name.casefold() or w in plain) for w in identifying):
         return name
     studies = sorted({s.facts.study_uid for s in listing.series})
     return f"study-{hashlib.sha256(' '.join(studies).encode()).hexdigest()[:8]}"

@@ -21,20 +21,20 @@ def check_listing(listing: Listing) -> list[Finding]:
     ``several-dates``, ``skipped`` (files that should have been images).
     """
     series = list(listing.series)
-    found = list(_nothing_usable(series))
+    findings = list(_nothing_usable(series))
     if len(listing.patients) > 1:
         text = f"These are {len(listing.patients)} patients, who are never mixed: choose one."
-        found.append(Finding("several-patients", "warning", text))
+        findings.append(Finding("several-patients", "warning", text))
     for patient in listing.patients:
         if len(patient.visits) > 1:
             days = ", ".join(v.day.isoformat() if v.day else "no date" for v in patient.visits)
             text = f"{patient.label.capitalize()} has {len(patient.visits)} studies ({days}): choose one."
-            found.append(Finding("several-dates", "warning", text))
+            findings.append(Finding("several-dates", "warning", text))
     for s in listing.skipped:
         if s.lost:
             files, again = ("1 file", "it") if s.count == 1 else (f"{s.count} files, each of which", "them")
-            found.append(Finding("skipped", "warning", f"{files} {s.reason}. Export or copy {again} again."))
-    return sorted(found, key=lambda f: f.severity != "error")
+            findings.append(Finding("skipped", "warning", f"{files} {s.reason}. Export or copy {again} again."))
+    return sorted(findings, key=lambda f: f.severity != "error")
 
 
 def is_volume(series: ImageSeries) -> bool:

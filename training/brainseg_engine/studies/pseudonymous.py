@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from brainseg_engine.io.derived.pseudonyms import Pseudonyms, patient_told
+from brainseg_engine.io.derived.pseudonyms import Pseudonyms, patient_key
 from brainseg_engine.io.series import Series
 
 
@@ -17,5 +17,5 @@ def renamed(series: Series, pseudonyms: Pseudonyms | None) -> Series:
     if first is None:
         return replace(series, id=pseudonyms.patient(series.id))
     who = first.identity
-    patient = patient_told(who.patient_id, who.name, who.birth_date, who.study_uid)
+    patient = patient_key(who.patient_id, who.name, who.birth_date, who.study_uid)
     return replace(series, id=pseudonyms.study(patient, who.study_uid))

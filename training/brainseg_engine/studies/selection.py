@@ -57,12 +57,12 @@ def _named(sources: Sequence[Path], names: Collection[str], where: str) -> list[
     own = {s: cohort.name(s) for s in sources}
     apart = kept_apart(own)
     by_name = {apart[s]: s for s in sources} | {str(s.resolve()): s for s in sources}
-    found = {n: by_name.get(n) or by_name.get(str(Path(n).resolve())) for n in dict.fromkeys(names)}
-    absent = [n for n, s in found.items() if s is None]
+    by_given = {n: by_name.get(n) or by_name.get(str(Path(n).resolve())) for n in dict.fromkeys(names)}
+    absent = [n for n, s in by_given.items() if s is None]
     if absent:
         more = f" and {len(absent) - 3} more" if len(absent) > 3 else ""
         raise InputError(f"{where} names studies that are not in what was given: {', '.join(absent[:3])}{more}.")
-    return list(dict.fromkeys(s for s in found.values() if s is not None))
+    return list(dict.fromkeys(s for s in by_given.values() if s is not None))
 
 
 def _lines(file: Path) -> list[str]:

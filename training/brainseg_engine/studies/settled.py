@@ -40,7 +40,7 @@ def settled(series: Series) -> Series:
     enough = len(unnamed) <= missing - len(several)
     chosen = {
         m: Path(i) for m, i in choices.chosen.items()
-        if m not in series.files and (Path(i) in named or enough or choices.of(i).told)
+        if m not in series.files and (Path(i) in named or enough or choices.of(i).weighting_known)
     }  # fmt: skip
     return _with(series, chosen, choices) if chosen else series
 

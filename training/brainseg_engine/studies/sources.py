@@ -32,8 +32,8 @@ def expand(sources: Sequence[Path], *, whole: bool = False) -> list[Path]:
     given = [s for s in sources if s.is_dir() or decathlon.is_case(s) or is_export(s)]
     if not given:
         raise InputError(f"{sources[0]} is a file; give the folder that holds the study's four series.")
-    found = [study for source in given for study in (source.is_dir() and _within(source, whole)) or [source]]
-    return list({study.resolve(): study for study in found}.values())
+    studies = [study for source in given for study in (source.is_dir() and _within(source, whole)) or [source]]
+    return list({study.resolve(): study for study in studies}.values())
 
 
 def _within(folder: Path, whole: bool) -> list[Path]:

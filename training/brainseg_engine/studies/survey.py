@@ -78,11 +78,11 @@ def survey(
 
     Raises InputError when there is no case at all; what is wrong with one is in its report.
     """
-    found = cohort.list_cases(data)
+    cases = cohort.list_cases(data)
     reports: list[CaseReport] = []
     with ThreadPoolExecutor(_THREADS) as pool:
-        for report in _in_order(pool, lambda case: look(case, coding, full), found):
-            progress(Progress(f"looking at {report.name}", len(reports) / len(found)))
+        for report in _in_order(pool, lambda case: look(case, coding, full), cases):
+            progress(Progress(f"looking at {report.name}", len(reports) / len(cases)))
             reports.append(report)
     return _with_duplicates(reports)
 
@@ -149,10 +149,10 @@ def summary(reports: Sequence[CaseReport]) -> dict[str, Any]:
 
 
 def _in_order(
-    pool: ThreadPoolExecutor, work: Callable[[cohort.CohortCase], CaseReport], found: Sequence[cohort.CohortCase]
+    pool: ThreadPoolExecutor, work: Callable[[cohort.CohortCase], CaseReport], cases: Sequence[cohort.CohortCase]
 ) -> Iterator[CaseReport]:
     """As ``pool.map``; what was not begun is dropped when the caller stops."""
-    waiting = [pool.submit(work, case) for case in found]
+    waiting = [pool.submit(work, case) for case in cases]
     try:
         for future in waiting:
             yield future.result()
@@ -164,12 +164,12 @@ def _in_order(
 def _grids(series: Series) -> dict[Modality, Grid]:
     """Where each series is, from the headers alone."""
     if series.layout is Layout.SLICES:
-        found = slices.list_slices(next(iter(series.files.values())))
-        sizes = {slices.header(path) for path in found.images.values()}
-        if len(sizes) > 1 or len(found.images) < 2:
+        slices_there = slices.list_slices(next(iter(series.files.values())))
+        sizes = {slices.header(path) for path in slices_there.images.values()}
+        if len(sizes) > 1 or len(slices_there.images) < 2:
             read_series(series)  # says what is wrong
         width, height = sizes.pop()
-        grid = Grid((width, height, len(found.images)), SLICES_AFFINE, calibrated=False)
+        grid = Grid((width, height, len(slices_there.images)), SLICES_AFFINE, calibrated=False)
         return dict.fromkeys(series.files, grid)
     grids = {m: read_header(path).grid for m, path in series.files.items()}
     for m, path in series.files.items():
@@ -224,9 +224,9 @@ def _with_images(report: CaseReport, series: Series) -> CaseReport:
         volumes = read_series(series)
     except BrainsegError as e:
         return replace(report, errors=tuple(dict.fromkeys((*report.errors, str(e)))))
-    found = check_study(Study(series.id, volumes, folder=series.folder), SeriesNeeded(tuple(volumes)))
-    messages = {kind: [f.message for f in found if f.severity == kind] for kind in ("error", "warning")}
-    grid_reported = any(f.code == "grid" for f in found)  # the check says it with the files' names
+    findings = check_study(Study(series.id, volumes, folder=series.folder), SeriesNeeded(tuple(volumes)))
+    messages = {kind: [f.message for f in findings if f.severity == kind] for kind in ("error", "warning")}
+    grid_reported = any(f.code == "grid" for f in findings)  # the check says it with the files' names
     errors = [e for e in report.errors if not (grid_reported and "lies on another grid than" in e)]
     return replace(
         report,

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from brainseg_engine.core.series import SeriesFacts
 from brainseg_engine.core.study import Modality
 from brainseg_engine.io.contrast_words import plain
-from brainseg_engine.io.naming import classify, contrast_told
+from brainseg_engine.io.naming import classify, contrast_named
 
 LEAST_SLICES = 10
 _DIXON = "a fat or out-of-phase image (Dixon)"
@@ -140,21 +140,21 @@ def judge(facts: SeriesFacts) -> TagVerdict:
     family = times if isinstance(times, Modality) else named
     if family is None:
         return TagVerdict(reason=why or "neither tags nor name tell what it is", reformatted=reformatted)
-    contrast, told_by = _contrast(facts) if family is Modality.T1 else (None, "")
+    contrast, contrast_reason = _contrast(facts) if family is Modality.T1 else (None, "")
     weighting = {Modality.T1: "T1-weighted", Modality.T2: "T2-weighted", Modality.FLAIR: "FLAIR"}[family]
     reason = f"{weighting} ({why})" if times else f"{weighting} by its name"
     return TagVerdict(
-        family, "", contrast, ", ".join(filter(None, (reason, told_by))), bool(times), reformatted,
+        family, "", contrast, ", ".join(filter(None, (reason, contrast_reason))), bool(times), reformatted,
         f"its name says {named.title}" if times and named not in (None, family) else "",
     )  # fmt: skip
 
 
 def fat_suppressed(facts: SeriesFacts) -> bool:
     """Whether the name says that fat is suppressed, as it is for the orbits or the skull base."""
-    return bool(re.search(r"(?<![a-z0-9])(?:fs|fat ?sat\w*|spir|spair|we)(?![a-z0-9])", plain(told(facts))))
+    return bool(re.search(r"(?<![a-z0-9])(?:fs|fat ?sat\w*|spir|spair|we)(?![a-z0-9])", plain(words_of(facts))))
 
 
-def told(facts: SeriesFacts) -> str:
+def words_of(facts: SeriesFacts) -> str:
     """The words to read: the description, else the protocol, else the sequence's name."""
     return facts.description or facts.protocol or facts.sequence_name
 
@@ -182,17 +182,17 @@ def _no_scan_of_ours(facts: SeriesFacts) -> str:
 
 
 def _other_by_words(facts: SeriesFacts) -> str:
-    raw = plain(told(facts))
-    texts = {raw, re.sub(r"[_.]+", " ", told(facts).lower()), told(facts).lower()}
-    found = [what for pattern, what in _WORDS if any(pattern.search(text) for text in texts)]
+    raw = plain(words_of(facts))
+    texts = {raw, re.sub(r"[_.]+", " ", words_of(facts).lower()), words_of(facts).lower()}
+    kinds = [what for pattern, what in _WORDS if any(pattern.search(text) for text in texts)]
     times = _by_times(facts)[0]
     if times is Modality.T2:  # the second echo of a "PD/T2"
-        found = [what for what in found if what != _PD]
-    if not found and times is None and re.search(r"(?<![a-z0-9])t2", raw) and _GRADIENT.search(raw):
+        kinds = [what for what in kinds if what != _PD]
+    if not kinds and times is None and re.search(r"(?<![a-z0-9])t2", raw) and _GRADIENT.search(raw):
         return _SUSCEPTIBILITY
-    if found and times is Modality.T1 and found[0] == _TIME_SERIES and re.search(r"t1|mprage|spgr|bravo", raw):
+    if kinds and times is Modality.T1 and kinds[0] == _TIME_SERIES and re.search(r"t1|mprage|spgr|bravo", raw):
         return ""  # a "T1 post perfusion" is a T1
-    return found[0] if found else ""
+    return kinds[0] if kinds else ""
 
 
 def _by_times(facts: SeriesFacts) -> tuple[Modality | str | None, str]:
@@ -231,7 +231,7 @@ def by_bolus(facts: SeriesFacts) -> bool:
 
 def contrast_by_words(facts: SeriesFacts) -> bool | None:
     """Whether its names say that contrast was given, or that it was not; None where they say neither."""
-    return next((c for text in _texts(facts) if (c := contrast_told(text)) is not None), None)
+    return next((c for text in _texts(facts) if (c := contrast_named(text)) is not None), None)
 
 
 def _named(facts: SeriesFacts) -> Modality | None:

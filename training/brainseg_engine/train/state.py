@@ -71,10 +71,10 @@ def restore(
 
 def changes(old: Mapping[str, Any], new: Mapping[str, Any], prefix: str = "") -> list[str]:
     """What differs between two recipes, in words. The epochs may: as --steps, they say how long to go on."""
-    found = []
+    differences = []
     for key in new:
         if isinstance(new[key], Mapping) and isinstance(old.get(key), Mapping):
-            found += changes(old[key], new[key], f"{prefix}{key}.")
+            differences += changes(old[key], new[key], f"{prefix}{key}.")
         elif old.get(key) != new[key] and prefix + key != "training.epochs":
-            found.append(f"{prefix}{key} was {old.get(key)!r}, not {new[key]!r}")
-    return found
+            differences.append(f"{prefix}{key} was {old.get(key)!r}, not {new[key]!r}")
+    return differences

@@ -146,8 +146,8 @@ def _write_table(study: Any, out: Path) -> None:
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(["trial", "state", "dice", "settings"])
     for t in study.get_trials(deepcopy=False):
-        told = " ".join(t.user_attrs.get("settings", ()))
-        writer.writerow([t.number, t.state.name.lower(), "" if t.value is None else f"{t.value:.4f}", told])
+        trial_settings = " ".join(t.user_attrs.get("settings", ()))
+        writer.writerow([t.number, t.state.name.lower(), "" if t.value is None else f"{t.value:.4f}", trial_settings])
     try:
         with atomic(out / TABLE) as part:
             part.write_text(text.getvalue(), encoding="utf-8")

@@ -44,7 +44,7 @@ WRITTEN = {
     header_only=st.booleans(),
     cut=st.floats(0, 1) | st.none(),
 )
-def test_law_damaged_files_are_told_of(kind, damage, header_only, cut):
+def test_law_damaged_files_are_reported(kind, damage, header_only, cut):
     contents = [bytearray(c) for c in WRITTEN[kind]]
     first = contents[0]
     reach = min(len(first), 1800) if header_only else len(first)
@@ -85,7 +85,7 @@ def test_odd_files_among_good_ones(tmp_path):
     assert sum(s.count for s in listing.skipped) == 3
 
 
-def test_files_that_may_not_be_read_are_told_of(tmp_path, monkeypatch):
+def test_files_that_may_not_be_read_are_reported(tmp_path, monkeypatch):
     paths = write_series(tmp_path, ball(GRID), GRID, new_person(), SeriesPlan())
     from brainseg_engine.core import plain
 

@@ -141,8 +141,8 @@ def test_nothing_of_a_patient_is_shown_or_logged(tmp_path, caplog, capfd):
                 read_listed(series)
             except InputError as e:
                 shown.append(str(e))
-    told = "\n".join([*shown, caplog.text, *(str(w.message) for w in warned), *capfd.readouterr()])
+    said = "\n".join([*shown, caplog.text, *(str(w.message) for w in warned), *capfd.readouterr()])
     for secret in (*SECRETS, person.study_uid, person.frame_of_reference):
-        assert secret not in told
+        assert secret not in said
     assert not warned
     assert next(listing.series).identity.patient_id == SECRETS[0]  # and is there for writing results

@@ -98,8 +98,8 @@ def test_slope_of_each_slice(tmp_path, enhanced):
 def test_orientation_jitter_is_one_series(tmp_path):
     rng = np.random.default_rng(0)
     for path in write(tmp_path):
-        told = np.array(pydicom.dcmread(path).ImageOrientationPatient, dtype=float)
-        edit(path, ImageOrientationPatient=[f"{v:.9f}" for v in told + rng.uniform(-3e-5, 3e-5, 6)])
+        orientation = np.array(pydicom.dcmread(path).ImageOrientationPatient, dtype=float)
+        edit(path, ImageOrientationPatient=[f"{v:.9f}" for v in orientation + rng.uniform(-3e-5, 3e-5, 6)])
     series = only(tmp_path)
     assert "orientation-jitter" in series.flags
     volume = volume_of(series, Modality.T1)
@@ -161,7 +161,7 @@ def test_two_echoes_are_two_images(tmp_path, enhanced):
 
 
 @pytest.mark.parametrize(
-    "told",
+    "expected",
     [
         lambda i: {"TemporalPositionIdentifier": i + 1},
         lambda i: {"AcquisitionNumber": i + 1},
@@ -173,10 +173,10 @@ def test_two_echoes_are_two_images(tmp_path, enhanced):
     ],
     ids=["temporal position", "acquisition", "time", "image type", "b-value", "inversion", "number alone"],
 )
-def test_two_images_at_each_place_are_two_images(tmp_path, told):
+def test_two_images_at_each_place_are_two_images(tmp_path, expected):
     person, uid = new_person(), pydicom.uid.generate_uid()
     for i in range(2):
-        tags = {"DiffusionBValue": None, **told(i)}
+        tags = {"DiffusionBValue": None, **expected(i)}
         plan = SeriesPlan(vendor="Philips", tags=tags, series_uid=uid, first_instance=1 + 10 * i)
         write_series(tmp_path, STORED + i, GRID, person, plan)
     found = list(list_series(tmp_path).series)

@@ -14,7 +14,7 @@ from typing import Any
 
 from brainseg_engine.io.derived import kept
 from brainseg_engine.io.derived.needed import pydicom
-from brainseg_engine.io.derived.pseudonyms import Pseudonyms, patient_told
+from brainseg_engine.io.derived.pseudonyms import Pseudonyms, patient_key
 from brainseg_engine.io.dicom.quiet import quiet
 
 METHOD = "napari-brainseg, DICOM PS3.15 Basic Profile"
@@ -59,7 +59,7 @@ class Pseudonym:
 def patient_of(instance: Any) -> str:
     """What tells the patient of an instance apart. Raises InputError where nothing does."""
     keywords = ("PatientID", "PatientName", "PatientBirthDate", "StudyInstanceUID")
-    return patient_told(*(str(instance.get(k) or "") for k in keywords))
+    return patient_key(*(str(instance.get(k) or "") for k in keywords))
 
 
 def deidentified(instance: Any, pseudonym: Pseudonym, description: str = "") -> Any:
@@ -201,5 +201,5 @@ def _moved(day: str, clock: str, shift: timedelta) -> tuple[str, str]:
 
 def _moved_moment(text: str, shift: timedelta) -> str:
     """A DICOM date-time moved; "" where it cannot be read. Its zone, which tells a place, is left out."""
-    found = re.fullmatch(r"(\d{8})(\d{2,6}(?:\.\d{1,6})?)?(?:[+-]\d{4})?", text.strip())
-    return "".join(_moved(found[1], found[2] or "", shift)) if found else ""
+    match = re.fullmatch(r"(\d{8})(\d{2,6}(?:\.\d{1,6})?)?(?:[+-]\d{4})?", text.strip())
+    return "".join(_moved(match[1], match[2] or "", shift)) if match else ""

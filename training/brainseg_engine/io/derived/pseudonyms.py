@@ -61,12 +61,12 @@ class Pseudonyms:
         return hmac.digest(self.key, f"{what}\0{text}".encode("utf-8", "surrogatepass"), hashlib.sha256)
 
 
-def patient_told(patient_id: str, name: str, birth_date: str, study_uid: str) -> str:
+def patient_key(patient_id: str, name: str, birth_date: str, study_uid: str) -> str:
     """What tells a patient apart: the id, else name and birth date, else the study. Raises InputError where nothing does."""
-    told = patient_id.strip() or (f"{name.strip()}\0{birth_date.strip()}" if name.strip() else study_uid.strip())
-    if not told:
+    identity = patient_id.strip() or (f"{name.strip()}\0{birth_date.strip()}" if name.strip() else study_uid.strip())
+    if not identity:
         raise InputError("The DICOM images tell neither a patient nor a study, so they cannot be given a pseudonym.")
-    return told
+    return identity
 
 
 def key_file() -> Path:

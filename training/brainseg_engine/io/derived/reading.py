@@ -57,10 +57,10 @@ def is_derived(path: Path) -> bool:
     dicom = pydicom()
     try:
         with quiet():
-            told = dicom.dcmread(path, specific_tags=["SOPClassUID"], stop_before_pixels=True)
+            dataset = dicom.dcmread(path, specific_tags=["SOPClassUID"], stop_before_pixels=True)
     except Exception:  # whatever pydicom raises for what is damaged
         return False
-    return str(told.get("SOPClassUID", "")) in (SEG, LABELMAP, RTSTRUCT)
+    return str(dataset.get("SOPClassUID", "")) in (SEG, LABELMAP, RTSTRUCT)
 
 
 def read_derived(path: Path, grid: Grid | None = None, images: Path | None = None) -> Segmentation:
@@ -80,8 +80,8 @@ def read_derived(path: Path, grid: Grid | None = None, images: Path | None = Non
     except Exception as e:  # pydicom raises anything for what is damaged
         raise InputError(f"{path} cannot be read as DICOM: it is damaged, or something else. Export it again.") from e
     if kind not in (SEG, LABELMAP, RTSTRUCT):
-        found = dicom.uid.UID(kind).name
-        raise InputError(f"{path} is neither a DICOM SEG nor an RTSTRUCT ({found}). Choose the mask.")
+        kind_name = dicom.uid.UID(kind).name
+        raise InputError(f"{path} is neither a DICOM SEG nor an RTSTRUCT ({kind_name}). Choose the mask.")
     try:
         target = grid if grid is not None else _grid_of_source(d, path, images)
         with quiet():
@@ -103,15 +103,15 @@ def _grid_of_source(d: Any, path: Path, images: Path | None) -> Grid:
     wanted = set(_series_uids(d))
     folder = images or path.parent
     try:
-        found = [s for s in listed(folder) if series_uid(s) in wanted]
+        sources = [s for s in listed(folder) if series_uid(s) in wanted]
     except InputError:  # a folder without any image
-        found = []
-    if not found or found[0].grid is None:
+        sources = []
+    if not sources or sources[0].grid is None:
         raise InputError(
             f"{path} refers to a series that is not in {folder} (or not an even stack of slices). Put the images beside "
             "it, or name their folder."
         )
-    return found[0].grid
+    return sources[0].grid
 
 
 def _series_uids(d: Any) -> Iterator[str]:
@@ -236,8 +236,8 @@ def segmentation_of(masks: Mapping[str, Mask], grid: Grid, made_by: str, path: P
         labels, regions = np.where(wt, np.uint8(Label.TUMOUR), np.uint8(0)), (Region.WT,)
     else:
         labels = labels_from_regions(wt, tc, et)
-        told = {"ET": Region.ET, "TC": Region.TC, "NCR": Region.TC, "WT": Region.WT, "ED": Region.WT}
-        regions = tuple(r for r in Region if r in {told[m] for m in masks})
+        region_of = {"ET": Region.ET, "TC": Region.TC, "NCR": Region.TC, "WT": Region.WT, "ED": Region.WT}
+        regions = tuple(r for r in Region if r in {region_of[m] for m in masks})
     coding = "lgg" if regions == (Region.WT,) and set(masks) == {"WT"} else "brats2023"
     return Segmentation(labels, grid, coding, made_by, regions, path)
 

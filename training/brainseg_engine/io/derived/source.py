@@ -124,7 +124,7 @@ def _number(instance: Any) -> int:
 
 
 def fitting(
-    found: Sequence[ImageSeries],
+    series: Sequence[ImageSeries],
     segmentation: Segmentation,
     wanted: str = "",
     likely: Callable[[Sequence[ImageSeries]], ImageSeries | None] = lambda _: None,
@@ -136,9 +136,9 @@ def fitting(
     Of several with these voxels ``likely`` may say which is meant. ``elsewhere``: the one that is wanted may have
     other voxels. Raises InputError when none or several are.
     """
-    chosen = [s for s in found if not wanted or wanted in _names(s)]
+    chosen = [s for s in series if not wanted or wanted in _names(s)]
     if wanted and not chosen:
-        raise InputError(f"There is no series '{wanted}'; there are: {_told(found)}.")
+        raise InputError(f"There is no series '{wanted}'; there are: {_listed(series)}.")
     on_grid = [s for s in chosen if s.grid is not None and transferred(segmentation, s.grid) is not None]
     if not on_grid and wanted and elsewhere and len(chosen) == 1:
         return chosen[0]
@@ -146,11 +146,11 @@ def fitting(
         what = f"The series '{wanted}' does not have" if wanted else "None of the DICOM series has"
         raise InputError(
             f"{what} the voxels of the mask ({'×'.join(str(n) for n in segmentation.grid.shape)}); there are: "
-            f"{_told(found)}. Choose the series that was segmented."
+            f"{_listed(series)}. Choose the series that was segmented."
         )
     one = on_grid[0] if len(on_grid) == 1 else likely(on_grid)
     if one is None:
-        raise InputError(f"Several series have the mask's voxels: {_told(on_grid)}. Name one of them (--series).")
+        raise InputError(f"Several series have the mask's voxels: {_listed(on_grid)}. Name one of them (--series).")
     return one
 
 
@@ -188,6 +188,6 @@ def _names(series: ImageSeries) -> set[str]:
     }
 
 
-def _told(series: Iterable[ImageSeries]) -> str:
+def _listed(series: Iterable[ImageSeries]) -> str:
     shapes = ((s, "×".join(str(n) for n in s.grid.shape)) for s in series if s.grid is not None)
     return "; ".join(f"{s.facts.number} {s.facts.label} ({shape})" for s, shape in shapes) or "none"

@@ -83,10 +83,10 @@ def _value(groups: tuple[Any, ...], sequence: str, keyword: str) -> Any:
 def _vector(groups: tuple[Any, ...], sequence: str, keyword: str, length: int) -> tuple[float, ...] | None:
     value = _value(groups, sequence, keyword)
     try:
-        found = tuple(float(v) for v in value) if value is not None else ()
+        vector = tuple(float(v) for v in value) if value is not None else ()
     except (TypeError, ValueError):
         return None
-    return found if len(found) == length and all(map(math.isfinite, found)) else None
+    return vector if len(vector) == length and all(map(math.isfinite, vector)) else None
 
 
 def _scalar(groups: tuple[Any, ...], sequence: str, keyword: str) -> float | None:
@@ -94,7 +94,7 @@ def _scalar(groups: tuple[Any, ...], sequence: str, keyword: str) -> float | Non
     if value is not None and not isinstance(value, (str, float, int)) and hasattr(value, "__iter__"):
         value = next(iter(value), None)
     try:
-        found = float(value)
+        number = float(value)
     except (TypeError, ValueError):
         return None
-    return found if math.isfinite(found) else None
+    return number if math.isfinite(number) else None

@@ -20,11 +20,11 @@ def facts(part: Part, grid: Grid | None, number_of_part: int) -> SeriesFacts:
     series_number = number(header, t.SERIES_NUMBER)
     description, protocol = text(header, t.SERIES_DESCRIPTION), text(header, t.PROTOCOL)
     sequence = text(header, t.SEQUENCE_NAME) or text(header, t.PULSE_SEQUENCE_NAME)
-    told = description or protocol or sequence or "no description"
+    label = description or protocol or sequence or "no description"
     field = number(header, t.FIELD_STRENGTH)
     return SeriesFacts(
         id=f"{frame.instance.series_uid}/{number_of_part}",
-        label=f"{told} ({part.name})" if part.name else told,
+        label=f"{label} ({part.name})" if part.name else label,
         description=description,
         protocol=protocol,
         modality=frame.instance.modality or "",
@@ -86,12 +86,12 @@ def day(value: str) -> date | None:
 
 
 def _moment(on: str, at: str) -> datetime | None:
-    found = day(on)
+    date = day(on)
     digits = at.replace(":", "").split(".")[0].split("+")[0][:6]
-    if found is None or not digits.isdigit() or len(digits) < 4:
+    if date is None or not digits.isdigit() or len(digits) < 4:
         return None
     try:
-        return datetime(found.year, found.month, found.day, int(digits[:2]), int(digits[2:4]), int(digits[4:6] or 0))
+        return datetime(date.year, date.month, date.day, int(digits[:2]), int(digits[2:4]), int(digits[4:6] or 0))
     except ValueError:
         return None
 

@@ -47,18 +47,18 @@ def parts(frames: Sequence[Frame]) -> list[Part]:
     directions = _directions(groups)
     if len(groups) > 1:
         groups = _worth_listing(groups)
-    found = []
+    parts_of = []
     for i, group in enumerate(groups):
         axes, jitter = _axes(group)
         remarks = (*jitter, *copies) if i == 0 else tuple(jitter)
         split = _split(group, axes)
         for part in split:
             name = ", ".join(n for n in (f"stack {i + 1} of {len(groups)}" if len(groups) > 1 else "", part.name) if n)
-            found.append(
+            parts_of.append(
                 Part(part.frames, axes, name, part.echo, part.echoes, directions, part.time_points,
                      (*remarks, *part.remarks))
             )  # fmt: skip
-    return found
+    return parts_of
 
 
 def _placed(f: Frame) -> bool:

@@ -37,11 +37,11 @@ def list_dicom(
     """
     if files is None:
         files = plain_files(path.parent if path.name.upper() == "DICOMDIR" and path.is_file() else path)
-    found = scan(files, progress, cancelled)
-    require_some(found, named or path)
-    people = persons(found.frames)
+    scanned = scan(files, progress, cancelled)
+    require_some(scanned, named or path)
+    people = persons(scanned.frames)
     patients = tuple(Patient(f"patient {i + 1}", _visits(frames)) for i, frames in enumerate(people))
-    return Listing(patients, found.skipped)
+    return Listing(patients, scanned.skipped)
 
 
 def _visits(frames: Sequence[Frame]) -> tuple[Visit, ...]:
@@ -63,8 +63,8 @@ def _series_of(frames: Sequence[Frame]) -> list[ImageSeries]:
     by_uid: dict[str, list[Frame]] = defaultdict(list)
     for f in frames:
         by_uid[f.instance.series_uid].append(f)
-    found = [s for group in by_uid.values() for s in _entries(group)]
-    return sorted(found, key=lambda s: (s.facts.number is None, s.facts.number or 0))
+    entries = [s for group in by_uid.values() for s in _entries(group)]
+    return sorted(entries, key=lambda s: (s.facts.number is None, s.facts.number or 0))
 
 
 def _entries(frames: Sequence[Frame]) -> list[ImageSeries]:
@@ -101,7 +101,7 @@ def _entry(part: Part, index: int) -> ImageSeries:
     slices = tuple(_source(f, k) for k, f in zip(placed.places, in_order, strict=True) if not f.instance.truncated)
     missing = sorted({*placed.missing, *damaged})
     remarks = [*part.remarks, *placed.remarks, *_missing(placed, placed.missing, damaged)]
-    told: SeriesFacts = facts(part, placed.grid, index)
+    series_facts: SeriesFacts = facts(part, placed.grid, index)
     if part.directions > 1:
         remarks.append(
             Remark(
@@ -109,7 +109,7 @@ def _entry(part: Part, index: int) -> ImageSeries:
             )
         )
     return ImageSeries(
-        told, placed.grid, tuple(remarks), slices,
+        series_facts, placed.grid, tuple(remarks), slices,
         missing_mm=tuple(placed.distances[k] for k in missing), identity=_identity(first),
     )  # fmt: skip
 
@@ -121,15 +121,15 @@ def _source(f: Frame, k: int) -> SliceSource:
 
 
 def _missing(placed: Stack, missing: Sequence[int], damaged: Sequence[int]) -> list[Remark]:
-    found = []
+    remarks = []
     if missing:
-        found.append(Remark("missing-slices", "warning",
+        remarks.append(Remark("missing-slices", "warning",
                             f"{_slices(missing)} missing, at {_named(placed, missing)}; the image is empty there."))  # fmt: skip
     if damaged:
-        found.append(Remark("truncated", "warning",
+        remarks.append(Remark("truncated", "warning",
                             f"{_slices(damaged)} cut short in the file, at {_named(placed, damaged)}; the image is empty there. "
                             "Export or copy the series again."))  # fmt: skip
-    return found
+    return remarks
 
 
 def _slices(which: Sequence[int]) -> str:

@@ -72,43 +72,43 @@ def stored_frames(path: Path, indices: Sequence[int]) -> list[NDArray[Any]]:
     from pydicom import dcmread
     from pydicom.pixels import iter_pixels
 
-    told: Any = None
+    dataset: Any = None
     try:
         with plain.opened(path) as file:
-            told = dcmread(file, force=True, specific_tags=list(_PIXEL_ELEMENTS))
-        if "TransferSyntaxUID" not in told.file_meta:
-            told.file_meta.TransferSyntaxUID = _syntax(*told.original_encoding)
-        if told.file_meta.TransferSyntaxUID.is_encapsulated:
-            decoded = _decompressed(told, indices)
+            dataset = dcmread(file, force=True, specific_tags=list(_PIXEL_ELEMENTS))
+        if "TransferSyntaxUID" not in dataset.file_meta:
+            dataset.file_meta.TransferSyntaxUID = _syntax(*dataset.original_encoding)
+        if dataset.file_meta.TransferSyntaxUID.is_encapsulated:
+            decoded = _decompressed(dataset, indices)
         else:
-            decoded = list(iter_pixels(told, indices=list(indices), raw=True))
+            decoded = list(iter_pixels(dataset, indices=list(indices), raw=True))
     except OSError as e:
         raise InputError(f"{path} cannot be read: {e.strerror or e}. Copy it to another place and try again.") from None
     except MemoryError:
         raise
     except Exception:  # decoders raise whatever they like; their words may quote the header
-        raise InputError(_undecodable(path, told)) from None
-    return [_measured(frame, told) for frame in decoded]
+        raise InputError(_undecodable(path, dataset)) from None
+    return [_measured(frame, dataset) for frame in decoded]
 
 
-def _decompressed(told: Any, indices: Sequence[int]) -> list[NDArray[Any]]:
+def _decompressed(dataset: Any, indices: Sequence[int]) -> list[NDArray[Any]]:
     """The frames of compressed pixels. A codestream that tells other sizes than the header is refused (ValueError): its
     decoder would take the memory for them, and end the program where there is not so much."""
     from pydicom import uid
     from pydicom.encaps import get_frame
     from pydicom.pixels import iter_pixels
 
-    syntax, wanted = told.file_meta.TransferSyntaxUID, Codestream(told.Rows, told.Columns, told.SamplesPerPixel)
-    frames = int(told.get("NumberOfFrames") or 1)
+    syntax, wanted = dataset.file_meta.TransferSyntaxUID, Codestream(dataset.Rows, dataset.Columns, dataset.SamplesPerPixel)
+    frames = int(dataset.get("NumberOfFrames") or 1)
     if syntax == uid.RLELossless and wanted.components == 1:
-        kind = np.dtype(f"{'i' if told.PixelRepresentation else 'u'}{int(told.BitsAllocated) // 8}")
-        streams = (get_frame(told.PixelData, i, number_of_frames=frames) for i in indices)
+        kind = np.dtype(f"{'i' if dataset.PixelRepresentation else 'u'}{int(dataset.BitsAllocated) // 8}")
+        streams = (get_frame(dataset.PixelData, i, number_of_frames=frames) for i in indices)
         return [rle.decoded(stream, wanted.rows, wanted.columns, kind) for stream in streams]
     if syntax in (*uid.JPEGTransferSyntaxes, *uid.JPEGLSTransferSyntaxes, *uid.JPEG2000TransferSyntaxes, *_HTJ2K):
         for i in indices:
-            if codestream.told(get_frame(told.PixelData, i, number_of_frames=frames)) != wanted:
+            if codestream.told(get_frame(dataset.PixelData, i, number_of_frames=frames)) != wanted:
                 raise ValueError
-    return list(iter_pixels(told, indices=list(indices), raw=True))
+    return list(iter_pixels(dataset, indices=list(indices), raw=True))
 
 
 def _syntax(implicit: bool | None, little: bool | None) -> str:
@@ -120,27 +120,27 @@ def _syntax(implicit: bool | None, little: bool | None) -> str:
     return str(uid.ExplicitVRBigEndian if little is False else uid.ExplicitVRLittleEndian)
 
 
-def _measured(stored: NDArray[Any], told: Any) -> NDArray[Any]:
+def _measured(stored: NDArray[Any], dataset: Any) -> NDArray[Any]:
     """Stored values without the overlay planes that old scanners kept in unused high bits, and white as high."""
     if stored.dtype.kind not in "iu":
         return stored
-    bits, kept = 8 * stored.dtype.itemsize, int(told.get("BitsStored", 8 * stored.dtype.itemsize))
-    high = int(told.get("HighBit", kept - 1))
+    bits, kept = 8 * stored.dtype.itemsize, int(dataset.get("BitsStored", 8 * stored.dtype.itemsize))
+    high = int(dataset.get("HighBit", kept - 1))
     if not 0 < kept <= bits or not kept - 1 <= high < bits:
         kept, high = bits, bits - 1
     if kept < bits:
         # to the top and back: the sign comes along with signed values
         stored = (stored << (bits - 1 - high)) >> (bits - kept)
-    if told.get("PhotometricInterpretation") == "MONOCHROME1":
+    if dataset.get("PhotometricInterpretation") == "MONOCHROME1":
         return ((1 << kept) - 1 - stored if stored.dtype.kind == "u" else -1 - stored).astype(stored.dtype)
     return stored
 
 
-def _undecodable(path: Path, told: Any) -> str:
+def _undecodable(path: Path, dataset: Any) -> str:
     from pydicom.pixels import get_decoder
     from pydicom.uid import UID
 
-    syntax = UID(str(getattr(getattr(told, "file_meta", None), "TransferSyntaxUID", "")))
+    syntax = UID(str(getattr(getattr(dataset, "file_meta", None), "TransferSyntaxUID", "")))
     named = syntax.name if syntax and not syntax.is_private and syntax.name != str(syntax) else "an unknown syntax"
     try:
         decoder = get_decoder(syntax)

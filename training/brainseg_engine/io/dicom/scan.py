@@ -41,7 +41,7 @@ def first_study(path: Path, most: int = 400, *, deep: bool = True) -> str:
 
     In memory only: it is the study's UID. "-" stands for a study without one, or a DICOM file that is no image.
     """
-    found = ""
+    uid = ""
     with quiet():
         for file, _ in zip(_walk(path, deep=deep), range(most), strict=False):
             if not is_dicom(file):
@@ -49,8 +49,8 @@ def first_study(path: Path, most: int = 400, *, deep: bool = True) -> str:
             try:
                 return read_frames(file)[0].instance.study_uid or "-"
             except Exception:  # damaged or no image: another file may tell
-                found = "-"
-    return found
+                uid = "-"
+    return uid
 
 
 def scan(files: Iterable[Path], progress: ProgressCallback = silent, cancelled: CancelCheck = never) -> Scan:

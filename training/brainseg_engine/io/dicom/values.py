@@ -44,17 +44,17 @@ def numbers(dataset: Any, tag: int) -> tuple[float, ...]:
         if isinstance(value, bytes) and element.VR in _BINARY:
             kind = _BINARY[element.VR]
             order = "<" if element.is_little_endian else ">"
-            found: Any = struct.unpack(f"{order}{len(value) // struct.calcsize(kind)}{kind}", value)
+            raw_values: Any = struct.unpack(f"{order}{len(value) // struct.calcsize(kind)}{kind}", value)
         elif isinstance(value, bytes) and element.VR not in _ASCII:
             decoded = dataset[tag].value  # implicit VR: the dictionary knows
             if isinstance(decoded, bytes):
                 decoded = decoded.decode("ascii").strip(" \0").split("\\")
-            found = decoded if hasattr(decoded, "__iter__") and not isinstance(decoded, str) else [decoded]
+            raw_values = decoded if hasattr(decoded, "__iter__") and not isinstance(decoded, str) else [decoded]
         elif isinstance(value, bytes):
-            found = value.decode("ascii").replace(",", ".").strip(" \0").split("\\")
+            raw_values = value.decode("ascii").replace(",", ".").strip(" \0").split("\\")
         else:
-            found = value if hasattr(value, "__iter__") and not isinstance(value, str) else [value]
-        values = tuple(float(v) for v in found)
+            raw_values = value if hasattr(value, "__iter__") and not isinstance(value, str) else [value]
+        values = tuple(float(v) for v in raw_values)
     except Exception:  # as above
         return ()
     return values if all(map(math.isfinite, values)) else ()
@@ -62,5 +62,5 @@ def numbers(dataset: Any, tag: int) -> tuple[float, ...]:
 
 def number(dataset: Any, tag: int) -> float | None:
     """The element's first value as a number; None where there is none."""
-    found = numbers(dataset, tag)
-    return found[0] if found else None
+    several = numbers(dataset, tag)
+    return several[0] if several else None
