@@ -93,6 +93,7 @@ def _from_image(
         regions=_measured(written, table.name),
         path=path,
         note=note,
+        edited=written.get("edited") is True,
     )
 
 
