@@ -124,12 +124,12 @@ def _several_files(source: Sequence[Path], progress: ProgressCallback, cancelled
     return Listing(*list_files(images, root, progress, cancelled))
 
 
-def identify(visits: FoundVisits, i: int, cancelled: CancelCheck = never, aside: Aside = here) -> Incoming:
+def identify(listed: FoundVisits, i: int, cancelled: CancelCheck = never, aside: Aside = here) -> Incoming:
     """What the series of the visit ``i`` were taken for; those that neither tags nor names tell are looked at. Raises
     Cancelled."""
     from brainseg_engine.studies.incoming import Incoming
 
-    return Incoming(*visits.visits[i], aside(_choices, *visits.visits[i], cancelled=cancelled))
+    return Incoming(*listed.visits[i], aside(_choices, *listed.visits[i], cancelled=cancelled))
 
 
 def _choices(patient: Patient, visit: Visit, progress: ProgressCallback, cancelled: CancelCheck) -> Choices:
@@ -138,24 +138,24 @@ def _choices(patient: Patient, visit: Visit, progress: ProgressCallback, cancell
     return identified(patient, visit, cancelled=cancelled).choices
 
 
-def raw(visits: FoundVisits, incoming: Incoming, brain: str, aside: Aside = here) -> Raw:
+def raw(listed: FoundVisits, incoming: Incoming, brain: str, aside: Aside = here) -> Raw:
     """The chosen series with their voxels, and whether they were prepared before, the brain found by that method. Raises
     InputError."""
     from brainseg_engine.corrections import places
     from brainseg_engine.prepare import PrepareOptions, kept
 
-    study, titles = raw_study(visits, incoming, aside)
+    study, titles = raw_study(listed, incoming, aside)
     key = kept.key_of(study, PrepareOptions(brain=brain))  # type: ignore[arg-type]
     before = kept.find(key)
     with contextlib.suppress(BrainsegError):  # what could not be removed is removed another time
         kept.tidy(places())
-    return Raw(study, titles, visits.place, key, before, mask_beside(visits, incoming))
+    return Raw(study, titles, listed.place, key, before, mask_beside(listed, incoming))
 
 
-def mask_beside(visits: FoundVisits, incoming: Incoming) -> Path | None:
+def mask_beside(listed: FoundVisits, incoming: Incoming) -> Path | None:
     """The mask in the folder of the chosen image files, where it is one and no more."""
     folders = {s.path.parent for s in incoming.chosen().values() if s.path is not None}
-    masks = [p for s in visits.listing.skipped if s.reason == MASK_REASON for p in s.paths if p.parent in folders]
+    masks = [p for s in listed.listing.skipped if s.reason == MASK_REASON for p in s.paths if p.parent in folders]
     return masks[0] if len(masks) == 1 else None
 
 
@@ -187,7 +187,7 @@ def carried_over(segmentation: Segmentation, study: OpenStudy) -> Segmentation:
     return laid_out(segmentation_onto(segmentation, study.study.reference.grid))
 
 
-def raw_study(visits: FoundVisits, incoming: Incoming, aside: Aside = here) -> tuple[Study, Mapping[Modality, str]]:
+def raw_study(listed: FoundVisits, incoming: Incoming, aside: Aside = here) -> tuple[Study, Mapping[Modality, str]]:
     """The chosen series with their voxels, each on its own grid, and how they are called. Raises InputError."""
     from brainseg_engine.studies.incoming import neutral_id
 
@@ -196,7 +196,7 @@ def raw_study(visits: FoundVisits, incoming: Incoming, aside: Aside = here) -> t
         raise InputError("No series is chosen. Say in the table which is T1, T1ce, T2 and FLAIR.")
     volumes = aside(_volumes, chosen)
     titles = {m: title(s.facts) for m, s in chosen.items()}
-    return Study(neutral_id(visits.place, visits.listing), volumes), titles
+    return Study(neutral_id(listed.place, listed.listing), volumes), titles
 
 
 def _volumes(
@@ -207,7 +207,7 @@ def _volumes(
     return {m: replace(volume_of(s, m, cancelled=cancelled), path=None) for m, s in chosen.items()}
 
 
-def ready(visits: FoundVisits, incoming: Incoming, aside: Aside = here) -> OpenStudy | None:
+def ready(listed: FoundVisits, incoming: Incoming, aside: Aside = here) -> OpenStudy | None:
     """The study as it is, where its four series share one grid of about 1 mm and no skull is seen: nothing has to be prepared.
     Else None."""
     from brainseg_engine.io.naming import is_image
@@ -217,7 +217,7 @@ def ready(visits: FoundVisits, incoming: Incoming, aside: Aside = here) -> OpenS
     if len(grids) < len(Modality) or not all(g.same_as(grids[0]) for g in grids):
         return None
     try:
-        study = replace(raw_study(visits, incoming, aside)[0], folder=visits.place if visits.place.is_dir() else None)
+        study = replace(raw_study(listed, incoming, aside)[0], folder=listed.place if listed.place.is_dir() else None)
     except (
         InputError
     ):  # a series that cannot be decoded: another may be chosen in the table, and Prepare says why not this one

@@ -51,7 +51,7 @@ class Preparations:
         return job is not None and job.where == WHERE
 
     def prepare(
-        self, visits: listing.FoundVisits, incoming: Incoming, brain: str, made: Made, *, anew: bool = False
+        self, listed: listing.FoundVisits, incoming: Incoming, brain: str, made: Made, *, anew: bool = False
     ) -> None:
         """Align the chosen series, find the brain by that method, and open the result. Where just that was done before, what
         was made then is opened, unless it is wanted ``anew``. Asked for while no other job runs."""
@@ -64,7 +64,7 @@ class Preparations:
             else:
                 self._reopen(working, raw, raw.kept, request_id, opened)
 
-        self._start(lambda _: listing.raw(visits, incoming, brain, self._context.aside), go)
+        self._start(lambda _: listing.raw(listed, incoming, brain, self._context.aside), go)
 
     def place(self, current: OpenStudy, placing: Placing, made: Made) -> None:
         """Prepare that study, which is open, anew, its series placed so, its brain mask as it is; labels are carried over."""

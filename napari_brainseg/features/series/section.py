@@ -52,10 +52,10 @@ class SeriesSection:
 
 def table_of(verbs: SeriesVerbs) -> Table | None:
     """What the view shows of the series that are listed."""
-    visits, incoming = verbs.found, verbs.incoming
-    if visits is None:
+    listed, incoming = verbs.listed, verbs.incoming
+    if listed is None:
         return None
-    words = list(visits.problems)
+    words = list(listed.problems)
     rows = []
     if incoming is not None:
         missing = " and ".join(m.title for m in verbs.missing)
@@ -77,7 +77,7 @@ def table_of(verbs: SeriesVerbs) -> Table | None:
                     proposal is not None, mark, verbs.pictures.get(series.facts.id),
                 )
             )  # fmt: skip
-    return Table([visits.label(i) for i in range(len(visits.visits))], verbs.visit, rows, "\n".join(f"⚠ {w}" for w in words),
+    return Table([listed.label(i) for i in range(len(listed.visits))], verbs.visit, rows, "\n".join(f"⚠ {w}" for w in words),
                  verbs.prepared is not None)  # fmt: skip
 
 

@@ -54,7 +54,7 @@ class SeriesVerbs:
 
     def __init__(self, context: Context) -> None:
         self._context, self._session = context, context.session
-        self.found: listing.FoundVisits | None = None
+        self.listed: listing.FoundVisits | None = None
         self.visit: int | None = None
         self.incoming: Incoming | None = None
         self.prepared: Prepared | None = None
@@ -116,13 +116,13 @@ class SeriesVerbs:
             self._end_listing(watched)
         self.listing_changed.emit()
 
-    def _show(self, visits: listing.FoundVisits, incoming: Incoming | None, ready: OpenStudy | None) -> None:
+    def _show(self, listed: listing.FoundVisits, incoming: Incoming | None, ready: OpenStudy | None) -> None:
         self.close()
         if ready is not None:
-            self._context.run(visits.listing.close, lambda _: None)
+            self._context.run(listed.listing.close, lambda _: None)
             self._session.prepared.emit(ready)
             return
-        self.found = visits
+        self.listed = listed
         self._take(0 if incoming is not None else None, incoming)
         if incoming is None:
             self._session.say("There is more than one study: choose one above the table of series.", Kind.INFO)
@@ -131,14 +131,14 @@ class SeriesVerbs:
 
     def choose_visit(self, i: int) -> None:
         """That one of the patients and dates is meant."""
-        visits = self.found
-        if visits is None or i == self.visit or self.busy:
+        listed = self.listed
+        if listed is None or i == self.visit or self.busy:
             return
-        work = partial(listing.identify, visits, i, aside=self._context.aside)
-        self._context.read("Looking at the series …", work, partial(self._chosen, visits, i))
+        work = partial(listing.identify, listed, i, aside=self._context.aside)
+        self._context.read("Looking at the series …", work, partial(self._chosen, listed, i))
 
-    def _chosen(self, visits: listing.FoundVisits, i: int, incoming: Incoming) -> None:
-        if self.found is visits:
+    def _chosen(self, listed: listing.FoundVisits, i: int, incoming: Incoming) -> None:
+        if self.listed is listed:
             self._take(i, incoming)
             self._say_what_is_missing()
 
@@ -179,12 +179,12 @@ class SeriesVerbs:
         chosen = replace(incoming, choices=choices)
         self.incoming, self.prepared = chosen, None
         self.changed.emit()
-        if self.found is not None and not self.missing:  # files on one grid need no preparation
-            work = partial(listing.ready, self.found, chosen, self._context.aside)
-            self._context.run(work, partial(self._open_ready, self.found, chosen))
+        if self.listed is not None and not self.missing:  # files on one grid need no preparation
+            work = partial(listing.ready, self.listed, chosen, self._context.aside)
+            self._context.run(work, partial(self._open_ready, self.listed, chosen))
 
-    def _open_ready(self, visits: listing.FoundVisits, chosen: Incoming, ready: OpenStudy | None) -> None:
-        if ready is not None and self.found is visits and self.incoming is chosen and not self.busy:
+    def _open_ready(self, listed: listing.FoundVisits, chosen: Incoming, ready: OpenStudy | None) -> None:
+        if ready is not None and self.listed is listed and self.incoming is chosen and not self.busy:
             self._remember(chosen)
             self.close()
             self._session.prepared.emit(ready)
@@ -213,21 +213,21 @@ class SeriesVerbs:
     def prepare(self, brain: str = "deepbet") -> None:
         """Align the chosen series, find the brain by that method, and open the result. Where just that was done before, what
         was made then is opened, unless it is on the screen: then it is made anew."""
-        visits, incoming, anew = self.found, self.incoming, self.prepared is not None
-        if visits is None or incoming is None or self._session.job is not None:
+        listed, incoming, anew = self.listed, self.incoming, self.prepared is not None
+        if listed is None or incoming is None or self._session.job is not None:
             return
         self._remember(incoming)
-        self.preparing.prepare(visits, incoming, brain, partial(self._made, visits), anew=anew)
+        self.preparing.prepare(listed, incoming, brain, partial(self._made, listed), anew=anew)
 
     def place(self, placing: Placing) -> None:
         """Prepare the open study anew, its series placed so; see :meth:`Preparations.place`."""
         current = self._session.study
         if current is not None and current.acquired is not None:
-            visits = self.found if self.prepared is current.acquired.prepared else None
-            self.preparing.place(current, placing, partial(self._made, visits))
+            listed = self.listed if self.prepared is current.acquired.prepared else None
+            self.preparing.place(current, placing, partial(self._made, listed))
 
-    def _made(self, visits: listing.FoundVisits | None, prepared: Prepared) -> None:
-        if visits is not None and self.found is visits:
+    def _made(self, listed: listing.FoundVisits | None, prepared: Prepared) -> None:
+        if listed is not None and self.listed is listed:
             self.prepared = prepared
             self.changed.emit()
 
@@ -251,17 +251,17 @@ class SeriesVerbs:
     def close(self) -> None:
         """Put the table away, and what was unpacked for it; the study that is open stays."""
         self.cancel()
-        visits, self.found = self.found, None
-        if visits is not None:
-            self._context.run(visits.listing.close, lambda _: None)  # thousands of files, perhaps
+        listed, self.listed = self.listed, None
+        if listed is not None:
+            self._context.run(listed.listing.close, lambda _: None)  # thousands of files, perhaps
             self._take(None, None)
 
     def leave(self) -> None:
         """The window closes: nothing that was unpacked or half done stays on the disk."""
         if self._listing is not None:
             self._listing.stopped = True
-        if self.found is not None:
-            self.found.listing.close()
+        if self.listed is not None:
+            self.listed.listing.close()
         self.preparing.leave()
 
 
@@ -272,15 +272,15 @@ def _list(source: listing.Source, watched: Watched, aside: Aside) -> _Listed:
     """What lies there; where it is one visit, what its series are, and the study itself if nothing is to be prepared. In a
     thread."""
     try:
-        visits = listing.find(source, watched, watched.cancelled, aside)
-        if len(visits.visits) > 1:
-            return visits, None, None
+        listed = listing.find(source, watched, watched.cancelled, aside)
+        if len(listed.visits) > 1:
+            return listed, None, None
         try:
             watched(Progress("looking at the series", 1.0))
-            incoming = listing.identify(visits, 0, watched.cancelled, aside)
-            return visits, incoming, listing.ready(visits, incoming, aside)
+            incoming = listing.identify(listed, 0, watched.cancelled, aside)
+            return listed, incoming, listing.ready(listed, incoming, aside)
         except BaseException:
-            visits.listing.close()
+            listed.listing.close()
             raise
     finally:
         watched.over = True

@@ -374,8 +374,8 @@ def test_images_of_any_name_open_and_are_assigned_by_their_pictures(window, tmp_
         v = study.volumes[m]
         nib.save(nib.Nifti1Image(v.data, v.grid.affine), folder / f"{name}.nii.gz")
     window.viewer.open(folder, plugin="napari-brainseg")
-    found = window.app.features.series
-    window.wait(lambda: not window.session.reading and (window.session.study is not None or found.found is not None))
+    series = window.app.features.series
+    window.wait(lambda: not window.session.reading and (window.session.study is not None or series.listed is not None))
     window.qtbot.wait(200)
     if window.session.study is None:  # the voxels told too little: the table of series has them all, to be assigned
         assert len(window.app.sections.series.uses) == 4

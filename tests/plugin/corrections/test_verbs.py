@@ -54,7 +54,7 @@ def house(viewer, clock) -> House:
 
 
 @pytest.fixture
-def keeping(house):
+def corrections(house):
     return house.corrections
 
 
@@ -84,61 +84,61 @@ def restart(folder: Path, clock) -> House:
 # --- the working copy
 
 
-def test_what_is_painted_is_in_the_copy_at_the_next_tick(house, keeping, folder):
+def test_what_is_painted_is_in_the_copy_at_the_next_tick(house, corrections, folder):
     house.study.open(folder)
     answer = segment(house)
-    keeping.autosave.tick()
-    assert working.pending() == [] and keeping.autosaved is None  # a model's answer can be made again
+    corrections.autosave.tick()
+    assert working.pending() == [] and corrections.autosaved is None  # a model's answer can be made again
     painted = paint(house)
-    keeping.autosave.tick()
-    assert keeping.autosaved is not None
-    work = working.load(keeping.autosave.workspace.desk.path)
+    corrections.autosave.tick()
+    assert corrections.autosaved is not None
+    work = working.load(corrections.autosave.workspace.desk.path)
     assert np.array_equal(work.segmentation.labels, painted) and np.array_equal(work.base.labels, answer)
     assert (work.study_id, work.folder, work.model.name) == ("A", folder, "model")
     assert not np.array_equal(answer, painted)
 
 
-def test_undo_and_redo_reach_the_copy(house, keeping, folder, clock):
+def test_undo_and_redo_reach_the_copy(house, corrections, folder, clock):
     house.study.open(folder)
     answer, painted = segment(house), None
     painted = paint(house)
     for step, expected in ((house.labels.undo, answer), (house.labels.redo, painted)):
         clock.now += 10
         step()
-        keeping.autosave.tick()
-        assert np.array_equal(working.load(keeping.autosave.workspace.desk.path).segmentation.labels, expected)
+        corrections.autosave.tick()
+        assert np.array_equal(working.load(corrections.autosave.workspace.desk.path).segmentation.labels, expected)
 
 
-def test_a_stroke_that_lasts_is_saved_while_it_lasts(house, keeping, folder, clock):
+def test_a_stroke_that_lasts_is_saved_while_it_lasts(house, corrections, folder, clock):
     house.study.open(folder)
     segment(house)
     layer = house.labels
     with layer.block_history():  # as between press and release
         layer.paint((3, 4, 5), 3)
-        keeping.autosave.tick()
-        first = working.load(keeping.autosave.workspace.desk.path)
+        corrections.autosave.tick()
+        first = working.load(corrections.autosave.workspace.desk.path)
         layer.paint((8, 9, 10), 3)
         clock.now += autosave.AUTOSAVE_S + 0.1
-        keeping.autosave.tick()
-        second = working.load(keeping.autosave.workspace.desk.path)
+        corrections.autosave.tick()
+        second = working.load(corrections.autosave.workspace.desk.path)
     assert (second.segmentation.labels == 3).sum() > (first.segmentation.labels == 3).sum() > 0
 
 
-def test_copies_are_not_written_more_often_than_wanted(house, keeping, folder, clock, monkeypatch):
+def test_copies_are_not_written_more_often_than_wanted(house, corrections, folder, clock, monkeypatch):
     written = []
     monkeypatch.setattr(working.Desk, "save", lambda self, work: written.append(work) or replace(work, when=stamp()))
     house.study.open(folder)
     segment(house)
     for n in range(40):  # ten seconds of painting
         paint(house, 1 + n % 3)
-        keeping.autosave.tick()
+        corrections.autosave.tick()
         clock.now += 0.25
     assert 4 <= len(written) <= 6
     clock.now += 60
-    keeping.autosave.tick()
+    corrections.autosave.tick()
     count = len(written)
     clock.now += 60
-    keeping.autosave.tick()
+    corrections.autosave.tick()
     assert len(written) == count  # nothing new, nothing written
 
 
@@ -146,7 +146,7 @@ def stamp() -> str:
     return datetime.now(UTC).isoformat()
 
 
-def test_a_full_disk_is_reported_loudly_once_and_tried_again(house, keeping, folder, clock, monkeypatch):
+def test_a_full_disk_is_reported_loudly_once_and_tried_again(house, corrections, folder, clock, monkeypatch):
     house.study.open(folder)
     segment(house)
     real = working.Desk.save
@@ -156,32 +156,32 @@ def test_a_full_disk_is_reported_loudly_once_and_tried_again(house, keeping, fol
 
     monkeypatch.setattr(working.Desk, "save", full)
     painted = paint(house)
-    keeping.autosave.tick()
+    corrections.autosave.tick()
     assert house.session.message.kind is Kind.ERROR
-    assert "NOT being saved" in house.session.message.text and "No space" in keeping.autosave.trouble
+    assert "NOT being saved" in house.session.message.text and "No space" in corrections.autosave.trouble
     house.session.say("")
     for _ in range(5):
         clock.now += autosave.RETRY_S
-        keeping.autosave.tick()
-    assert house.session.message is None and keeping.autosave.trouble  # told once in words; the state line goes on
+        corrections.autosave.tick()
+    assert house.session.message is None and corrections.autosave.trouble  # told once in words; the state line goes on
     assert np.array_equal(shown(house), painted)
     monkeypatch.setattr(working.Desk, "save", real)
     clock.now += autosave.RETRY_S
-    keeping.autosave.tick()
-    assert keeping.autosave.trouble == "" and house.session.message.kind is Kind.GOOD
-    assert np.array_equal(working.load(keeping.autosave.workspace.desk.path).segmentation.labels, painted)
+    corrections.autosave.tick()
+    assert corrections.autosave.trouble == "" and house.session.message.kind is Kind.GOOD
+    assert np.array_equal(working.load(corrections.autosave.workspace.desk.path).segmentation.labels, painted)
 
 
 # --- what a crash left
 
 
 @pytest.mark.parametrize("with_mask", [True, False])
-def test_after_a_crash_exactly_what_was_there_is_offered(house, keeping, tmp_path, clock, with_mask):
+def test_after_a_crash_exactly_what_was_there_is_offered(house, corrections, tmp_path, clock, with_mask):
     folder = write(make_study(id="A"), tmp_path, mask=with_mask)
     house.study.open(folder)
     answer = segment(house)
     painted = paint(house)
-    keeping.autosave.tick()
+    corrections.autosave.tick()
     crash(house)
     again = restart(folder, clock)
     kept = again.corrections
@@ -203,11 +203,11 @@ def test_after_a_crash_exactly_what_was_there_is_offered(house, keeping, tmp_pat
     again.close()
 
 
-def test_a_crash_right_after_restoring_loses_nothing(house, keeping, folder, clock):
+def test_a_crash_right_after_restoring_loses_nothing(house, corrections, folder, clock):
     house.study.open(folder)
     segment(house)
     painted = paint(house)
-    keeping.autosave.tick()
+    corrections.autosave.tick()
     crash(house)
     again = restart(folder, clock)
     kept = again.corrections
@@ -220,11 +220,11 @@ def test_a_crash_right_after_restoring_loses_nothing(house, keeping, folder, clo
     again.close()
 
 
-def test_what_is_given_up_is_not_offered_again(house, keeping, folder, clock):
+def test_what_is_given_up_is_not_offered_again(house, corrections, folder, clock):
     house.study.open(folder)
     segment(house)
     paint(house)
-    keeping.autosave.tick()
+    corrections.autosave.tick()
     crash(house)
     again = restart(folder, clock)
     kept = again.corrections
@@ -233,12 +233,12 @@ def test_what_is_given_up_is_not_offered_again(house, keeping, folder, clock):
     again.close()
 
 
-def test_work_on_another_study_is_reported(house, keeping, tmp_path, clock):
+def test_work_on_another_study_is_reported(house, corrections, tmp_path, clock):
     first, second = write(make_study(id="A"), tmp_path), write(make_study(1, id="B"), tmp_path)
     house.study.open(first)
     segment(house)
     paint(house)
-    keeping.autosave.tick()
+    corrections.autosave.tick()
     crash(house)
     again = restart(second, clock)
     kept = again.corrections
@@ -250,55 +250,55 @@ def test_work_on_another_study_is_reported(house, keeping, tmp_path, clock):
     again.close()
 
 
-def test_going_to_another_study_and_back_goes_on_with_answer_steps_and_time(house, keeping, tmp_path, clock):
+def test_going_to_another_study_and_back_goes_on_with_answer_steps_and_time(house, corrections, tmp_path, clock):
     first, second = write(make_study(id="A"), tmp_path), write(make_study(1, id="B"), tmp_path)
     house.study.open(first)
     answer = segment(house)
     painted = paint(house)
     clock.now += 12
-    keeping.autosave.sign_of_life()
-    minutes = keeping.minutes
+    corrections.autosave.sign_of_life()
+    minutes = corrections.minutes
     house.study.open(second)
-    assert keeping.autosave.offer is None
+    assert corrections.autosave.offer is None
     house.study.open(first)
-    assert np.array_equal(shown(house), painted) and keeping.autosave.offer is None
-    assert np.array_equal(house.session.answer.origin.labels, answer) and keeping.edited
-    assert keeping.minutes == pytest.approx(minutes, abs=0.001) and minutes > 0
-    assert any(s["tool"] == "brush" for s in keeping.autosave.workspace.steps)
+    assert np.array_equal(shown(house), painted) and corrections.autosave.offer is None
+    assert np.array_equal(house.session.answer.origin.labels, answer) and corrections.edited
+    assert corrections.minutes == pytest.approx(minutes, abs=0.001) and minutes > 0
+    assert any(s["tool"] == "brush" for s in corrections.autosave.workspace.steps)
 
 
-def test_a_labels_layer_that_was_removed_by_mistake_is_offered_back(house, keeping, folder):
+def test_a_labels_layer_that_was_removed_by_mistake_is_offered_back(house, corrections, folder):
     house.study.open(folder)
     segment(house)
     painted = paint(house)
     house.viewer.layers.remove(house.labels)
     house.study.notice_layers()
-    assert house.labels is None and keeping.autosave.offer is not None
-    keeping.autosave.restore()
+    assert house.labels is None and corrections.autosave.offer is not None
+    corrections.autosave.restore()
     assert np.array_equal(shown(house), painted)
 
 
-def test_another_program_that_runs_keeps_its_copy_to_itself(house, keeping, folder):
+def test_another_program_that_runs_keeps_its_copy_to_itself(house, corrections, folder):
     house.study.open(folder)
     segment(house)
     paint(house)
-    keeping.autosave.tick()
+    corrections.autosave.tick()
     assert working.pending() == []
 
 
 # --- accepting
 
 
-def test_an_accepted_correction_is_in_the_store_with_its_record(house, keeping, folder):
-    keeping.choose(by="Ann")
+def test_an_accepted_correction_is_in_the_store_with_its_record(house, corrections, folder):
+    corrections.choose(by="Ann")
     house.study.open(folder)
     answer = segment(house)
     painted = paint(house)
-    keeping.autosave.tick()
+    corrections.autosave.tick()
     heard = []
     house.session.accepted.connect(lambda a: heard.append(a.correction))
-    keeping.accept()
-    made = keeping.accepted
+    corrections.accept()
+    made = corrections.accepted
     assert heard == [made] and made.by == "Ann" and made.base.name == "model"
     assert np.array_equal(house.session.store.read(made).labels, painted)
     added = sum(t.added for t in made.changed.values())
@@ -310,11 +310,11 @@ def test_an_accepted_correction_is_in_the_store_with_its_record(house, keeping, 
         and step["index"] == 3
     )
     assert working.pending() == [] and not list(working.folder().rglob("*.work"))
-    assert not keeping.edited and not keeping.autosave.at_risk
+    assert not corrections.edited and not corrections.autosave.at_risk
     assert np.array_equal(load_study(folder).segmentation.labels, make_study(id="A").segmentation.labels)  # untouched
 
 
-def test_the_record_holds_the_hash_of_the_very_file_whatever_it_is_called(house, keeping, folder, tmp_path):
+def test_the_record_holds_the_hash_of_the_very_file_whatever_it_is_called(house, corrections, folder, tmp_path):
     """A model's file may have another name than the model in it, and another file that name."""
     files = {name: tmp_path / f"{name}.safetensors" for name in ("mine", "model")}
     for name, file in files.items():
@@ -323,17 +323,17 @@ def test_the_record_holds_the_hash_of_the_very_file_whatever_it_is_called(house,
     house.segment.choose_model("mine")
     house.study.open(folder)
     segment(house)  # by the model that calls itself "model"
-    keeping.accept()
-    assert keeping.accepted.base.name == "model"
-    assert keeping.accepted.base.sha256 == hashlib.sha256(b"mine").hexdigest()
+    corrections.accept()
+    assert corrections.accepted.base.name == "model"
+    assert corrections.accepted.base.sha256 == hashlib.sha256(b"mine").hexdigest()
 
 
-def test_accepted_work_is_not_offered_after_a_crash(house, keeping, folder, clock):
+def test_accepted_work_is_not_offered_after_a_crash(house, corrections, folder, clock):
     house.study.open(folder)
     segment(house)
     paint(house)
-    keeping.autosave.tick()
-    keeping.accept()
+    corrections.autosave.tick()
+    corrections.accept()
     crash(house)
     again = restart(folder, clock)
     kept = again.corrections
@@ -345,73 +345,73 @@ def test_what_is_painted_while_it_is_being_accepted_belongs_to_the_next_version(
     later = Later()
     holding = False
     house = make_house(viewer, clock, lambda *a: (later if holding else at_once)(*a))
-    keeping = house.corrections
+    corrections = house.corrections
     house.study.open(folder)
     segment(house)
     painted = paint(house)
     holding = True
-    keeping.accept()
-    assert not keeping.possible
+    corrections.accept()
+    assert not corrections.possible
     after = paint(house, 1, (9, 9, 9))
     holding = False
     later.run()
-    assert np.array_equal(house.session.store.read(keeping.accepted).labels, painted)
-    assert keeping.edited
+    assert np.array_equal(house.session.store.read(corrections.accepted).labels, painted)
+    assert corrections.edited
     clock.now += 10
-    keeping.autosave.tick()
-    assert np.array_equal(working.load(keeping.autosave.workspace.desk.path).segmentation.labels, after)
+    corrections.autosave.tick()
+    assert np.array_equal(working.load(corrections.autosave.workspace.desk.path).segmentation.labels, after)
     house.close()
 
 
-def test_a_store_that_cannot_be_written_loses_nothing(house, keeping, folder, tmp_path):
+def test_a_store_that_cannot_be_written_loses_nothing(house, corrections, folder, tmp_path):
     (tmp_path / "file").write_text("")
-    keeping.choose(store=tmp_path / "file" / "x")
+    corrections.choose(store=tmp_path / "file" / "x")
     house.study.open(folder)
     segment(house)
     painted = paint(house)
-    keeping.accept()
-    assert house.session.message.kind is Kind.ERROR and keeping.accepted is None
-    assert keeping.edited and keeping.possible and np.array_equal(shown(house), painted)
-    keeping.autosave.tick()
-    assert np.array_equal(working.load(keeping.autosave.workspace.desk.path).segmentation.labels, painted)
+    corrections.accept()
+    assert house.session.message.kind is Kind.ERROR and corrections.accepted is None
+    assert corrections.edited and corrections.possible and np.array_equal(shown(house), painted)
+    corrections.autosave.tick()
+    assert np.array_equal(working.load(corrections.autosave.workspace.desk.path).segmentation.labels, painted)
 
 
-def test_it_asks_about_an_empty_an_untouched_and_somebody_elses(house, keeping, folder):
-    assert keeping.objection == ""
+def test_it_asks_about_an_empty_an_untouched_and_somebody_elses(house, corrections, folder):
+    assert corrections.objection == ""
     house.study.open(folder)
     segment(house)
-    assert "nothing was corrected" in keeping.objection
+    assert "nothing was corrected" in corrections.objection
     painted = paint(house)
-    assert keeping.objection == ""
-    keeping.choose(by="Ann")
-    keeping.accept()
-    keeping.choose(by="Ben")
-    assert "Ann" in keeping.objection
-    keeping.choose(by="Ann ")
-    assert keeping.objection == ""
+    assert corrections.objection == ""
+    corrections.choose(by="Ann")
+    corrections.accept()
+    corrections.choose(by="Ben")
+    assert "Ann" in corrections.objection
+    corrections.choose(by="Ann ")
+    assert corrections.objection == ""
     layers.set_labels(house.labels, np.zeros_like(painted))
-    assert "empty" in keeping.objection
+    assert "empty" in corrections.objection
 
 
-def test_a_draft_is_named_shown_and_accepted(house, keeping, folder):
+def test_a_draft_is_named_shown_and_accepted(house, corrections, folder):
     study = load_study(folder)
     proposed = replace(study.segmentation, labels=np.where(study.segmentation.labels > 0, np.uint8(2), np.uint8(0)))
     house.session.store.add(study, study.segmentation, by="Ann")
     draft = house.session.store.add(study, proposed, by="robot", state=CorrectionState.DRAFT)
     house.study.open(folder)
-    assert keeping.draft.id == draft.id and keeping.accepted.by == "Ann"
-    keeping.show_draft()
-    assert np.array_equal(shown(house), proposed.labels) and keeping.accepted.by == "Ann"
+    assert corrections.draft.id == draft.id and corrections.accepted.by == "Ann"
+    corrections.show_draft()
+    assert np.array_equal(shown(house), proposed.labels) and corrections.accepted.by == "Ann"
     heard = []
     house.session.accepted.connect(lambda a: heard.append(a.correction))
-    keeping.accept_draft()
-    assert keeping.draft is None and keeping.accepted.id == draft.id == heard[0].id
+    corrections.accept_draft()
+    assert corrections.draft is None and corrections.accepted.id == draft.id == heard[0].id
     assert house.session.store.latest()[draft.study].id == draft.id
-    keeping.accept_draft()
+    corrections.accept_draft()
     assert len(heard) == 1
 
 
-def test_a_draft_on_the_canvas_is_an_edit_of_the_answer(house, keeping, folder):
+def test_a_draft_on_the_canvas_is_an_edit_of_the_answer(house, corrections, folder):
     house.study.open(folder)
     answer = segment(house)
     painted = paint(house)
@@ -420,27 +420,27 @@ def test_a_draft_on_the_canvas_is_an_edit_of_the_answer(house, keeping, folder):
         replace(house.session.answer.origin, labels=np.full_like(answer, 2)),
         state=CorrectionState.DRAFT,
     )
-    keeping.autosave.workspace.draft = draft
+    corrections.autosave.workspace.draft = draft
     version = history_of(house.labels).version
-    keeping.show_draft()
+    corrections.show_draft()
     assert (shown(house) == 2).all() and history_of(house.labels).version == version + 1
     assert history_of(house.labels).done[-1].tool == DRAFT
     assert (
         np.array_equal(house.session.answer.origin.labels, answer)
         and house.session.answer.model.name == "model"
-        and keeping.autosave.at_risk
+        and corrections.autosave.at_risk
     )
     house.labels.undo()
     assert np.array_equal(shown(house), painted)
-    keeping.accept()
-    record = keeping.accepted
+    corrections.accept()
+    record = corrections.accepted
     assert record.base.name == "model" and np.array_equal(house.session.store.read(record).labels, painted)
     assert sum(t.added for t in record.changed.values()) == ((painted != answer) & (painted != 0)).sum()
 
 
 @pytest.mark.window
 @pytest.mark.parametrize("yes", [True, False])
-def test_a_draft_takes_the_place_of_edits_only_after_a_question(qtbot, house, keeping, folder, yes, monkeypatch):
+def test_a_draft_takes_the_place_of_edits_only_after_a_question(qtbot, house, corrections, folder, yes, monkeypatch):
     from qtpy.QtWidgets import QMessageBox
 
     from napari_brainseg.features.corrections.view import CorrectionsView
@@ -448,11 +448,13 @@ def test_a_draft_takes_the_place_of_edits_only_after_a_question(qtbot, house, ke
     house.study.open(folder)
     answer = segment(house)
     draft = replace(house.session.answer.origin, labels=np.full_like(answer, 2))
-    keeping.autosave.workspace.draft = house.session.store.add(load_study(folder), draft, state=CorrectionState.DRAFT)
+    corrections.autosave.workspace.draft = house.session.store.add(
+        load_study(folder), draft, state=CorrectionState.DRAFT
+    )
     painted, asked = paint(house), []
     view = CorrectionsView()
     qtbot.addWidget(view)
-    section = CorrectionsSection(view, keeping, house.context)
+    section = CorrectionsSection(view, corrections, house.context)
     answers = QMessageBox.StandardButton.Yes, QMessageBox.StandardButton.No
     monkeypatch.setattr(QMessageBox, "question", lambda *a: asked.append(a) or answers[not yes])
     view.show_draft_requested.emit()
@@ -460,35 +462,35 @@ def test_a_draft_takes_the_place_of_edits_only_after_a_question(qtbot, house, ke
     assert len(asked) == 1 and np.array_equal(shown(house), draft.labels if yes else painted)
 
 
-def test_a_draft_that_is_accepted_while_it_is_on_the_canvas_leaves_nothing_at_risk(house, keeping, folder):
+def test_a_draft_that_is_accepted_while_it_is_on_the_canvas_leaves_nothing_at_risk(house, corrections, folder):
     house.study.open(folder)
     answer = segment(house)
-    keeping.autosave.workspace.draft = house.session.store.add(
+    corrections.autosave.workspace.draft = house.session.store.add(
         load_study(folder),
         replace(house.session.answer.origin, labels=np.full_like(answer, 2)),
         state=CorrectionState.DRAFT,
     )
-    keeping.show_draft()
+    corrections.show_draft()
     house.session.dirty = True
-    keeping.autosave.tick()
-    assert keeping.autosave.at_risk and list(working.folder().rglob("*.work"))
-    keeping.accept_draft()
-    assert not keeping.autosave.at_risk and not list(working.folder().rglob("*.work"))
+    corrections.autosave.tick()
+    assert corrections.autosave.at_risk and list(working.folder().rglob("*.work"))
+    corrections.accept_draft()
+    assert not corrections.autosave.at_risk and not list(working.folder().rglob("*.work"))
     assert not house.session.dirty
 
 
 def test_what_was_accepted_after_its_study_was_left_has_no_model_on_return(viewer, folder, tmp_path, clock):
     house = make_house(viewer, clock)
-    keeping = house.corrections
+    corrections = house.corrections
     house.study.open(folder)
     segment(house)
     painted = paint(house)
     accepting = Later()
     house.saving = accepting
-    keeping.accept()
+    corrections.accept()
     house.saving = at_once
     house.study.open(write(make_study(1, id="B"), tmp_path))
-    assert not keeping.autosave.workspace.accepting  # that one is not being accepted
+    assert not corrections.autosave.workspace.accepting  # that one is not being accepted
     accepting.run()
     assert not list(working.folder().rglob("*.work"))
     house.study.open(folder)
@@ -499,61 +501,61 @@ def test_what_was_accepted_after_its_study_was_left_has_no_model_on_return(viewe
 
 def test_a_study_opened_while_another_is_accepted_has_no_work_to_offer(viewer, folder, tmp_path, clock):
     house = make_house(viewer, clock)
-    keeping = house.corrections
+    corrections = house.corrections
     house.study.open(folder)
     segment(house)
     paint(house)
     accepting = Later()
     house.saving = accepting
-    keeping.accept()
+    corrections.accept()
     house.saving = at_once
     house.study.open(write(make_study(1, id="B"), tmp_path))
-    keeping.autosave.flush()
-    key = keeping.autosave.workspace.key
+    corrections.autosave.flush()
+    key = corrections.autosave.workspace.key
     assert not list(working.pending(key))
     accepting.run()
     house.close()
 
 
-def test_autosave_waits_for_nothing_else(house, keeping, folder):
+def test_autosave_waits_for_nothing_else(house, corrections, folder):
     house.study.open(folder)
     segment(house)
     painted = paint(house)
     house.background, house.saving = Later(), at_once  # studies are being read
-    keeping.autosave.tick()
-    assert np.array_equal(working.load(keeping.autosave.workspace.desk.path).segmentation.labels, painted)
+    corrections.autosave.tick()
+    assert np.array_equal(working.load(corrections.autosave.workspace.desk.path).segmentation.labels, painted)
 
 
-def test_strokes_on_an_old_answer_are_no_edits_of_the_new_one(house, keeping, folder, clock):
+def test_strokes_on_an_old_answer_are_no_edits_of_the_new_one(house, corrections, folder, clock):
     house.study.open(folder)
     segment(house)
     paint(house)
     segment(house)
     clock.now += 10
-    keeping.autosave.tick()
-    assert not keeping.edited and not list(working.folder().rglob("*.work"))
+    corrections.autosave.tick()
+    assert not corrections.edited and not list(working.folder().rglob("*.work"))
 
 
-def test_a_draft_is_offered_no_more_once_something_newer_was_accepted(house, keeping, folder):
+def test_a_draft_is_offered_no_more_once_something_newer_was_accepted(house, corrections, folder):
     study = load_study(folder)
     house.session.store.add(study, study.segmentation, state=CorrectionState.DRAFT)
     house.study.open(folder)
     paint(house)
-    assert keeping.draft is not None
-    keeping.accept()
-    assert keeping.draft is None
+    assert corrections.draft is not None
+    corrections.accept()
+    assert corrections.draft is None
 
 
 def test_a_program_that_ends_before_the_accepting_was_done_keeps_the_strokes(viewer, folder, clock):
     holding, later = False, Later()
     house = make_house(viewer, clock, lambda *a: (later if holding else at_once)(*a))
-    keeping = house.corrections
+    corrections = house.corrections
     house.study.open(folder)
     segment(house)
     painted = paint(house)
     holding = True
-    keeping.accept()
-    keeping.autosave.flush()
+    corrections.accept()
+    corrections.autosave.flush()
     crash(house)  # what waited in the background is dropped
     holding = False
     again = restart(folder, clock)
@@ -629,12 +631,12 @@ def test_a_mask_that_holds_edits_says_so_when_it_is_saved_again(house, folder, t
     assert new["edited"] is False and new["made_by"] == "model 1"
 
 
-def test_the_record_of_restored_work_finds_its_model_by_the_card(house, keeping, folder, clock, tmp_path):
+def test_the_record_of_restored_work_finds_its_model_by_the_card(house, corrections, folder, clock, tmp_path):
     (tmp_path / "mine.safetensors").write_bytes(b"mine")
     house.study.open(folder)
     segment(house)
     paint(house)
-    keeping.autosave.tick()
+    corrections.autosave.tick()
     crash(house)
     again = restart(folder, clock)
     kept = again.corrections
@@ -645,36 +647,36 @@ def test_the_record_of_restored_work_finds_its_model_by_the_card(house, keeping,
     again.close()
 
 
-def test_a_draft_older_than_what_was_accepted_is_passed_over(house, keeping, folder):
+def test_a_draft_older_than_what_was_accepted_is_passed_over(house, corrections, folder):
     study = load_study(folder)
     house.session.store.add(study, study.segmentation, state=CorrectionState.DRAFT)
     house.session.store.add(study, study.segmentation)
     house.study.open(folder)
-    assert keeping.draft is None and keeping.accepted is not None
+    assert corrections.draft is None and corrections.accepted is not None
 
 
-def test_a_draft_that_changed_on_disk_is_not_accepted(house, keeping, folder):
+def test_a_draft_that_changed_on_disk_is_not_accepted(house, corrections, folder):
     study = load_study(folder)
     draft = house.session.store.add(study, study.segmentation, state=CorrectionState.DRAFT)
     draft.mask.chmod(0o644)
     draft.mask.write_bytes(b"damaged")
     house.study.open(folder)
-    keeping.accept_draft()
+    corrections.accept_draft()
     assert house.session.message.kind is Kind.ERROR and house.session.store.get(draft.id).state is CorrectionState.DRAFT
 
 
-def test_undoing_all_of_it_leaves_nothing_at_risk(house, keeping, folder):
+def test_undoing_all_of_it_leaves_nothing_at_risk(house, corrections, folder):
     house.study.open(folder)
     segment(house)
-    assert not keeping.autosave.at_risk
+    assert not corrections.autosave.at_risk
     paint(house)
-    assert keeping.autosave.at_risk
+    assert corrections.autosave.at_risk
     house.labels.undo()
-    assert not keeping.autosave.at_risk
+    assert not corrections.autosave.at_risk
 
 
-def test_choices_are_remembered(house, keeping, tmp_path):
-    keeping.choose(store=tmp_path / "s", by="Ann", named=True)
+def test_choices_are_remembered(house, corrections, tmp_path):
+    corrections.choose(store=tmp_path / "s", by="Ann", named=True)
     other = CorrectionVerbs(house.context)
     assert (house.session.store.path, other.by, other.named) == (tmp_path / "s", "Ann", True)
     other.close()

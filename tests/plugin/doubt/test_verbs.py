@@ -44,12 +44,12 @@ def house(viewer, model) -> House:
 
 
 @pytest.fixture
-def keeping(house):
+def corrections(house):
     return house.corrections
 
 
 @pytest.fixture
-def looking(house):
+def doubt(house):
     return house.doubt
 
 
@@ -71,9 +71,9 @@ def peaks(shape, *slices, axis=2) -> np.ndarray:
 # --- doubt
 
 
-def test_the_doubt_is_computed_once_and_shown_over_the_images(house, looking, tmp_path):
+def test_the_doubt_is_computed_once_and_shown_over_the_images(house, doubt, tmp_path):
     house.study.open(write(make_study(id="A"), tmp_path))
-    looking.toggle_doubt()
+    doubt.toggle_doubt()
     (job, _), state = house.runner.doubts[0], house.session.job
     assert isinstance(job, DoubtRequest) and job.tta and state.id == job.id
     house.runner.doubts[-1][1].progress(Progress("segmenting", 0.5))
@@ -81,101 +81,101 @@ def test_the_doubt_is_computed_once_and_shown_over_the_images(house, looking, tm
     brush = house.labels
     house.viewer.layers.selection.active = brush
     answer(house, peaks(job.study.reference.grid.shape, 7))
-    assert house.session.job is None and looking.doubt_shown and looking.known
+    assert house.session.job is None and doubt.doubt_shown and doubt.known
     assert house.viewer.layers.selection.active is brush  # the brush stays where it was
     layer = outlines.beside(house.viewer, outlines.DOUBT)
     world = layer.data_to_world(np.argwhere(layer.data > 0.5)[0])
     assert round(world_to_voxel(job.study.reference.grid, world)[2]) == 7
-    looking.toggle_doubt()
-    assert not looking.doubt_shown
-    looking.toggle_doubt()
-    assert looking.doubt_shown and len(house.runner.doubts) == 1
+    doubt.toggle_doubt()
+    assert not doubt.doubt_shown
+    doubt.toggle_doubt()
+    assert doubt.doubt_shown and len(house.runner.doubts) == 1
 
 
 @pytest.mark.parametrize("affine", AFFINES)
 @pytest.mark.parametrize(("plane", "world_axis"), [("axial", 0), ("coronal", 1), ("sagittal", 2)])
-def test_the_next_doubtful_slice_is_shown_in_every_plane(viewer, house, looking, tmp_path, affine, plane, world_axis):
+def test_the_next_doubtful_slice_is_shown_in_every_plane(viewer, house, doubt, tmp_path, affine, plane, world_axis):
     house.study.open(write(make_study(id="A", shape=(20, 22, 24), affine=affine), tmp_path))
     grid = house.session.study.study.reference.grid
     axis = outlines.file_axis(grid, world_axis)
-    looking.compute()
+    doubt.compute()
     answer(house, peaks(grid.shape, 9, 3, 14, axis=axis))
     planes.set_plane(viewer, plane)
     planes.go_to_voxel(viewer, grid, (0, 0, 0))
     order = []
     for step in (1, 1, 1, 1, -1):
-        looking.next_slice(step)
+        doubt.next_slice(step)
         assert outlines.slice_shown(viewer, grid)[0] == axis
         order.append(outlines.slice_shown(viewer, grid)[1])
     assert order == [9, 3, 14, 9, 14]
 
 
-def test_without_a_map_the_key_computes_it_and_without_doubt_it_says_so(house, looking, tmp_path):
-    looking.next_slice()
+def test_without_a_map_the_key_computes_it_and_without_doubt_it_says_so(house, doubt, tmp_path):
+    doubt.next_slice()
     assert house.session.message.kind is Kind.WARNING
     house.study.open(write(make_study(id="A"), tmp_path))
-    looking.next_slice()
+    doubt.next_slice()
     (job, _) = house.runner.doubts[0]
     answer(house, np.zeros(job.study.reference.grid.shape))
-    looking.next_slice()
+    doubt.next_slice()
     assert "no slice" in house.session.message.text
 
 
-def test_a_map_never_lands_on_another_study_and_goes_with_its_own(house, looking, tmp_path):
+def test_a_map_never_lands_on_another_study_and_goes_with_its_own(house, doubt, tmp_path):
     first, second = write(make_study(id="A"), tmp_path), write(make_study(1, id="B"), tmp_path)
     house.study.open(first)
-    looking.compute()
+    doubt.compute()
     house.study.open(second)
     shape = house.session.study.study.reference.grid.shape
     answer(house, peaks(shape, 5))
-    assert not looking.known and outlines.beside(house.viewer, outlines.DOUBT) is None
-    looking.compute()
+    assert not doubt.known and outlines.beside(house.viewer, outlines.DOUBT) is None
+    doubt.compute()
     answer(house, peaks(shape, 5))
-    assert looking.doubt_shown
+    assert doubt.doubt_shown
     house.study.open(first)
-    assert not looking.known and outlines.beside(house.viewer, outlines.DOUBT) is None
+    assert not doubt.known and outlines.beside(house.viewer, outlines.DOUBT) is None
 
 
-def test_failures_and_cancelling_are_reported_and_free_the_way(house, looking, tmp_path):
+def test_failures_and_cancelling_are_reported_and_free_the_way(house, doubt, tmp_path):
     house.study.open(write(make_study(id="A"), tmp_path))
     for cancelled, kind in ((True, Kind.INFO), (False, Kind.ERROR)):
-        looking.compute()
+        doubt.compute()
         job, listener = house.runner.doubts[-1]
         listener.failed(Failed(job.id, "no luck", cancelled=cancelled))
         assert house.session.job is None and house.session.message.kind is kind
     house.segment.segment()
-    looking.compute()
+    doubt.compute()
     assert len(house.runner.doubts) == 2 and house.session.message.kind is Kind.WARNING
 
 
 # --- what was changed
 
 
-def test_changes_against_the_answer_are_outlined_and_follow_the_brush(house, keeping, looking, tmp_path):
-    looking.toggle_changes()
-    assert not looking.changes_shown and house.session.message.kind is Kind.WARNING
+def test_changes_against_the_answer_are_outlined_and_follow_the_brush(house, corrections, doubt, tmp_path):
+    doubt.toggle_changes()
+    assert not doubt.changes_shown and house.session.message.kind is Kind.WARNING
     house.study.open(write(make_study(id="A"), tmp_path))
     before = segment(house)
-    looking.toggle_changes()
+    doubt.toggle_changes()
     layer = outlines.beside(house.viewer, outlines.CHANGES)
-    assert looking.changes_shown and not layer.data.any() and layer.contour == 1
+    assert doubt.changes_shown and not layer.data.any() and layer.contour == 1
     after = paint(house, 1)
-    looking.compare()
+    doubt.compare()
     values = np.transpose(layer.data, np.argsort(outlines.axis_order(house.session.answer.origin.grid.affine)))
     assert np.array_equal(values == outlines.ADDED, (after != 0) & (before == 0))
     assert (values != 0).sum() == (after != before).sum() > 0
     house.labels.undo()
-    looking.compare()
+    doubt.compare()
     assert not layer.data.any()
     assert house.labels is not layer and not layer.editable
-    looking.toggle_changes()
-    assert not looking.changes_shown
+    doubt.toggle_changes()
+    assert not doubt.changes_shown
 
 
-def test_in_3d_the_outlines_hide(viewer, house, looking, tmp_path):
+def test_in_3d_the_outlines_hide(viewer, house, doubt, tmp_path):
     house.study.open(write(make_study(id="A"), tmp_path))
     segment(house)
-    looking.toggle_changes()
+    doubt.toggle_changes()
     layer = outlines.beside(viewer, outlines.CHANGES)
     planes.set_3d(viewer)
     assert not layer.visible
@@ -236,7 +236,7 @@ def test_studies_are_scored_one_after_the_other_and_ranked(house, queue, folders
     assert [e.score for e in other.ranked] == [0.9, 0.7, 0.5, 0.2] and len(house.runner.scores) == 4
 
 
-def test_correct_accept_next(house, keeping, queue, folders):
+def test_correct_accept_next(house, corrections, queue, folders):
     queue.open(folders[0].parent)
     for value in (0.2, 0.9, 0.5, 0.7):
         score(house, value)
@@ -246,7 +246,7 @@ def test_correct_accept_next(house, keeping, queue, folders):
         seen.append(house.session.study.study.id)
         segment(house)
         paint(house)
-        keeping.accept()
+        corrections.accept()
     assert seen == ["S1", "S3", "S2", "S0"] and queue.corrected == 4 and queue.ranked == []
     queue.next()
     assert "done" in house.session.message.text and house.session.study.study.id == "S0"
@@ -255,13 +255,15 @@ def test_correct_accept_next(house, keeping, queue, folders):
     assert again.corrected == 4
 
 
-def test_the_study_that_was_accepted_leaves_the_queue_though_another_is_open_by_then(house, keeping, queue, folders):
+def test_the_study_that_was_accepted_leaves_the_queue_though_another_is_open_by_then(
+    house, corrections, queue, folders
+):
     queue.open(folders[0].parent)
     house.study.open(folders[0])
     segment(house)
     paint(house)
     house.saving = later = Later()
-    keeping.accept()
+    corrections.accept()
     house.study.open(folders[1])
     later.run()
     assert [e.id for e in queue.entries if e.corrected] == ["S0"]
@@ -321,11 +323,11 @@ def test_a_folder_without_studies_is_reported(house, queue, tmp_path):
     assert queue.entries == () and house.session.message.kind is Kind.WARNING
 
 
-def test_the_labels_are_never_the_layers_beside_them(house, looking, tmp_path):
+def test_the_labels_are_never_the_layers_beside_them(house, doubt, tmp_path):
     house.study.open(write(make_study(id="A"), tmp_path))
     segment(house)
-    looking.toggle_changes()
-    looking.compute()
+    doubt.toggle_changes()
+    doubt.compute()
     answer(house, peaks(house.session.study.study.reference.grid.shape, 5))
     assert house.labels.name == "Segmentation" and shown(house).any()
     assert [m.value for m in planes.image_layers(house.viewer)] == ["t1", "t1ce", "t2", "flair"]

@@ -82,9 +82,9 @@ class Desk:
         """The program is gone; another one has opened the study, and taken the work up again."""
         from napari.components import ViewerModel
 
-        keeping = self.house.corrections
-        keeping.autosave.tick()
-        keeping.close()
+        corrections = self.house.corrections
+        corrections.autosave.tick()
+        corrections.close()
         self.house.context.close()
         again = Desk(ViewerModel(), tmp_path)
         assert again.house.corrections.autosave.offer is not None
@@ -481,12 +481,12 @@ def test_another_study_stops_the_job_and_that_is_reported(desk, tmp_path):
 
 
 def test_changes_asked_for_while_a_proposal_is_shown_stay_hidden_until_it_is_gone(desk):
-    looking = desk.house.doubt
+    doubt = desk.house.doubt
     desk.stroke(9)
     desk.propose()
-    looking.toggle_changes()
+    doubt.toggle_changes()
     made = outlines.beside(desk.house.viewer, outlines.CHANGES)
-    assert looking.changes_shown and not made.visible
+    assert doubt.changes_shown and not made.visible
     desk.propagate.drop()
     assert made.visible
 

@@ -36,7 +36,7 @@ def test_the_panel_opens_what_needs_no_preparation(house, export):
     assert set(current.study.volumes) == set(Modality)
     for m, v in current.study.volumes.items():
         np.testing.assert_array_equal(v.data, as_stored(STUDY.volumes[m].data))
-    assert current.problems == () and house.series.found is None
+    assert current.problems == () and house.series.listed is None
 
 
 def test_an_archive_leaves_nothing_behind(house, export, tmp_path, monkeypatch):
