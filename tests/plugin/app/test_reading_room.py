@@ -374,14 +374,14 @@ def test_images_of_any_name_open_and_are_assigned_by_their_pictures(window, tmp_
         v = study.volumes[m]
         nib.save(nib.Nifti1Image(v.data, v.grid.affine), folder / f"{name}.nii.gz")
     window.viewer.open(folder, plugin="napari-brainseg")
-    series = window.app.features.series
-    window.wait(lambda: not window.session.reading and (window.session.study is not None or series.listed is not None))
+    verbs = window.app.features.series
+    window.wait(lambda: not window.session.reading and (window.session.study is not None or verbs.listed is not None))
     window.qtbot.wait(200)
     if window.session.study is None:  # the voxels told too little: the table of series has them all, to be assigned
         assert len(window.app.sections.series.uses) == 4
-        for series in found.incoming.visit.series:
+        for series in verbs.incoming.visit.series:
             name = series.path.name.split(".")[0]
-            found.assign(series.facts.id, dict(zip(("one", "two", "three", "four"), Modality, strict=True))[name])
+            verbs.assign(series.facts.id, dict(zip(("one", "two", "three", "four"), Modality, strict=True))[name])
         window.wait(lambda: window.session.study is not None)
     combo = window.widget("assign_t1")
     names = [combo.itemText(i) for i in range(combo.count())]
