@@ -90,7 +90,9 @@ class Predictor:
             try:
                 if rung.device != self.device:
                     self._net.to(rung.device)
-                answer, more = run(self._net, image, inverse, study.id, self.recipe, rung, self.tta, progress, cancelled)
+                answer, more = run(
+                    self._net, image, inverse, study.id, self.recipe, rung, self.tta, progress, cancelled
+                )
                 return answer, {**seconds, **more}
             except (RuntimeError, MemoryError) as e:
                 if not devices.out_of_memory(e) or at + 1 == len(ladder):

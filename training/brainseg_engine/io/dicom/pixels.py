@@ -98,7 +98,10 @@ def _decompressed(dataset: Any, indices: Sequence[int]) -> list[NDArray[Any]]:
     from pydicom.encaps import get_frame
     from pydicom.pixels import iter_pixels
 
-    syntax, wanted = dataset.file_meta.TransferSyntaxUID, Codestream(dataset.Rows, dataset.Columns, dataset.SamplesPerPixel)
+    syntax, wanted = (
+        dataset.file_meta.TransferSyntaxUID,
+        Codestream(dataset.Rows, dataset.Columns, dataset.SamplesPerPixel),
+    )
     frames = int(dataset.get("NumberOfFrames") or 1)
     if syntax == uid.RLELossless and wanted.components == 1:
         kind = np.dtype(f"{'i' if dataset.PixelRepresentation else 'u'}{int(dataset.BitsAllocated) // 8}")
