@@ -30,7 +30,7 @@ _FLIPS = [axes for n in range(4) for axes in itertools.combinations((1, 2, 3), n
 
 
 @dataclass(frozen=True)
-class PlanTold:
+class PlanReport:
     """How the last study was run: ``line``, and ``fallen``: a sentence where memory did not allow the usual way."""
 
     line: str = ""
@@ -64,7 +64,7 @@ class Predictor:
         self.card, self.recipe = loaded.card, loaded.recipe
         self._net = place(loaded.network(), self.device)
         self._planner = plan.Planner(self._net, self.recipe)
-        self.plan = PlanTold()
+        self.plan = PlanReport()
 
     @property
     def network(self) -> torch.nn.Module:
@@ -85,7 +85,7 @@ class Predictor:
         at = plan.choose(ladder, free)
         while True:
             rung = ladder[at]
-            self.plan = PlanTold(rung.told(free[rung.device]), "" if at == 0 else _fallen(ladder[0], rung))
+            self.plan = PlanReport(rung.described(free[rung.device]), "" if at == 0 else _fallen(ladder[0], rung))
             _log.info("%s: %s", study.id, self.plan.line)
             try:
                 if rung.device != self.device:
