@@ -17,7 +17,7 @@ from helpers.small_study import make_study
 from hypothesis import given
 from hypothesis import strategies as st
 
-from brainseg_engine.core.errors import CheckpointError, InputError
+from brainseg_engine.core.errors import InputError
 from brainseg_engine.core.events import silent
 from brainseg_engine.inference import batch, cluster
 from brainseg_engine.inference.ensemble import Ensemble
@@ -133,17 +133,36 @@ def test_an_ensemble_answers_with_the_mean(data, tiny_model, tmp_path):
     both = twice.predict(study, probabilities=True)
     np.testing.assert_array_equal(both.segmentation.labels, alone.segmentation.labels)
     assert both.model == "tiny+tiny" and twice.sha256 != Predictor(tiny_model, "cpu").sha256
-    twice._others[0].recipe = twice.recipe.model_copy(update={"modalities": twice.recipe.modalities[:3]})
-    other = tmp_path / "other.safetensors"
-    from brainseg_engine.models import checkpoint
 
-    loaded = checkpoint.load(tiny_model)
-    fewer = loaded.recipe.model_copy(
-        update={"output": loaded.recipe.output.model_copy(update={"regions": loaded.recipe.output.regions[::-1]})}
+
+def test_models_of_different_series_and_regions_answer_as_one(data, tiny_model, tmp_path):
+    import torch
+
+    from brainseg_engine import nets
+    from brainseg_engine.core.labels import Region
+    from brainseg_engine.core.study import Modality
+    from brainseg_engine.models import checkpoint
+    from brainseg_engine.recipe import overridden
+
+    torch.manual_seed(1)
+    recipe = overridden(
+        checkpoint.read_metadata(tiny_model)[1],
+        ["modalities=['flair','t2']", "output.regions=['WT']", "postprocess.thresholds={}", "augmentation.dose=0.0",
+         "postprocess.min_component_ml={}", "preprocess.orientation='LPS'"],
+    )  # fmt: skip
+    card = checkpoint.Card(
+        name="wt", recipe="wt", modalities=recipe.modalities, regions=recipe.output.regions, parameters=1
     )
-    checkpoint.save(other, loaded.state, loaded.card, fewer)
-    with pytest.raises(CheckpointError, match="cannot be averaged"):
-        Ensemble([tiny_model, other], "cpu")
+    other = tmp_path / "other.safetensors"
+    checkpoint.save(other, nets.build(recipe).state_dict(), card, recipe)
+    study = load_study(data / "Case_0")
+    alone = [Predictor(m, "cpu").predict(study, probabilities=True).probabilities for m in (tiny_model, other)]
+    both = Ensemble([tiny_model, other], "cpu")
+    found = both.predict(study, probabilities=True)
+    assert set(both.card.modalities) == set(Modality) and list(found.probabilities) == list(Region)
+    mean = (alone[0]["WT"].astype(np.float32) + alone[1]["WT"].astype(np.float32)) / 2
+    np.testing.assert_allclose(found.probabilities["WT"].astype(np.float32), mean, atol=2e-3)
+    np.testing.assert_allclose(found.probabilities["ET"], alone[0]["ET"], atol=2e-3)
 
 
 SBATCH = """#!{python}

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from brainseg_engine.cli import models_files
 from brainseg_engine.cli.dispatch import CommandApp
 from brainseg_engine.cli.lineage import default, lineage
 from brainseg_engine.cli.printing import say, say_json
@@ -31,8 +32,11 @@ def models(
     A model is one file, <name>.safetensors. Put your own into the folder shown at the end, and use them by name. What other
     programs have saved comes in by 'napari-brainseg models import'.
     """
-    if ctx.invoked_subcommand is not None:
-        return
+    if ctx.invoked_subcommand is None:
+        _list(as_json)
+
+
+def _list(as_json: bool) -> None:
     from brainseg_engine.core.paths import models_home
     from brainseg_engine.models import default as used
     from brainseg_engine.models import installed
@@ -95,6 +99,7 @@ def import_(
       napari-brainseg models import nnUNetTrainer__nnUNetPlans__3d_fullres --name ours --folds 0
       napari-brainseg models import unet.pt --recipe unet2d_lgg --name lgg
     """
+    from brainseg_engine.models import upkeep
     from brainseg_engine.models.importers import Options, import_foreign, import_model
     from brainseg_engine.recipe import load_recipe
 
@@ -107,7 +112,19 @@ def import_(
             told, force,
         )  # fmt: skip
         path = import_foreign(source, options)
+    upkeep.remember(path)
+    _say_terms(path)
     say(f"{name}: {path}")
+
+
+def _say_terms(path: Path) -> None:
+    """The licence of a model that came in, and what its authors ask for."""
+    from brainseg_engine.models.checkpoint import read_metadata
+
+    card, _ = read_metadata(path)
+    say(f"licence: {card.licence}" + (f" ({card.terms})" if card.terms else ""))
+    if card.citation:
+        say(f"cite: {card.citation}")
 
 
 def _series(text: str) -> tuple[Modality, ...]:
@@ -124,6 +141,34 @@ def _series(text: str) -> tuple[Modality, ...]:
     return tuple(Modality(n) for n in names)
 
 
+@app.command("list")
+def list_(as_json: Annotated[bool, typer.Option("--json", help="Print the cards as one JSON object.")] = False) -> None:
+    """List the installed models with their cards, as 'models' alone does."""
+    _list(as_json)
+
+
+@app.command()
+def show(
+    name: Annotated[str, typer.Argument(metavar="NAME", help="A model: a name or a file.", show_default=False)],
+    as_json: Annotated[bool, typer.Option("--json", help="Print card and recipe as one JSON object.")] = False,
+) -> None:
+    """Show the card of one model: what it is, needs and gives, its licence and limits, where it came from, its scores."""
+    from brainseg_engine.models import ModelInfo, find
+    from brainseg_engine.models.checkpoint import read_metadata
+
+    path = find(name)
+    card, recipe = read_metadata(path)
+    if as_json:
+        say_json({"path": str(path), "card": card.model_dump(mode="json"), "recipe": recipe.model_dump(mode="json")})
+        return
+    _print_card(ModelInfo(card.name, path, card, False), default=False)
+
+
+app.command()(models_files.available)
+app.command()(models_files.install)
+app.command()(models_files.verify)
+app.command()(models_files.remove)
+app.command()(models_files.export)
 app.command()(default)
 app.command()(lineage)
 

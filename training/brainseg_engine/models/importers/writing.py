@@ -41,6 +41,10 @@ class Options:
     recipe: Recipe | None = None
     """How its images are prepared and what its answers mean, for files that hold a network alone (ONNX)."""
     force: bool = False
+    licence: str = ""
+    """As its publisher tells it, with ``terms`` and ``citation``; "" for what its files tell."""
+    terms: str = ""
+    citation: str = ""
 
 
 @dataclass(frozen=True)
@@ -75,9 +79,9 @@ def write(found: Foreign, options: Options) -> Path:
         regions=recipe.output.regions,
         parameters=nets.count_parameters(skeleton(recipe)),
         created=datetime.now(UTC).date().isoformat(),
-        licence=found.licence or "not told by its files: see where it was published before using it",
-        terms=found.terms or terms_of(found.licence),
-        citation=found.citation,
+        licence=options.licence or found.licence or "not told by its files: see where it was published before using it",
+        terms=options.terms or found.terms or terms_of(options.licence or found.licence),
+        citation=options.citation or found.citation,
         source=f"{found.source} (sha256 {hashes}…)" if hashes else found.source,
         data=found.data or "not told by its files",
         known_failures=(*found.failures, *UNKNOWN),
