@@ -12,7 +12,7 @@ from brainseg_engine.core.events import CancelCheck, Progress, ProgressCallback
 from brainseg_engine.core.labels import Region
 from brainseg_engine.core.study import Modality, Study
 from brainseg_engine.inference.postprocess import of_regions
-from brainseg_engine.inference.predictor import PlanTold, Predictor
+from brainseg_engine.inference.predictor import PlanReport, Predictor
 from brainseg_engine.recipe import Output, Postprocess, Recipe
 
 
@@ -28,7 +28,7 @@ class Ensemble(Predictor):
     ) -> None:
         self.members = [Predictor(m, device, tta=tta, threads=threads) for m in models]
         first = self.members[0]
-        self.device, self.tta, self.plan = first.device, tta, PlanTold()
+        self.device, self.tta, self.plan = first.device, tta, PlanReport()
         self._net, self._planner = first._net, first._planner
         recipes = [p.recipe for p in self.members]
         self._alike = all((r.output.kind, r.output.regions) == _kind(first.recipe) for r in recipes)
