@@ -54,6 +54,42 @@ def test_nor_does_another_value_outside(seed, outside):
     np.testing.assert_allclose(after, before, atol=1e-3)
 
 
+PADDINGS = {
+    "the corners of a turned image": (lambda d: _round(d.shape), -2000, -1000),
+    "0 in a field of view, less around it": (lambda d: _round(d.shape), -1, 0),
+    "a bright frame": (lambda d: _framed(d.shape), 5000, 0),
+}
+
+
+def _round(shape):
+    x, y, _ = np.indices(shape)
+    return (x - shape[0] / 2) ** 2 + (y - shape[1] / 2) ** 2 < (0.48 * min(shape[:2])) ** 2
+
+
+def _framed(shape):
+    inside = np.zeros(shape, np.bool_)
+    inside[1:-1, 1:-1, 1:-1] = True
+    return inside
+
+
+@pytest.mark.parametrize("what", PADDINGS)
+def test_nor_does_a_padding_around_the_air(what):
+    field_of, around, air = PADDINGS[what]
+    study = whole_numbers(1)
+
+    def padded(data):
+        return np.where(data != 0, data, np.where(field_of(data), air, around)).astype(np.int16)
+
+    before, inverse = seen(study)
+    after, moved = seen(with_data(study, padded))
+    assert after.shape == before.shape and moved.start == inverse.start
+    np.testing.assert_allclose(after, before, atol=1e-3)
+    data = study.reference.data
+    assert np.array_equal(brain(padded(data)), brain(data)) and np.array_equal(
+        without_air(padded(data)) != 0, data != 0
+    )
+
+
 @few
 @given(st.integers(0, 5), st.floats(-2, 5), st.floats(0.01, 3))
 def test_nor_does_a_scaling_with_an_offset(seed, offset, factor):

@@ -8,6 +8,7 @@ import pytest
 from helpers.layouts_on_disk import CHANNELS, LABELS, write_decathlon
 from helpers.on_disk import SHAPE, affine_of, image, write
 
+from brainseg_engine.core import labels as codings
 from brainseg_engine.core.errors import BrainsegError, CodingError, InputError
 from brainseg_engine.core.labels import Label
 from brainseg_engine.core.study import Modality
@@ -123,3 +124,34 @@ def test_images_for_the_test_have_no_mask(tmp_path):
     with pytest.raises(CodingError, match="does not have"):
         write(root / "labelsTr/BRATS_001.nii.gz", np.full(SHAPE, 4, np.uint8))
         load_study(root / "imagesTr/BRATS_001.nii.gz")
+
+
+DESCRIBED = {
+    "regions, one of a single value": (
+        {"background": 0, "whole tumor": [1, 2, 3], "tumor core": [1, 3], "enhancing tumor": 3}, "brats2023"),
+    "regions by their short names": ({"background": 0, "WT": [1, 2, 3], "TC": [2, 3], "ET": 3}, "decathlon"),
+    "BraTS 2023's words": ({"background": 0, "NETC": 1, "SNFH": 2, "ET": 3}, "brats2023"),
+    "and written out": ({"background": 0, "necrotic tumor core": 1, "surrounding non-enhancing FLAIR hyperintensity": 2,
+                         "enhancing tumor": 3, "resection cavity": 4}, "brats2024"),
+    "paediatric": ({"background": 0, "ET": 1, "NET": 2, "CC": 3, "ED": 4}, "brats-ped"),
+    "a tumour in one value": ({"background": 0, "tumor": 1}, "1=TUMOUR"),
+    "the same, the older way": ({"0": "background", "1": "whole tumour"}, "1=TUMOUR"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("what", DESCRIBED)
+def test_what_a_description_calls_its_labels(tmp_path, what):
+    labels, expected = DESCRIBED[what]
+    root = write_decathlon(tmp_path, labels=labels)
+    found = codings.coding(decathlon.coding(root))
+    assert found.values == codings.coding(expected).values
+
+
+@pytest.mark.parametrize("labels", [
+    {"background": 0, "tumor": 1, "enhancing tumor": 2}, {"background": 0, "tumor core": 1},
+    {"background": 0, "whole tumor": [1, 2], "vessel": [2]}, {"background": 0, "hippocampus": 1},
+])  # fmt: skip
+def test_labels_that_fit_no_class_are_refused_with_a_remedy(tmp_path, labels):
+    root = write_decathlon(tmp_path, labels=labels)
+    with pytest.raises(CodingError, match="Name the coding by hand"):
+        decathlon.coding(root)

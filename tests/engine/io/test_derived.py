@@ -201,3 +201,11 @@ def test_damaged_files_end_in_a_sentence(originals, data, kind):
         assert back.labels.shape == mask.grid.shape
     finally:
         path.unlink()
+
+
+@pytest.mark.parametrize(("name", "part"), [
+    ("Enhancing tumor core", "ET"), ("Non-enhancing tumor core", "NCR"), ("Necrotic tumor core", "TC"), ("Tumor core", "TC"),
+    ("Surrounding non-enhancing FLAIR hyperintensity", "ED"), ("SNFH", "ED"), ("NETC", "NCR"), ("Whole tumor", "WT"),
+])  # fmt: skip
+def test_what_segments_are_called(name, part):
+    assert part_of(name, ()) == part

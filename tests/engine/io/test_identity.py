@@ -116,6 +116,20 @@ def test_any_part_of_a_foreign_study_is_noticed(form, a, b, foreign):
     assert bool(mixed_patients(names)) == (a != b)
 
 
+@pytest.mark.parametrize("foreign", [("t2", "flair"), ("flair",), ("t1ce",)])
+def test_patients_are_told_apart_by_their_names_too(foreign):
+    names = [f"{'schmidt' if e in foreign else 'mueller'}_{e}.nii.gz" for e in ENDINGS]
+    assert "different patients" in mixed_patients(names)
+    assert not mixed_patients([f"mueller_{e}.nii.gz" for e in ENDINGS])
+
+
+@pytest.mark.parametrize(
+    "words", [("axial", "sagittal", "coronal", "axial"), ("brain", "native", "brain", "brain"), ("",) * 4]
+)
+def test_words_of_processing_are_nobodys_names(words):
+    assert not mixed_patients([f"{w}_{e}.nii.gz".lstrip("_") for w, e in zip(words, ENDINGS, strict=True)])
+
+
 def test_no_door_opens_such_a_folder_without_a_word(tmp_path):
     for name in TWO[0]:
         (tmp_path / name).touch()

@@ -14,9 +14,9 @@ from hypothesis import strategies as st
 from typer.testing import CliRunner
 
 from brainseg_engine.cli import app
-from brainseg_engine.core.errors import CodingError
+from brainseg_engine.core.errors import CodingError, InputError
 from brainseg_engine.core.geometry import Grid
-from brainseg_engine.core.labels import CODINGS, Label, coding
+from brainseg_engine.core.labels import CODINGS, Label, Region, coding
 from brainseg_engine.core.study import Modality, Study
 from brainseg_engine.evaluation import evaluate
 from brainseg_engine.io import load_segmentation, load_study, save_segmentation
@@ -150,6 +150,26 @@ def test_enhancing_and_necrosis_exchanged_are_a_question(tmp_path, id_):
     assert load_segmentation(path, coding="1=ET,2=ED,3=NCR").labels.any()
 
 
+def test_enhancing_and_oedema_exchanged_are_a_question(tmp_path):
+    path = write_case(tmp_path, make_study(0, shape=(72, 76, 70)), {Label.NCR: 1, Label.ED: 3, Label.ET: 2})
+    with pytest.raises(CodingError, match=r"oedema is brighter than|necrosis lies around"):
+        load_segmentation(path)
+
+
+@pytest.mark.parametrize("id_", [ID, "BraTS2021_00001"])
+def test_a_mask_of_one_value_is_no_necrosis(tmp_path, id_):
+    """0 and 1: nobody's tumour is nothing but necrosis, and masks of the whole tumour look so."""
+    whole = dict.fromkeys((Label.NCR, Label.ED, Label.ET), 1)
+    path = write_case(tmp_path, make_study(0), whole, id_=id_)
+    for read in (load_segmentation, lambda p: load_study(p.parent)):
+        with pytest.raises(CodingError, match=r"holds 1 alone.*1=TUMOUR"):
+            read(path)
+    assert load_segmentation(path, coding="1=TUMOUR").regions == (Region.WT,)
+    assert load_segmentation(path, coding="brats2021").labels.any()
+    enhancing = write_case(tmp_path / "b", make_study(0), {Label.ET: 3})
+    assert load_segmentation(enhancing).labels.any()  # small metastases do so
+
+
 def test_oedema_inside_necrosis_is_a_question(tmp_path):
     study = make_study(0, shape=(72, 76, 70))
     with pytest.raises(CodingError, match="what would be necrosis lies around"):
@@ -163,7 +183,8 @@ def test_oedema_inside_necrosis_is_a_question(tmp_path):
 SERIES = ("X_t1.nii.gz", "X_t1ce.nii.gz", "X_t2.nii.gz", "X_flair.nii.gz")
 BRAINS = (
     "X_t1_mask", "X_t1_brainmask", "X_brain_mask", "X_brainmask", "X_ss_mask", "X_hdbet_mask", "X_hd_bet_mask", "X_bet_mask",
-    "X_skullstrip_mask", "X_synthstrip_mask", "X_t1_bet_mask", "X_mask_brain", "X_t1mask", "X_brain_segmentation",
+    "X_deepbet_mask", "X_skullstrip_mask", "X_synthstrip_mask", "X_t1_bet_mask", "X_mask_brain", "X_t1mask",
+    "X_brain_segmentation",
 )  # fmt: skip
 TUMOURS = (
     "X_seg",
@@ -245,3 +266,19 @@ def test_masks_stored_with_a_scale_are_read(tmp_path):
     data[3, 3, 3] = 1.5
     with pytest.raises(CodingError, match="fractional"):
         load_segmentation(write(tmp_path / "b_seg.nii.gz", data), coding="brats2021")
+
+
+# ---------------------------------------------------------------------------------------------------------------- sidecars
+
+
+def test_a_sidecar_that_begins_with_a_mark_is_read(tmp_path):
+    path = write_case(tmp_path, make_study(0), EARLIER)
+    path.with_name(path.name.replace(".nii.gz", ".json")).write_bytes(b'\xef\xbb\xbf{"coding": "brats2021"}')
+    assert load_segmentation(path).coding == "brats2021"
+
+
+def test_a_folder_in_a_sidecars_place_is_said_with_what_to_do(tmp_path):
+    path = write_case(tmp_path, make_study(0), EARLIER)
+    path.with_name(path.name.replace(".nii.gz", ".json")).mkdir()
+    with pytest.raises(InputError, match=r"seg\.json cannot be read .* Move it away, and name the coding"):
+        load_segmentation(path)

@@ -26,14 +26,20 @@ _SEEN, _STIRRED = 0.05, 0.4
 """Least part of the border that must be air for anything to be known of it: masked out, and with noise (0.6 and more in a raw
 clinical study; what looks like noise in a piece from inside a brain is 0.3 at most)."""
 _SAMPLES = 96  # per axis: the tissue's typical intensity needs no more
+_ONE_VALUE, _FEW_SAMPLES = 0.25, 32
+"""Share of what differs from the air that one value has only where it is air too; looked for in 32 samples per axis."""
 
 
 @dataclass(frozen=True)
 class Air:
-    """The air's ``value`` and how far its noise goes to both sides of it; ``noise`` 0 where it was masked out."""
+    """The air's ``value`` and how far its noise goes to both sides of it; ``noise`` 0 where it was masked out.
+
+    ``padding``: another value around it, where an image was turned or cut and filled up.
+    """
 
     value: float
     noise: float = 0.0
+    padding: float | None = None
 
 
 def air_of(data: NDArray[Any]) -> Air | None:
@@ -47,7 +53,7 @@ def air_of(data: NDArray[Any]) -> Air | None:
     off = np.abs(faces.astype(np.float64) - value)
     tolerance = _EQUAL * (float(high) - float(low))
     if np.count_nonzero(off <= tolerance) >= CLEAN * off.size:
-        return Air(value)
+        return _with_padding(data, value, tolerance)
     return _noisy(data, faces, value, tolerance)
 
 
@@ -65,10 +71,24 @@ def _noisy(data: NDArray[Any], faces: NDArray[Any], value: float, tolerance: flo
         return None
     stirred = quiet[quiet > tolerance]
     if stirred.size < (1 - CLEAN) * quiet.size:
-        return Air(value)  # all that differs is tissue
+        return _with_padding(data, value, tolerance)  # all that differs is tissue
     if quiet.size < _STIRRED * off.size:
         return None
     return Air(value, max(float(np.percentile(quiet, 99.9)), tolerance))
+
+
+def _with_padding(data: NDArray[Any], value: float, tolerance: float) -> Air:
+    """Air of that value; where one value more takes up much of the rest, as no tissue does, air within a padding."""
+    step = tuple(slice(None, None, max(1, n // _FEW_SAMPLES)) for n in data.shape)
+    rest = data[step].ravel()
+    rest = rest[np.abs(rest - rest.dtype.type(value)) > tolerance] if rest.dtype.kind == "f" else rest[rest != value]
+    values, counts = np.unique(rest, return_counts=True)
+    if not counts.size or counts.max() < _ONE_VALUE * rest.size or counts.max() == rest.size:
+        return Air(value)
+    second = float(values[counts.argmax()])
+    tissue = float(np.median(rest[rest != values[counts.argmax()]]))
+    near, far = sorted((value, second), key=lambda v: abs(v - tissue))
+    return Air(near, padding=far)
 
 
 def _tissue(inner: NDArray[np.float64]) -> float:
@@ -91,14 +111,14 @@ def brain(data: NDArray[Any], air: Air | None = None) -> Mask:
     if air is None:
         return np.isfinite(data) if data.dtype.kind == "f" else np.ones(data.shape, dtype=np.bool_)
     if not air.noise:
-        return _differs(data, air.value)
+        return _masked_in(data, air)
     return _largest(np.abs(data.astype(np.float32) - np.float32(air.value)) > air.noise)
 
 
 def without_air(data: NDArray[Any]) -> NDArray[Any]:
     """Intensities above the air, 0 outside the brain. The array itself where the air is 0 and masked out already."""
     air = air_of(data)
-    if air is None or (air.value == 0 and not air.noise):
+    if air is None or (air.value == 0 and not air.noise and air.padding is None):
         return data
     out: NDArray[np.float32] = data.astype(np.float32) - np.float32(air.value)
     out[~brain(data, air)] = 0
@@ -108,11 +128,16 @@ def without_air(data: NDArray[Any]) -> NDArray[Any]:
 def above_air(data: NDArray[Any]) -> NDArray[Any]:
     """As :func:`without_air`, for what looks at the whole volume: noise outside stays, only a masked-out value becomes 0."""
     air = air_of(data)
-    if air is None or air.noise or air.value == 0:
+    if air is None or air.noise or (air.value == 0 and air.padding is None):
         return data
     out: NDArray[np.float32] = data.astype(np.float32) - np.float32(air.value)
-    out[~_differs(data, air.value)] = 0
+    out[~_masked_in(data, air)] = 0
     return out
+
+
+def _masked_in(data: NDArray[Any], air: Air) -> Mask:
+    inside = _differs(data, air.value)
+    return inside if air.padding is None else inside & _differs(data, air.padding)
 
 
 def _differs(data: NDArray[Any], value: float) -> Mask:

@@ -43,7 +43,7 @@ def parse_json(text: str | bytes, *, finite: bool = True) -> Any:
     """
     try:
         if isinstance(text, bytes):
-            text = text.decode("utf-8")
+            text = text.decode("utf-8-sig")  # Windows' editors begin a file with a mark
         value = json.loads(text, parse_int=_int, parse_float=_float if finite else float,
                            parse_constant=_constant if finite else float)  # fmt: skip
     except RecursionError as e:

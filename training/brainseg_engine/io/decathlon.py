@@ -153,18 +153,9 @@ def coding(root: Path) -> str:
     """The label coding that ``dataset.json`` describes. Raises CodingError where no table fits."""
     where = root / DESCRIPTION
     description = _description(where).get("labels")
-    pairs = description.items() if isinstance(description, dict) else ()
-    table: dict[int, Label] = {}
-    for a, b in pairs:
-        if isinstance(b, list):  # nnU-Net's regions: the more inside, the later they count
-            continue
-        value, name = (a, b) if _is_number(str(a)) else (b, a)  # the Decathlon's form, and nnU-Net's
-        label = _label(str(name))
-        if not _is_number(str(value)) or label is None:
-            raise CodingError(f"{where} tells of the label {value} that it is '{name}', which is none of background, "
-                              "oedema, non-enhancing and enhancing tumour. Only brain tumour data can be read.")  # fmt: skip
-        table[int(value)] = label
-    table |= _of_regions({str(a): b for a, b in pairs if isinstance(b, list)})
+    pairs = dict(description) if isinstance(description, dict) else {}
+    nested = any(isinstance(values, list) for values in pairs.values())
+    table = (_of_regions if nested else _of_classes)(pairs, where)
     for c in codings.CODINGS.values():
         if table and dict(c.values) == table:
             return c.name
@@ -173,15 +164,45 @@ def coding(root: Path) -> str:
     return codings.coding(",".join(f"{value}={label.name}" for value, label in sorted(table.items()) if label)).name
 
 
-def _of_regions(regions: Mapping[str, list[Any]]) -> dict[int, Label]:
-    """Value → label, where labels are told as nested regions: whole tumour, tumour core, enhancing tumour."""
+def _of_classes(told: Mapping[Any, Any], where: Path) -> dict[int, Label]:
+    """Value → label, where each value is a class: {"1": "edema"}, the Decathlon's form, or {"edema": 1}, nnU-Net's."""
+    table: dict[int, Label] = {}
+    for a, b in told.items():
+        value, name = (a, b) if _is_number(str(a)) else (b, a)
+        label = _label(str(name))
+        if not _is_number(str(value)) or label is None:
+            raise _unknown(where, value, name)
+        table[int(value)] = label
+    for value, label in table.items():
+        if label is Label.TUMOUR and set(table.values()) > {Label.BACKGROUND, Label.TUMOUR}:
+            raise _unknown(where, value, "tumour, beside its parts")
+    return table
+
+
+def _of_regions(told: Mapping[Any, Any], where: Path) -> dict[int, Label]:
+    """Value → label, where nnU-Net's regions are told, nested, one value or a list of them: whole tumour, tumour core,
+    enhancing tumour. The more inside, the later they count."""
     table: dict[int, Label] = {}
     kinds = (({"whole", "wt"}, Label.ED), ({"core", "tc"}, Label.NCR), ({"enhancing", "et"}, Label.ET))
+    known = {name for name in told if _label(str(name)) is Label.BACKGROUND}
+    table |= {int(told[name]): Label.BACKGROUND for name in known if _is_number(str(told[name]))}
     for marks, label in kinds:
-        for name, values in regions.items():
-            if set(words(name)) & marks:
-                table |= {int(v): label for v in values if _is_number(str(v))}
+        for name, values in told.items():
+            if set(words(str(name))) & marks and name not in known:
+                listed = values if isinstance(values, list) else [values]
+                table |= {int(v): label for v in listed if _is_number(str(v))}
+    for name, values in told.items():
+        if name not in known and not any(set(words(str(name))) & marks for marks, _ in kinds):
+            raise _unknown(where, values, name)
     return table
+
+
+def _unknown(where: Path, value: object, name: object) -> CodingError:
+    return CodingError(
+        f"{where} tells of the label {str(value)[:40]} that it is '{str(name)[:80]}', which is none of background, oedema, "
+        "non-enhancing and enhancing tumour, cavity, or a whole tumour in one value. Name the coding by hand (--coding "
+        "1=ED,2=NCR,3=ET)."
+    )
 
 
 def implied_coding(mask: Path) -> str:
@@ -222,12 +243,19 @@ def _modality(name: str) -> Modality | None:
     return kind if isinstance(kind, Modality) else None
 
 
+_NAMED: tuple[tuple[set[str], Label], ...] = (
+    ({"background"}, Label.BACKGROUND),
+    # the newer data sets call oedema a "surrounding non-enhancing FLAIR hyperintensity"
+    ({"edema", "oedema", "ed", "snfh", "hyperintensity", "surrounding", "peritumoral", "peritumoural"}, Label.ED),
+    ({"resection", "cavity", "rc"}, Label.RC),
+    ({"non", "nonenhancing", "necrotic", "necrosis", "ncr", "net", "netc", "nonenh"}, Label.NCR),
+    ({"cyst", "cystic", "cc"}, Label.NCR),
+    ({"enhancing", "et"}, Label.ET),
+)
+_WHOLE = {"tumor", "tumour", "lesion", "glioma", "whole", "wt"}
+
+
 def _label(name: str) -> Label | None:
     description = set(words(name))
-    if "background" in description:
-        return Label.BACKGROUND
-    if description & {"edema", "oedema"}:
-        return Label.ED
-    if description & {"non", "nonenhancing", "necrotic", "necrosis", "ncr", "net"}:
-        return Label.NCR
-    return Label.ET if "enhancing" in description else None
+    label = next((label for marks, label in _NAMED if description & marks), None)
+    return Label.TUMOUR if label is None and description and description <= _WHOLE else label

@@ -23,6 +23,16 @@ _WRITTEN = (
 )
 """How data sets write ids; two that differ are two patients (or dates), however many files bear each."""
 _NOT_AN_ID = re.compile(r"[23]d|\d+(?:p\d+)?(?:t|mm|iso)|iso\d*(?:mm)?|v\d+|\d")
+_NAME = re.compile(r"[a-z]{4,}")
+_TECHNICAL = {
+    "axial", "sagittal", "coronal", "brain", "head", "final", "stripped", "skullstripped", "native", "registered", "coregistered",
+    "coreg", "aligned", "resampled", "resliced", "warped", "rigid", "affine", "normalized", "normalised", "standardized",
+    "corrected", "denoised", "smoothed", "cropped", "original", "image", "images", "series", "scan", "volume", "anat",
+    "structural",
+    "contrast", "enhanced", "post", "postcontrast", "precontrast", "plain", "nativ", "tumor", "tumour", "spin", "echo", "turbo",
+    "fast", "gradient", "inversion", "recovery", "isotropic", "cube", "space", "vista", "mask", "with", "without", "ohne",
+}  # fmt: skip
+"""Words before a series that tell how it was made, and nobody's name."""
 
 
 def mixed_patients(names: Sequence[str]) -> str:
@@ -36,6 +46,7 @@ def mixed_patients(names: Sequence[str]) -> str:
     pair = _differing([_written(n) for n in (*images, *masks)], 1, (*images, *masks))
     pair = pair or _differing([_before(n) for n in images], 2, images)
     pair = pair or _differing([_behind(n) for n in images], 2, images)
+    pair = pair or _differing(_by_name(images), 2, images)
     pair = pair or _foreign_mask(images, masks)
     if not pair:
         return ""
@@ -61,6 +72,17 @@ def _foreign_mask(images: Sequence[str], masks: Sequence[str]) -> tuple[str, str
         if alike and all(_before(n) != _before(mask) for n in alike):
             return alike[0], mask
     return None
+
+
+def _by_name(images: Sequence[str]) -> list[str]:
+    """What stands before the series where that is a word as a patient's name is; [] unless every file has one such word."""
+    before = []
+    for name in images:
+        parts = _parts(name)
+        first = next((i for i, p in enumerate(parts) if _telling(p)), len(parts))
+        before.append(parts[:first])
+    named = [words[0] if len(words) == 1 and _NAME.fullmatch(words[0]) else "" for words in before]
+    return named if all(named) and not set(named) & _TECHNICAL else []
 
 
 def _pattern(id_: str) -> str:

@@ -21,8 +21,9 @@ MOST_VOXELS = 2**27
 """Of one file, all channels together: 512×512×512. A head at 0.5 mm has some 80 million."""
 MOST_BYTES = 2**30
 """Of its voxels."""
-LARGEST_MM, SMALLEST_MM, FINEST_MM = 1000.0, 1.0, 0.05
-"""Sides of an image of a head, and of its voxels, beyond which its header cannot be right."""
+LARGEST_MM, SMALLEST_MM, FINEST_MM, FINEST_CUBE_MM = 1000.0, 1.0, 0.05, 0.15
+"""Sides of an image of a head, and of its voxels in one and in all directions, beyond which its header cannot be right: 1 mm
+told in cm are 0.1."""
 _P = ParamSpec("_P")
 _T = TypeVar("_T")
 
@@ -148,11 +149,12 @@ def cut_short(path: Path, held: int, need: int) -> InputError:
 def require_head(grid: Grid, path: Path) -> None:
     """Raise InputError for a size that no head can have, before memory is asked for it. Nothing where sizes are not known."""
     sides = [n * mm for n, mm in zip(grid.shape, grid.spacing, strict=True)]
-    if grid.calibrated and (max(sides) > LARGEST_MM or max(sides) < SMALLEST_MM or min(grid.spacing) < FINEST_MM):
+    too_fine = min(grid.spacing) < FINEST_MM or max(grid.spacing) < FINEST_CUBE_MM
+    if grid.calibrated and (max(sides) > LARGEST_MM or max(sides) < SMALLEST_MM or too_fine):
         size, voxel = ("×".join(f"{mm:.4g}" for mm in numbers) for numbers in (sides, grid.spacing))
         raise InputError(
             f"{path} would be {size} mm large (voxels of {voxel} mm), which no head is: the voxel sizes in its header are "
-            "wrong, or their unit is (mm, metre or micron). Convert it anew from its source, or correct the header."
+            "wrong, or their unit is (mm, cm, metre or micron). Convert it anew from its source, or correct the header."
         )
 
 
@@ -164,7 +166,7 @@ def three_axes(data: NDArray[Any], path: Path) -> NDArray[Any]:
     if data.ndim > 3:
         raise InputError(
             f"{path} has {data.ndim} axes ({size}), and one 3D image is expected. "
-            f"Split it into one file per series and give those."
+            "Split it: series into one file each, a mask into one image with a value per class."
         )
     if data.ndim < 3 or min(data.shape) < 2:
         raise InputError(

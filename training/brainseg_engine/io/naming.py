@@ -40,7 +40,19 @@ _TUMOUR_WORDS = {
 }  # fmt: skip
 _STEPS = re.compile(r"(?<=.)[-_. ](brain|final|stripped|skullstripped)$", re.IGNORECASE)
 """What processing adds between an id and the series: ``00000057_brain_t1``, ``00000057_final_seg``."""
-_STRIPPED = {"ss", "hd", "skullstrip", "skullstripped", "stripped", "synthstrip", "strip", "robex", "nobrainer"}
+_STRIPPED = {
+    "ss",
+    "hd",
+    "deepbet",
+    "synthseg",
+    "skullstrip",
+    "skullstripped",
+    "stripped",
+    "synthstrip",
+    "strip",
+    "robex",
+    "nobrainer",
+}
 _NOT_TUMOUR = {
     "brain", "bet", "hdbet", "skull", "head", "tissue", "parenchyma", "wm", "gm", "csf", "aseg", "aparc", "icv", "intracranial",
     "ventricle", "ventricles",

@@ -41,7 +41,8 @@ FEW = 20
 
 AGAINST = 0.1
 """By this much in rank, necrosis may not be brighter than enhancing tumour: it was darker in all 38 studies that hold both, by
-0.04 at least (a weakly enhancing rim with less than 200 voxels of necrosis) and 0.17 elsewhere."""
+0.04 at least (a weakly enhancing rim with less than 200 voxels of necrosis) and 0.17 elsewhere. Nor may oedema: it was
+brighter in one of them, by 0.09, and darker by 0.13 and more elsewhere."""
 _AFTER_TREATMENT = re.compile(r"brats-gli-\d+-1\d\d(?!\d)", re.IGNORECASE)
 """Names of BraTS 2024's gliomas after treatment, which may hold a cavity: their time points count from 100."""
 
@@ -70,6 +71,7 @@ def judged(name: str, values: NDArray[Any], path: Path, t1ce: Evidence) -> tuple
         name, note = _four(values, held, path, t1ce)
     table = codings.coding(name)
     if held <= set(table.values):
+        _require_classes(table, values, path)
         _require_order(table, values, path)
         _require_bright(table, values, path, t1ce)
     return name, note
@@ -102,6 +104,17 @@ def _four(values: NDArray[Any], held: set[int], path: Path, t1ce: Evidence) -> t
                       f"(brats2021) or a resection cavity (brats2024). {_ask()}")  # fmt: skip
 
 
+def _require_classes(table: codings.Coding, values: NDArray[Any], path: Path) -> None:
+    """Raise CodingError for a mask of necrosis and nothing else: none of 40 studies holds it without oedema, and every mask of
+    the whole tumour in one value looks so."""
+    held = np.unique(values[values != 0]).tolist()
+    if len(held) == 1 and table.values[held[0]] is Label.NCR and np.count_nonzero(values) >= FEW:
+        raise CodingError(
+            f"{path} holds {held[0]} alone, which '{table.name}' calls necrotic: a tumour without oedema and enhancing tumour, "
+            f"or a mask of the whole tumour in one value (1=TUMOUR). {_ask()}"
+        )
+
+
 def _require_order(table: codings.Coding, values: NDArray[Any], path: Path) -> None:
     """Raise CodingError where necrosis and oedema lie as if exchanged."""
     core = [v for v, label in table.values.items() if label is Label.NCR]
@@ -124,20 +137,23 @@ def _require_order(table: codings.Coding, values: NDArray[Any], path: Path) -> N
 
 
 def _require_bright(table: codings.Coding, values: NDArray[Any], path: Path, t1ce: Evidence) -> None:
-    """Raise CodingError where what would be enhancing tumour is darker than what would be necrosis."""
+    """Raise CodingError where what would be enhancing tumour is darker than what would be necrosis, or oedema."""
     core = [v for v, label in table.values.items() if label is Label.NCR]
     bright = [v for v, label in table.values.items() if label is Label.ET]
     voxels = np.bincount(values.ravel(), minlength=256)
-    if min(int(voxels[core].sum()), int(voxels[bright].sum())) < ENOUGH:
+    around = [v for v, label in table.values.items() if label is Label.ED]
+    others = {"necrosis": core, "oedema": around}
+    enough = {what: held for what, held in others.items() if voxels[held].sum() >= ENOUGH}
+    if voxels[bright].sum() < ENOUGH or not enough:
         return
     ranks = _ranks(values, t1ce)
-    dark = max((ranks[v] for v in core if v in ranks), default=0.0)
     enhancing = max((ranks[v] for v in bright if v in ranks), default=1.0)
-    if dark > enhancing + AGAINST:
-        raise CodingError(
-            f"{path} is read as '{table.name}' ({table.description}) by its name, but in the T1ce what would be necrosis is "
-            f"brighter than what would be enhancing tumour. {_ask()}"
-        )
+    for what, held in enough.items():
+        if max((ranks[v] for v in held if v in ranks), default=0.0) > enhancing + AGAINST:
+            raise CodingError(
+                f"{path} is read as '{table.name}' ({table.description}) by its name, but in the T1ce what would be {what} is "
+                f"brighter than what would be enhancing tumour. {_ask()}"
+            )
 
 
 def _share_of_brain(values: NDArray[Any], t1ce: Evidence) -> float:

@@ -23,7 +23,7 @@ from brainseg_engine.io import decathlon, mha, nifti, plausibility, slices
 from brainseg_engine.io.derived import reading as derived
 from brainseg_engine.io.derived import slicer
 from brainseg_engine.io.formats import read_header, read_image
-from brainseg_engine.io.image import Image, in_words, require_head, unreadable
+from brainseg_engine.io.image import Image, in_words, require_head
 from brainseg_engine.io.naming import classify, implied_coding, is_image, stem, study_id
 from brainseg_engine.io.pair import standing_for
 
@@ -204,7 +204,10 @@ def read_sidecar(path: Path) -> Mapping[str, Any]:
     except FileNotFoundError:
         return {}
     except OSError as e:
-        raise unreadable(beside, e) from e
+        raise InputError(
+            f"{beside} cannot be read ({e.strerror or e}), so what it tells of {path.name} is not known. Move it away, and name "
+            "the coding (--coding)."
+        ) from e
     except ValueError as e:
         raise InputError(f"{beside} is damaged, so the coding of {path.name} is not known. Delete it, and name the "
                          f"coding (--coding).") from e  # fmt: skip

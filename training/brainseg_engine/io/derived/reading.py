@@ -30,7 +30,8 @@ _NEAR = 0.25  # of a voxel: how far a frame's pixels may lie from the series'
 
 _WORDS: tuple[tuple[str, str], ...] = (
     ("WT", r"\bwt\b|whole[ _-]?tumou?r"),
-    ("TC", r"\btc\b|tumou?r[ _-]?core"),
+    ("TC", r"^(?!.*enhanc).*(\btc\b|tumou?r[ _-]?core)"),
+    ("ED", r"surrounding|hyperintens"),  # of "surrounding non-enhancing FLAIR hyperintensity"
     ("NCR", r"\bnc?r\b|\bncr|necro|non[ _-]?enhanc|\bnetc?\b"),
     ("ED", r"\bed\b|o?edema|\bsnfh\b|flair"),
     ("ET", r"\bet\b|enhanc"),
