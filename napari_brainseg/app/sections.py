@@ -26,7 +26,7 @@ from napari_brainseg.features.pacs.view import SendRow, WorklistRow
 from napari_brainseg.features.paint.section import PaintSection
 from napari_brainseg.features.paint.view import PaintView
 from napari_brainseg.features.planes.section import ARRANGEMENTS, PlanesSection
-from napari_brainseg.features.planes.view import PlanesRow
+from napari_brainseg.features.planes.view import PlanesView
 from napari_brainseg.features.propagate.section import PropagateSection
 from napari_brainseg.features.propagate.view import PropagateRow
 from napari_brainseg.features.queue.section import QueueSection
@@ -62,8 +62,9 @@ class Sections:
         self.worklist, self.send = WorklistRow(), SendRow()
         self.study.head.addWidget(self.worklist)
         self.save.body.addWidget(self.send)
-        self.planes = PlanesRow(ARRANGEMENTS)
-        self.view.add_row(self.planes)
+        self.planes = PlanesView(ARRANGEMENTS)
+        self.view.first.addWidget(self.planes.arrangement)
+        self.view.rows.addWidget(self.planes)
         self.alignment = AlignmentView()
         self.queue, self.finetune = QueueView(), FinetuneView(DEVICES)
         self._paint = PaintSection(self.paint, f.paint, context)

@@ -17,14 +17,17 @@ if TYPE_CHECKING:
 _SIDES = ("SI", "AP", "RL")
 """World axis → the patient's side at its low and at its high end."""
 _TEXT = "#d8dce2"
-_SIZE = 10
+_SIZE, _SMALL = 10, 8
+_CHARACTER_PX = 9
+"""How wide a character of the larger size is, about."""
 
 
 class Caption:
     """Two texts at the left of the canvas and a legend at its right; ``close`` takes them away."""
 
-    def __init__(self, viewer: ViewerModel) -> None:
+    def __init__(self, viewer: ViewerModel, small: bool = False) -> None:
         self._viewer = viewer
+        self._size = _SMALL if small else _SIZE
         self._top = self._overlay("brainseg_caption_top", "top_left", _TEXT)
         self._bottom = self._overlay("brainseg_caption_bottom", "bottom_left", _TEXT)
         self._legend: dict[str, object] = {}
@@ -32,7 +35,7 @@ class Caption:
     def _overlay(self, name: str, position: str, colour: object) -> object:
         from napari.components.overlays import TextOverlay
 
-        made = TextOverlay(text="", position=position, font_size=_SIZE, box=False, color=colour, visible=True)
+        made = TextOverlay(text="", position=position, font_size=self._size, box=False, color=colour)
         self._viewer.canvas.overlays[name] = made
         return made
 
@@ -50,7 +53,7 @@ class Caption:
         """Say that."""
         for overlay, text in ((self._top, top), (self._bottom, bottom)):
             if overlay.text != text:  # type: ignore[attr-defined]
-                overlay.text = text  # type: ignore[attr-defined]
+                overlay.text, overlay.visible = text, bool(text)  # type: ignore[attr-defined]
 
     def show_legend(self) -> None:
         """Name the colours of what lies over the images now."""
@@ -62,6 +65,7 @@ class Caption:
             if text not in self._legend:
                 self._legend[text] = self._overlay(_key(text), "top_right", colour)
                 self._legend[text].text = f"■ {text}"  # type: ignore[attr-defined]
+                self._legend[text].visible = True  # type: ignore[attr-defined]
 
     def close(self) -> None:
         """Take the texts away."""
@@ -105,6 +109,19 @@ def place_of(viewer: ViewerModel, image: Image) -> str:
         mm = float(viewer.dims.point[axis])
         where = f"\n{_SIDES[axis][mm > 0]} {abs(mm):.1f} mm"
     return f"{plane} {index}/{image.data.shape[axis]}{where}"
+
+
+def short_place_of(viewer: ViewerModel, image: Image, total: bool = True) -> str:
+    """:func:`place_of` for a small canvas, with the number of how many or without."""
+    plane, _, rest = place_of(viewer, image).partition(" ")
+    number, newline, where = rest.partition("\n")
+    return f"{plane[:3]} {number if total else number.partition('/')[0]}{newline}{where}"
+
+
+def elided(words: str, width: float) -> str:
+    """As much of the words as stands at the left of a canvas that is so many pixels wide, free of the letter in its middle."""
+    most = max(int((width / 2 - 30) / _CHARACTER_PX), 6)
+    return words if len(words) <= most else f"{words[: most - 1]}…"
 
 
 def window_of(image: Image) -> str:

@@ -43,12 +43,13 @@ class LinkedPlanes:
         turned: Callable[[Plane | None], None],
     ) -> None:
         self._viewer, self._soon, self._turned = viewer, soon, turned
-        shown = plane_of(viewer) or Plane.AXIAL
-        self.flat = [FlatPane(viewer, plane, painting) for plane in Plane if plane is not shown]
-        self.solid = SolidPane(viewer, background)
+        self._painting, self._background = painting, background
+        self.flat: list[FlatPane] = []
+        self.solid: SolidPane | None = None
         self._own = Crosshair(canvas_of(viewer))
         self.crosshair, self.linked, self.live = True, True, False
         self._busy = False
+        self._units: dict[int, float] = {}
         self._dirty: set[Layer] = set()
         self._seen: dict[Layer, tuple[Any, ...]] = {}
         self._followed = ExitStack()
@@ -59,10 +60,39 @@ class LinkedPlanes:
 
     # --- what is shown
 
+    def grow(self) -> bool:
+        """Make one more canvas: the other planes, then 3D. False: all are there. One takes some tenths of a second."""
+        if len(self.flat) < 2:
+            there = {plane_of(self._viewer), *(pane.plane for pane in self.flat)}
+            pane = FlatPane(self._viewer, next(plane for plane in Plane if plane not in there), self._painting)
+            self.flat.append(pane)
+            self._follow_flat(pane)
+            return True
+        if self.solid is None:
+            self.solid = SolidPane(self._viewer, self._background)
+            self._call(self.solid.model.mouse_double_click_callbacks, lambda model, event: self._turned(None))
+            return True
+        return False
+
+    @property
+    def panes(self) -> list[FlatPane | SolidPane]:
+        """The canvases beside napari's own."""
+        return [*self.flat, *([self.solid] if self.solid is not None else [])]
+
     @property
     def natives(self) -> list[Any]:
         """The widgets: napari's own canvas, the other planes, 3D."""
-        return [canvas_of(self._viewer).native, *(pane.native for pane in self.flat), self.solid.native]
+        return [canvas_of(self._viewer).native, *(pane.native for pane in self.panes)]
+
+    @contextmanager
+    def still(self) -> Iterator[None]:
+        """Nothing is drawn while canvases are moved: each would draw itself at once, again and again."""
+        with ExitStack() as all_canvases:
+            for canvas in (canvas_of(self._viewer), *(pane.canvas for pane in self.panes)):
+                all_canvases.enter_context(canvas._scene_canvas.events.draw.blocker())
+            yield
+        for native in self.natives:
+            native.update()
 
     @property
     def planes(self) -> list[Plane | None]:
@@ -73,6 +103,8 @@ class LinkedPlanes:
         """Whether the canvases are in sight: out of sight they cost nothing."""
         self.live = on
         if on:
+            for pane in self.panes:
+                pane.suit()
             self._arrange()
         self._cross()
 
@@ -88,21 +120,24 @@ class LinkedPlanes:
             self.link_from(self._viewer)
 
     def fit(self, box: Box | None) -> None:
-        """Have that box fill every canvas: at one scale, where they are linked."""
+        """Have that box fill every canvas: at one scale, where they are linked and of one size."""
         if box is None:
             return
         with self._quiet():
             for model in self._models:
                 fit_box(model, box)
-            if self.linked:
-                least = min(model.scene.camera.zoom / _size(model) for model in self._models)
-                for model in self._models:
-                    model.scene.camera.zoom = least * _size(model)
+            self._units = {id(model): model.scene.camera.zoom for model in self._models}
+            if self.linked and max(map(_size, self._models)) < 1.2 * min(map(_size, self._models)):
+                self._units = dict.fromkeys(self._units, min(self._units.values()))
+            for model in self._models:
+                model.scene.camera.zoom = self._units[id(model)]
+        if self.solid is not None:
             fit_box(self.solid.model, box)
 
     def show_solid(self, labels: Labels | None, brain: Image | None) -> None:
         """Whose surfaces 3D shows."""
-        self.solid.surfaces.follow(labels, brain)
+        if self.solid is not None:
+            self.solid.surfaces.follow(labels, brain)
 
     @property
     def _models(self) -> list[ViewerModel]:
@@ -120,14 +155,17 @@ class LinkedPlanes:
         self._follow(viewer.layers.selection.events.active, self._on_active)
         self._follow(viewer.events.theme, self._on_theme)
         self._mouse(viewer, None)
-        for pane in self.flat:
-            self._follow(pane.model.dims.events.point, self._from_pane(pane))
-            self._follow(pane.model.cursor.events.position, self._cursor_from(pane))
-            self._mouse(pane.model, pane)
-        for model in self._models:
-            for event in (model.scene.camera.events.zoom, model.scene.camera.events.center):
-                self._follow(event, self._linker(model))
-        self._call(self.solid.model.mouse_double_click_callbacks, lambda model, event: self._turned(None))
+        self._link(viewer)
+
+    def _follow_flat(self, pane: FlatPane) -> None:
+        self._follow(pane.model.dims.events.point, self._from_pane(pane))
+        self._follow(pane.model.cursor.events.position, self._cursor_from(pane))
+        self._mouse(pane.model, pane)
+        self._link(pane.model)
+
+    def _link(self, model: ViewerModel) -> None:
+        for event in (model.scene.camera.events.zoom, model.scene.camera.events.center):
+            self._follow(event, self._linker(model))
 
     def _follow(self, event: Any, slot: Callable[..., object]) -> None:
         event.connect(slot)
@@ -195,7 +233,7 @@ class LinkedPlanes:
             pane.choose()
 
     def _on_theme(self, event: Any = None) -> None:
-        for pane in (*self.flat, self.solid):
+        for pane in self.panes:
             pane.model.theme = self._viewer.theme
 
     def _on_layer(self, event: Any) -> None:
@@ -268,8 +306,8 @@ class LinkedPlanes:
         shown = plane_of(self._viewer)
         other = next((pane for pane in self.flat if pane.plane is shown), None)
         if other is not None:
-            missing = (set(Plane) - {shown} - {pane.plane for pane in self.flat if pane is not other}).pop()
-            other.plane = missing
+            there = {shown, *(pane.plane for pane in self.flat if pane is not other)}
+            other.plane = next(plane for plane in Plane if plane not in there)
             with self._quiet():
                 other.place()
                 other.tell()
@@ -325,13 +363,13 @@ class LinkedPlanes:
         return moved
 
     def link_from(self, model: ViewerModel) -> None:
-        """Give the other planes the zoom of that one, relative to their sizes, and its centre along the axes they share."""
+        """Give the other planes the zoom of that one, relative to what fills them, and its centre along the axes they share."""
         plane = plane_of(model)
         if plane is None:
             return
         camera = model.scene.camera
         centre = dict(zip(ORDERS[plane][1:], tuple(camera.center)[-2:], strict=True))
-        scale = camera.zoom / _size(model)
+        scale = camera.zoom / self._unit(model)
         with self._quiet():
             for other in self._models:
                 shown = plane_of(other)
@@ -339,8 +377,11 @@ class LinkedPlanes:
                     continue
                 old = tuple(other.scene.camera.center)[-2:]
                 here = [centre.get(axis, value) for axis, value in zip(ORDERS[shown][1:], old, strict=True)]
-                other.scene.camera.zoom = scale * _size(other)
+                other.scene.camera.zoom = scale * self._unit(other)
                 other.scene.camera.center = (0.0, float(here[0]), float(here[1]))
+
+    def _unit(self, model: ViewerModel) -> float:
+        return self._units.get(id(model)) or _size(model)
 
     def close(self) -> None:
         """Take the canvases down, and follow nothing more."""
@@ -349,7 +390,7 @@ class LinkedPlanes:
         for layer in list(self._layers_followed):
             self._leave_layer(layer)
         self._own.close()
-        for pane in (*self.flat, self.solid):
+        for pane in self.panes:
             pane.close()
 
 

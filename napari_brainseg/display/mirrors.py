@@ -38,6 +38,8 @@ _OF_KIND = {
 }
 _BACK = {"Image": ("contrast_limits",), "Labels": ("brush_size", "selected_label")}
 """What a hand on the mirror's canvas changes: it holds for the source, too."""
+_DRAWN_FOR = {"polygon": "polygon", "brush_stroke": "paint"}
+"""What napari draws for a tool → the tool's mode: made when that is first in hand, since it takes 0.1 s."""
 _ONE_HISTORY = (
     "block_history",
     "_begin_stroke",
@@ -84,6 +86,14 @@ class Mirror:
         if self._kind == "Labels":
             self.follow("mode")
 
+    def _take_tool(self) -> None:
+        mode = str(self.source.mode)
+        for name, needed_for in _DRAWN_FOR.items():
+            if mode == needed_for:
+                self.layer._overlays[name].visible = True
+        if str(self.layer.mode) != mode:
+            self.layer.mode = mode
+
     def follow(self, name: str) -> None:
         """That property of the source has changed."""
         if self._busy:
@@ -98,8 +108,7 @@ class Mirror:
                 self._busy = False
                 self.settle()
             elif name == "mode":
-                if str(layer.mode) != str(source.mode):
-                    layer.mode = str(source.mode)
+                self._take_tool()
             elif name in (*_PLACE, *_LOOK, *_OF_KIND.get(self._kind, ())) or (name == "data" and self.copied):
                 setattr(layer, name, getattr(source, name))
         finally:
@@ -136,6 +145,8 @@ class Mirror:
         source, layer = self.source, self.layer
         outline_by_region(layer)
         layer.editable = source.editable
+        for name in _DRAWN_FOR:
+            layer._overlays[name].visible = False
 
         def paint(key: Any, mask: Any, label: int, dims: Any, refresh: bool = True, region_data: Any = None) -> None:
             with self._painting(self._dims):

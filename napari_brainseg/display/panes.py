@@ -10,8 +10,9 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from numpy.typing import NDArray
 
-from napari_brainseg.display.caption import Caption, place_of
+from napari_brainseg.display.caption import Caption, short_place_of
 from napari_brainseg.display.crosshair import Crosshair
 from napari_brainseg.display.gestures import drag_image, drag_window, shown_image, turn_wheel
 from napari_brainseg.display.mirrors import Mirror, Painting
@@ -23,18 +24,58 @@ if TYPE_CHECKING:
     from napari.layers import Layer
 
 
+_SMALL_PX = 280
+
+
 def canvas_of(viewer: Any) -> Any:
     """The vispy side of napari's own canvas; None for a viewer without a window."""
     qt = getattr(getattr(viewer, "window", None), "_qt_viewer", None)
     return qt.canvas if qt is not None else None
 
 
+def letters() -> Any:
+    """What draws letters on one canvas (they are textures of its own). What they look like is worked out once for all canvases: it
+    takes 10 ms each.
+    """
+    from napari._vispy.utils.qt_font import QtFontManager
+    from vispy.visuals.text.text import SDFRendererCPU
+
+    class Remembering(SDFRendererCPU):  # type: ignore[misc]
+        def render_to_texture(self, data: Any, texture: Any, offset: Any, size: Any) -> None:
+            x, y = offset
+            there = np.s_[y : y + size[1], x : x + size[0], :]
+            key = (data.tobytes(), tuple(size))
+            if key not in _LETTERS:
+                seen = _Seen()
+                super().render_to_texture(data, seen, offset, size)
+                _LETTERS[key] = seen.pixels
+            texture[there] = _LETTERS[key]
+
+    made = QtFontManager()
+    made._renderer = Remembering()
+    return made
+
+
+class _Seen:
+    """Takes what would be written into a texture."""
+
+    pixels: NDArray[np.uint8]
+
+    def __setitem__(self, key: object, pixels: NDArray[np.uint8]) -> None:
+        self.pixels = pixels
+
+
+_LETTERS: dict[tuple[bytes, tuple[int, ...]], NDArray[np.uint8]] = {}
+
+
 class Pane:
     """One more canvas. ``native`` is its widget, a sibling of napari's own; ``close`` releases everything."""
 
+    has_bar = True
+    """Whether there is a scale bar."""
+
     def __init__(self, viewer: Any) -> None:
         from napari._vispy.canvas import VispyCanvas
-        from napari._vispy.utils.qt_font import QtFontManager
         from napari.components import ViewerModel
         from napari.settings import get_settings
 
@@ -50,7 +91,7 @@ class Pane:
         self.canvas: Any = VispyCanvas(
             viewer=self.model,
             parent=qt.canvas.native.parentWidget(),
-            font_manager=QtFontManager(),  # its letters are textures of one canvas
+            font_manager=letters(),
             font_family=qt._overlay_font,
             key_map_handler=qt._key_map_handler,
             size=(200, 200),
@@ -58,13 +99,19 @@ class Pane:
             config={"samples": 4 if settings.advanced.multisampling else 0},
         )
         self.model.layers.events.inserted.connect(self._draw_layer)
-        self.marks = Marks(self.model)
-        self.caption = Caption(self.model)
+        self.small = False
+        self.marks = Marks(self.model, bar=self.has_bar)
+        self.caption = Caption(self.model, small=True)
 
     @property
     def native(self) -> Any:
         """The widget."""
         return self.canvas.native
+
+    def suit(self) -> None:
+        """Marks that suit the size of the canvas."""
+        self.small = self.native.width() < _SMALL_PX
+        self.marks.suit(self.small)
 
     def _draw_layer(self, event: Any) -> None:
         from napari._vispy.utils.visual import create_vispy_layer
@@ -81,12 +128,14 @@ class Pane:
 
     def close(self) -> None:
         """Take the canvas down, and follow nothing more."""
-        self.caption.close()
-        self.marks.close()
+        self.canvas.native.hide()
+        self.canvas._pause_scene_graph = True  # else napari collects garbage, and draws, at each layer that goes
+        self.model.layers.events.end_batch.disconnect(self.canvas._resume_scene_graph_update)
         self.model.layers.clear()
         self.model.layers.events.inserted.disconnect(self._draw_layer)
         self.canvas._disconnect_events()
-        self.canvas.native.hide()
+        self.caption.close()
+        self.marks.close()
         self.canvas._scene_canvas.close()
         self.canvas.delete()
 
@@ -160,7 +209,8 @@ class FlatPane(Pane):
     def tell(self) -> None:
         """Say which slice this is."""
         image = shown_image(self.model)
-        self.caption.show(place_of(self.model, image) if image is not None else "", "")
+        words = short_place_of(self.model, image, total=not self.small) if image is not None else ""
+        self.caption.show(words, "")
 
     def close(self) -> None:
         """See :class:`Pane`."""
@@ -174,13 +224,15 @@ class FlatPane(Pane):
 class SolidPane(Pane):
     """3D: the surfaces of the regions in the brain's."""
 
+    has_bar = False
+
     def __init__(self, viewer: Any, background: Callable[..., None]) -> None:
         super().__init__(viewer)
-        self.model.dims.ndim = 3
         self.model.dims.ndisplay = 3
         self.surfaces = SurfaceManager(self.model, background=background)
 
     def close(self) -> None:
         """See :class:`Pane`."""
+        self.canvas._pause_scene_graph = True
         self.surfaces.close()
         super().close()

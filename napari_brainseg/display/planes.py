@@ -247,7 +247,7 @@ class Marks:
 
     _EDGES = ("top_center", "bottom_center", "middle_left", "middle_right")
 
-    def __init__(self, viewer: ViewerModel) -> None:
+    def __init__(self, viewer: ViewerModel, bar: bool = True) -> None:
         from napari.components.overlays import TextOverlay
 
         self._viewer = viewer
@@ -260,9 +260,9 @@ class Marks:
         viewer.canvas.background_color_override = "black"  # images are read on black, in a light theme too
         circle = viewer.canvas.overlays["_brush_circle"]
         self._circle_had_box, circle.box = circle.box, False  # napari leaves it on the image where the brush went away
-        bar = viewer.canvas.overlays["scale_bar"]
-        self._had_bar, bar.visible = bar.visible, True
-        self._sizes_known = True
+        scale = viewer.canvas.overlays["scale_bar"]
+        self._had_bar, scale.visible = scale.visible, bar
+        self._sizes_known, self._bar = True, bar
         for event in (viewer.layers.events.inserted, viewer.layers.events.removed):
             event.connect(self._update_bar)
         self._update_bar()
@@ -275,6 +275,12 @@ class Marks:
     def letters(self) -> tuple[str, ...]:
         """What is shown at the top, bottom, left and right."""
         return tuple(o.text for o in self._overlays) if any(o.visible for o in self._overlays) else ()
+
+    def suit(self, small: bool) -> None:
+        """Smaller letters, and no scale bar, on a small canvas."""
+        for overlay in self._overlays:
+            overlay.font_size = 11 if small else 16
+        self._viewer.canvas.overlays["scale_bar"].visible = self._bar and self._sizes_known and not small
 
     def _update(self, event: object = None) -> None:
         dims = self._viewer.dims
@@ -297,7 +303,7 @@ class Marks:
         for layer in self._viewer.layers if infos else ():
             if layer_info(layer) is None and all(str(u) == "pixel" for u in layer.units):
                 layer.units = ("mm",) * layer.ndim  # it says none, and lies in the millimetres of the study
-        if known != self._sizes_known:
+        if known != self._sizes_known and self._bar:
             self._sizes_known = self._viewer.canvas.overlays["scale_bar"].visible = known
 
     def close(self) -> None:

@@ -38,6 +38,11 @@ class Tiles:
         self._outer.insertLayout(self._at, self._grid, 1)
         self.show(None)
 
+    def add(self, widget: Any) -> None:
+        """One more canvas."""
+        widget.hide()
+        self._widgets.append(widget)
+
     def show(self, arrangement: str | None) -> None:
         """That one of :data:`CELLS`; None: the first canvas alone."""
         grid = self._grid

@@ -33,6 +33,9 @@ class Arrangement(StrEnum):
 class Tiling(Protocol):
     """Lays the canvases out in the window."""
 
+    def add(self, widget: Any) -> None:
+        """One more canvas."""
+
     def show(self, arrangement: str | None) -> None:
         """That arrangement; None: the first canvas alone."""
 
@@ -59,6 +62,7 @@ class PlanesVerbs:
         self._alone = False
         self._back_to: Plane | None = None
         self._soon = context.later(_SOON_S, self._refresh)
+        self._growing = context.later(0.0, self._grow)
         self._head: planes.Box | None = None
         context.follow(context.viewer.dims.events.ndisplay, self._on_dimensions)
         context.follow(context.session.study_changed, self._on_study)
@@ -130,16 +134,27 @@ class PlanesVerbs:
         self.canvases.set_crosshair(self.crosshair)
         self.canvases.linked = self.linked
         self._tiling = self.tile(self.canvases.natives)
+        self._growing.start()
+
+    def _grow(self) -> None:
+        """One canvas at a time, so that the window answers in between."""
+        canvases, tiling = self.canvases, self._tiling
+        if canvases is None or tiling is None or not canvases.grow():
+            return
+        tiling.add(canvases.natives[-1])
         self._on_labels()
+        self._lay_out()
+        self._growing.start()
 
     def _lay_out(self) -> None:
         """Bring the canvases in line with what is to be shown."""
         if self.canvases is None or self._tiling is None:
             return
-        self._tiling.show(self.arrangement.value if self._shown else None)
-        self.canvases.show(self._shown)
-        if self._shown:
-            self.fit()
+        with self.canvases.still():
+            self._tiling.show(self.arrangement.value if self._shown else None)
+            self.canvases.show(self._shown)
+            if self._shown:
+                self.fit()
 
     def _take_down(self) -> None:
         canvases, tiling = self.canvases, self._tiling

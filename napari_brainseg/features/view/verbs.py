@@ -11,7 +11,7 @@ from psygnal import Signal
 
 from brainseg_engine.core.study import Modality
 from napari_brainseg.display import layers, planes, preferences
-from napari_brainseg.display.caption import Caption, place_of, window_of
+from napari_brainseg.display.caption import Caption, elided, place_of, window_of
 from napari_brainseg.display.gestures import drag_image, drag_window, shown_image, step_slice, turn_wheel
 from napari_brainseg.display.planes import WINDOW_PRESETS, Marks, Plane
 from napari_brainseg.display.region_layer import set_visible
@@ -62,7 +62,8 @@ class ViewVerbs:
             context.follow(event, self._on_cursor)
         for event in (viewer.dims.events.order, viewer.dims.events.ndisplay):
             context.follow(event, self._on_change)
-        context.follow(viewer.dims.events.point, self._tell)
+        for event in (viewer.dims.events.point, viewer.canvas.events.size):
+            context.follow(event, self._tell)
         context.follow(self.changed, self._tell)
         for event in (viewer.layers.events.inserted, viewer.layers.events.removed):
             context.follow(event, self._on_layers)
@@ -91,7 +92,8 @@ class ViewVerbs:
         if current is None:
             self.caption.show("", "")
             return
-        top = current.study.id if modality is None else f"{current.study.id}\n{modality.title}"
+        name = elided(current.study.id, self._viewer.canvas.size[1])
+        top = name if modality is None else f"{name}\n{modality.title}"
         bottom = ""
         if modality is not None and self.plane is not None:
             image = self._images[modality]

@@ -30,7 +30,10 @@ class ViewView(Section):
         super().__init__("View", "view")
         self.plane = Segmented([(text, value, f"plane_{value}", f"{text} (key {key})") for text, value, key in planes])
         self.plane.chosen.connect(self.plane_chosen)
-        self.body.addWidget(self.plane)
+        self.first = QHBoxLayout()
+        self.first.setSpacing(6)
+        self.first.addWidget(self.plane, 1)
+        self.body.addLayout(self.first)
         self.rows = QVBoxLayout()
         self.body.addLayout(self.rows)
         self.modality = Segmented(
@@ -78,10 +81,6 @@ class ViewView(Section):
         for b in (fit, picture, self.controls, keys):
             b.setProperty("role", "link")
             self.head.addWidget(b)
-
-    def add_row(self, row: QWidget) -> None:
-        """Below the planes."""
-        self.rows.addWidget(row)
 
     def show_controls(self, on: bool) -> None:
         """Whether napari's layer controls are shown."""

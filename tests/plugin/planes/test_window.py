@@ -36,7 +36,7 @@ def hand(window, folder, monkeypatch) -> Hand:
 @pytest.fixture
 def four(hand) -> Hand:
     hand.window.press("canvases_four")
-    hand.window.wait(lambda: all(pane.native.isVisible() for pane in panes(hand)), 20)
+    hand.window.wait(lambda: len(panes(hand)) == 3 and all(pane.native.isVisible() for pane in panes(hand)), 20)
     z, y, x = (round(c) for c in np.argwhere(hand.data > 0).mean(axis=0))
     planes.go_to_world(hand.viewer, hand.layer.data_to_world((z, y, x)))
     hand.middle = (z, y, x)
@@ -49,7 +49,7 @@ def linked(hand):
 
 
 def panes(hand):
-    return [*linked(hand).flat, linked(hand).solid]
+    return linked(hand).panes
 
 
 class PaneHand(Hand):
@@ -100,7 +100,8 @@ def test_four_canvases_show_one_study_and_go_without_a_trace(hand):
     mouse = [len(c) for c in (viewer.mouse_drag_callbacks, viewer.mouse_double_click_callbacks)]
     window.press("canvases_four")
     native = viewer.window._qt_viewer.canvas.native
-    window.wait(lambda: all(p.native.isVisible() for p in panes(hand)) and native.isVisible(), 20)
+    window.wait(lambda: len(panes(hand)) == 3 and all(p.native.isVisible() for p in panes(hand)), 20)
+    assert native.isVisible()
     assert {pane.plane for pane in linked(hand).flat} == {Plane.CORONAL, Plane.SAGITTAL}
     for pane in linked(hand).flat:
         assert [m.source for m in pane.mirrors.values()] == [x for x in viewer.layers if x.visible]
