@@ -34,8 +34,8 @@ def canvas_of(viewer: Any) -> Any:
 
 
 def letters() -> Any:
-    """What draws letters on one canvas (they are textures of its own). What they look like is worked out once for all canvases: it
-    takes 10 ms each.
+    """What draws letters on one canvas (they are textures of its own). What they look like is worked out once for all canvases:
+    it takes 10 ms each.
     """
     from napari._vispy.utils.qt_font import QtFontManager
     from vispy.visuals.text.text import SDFRendererCPU

@@ -108,7 +108,7 @@ def test_four_canvases_show_one_study_and_go_without_a_trace(hand):
         for source, mirror in pane.mirrors.items():
             assert np.shares_memory(mirror.layer.data, source.data)
         assert pane.marks.letters == planes.MARKS[planes.ORDERS[pane.plane]]
-        assert pane.caption.words[0].startswith(pane.plane.value.capitalize())
+        assert pane.caption.words[0].startswith(pane.plane.value.capitalize()[:3])
     window.wait(lambda: "WT" in linked(hand).solid.surfaces.surfaces, 30)
     del pane, source, mirror
     gone = [weakref.ref(x) for pane in panes(hand) for x in (pane, pane.model, pane.canvas)]
