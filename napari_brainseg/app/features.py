@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from napari_brainseg.display import planes
+from napari_brainseg.display.tools import Tool
 from napari_brainseg.features.alignment.verbs import AlignmentVerbs
 from napari_brainseg.features.context import Context
 from napari_brainseg.features.corrections.autosave import OVER
@@ -95,6 +96,8 @@ class Features:
             "R": paint.toggle_threshold,
             "I": paint.interpolate,
             "G": lambda: paint.grow(here=True),
+            "8": lambda: paint.choose_tool(Tool.CLICK),
+            "9": paint.clicking.toggle_box,
             "K": lambda: paint.relabel(here=True),
             "Shift-K": lambda: paint.erase_component(here=True),
             "Control-Z": paint.undo,

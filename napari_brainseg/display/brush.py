@@ -60,6 +60,7 @@ class Brush:
         self._elsewhere: Dims | None = None
         self._dims: Dims = viewer.dims
         self._closed = False
+        self._clicking = False  # the click tool is in hand: napari has no mode for it
         self._by_hand = False  # something was painted since the last commit
         self._settled = np.zeros(256, dtype=np.int64)
         self._open = np.zeros(256, dtype=np.int64)
@@ -165,14 +166,19 @@ class Brush:
     def tool(self) -> Tool | None:
         """The tool in hand; None for one of napari's that the panel does not have."""
         mode = str(self._layer.mode) if self._layer is not None else ""
+        if self._clicking and mode == MODES[Tool.CLICK]:
+            return Tool.CLICK
         return next((tool for tool, name in MODES.items() if name == mode), None)
 
     def choose(self, tool: Tool) -> None:
         """Take a tool, and make the labels the active layer: only its tools paint."""
         if self._layer is not None:
             self._viewer.layers.selection.active = self._layer
+            before, self._clicking = self.tool, tool is Tool.CLICK
             self._layer.mode = MODES[tool]
             self._apply_settings()
+            if self.tool is not before:
+                self.changed.emit()
 
     @property
     def images(self) -> dict[Modality, NDArray[Any]]:
@@ -204,6 +210,8 @@ class Brush:
             layer.n_edit_dimensions = 2 if flat else 3
 
     def _on_mode(self, event: Any = None) -> None:
+        if self._layer is not None and str(self._layer.mode) != MODES[Tool.CLICK]:
+            self._clicking = False
         self._apply_settings()
         self.changed.emit()
 

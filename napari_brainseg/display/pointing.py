@@ -1,4 +1,4 @@
-"""Asking for a point on the canvas: the next click, or where the mouse is now."""
+"""Asking for points on the canvas: the next click, where the mouse is now, or what is drawn while a tool is in hand."""
 
 from __future__ import annotations
 
@@ -72,3 +72,31 @@ class Pointer:
             if mode is not None:
                 active.mode = mode
         asked(point)
+
+
+class Sketch:
+    """While ``active()``, a left click or drag in 2D is no movement of the image: ``drawn(world points, modifiers)``."""
+
+    def __init__(
+        self, viewer: ViewerModel, active: Callable[[], bool], drawn: Callable[[list[Any], tuple[str, ...]], None]
+    ) -> None:
+        self._viewer, self._active, self._drawn = viewer, active, drawn
+        viewer.mouse_drag_callbacks.insert(0, self._drag)
+
+    def close(self) -> None:
+        """Draw nothing more."""
+        if self._drag in self._viewer.mouse_drag_callbacks:
+            self._viewer.mouse_drag_callbacks.remove(self._drag)
+
+    def _drag(self, viewer: ViewerModel, event: Any) -> Generator[None, None, None]:
+        modifiers = tuple(str(m) for m in event.modifiers)
+        if event.button != 1 or "Control" in modifiers or viewer.dims.ndisplay != 2 or not self._active():
+            return
+        event.handled = True
+        points = [tuple(event.position)]
+        yield
+        while event.type == "mouse_move":
+            event.handled = True
+            points.append(tuple(event.position))
+            yield
+        self._drawn(points, modifiers)

@@ -19,6 +19,7 @@ class Tool(StrEnum):
     ERASER = "eraser"
     FILL = "fill"
     POLYGON = "polygon"
+    CLICK = "click"
 
 
 MODES: dict[Tool, str] = {
@@ -27,6 +28,7 @@ MODES: dict[Tool, str] = {
     Tool.ERASER: "erase",
     Tool.FILL: "fill",
     Tool.POLYGON: "polygon",
+    Tool.CLICK: "pan_zoom",
 }
 """Tool → napari's mode."""
 

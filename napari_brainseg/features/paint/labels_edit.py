@@ -26,8 +26,23 @@ class LabelsEdit:
     def __init__(self, context: Context) -> None:
         self._context, self._session, self._brush = context, context.session, context.brush
         self._working = False
+        self._waiting: list[Callable[[], None]] = []
 
-    def run(self, tool: str, words: str, work: Change, nothing: str = "") -> None:
+    def queue(self, tool: str, words: str, work: Change, nothing: str, then: Callable[[bool], None]) -> None:
+        """As ``run``, after what is being worked on; ``then(whether anything changed)``."""
+        if self._working:
+            self._waiting.append(lambda: self.run(tool, words, work, nothing, then))
+        else:
+            self.run(tool, words, work, nothing, then)
+
+    def run(
+        self,
+        tool: str,
+        words: str,
+        work: Change,
+        nothing: str = "",
+        then: Callable[[bool], None] = lambda changed: None,
+    ) -> None:
         """Do that to the labels, and say how many voxels changed: ``words``, or ``nothing`` why none did.
 
         What is painted meanwhile is not lost: the work is then done anew on the labels as they are.
@@ -48,6 +63,7 @@ class LabelsEdit:
             version, before, after = result
             if self._brush.layer is not layer:
                 self._working = False
+                self._waiting.clear()
             elif version != steps.version or history.in_stroke(layer):
                 self._context.run(look, done, failed)
             else:
@@ -56,10 +72,17 @@ class LabelsEdit:
                 n, what = int(np.count_nonzero(before != after)), named(target)
                 empty = f"Nothing changed: {nothing}." if nothing else f"Nothing to change in {what}."
                 self._session.say(f"{what[0].upper()}{what[1:]} {words}: {n:,} voxels changed." if n else empty)
+                then(n > 0)
+                next_()
 
         def failed(error: Exception) -> None:
             self._working = False
             self._context.fail(error)
+            next_()
+
+        def next_() -> None:
+            if self._waiting:
+                self._waiting.pop(0)()
 
         self._context.run(look, done, failed)
 

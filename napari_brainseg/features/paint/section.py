@@ -52,6 +52,7 @@ class PaintSection:
         view.limits_chosen.connect(self._limits_moved)
         view.work_requested.connect(self._work)
         view.take_requested.connect(self._take)
+        view.box_switched.connect(verbs.clicking.set_box)
         view.undo_requested.connect(verbs.undo)
         view.redo_requested.connect(verbs.redo)
         view.new_requested.connect(self._new)
@@ -133,6 +134,7 @@ class PaintSection:
                 redo=_in_words(undone) if not open_ else "",
                 sources=[source.name for source in self._verbs.sources],
                 waiting=self._waiting,
+                box=self._verbs.clicking.box,
             )
         )
 

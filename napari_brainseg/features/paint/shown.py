@@ -16,6 +16,12 @@ TOOLS = (
     ("Eraser", Tool.ERASER, "Take away from the region or class chosen above (key E)"),
     ("Fill", Tool.FILL, "Fill the patch that is clicked on (key F)"),
     ("Polygon", Tool.POLYGON, "Click corners, double click (or Enter) to fill, Esc to drop (key 3)"),
+    (
+        "Click",
+        Tool.CLICK,
+        "Click into what is missing, Shift + click into what is too much: the answer changes there and in what "
+        "looks alike around it; a drag is a scribble (key 8)",
+    ),
 )
 LARGEST_BRUSH = 80
 CLASSES = (Label.NCR, Label.ED, Label.ET)
@@ -54,3 +60,4 @@ class PaintShown:
     redo: str = ""
     sources: Sequence[str] = ()
     waiting: str = ""
+    box: bool = False

@@ -20,6 +20,7 @@ from napari_brainseg.display.pointing import Index, Pointer, index_at, index_at_
 from napari_brainseg.display.tools import Tool
 from napari_brainseg.display.windows import brain_window
 from napari_brainseg.features.context import Context
+from napari_brainseg.features.paint.clicking import Clicking
 from napari_brainseg.features.paint.labels_edit import LabelsEdit, named
 from napari_brainseg.session import BY_HAND, Answer, Kind
 
@@ -49,12 +50,14 @@ class PaintVerbs:
         self.brush = context.brush
         self.pointer = Pointer(context.viewer)
         self._edit = LabelsEdit(context)
+        self.clicking = Clicking(context, self._edit)
         context.follow(context.session.study_changed, self._follow)
         context.follow(context.labels_changed, self._follow)
 
     def close(self) -> None:
         """Take the hands off the canvas: napari's tools are plain again."""
         self.pointer.drop()
+        self.clicking.close()
         self.brush.close()
 
     # --- what to correct

@@ -10,6 +10,7 @@ from superqt import QDoubleRangeSlider
 
 from brainseg_engine.core.labels import LABEL_NAMES, REGION_NAMES, Label, Region
 from brainseg_engine.core.palette import LABEL_COLOURS, REGION_COLOURS
+from napari_brainseg.display.tools import Tool
 from napari_brainseg.features.paint.shown import CLASSES, LARGEST_BRUSH, REGION_TIPS, TOOLS, PaintShown
 from napari_brainseg.features.paint.works import TEXTS, WORKS
 from napari_brainseg.qt.widgets import Combo, FeatureRow, Number, Section, Segmented, button, colour_icon, label, plain
@@ -27,6 +28,7 @@ class PaintView(Section):
     limits_chosen = Signal(tuple)
     work_requested = Signal(str, object)
     take_requested = Signal(int)
+    box_switched = Signal(bool)
     undo_requested = Signal()
     redo_requested = Signal()
     new_requested = Signal()
@@ -103,6 +105,20 @@ class PaintView(Section):
         self.tool = Segmented([(text, value, f"tool_{value.value}", tip) for text, value, tip in TOOLS])
         self.tool.chosen.connect(self.tool_chosen)
         self._column.addWidget(self.tool, self._column.rowCount(), 0, 1, 2)
+        line = QHBoxLayout()
+        self.click_words = label(
+            "Click: it belongs to the region. Shift + click: it does not. Drag: scribble.", role="dim", wrap=True
+        )
+        self.box = _check(
+            "box",
+            "click_box",
+            "Drag a box round what belongs to the region, instead of clicks and scribbles (key 9)",
+        )
+        self.box.toggled.connect(self.box_switched)
+        line.addWidget(self.click_words, 1)
+        line.addWidget(self.box)
+        self._click_row = plain(line)
+        self._column.addWidget(self._click_row, self._column.rowCount(), 0, 1, 2)
         row = QHBoxLayout()
         self.size = QSlider(Qt.Orientation.Horizontal)
         self.size.setFocusPolicy(Qt.FocusPolicy.TabFocus)
@@ -247,6 +263,8 @@ class PaintView(Section):
         self.classes.show_value(s.target if isinstance(s.target, Label) else None)
         self.tool.show_value(s.tool)
         self.size_number.setText(str(s.size))
+        self._click_row.setVisible(s.tool is Tool.CLICK)
+        _set(self.box, s.box)
         self.protect[Label.RC].setVisible(s.cavity)
         _set(self.size, s.size)
         _set(self.through, s.through)

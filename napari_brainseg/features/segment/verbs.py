@@ -63,8 +63,8 @@ class SegmentVerbs:
         if session.job is not None:
             return
         session.say("")
-        goes_back = current.acquired is not None  # onto the series' own voxels, where probabilities place the borders
-        request = SegmentRequest(current.study, current.token, model.path, session.device, probabilities=goes_back)
+        # the probabilities place borders on the series' own voxels, and are what clicks change
+        request = SegmentRequest(current.study, current.token, model.path, session.device, probabilities=True)
         self._context.submit(request, partial(self._deliver, request), prepare=partial(self._prepare, request))
 
     def cancel(self) -> None:

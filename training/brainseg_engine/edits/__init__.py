@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from brainseg_engine.edits.clicks import Click, Scene, box_clicks, click_to_fix
 from brainseg_engine.edits.interpolation import interpolate
 from brainseg_engine.edits.rules import (
     FREE,
@@ -35,12 +36,16 @@ from brainseg_engine.edits.shapes import (
 __all__ = [
     "FREE",
     "Action",
+    "Click",
     "Edit",
     "Guard",
     "Range",
+    "Scene",
     "Stroke",
     "Target",
+    "box_clicks",
     "changes",
+    "click_to_fix",
     "component_at",
     "constrain",
     "enclosed",
