@@ -63,7 +63,14 @@ class Section(QFrame):
 
 
 class FeatureRow(QWidget):
-    """A row of one feature in the section of another. ``wanted``: it is to be seen though that section is folded."""
+    """A row of one feature in the section of another, laid out without margins. ``wanted``: it is to be seen though that
+    section is folded."""
+
+    def __init__(self, layout: QLayout) -> None:
+        super().__init__()
+        self.setProperty("role", "plain")
+        self.setLayout(layout)
+        layout.setContentsMargins(0, 0, 0, 0)
 
     @property
     def wanted(self) -> bool:

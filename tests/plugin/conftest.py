@@ -19,6 +19,17 @@ def viewer() -> Iterator[object]:
     model.layers.clear()
 
 
+@pytest.fixture
+def house(viewer: object) -> Iterator[object]:
+    """All features over that viewer, with a model to choose."""
+    from helpers.rig import Card, House, Model
+
+    made = House(viewer)
+    made.session.set_models((Model(card=Card()),))
+    yield made
+    made.close()
+
+
 @pytest.fixture(autouse=True)
 def _threads_end() -> Iterator[None]:
     """No worker outlives its test: a thread that runs on at exit aborts the process."""

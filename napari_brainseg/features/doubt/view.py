@@ -17,10 +17,8 @@ class DoubtRow(FeatureRow):
     changed_requested = Signal(int)
 
     def __init__(self) -> None:
-        super().__init__()
-        self.setProperty("role", "plain")
-        row = QHBoxLayout(self)
-        row.setContentsMargins(0, 0, 0, 0)
+        row = QHBoxLayout()
+        super().__init__(row)
         row.setSpacing(6)
         self.doubt = button("Doubt", "doubt", "Where the model doubts its answer, over the images (Shift-H)",
                             self.doubt_requested.emit)  # fmt: skip

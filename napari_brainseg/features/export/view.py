@@ -44,10 +44,8 @@ class ExportRow(FeatureRow):
     asked = Signal()
 
     def __init__(self) -> None:
-        super().__init__()
-        self.setProperty("role", "plain")
-        row = QHBoxLayout(self)
-        row.setContentsMargins(0, 0, 0, 0)
+        row = QHBoxLayout()
+        super().__init__(row)
         self.open = button("Export…", "export", "Write DICOM objects, shapes, the report: with the patient's name, or without",
                            self.asked.emit)  # fmt: skip
         row.addWidget(self.open)

@@ -70,10 +70,8 @@ class WorklistRow(FeatureRow):
     asked = Signal()
 
     def __init__(self) -> None:
-        super().__init__()
-        self.setProperty("role", "plain")
-        row = QHBoxLayout(self)
-        row.setContentsMargins(0, 0, 0, 0)
+        row = QHBoxLayout()
+        super().__init__(row)
         row.addWidget(button("Worklist…", "worklist", "Find a study in the PACS, and open it", self.asked.emit))
 
 
@@ -85,10 +83,8 @@ class SendRow(FeatureRow):
     give_up = Signal()
 
     def __init__(self) -> None:
-        super().__init__()
-        self.setProperty("role", "plain")
-        column = QVBoxLayout(self)
-        column.setContentsMargins(0, 0, 0, 0)
+        column = QVBoxLayout()
+        super().__init__(column)
         column.setSpacing(4)
         self.send = button("Send to PACS…", "send_results", "Segmentation, measurements and report to the study they belong to; "
                            "asks before anything is sent", self.asked.emit)  # fmt: skip

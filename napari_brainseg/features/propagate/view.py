@@ -34,10 +34,8 @@ class PropagateRow(FeatureRow):
     """Whether it is to be seen though the section is folded has changed."""
 
     def __init__(self) -> None:
-        super().__init__()
-        self.setProperty("role", "plain")
-        column = QVBoxLayout(self)
-        column.setContentsMargins(0, 0, 0, 0)
+        column = QVBoxLayout()
+        super().__init__(column)
         column.setSpacing(4)
         self.propose = button(
             "Propagate", "propagate", "Adapt the model to the slices you painted in, and predict the other slices again: a "

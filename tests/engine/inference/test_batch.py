@@ -24,7 +24,7 @@ from brainseg_engine.evaluation import evaluate
 from brainseg_engine.inference import batch
 from brainseg_engine.inference.predictor import Predictor
 from brainseg_engine.io import load_segmentation, load_study
-from brainseg_engine.io.derived.pseudonyms import Pseudonyms
+from brainseg_engine.io.derived.pseudonyms import Pseudonyms, hidden
 from brainseg_engine.phantom import write_study
 from brainseg_engine.recipe import Output, Postprocess
 
@@ -118,7 +118,7 @@ def test_under_pseudonyms_nothing_written_names_the_study(data, tiny_model, tmp_
     rows = many(predictor, [data / "Case_0", tmp_path / "absent Case_9"], out, pseudonyms=who, probabilities=True)
     assert [r.status for r in rows] == ["done", "failed"]
     for row in rows:
-        batch.write_summary([batch.hidden(row, who)], out / "summary.csv")
+        batch.write_summary([hidden(row, who)], out / "summary.csv")
     assert (out / f"{who.patient('Case_0')}_seg.nii.gz").is_file()
     hashes = {load_study(data / "Case_0").reference.sha256}
     assert leaks(out, {"case_0", "case_9", str(tmp_path).lower(), *hashes}) == []

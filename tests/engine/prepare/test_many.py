@@ -12,7 +12,7 @@ from helpers.secrets_of import leaks
 from brainseg_engine.core.errors import Cancelled, InputError
 from brainseg_engine.core.study import Modality, Segmentation, SeriesNeeded
 from brainseg_engine.io import load_study, save_volume
-from brainseg_engine.io.derived.pseudonyms import Pseudonyms
+from brainseg_engine.io.derived.pseudonyms import Pseudonyms, hidden
 from brainseg_engine.prepare import PrepareOptions, files, many
 
 
@@ -53,7 +53,7 @@ def test_under_a_pseudonym_nothing_written_names_the_source(data, tmp_path):
     settings = many.PrepareSettings(tmp_path / "out", SETTINGS, pseudonyms=who)
     rows = list(many.prepare_many([data / "Raw_1", data / "Raw_2"], settings))
     for row in rows:
-        many.write_summary([many.hidden(row, who)], settings.out / many.SUMMARY)
+        many.write_summary([hidden(row, who)], settings.out / many.SUMMARY)
     assert (settings.out / who.patient("Raw_1") / "prepare.json").is_file()
     assert leaks(settings.out, {"raw_1", "raw_2", str(data).lower()}) == []
     assert next(iter(many.prepare_many([data / "Raw_1"], settings))).status == "skipped"

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+from helpers.views import press
 from napari.utils.theme import available_themes, get_theme
 from qtpy.QtCore import QPoint, Qt
 from qtpy.QtWidgets import QAbstractButton, QComboBox, QLabel, QSlider, QWidget
@@ -54,12 +55,6 @@ def panel(qtbot) -> PanelView:
     made.show()
     qtbot.waitExposed(made)
     return made
-
-
-def press(qtbot, panel, name: str) -> None:
-    widget = panel.findChild(QAbstractButton, name)
-    assert widget.isVisible() and widget.isEnabled(), name
-    qtbot.mouseClick(widget, Qt.MouseButton.LeftButton)
 
 
 def show_items(qtbot, panel, shown: list[ItemShown], compared_with: str = "") -> None:

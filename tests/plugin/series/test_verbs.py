@@ -35,14 +35,6 @@ def export(raw, tmp_path_factory) -> Path:
     return folder
 
 
-@pytest.fixture
-def house(viewer) -> House:
-    made = House(viewer)
-    made.session.set_models((Model(card=Card()),))
-    yield made
-    made.close()
-
-
 @pytest.fixture(scope="module")
 def prepared(raw):
     return prepare(raw.study, PrepareOptions(brain="rough", threads=1))

@@ -8,7 +8,7 @@ from pathlib import Path
 import nibabel as nib
 import numpy as np
 import pytest
-from helpers.rig import Card, House, Model
+from helpers.rig import Card, Model
 from PIL import Image
 
 from brainseg_engine.core.labels import Label
@@ -35,14 +35,6 @@ def folder(tmp_path) -> Path:
         Image.fromarray(picture).save(folder / f"{folder.name}_{n}.tif")
         Image.fromarray(mask).save(folder / f"{folder.name}_{n}_mask.tif")
     return folder
-
-
-@pytest.fixture
-def house(viewer) -> House:
-    made = House(viewer)
-    made.session.set_models((Model(card=Card()),))
-    yield made
-    made.close()
 
 
 def test_a_folder_of_slices_is_one_study_and_other_pictures_are_left_to_others(viewer, folder, tmp_path):

@@ -23,14 +23,6 @@ from napari_brainseg.session import Kind
 
 
 @pytest.fixture
-def house(viewer) -> House:
-    made = House(viewer)
-    made.session.set_models((Model(card=Card()),))
-    yield made
-    made.close()
-
-
-@pytest.fixture
 def folder(tmp_path) -> Path:
     return write(make_study(id="A"), tmp_path)
 

@@ -164,6 +164,7 @@ def _run(
     from brainseg_engine.cli.printing import console as results
     from brainseg_engine.cli.printing import progress_bars
     from brainseg_engine.cli.stopping import terminate_as_interrupt
+    from brainseg_engine.io.derived.pseudonyms import hidden
     from brainseg_engine.prepare import many
 
     shown = console if sys.stdout.isatty() else results()
@@ -177,9 +178,8 @@ def _run(
 
         for row in many.prepare_many(sources, settings, jobs=jobs, progress=follow):
             rows.append(row)
-            many.write_summary(
-                [many.hidden(row, settings.pseudonyms)], settings.out / many.SUMMARY
-            )  # as it comes: a kill loses none
+            # as it comes: a kill loses none
+            many.write_summary([hidden(row, settings.pseudonyms)], settings.out / many.SUMMARY)
             bars.update(task, completed=len(rows))
             if not quiet:
                 shown.print(_line(row), soft_wrap=True)

@@ -36,7 +36,7 @@ from brainseg_engine.inference.finished import (
 )
 from brainseg_engine.inference.ledger import Ledger, LedgerEntry, files_of
 from brainseg_engine.inference.predictor import Predictor
-from brainseg_engine.inference.rows import PredictOutcome, hidden, write_summary
+from brainseg_engine.inference.rows import PredictOutcome, write_summary
 from brainseg_engine.inference.shards import Shard
 from brainseg_engine.io import Layout, load_study, save_segmentation, save_slices, save_volume, series_of
 from brainseg_engine.io.naming import stem
@@ -53,7 +53,6 @@ __all__ = [
     "PredictOutcome",
     "PredictSettings",
     "expand",
-    "hidden",
     "made_before",
     "predict_many",
     "report",

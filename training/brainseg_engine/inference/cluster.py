@@ -16,8 +16,9 @@ from typing import Any
 
 from brainseg_engine.core.errors import BrainsegError, InputError
 from brainseg_engine.inference.finished import PredictSettings
-from brainseg_engine.inference.rows import SUMMARY, PredictOutcome, hidden, write_summary
+from brainseg_engine.inference.rows import SUMMARY, PredictOutcome, write_summary
 from brainseg_engine.inference.shards import Shard
+from brainseg_engine.io.derived.pseudonyms import hidden
 
 FOLDER = ".jobs"
 _MINUTES = 24 * 60

@@ -21,8 +21,8 @@ from typing import Any
 from brainseg_engine.core import records
 from brainseg_engine.core.errors import OutputError
 from brainseg_engine.core.paths import sweep
-from brainseg_engine.inference.rows import PredictOutcome, hidden
-from brainseg_engine.io.derived.pseudonyms import Pseudonyms
+from brainseg_engine.inference.rows import PredictOutcome
+from brainseg_engine.io.derived.pseudonyms import Pseudonyms, hidden
 from brainseg_engine.io.series import Layout, Series
 
 _log = logging.getLogger(__name__)

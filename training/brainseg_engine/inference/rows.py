@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field, fields, replace
+from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
 from brainseg_engine.core.tables import add_rows, rows_of
 from brainseg_engine.core.text import printable
-from brainseg_engine.io.derived.pseudonyms import Pseudonyms
 
 SUMMARY = "summary.csv"
 _UNITS = ("ml", "voxels")
@@ -29,14 +28,6 @@ class PredictOutcome:
     volumes_ml: Mapping[str, float] = field(default_factory=dict)
     seconds: float | None = None
     volumes_voxels: Mapping[str, int] = field(default_factory=dict)
-
-
-def hidden(row: PredictOutcome, pseudonyms: Pseudonyms | None) -> PredictOutcome:
-    """The row as a de-identified summary may hold it: without what names files and folders."""
-    if pseudonyms is None:
-        return row
-    id_ = pseudonyms.patient(row.id) if row.status == "failed" else row.id
-    return replace(row, id=id_, message="", output=Path(row.output).name)
 
 
 def write_summary(rows: Sequence[PredictOutcome], path: Path) -> None:

@@ -121,14 +121,6 @@ def identity_of(study: Study, options: PrepareOptions, pseudonyms: Pseudonyms | 
     return {"images": images, "options": options.to_dict()}
 
 
-def hidden(row: PrepareOutcome, pseudonyms: Pseudonyms | None) -> PrepareOutcome:
-    """The row as a de-identified summary may hold it: without what names files and folders."""
-    if pseudonyms is None:
-        return row
-    id_ = pseudonyms.patient(row.id) if row.status == "failed" else row.id
-    return replace(row, id=id_, message="", output=Path(row.output).name)
-
-
 def write_summary(rows: Sequence[PrepareOutcome], path: Path) -> None:
     """All rows as CSV. Rows of earlier calls stay, unless a study stands here anew. Raises OutputError."""
     add_rows(path, map(asdict, rows), [x.name for x in fields(PrepareOutcome)])

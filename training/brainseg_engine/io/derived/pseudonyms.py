@@ -12,14 +12,16 @@ import hmac
 import os
 import secrets
 import uuid
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import timedelta
 from pathlib import Path
+from typing import Any, TypeVar
 
 from brainseg_engine.core import plain
 from brainseg_engine.core.errors import InputError, OutputError
 from brainseg_engine.core.paths import atomic, home, private_folder
 
+_Row = TypeVar("_Row")
 KEY_NAME = "deidentify.key"
 _KEY_BYTES = 32
 _STANDARD = "1.2.840.10008."
@@ -67,6 +69,17 @@ def patient_key(patient_id: str, name: str, birth_date: str, study_uid: str) -> 
     if not identity:
         raise InputError("The DICOM images tell neither a patient nor a study, so they cannot be given a pseudonym.")
     return identity
+
+
+def hidden(row: _Row, pseudonyms: Pseudonyms | None) -> _Row:
+    """The outcome of one study as a de-identified summary may hold it: without what names files and folders. ``row``: a
+    dataclass with id, status, message and output."""
+    if pseudonyms is None:
+        return row
+    outcome: Any = row
+    id_ = pseudonyms.patient(outcome.id) if outcome.status == "failed" else outcome.id
+    hidden_row: _Row = replace(outcome, id=id_, message="", output=Path(outcome.output).name)
+    return hidden_row
 
 
 def key_file() -> Path:
