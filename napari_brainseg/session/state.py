@@ -272,7 +272,7 @@ class Session:
         if current is None:
             return "Open a study first."
         if model is None:
-            return "No model is installed; the command 'models' tells where to put one."
+            return "No model is installed; the command 'models' says where to put one."
         if model.card is None:
             return model.problem
         try:

@@ -1,4 +1,4 @@
-"""The side of a region: told by the brain's symmetry, however the head lies, and not told where nothing is symmetrical."""
+"""The side of a region: given by the brain's symmetry, however the head lies, and not given where nothing is symmetrical."""
 
 from __future__ import annotations
 

@@ -21,7 +21,7 @@ _PASSED_OVER = ("group", "group/**")
 
 def write_table(out: Path) -> Path:
     """Write ``group/volumes.tsv`` with its JSON, a row a session: mL of each region (n/a where it is not measured). BIDS has no
-    place for such a table of several sessions, so the validator is told to pass it over.
+    place for such a table of several sessions, so the validator is asked to pass it over.
 
     Raises InputError where there is no mask of ours.
     """

@@ -63,7 +63,7 @@ StatusOption = Annotated[
     typer.Option(
         "--status",
         metavar="OUT",
-        help="Only tell how the work in that folder stands.",
+        help="Only report how the work in that folder stands.",
         rich_help_panel=_COHORT,
         show_default=False,
     ),

@@ -79,7 +79,7 @@ class CommandGroup(TyperGroup):
 
 
 class Program(CommandGroup):
-    """The whole program: what goes wrong in any command is told here, in one sentence."""
+    """The whole program: what goes wrong in any command is said here, in one sentence."""
 
     def invoke(self, ctx: Any) -> Any:
         """Run the command that was named. Raises Exit with the code of what went wrong."""

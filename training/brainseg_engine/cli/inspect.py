@@ -266,7 +266,7 @@ def _print(report: dict[str, Any]) -> None:
         ml, voxels = mask["volumes_ml"], mask.get("volumes_voxels", {})
         listed = ", ".join(f"{k} {n:,}" for k, n in voxels.items()) or ", ".join(f"{k} {v:.1f}" for k, v in ml.items())
         unit = "voxels" if voxels else "mL"
-        entry = f"Mask: coding {mask['coding']} (told by the {mask['coding_told_by']}); {unit}: {listed}"
+        entry = f"Mask: coding {mask['coding']} (known from the {mask['coding_told_by']}); {unit}: {listed}"
         console.print(Text(entry), soft_wrap=True)
     for p in report["problems"]:
         colour = "red" if p["severity"] == "error" else "yellow"

@@ -111,7 +111,7 @@ def query_of(text: str) -> Callable[[], Query]:
         who = values.get("patient-id", ""), values.get("name", ""), values.get("accession", "")
         return Query(who[0], who[1], who[2], on("since"), on("until"), values["modality"])
 
-    made()  # what is wrong is told at once
+    made()  # what is wrong is said at once
     return made
 
 

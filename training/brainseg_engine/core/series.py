@@ -1,7 +1,7 @@
 """What is known of one series before its voxels are read: the tags of a scanner or a sidecar, the grid and the names.
 
 One record for every format. The DICOM reader fills it from tags; of a NIfTI file the grid, the name, BIDS entities and a
-JSON sidecar tell some of it. What is not told stays None or empty: no field is ever guessed here.
+JSON sidecar give some of it. What is not given stays None or empty: no field is ever guessed here.
 """
 
 from __future__ import annotations

@@ -37,7 +37,7 @@ class Doubts:
 
 @contextmanager
 def told_once() -> Iterator[Doubts]:
-    """Doubts that are told at the end, also where a case ends it."""
+    """Doubts that are reported at the end, also where a case ends it."""
     doubts = Doubts()
     try:
         yield doubts

@@ -65,7 +65,7 @@ def prepared(study: Study, recipe: Recipe, plans: Plans) -> tuple[torch.Tensor, 
     if math.prod(target) > preprocess.MOST_VOXELS:
         raise InputError(
             f"The study '{study.id}' would become {'×'.join(map(str, target))} voxels at the model's spacing, more than a "
-            f"head has: its own spacing is told as {'×'.join(f'{s:.3g}' for s in spacing)} mm. Check its header."
+            f"head has: its own spacing is given as {'×'.join(f'{s:.3g}' for s in spacing)} mm. Check its header."
         )
     channels = []
     for modality, way in zip(recipe.modalities, plans.normalise, strict=True):

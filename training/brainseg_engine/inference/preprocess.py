@@ -119,7 +119,7 @@ def preprocess(study: Study, recipe: Recipe, divisor: Shape3) -> tuple[torch.Ten
     if resampled and math.prod(working.shape) > MOST_VOXELS:
         raise InputError(
             f"The study '{study.id}' would become {'×'.join(map(str, working.shape))} voxels at the model's spacing, more than a "
-            f"head has: its own spacing is told as {'×'.join(f'{s:.3g}' for s in original.spacing)} mm. Check its header."
+            f"head has: its own spacing is given as {'×'.join(f'{s:.3g}' for s in original.spacing)} mm. Check its header."
         )
     if not resampled:  # nothing to do between the two crops: one, of views
         source = working = oriented

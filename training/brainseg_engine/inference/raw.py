@@ -99,7 +99,9 @@ def target_grid(on: str, study: Study) -> Modality | Grid | None:
         return None
     if on in tuple(Modality):
         if Modality(on) not in study.volumes:
-            raise InputError(f"The study '{study.id}' has no {Modality(on).title}, so no mask can be told on its grid.")
+            raise InputError(
+                f"The study '{study.id}' has no {Modality(on).title}, so no mask can be given on its grid."
+            )
         return Modality(on)
     path = Path(on)
     if not path.is_file():

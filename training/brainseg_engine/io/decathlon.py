@@ -164,10 +164,10 @@ def coding(root: Path) -> str:
     return codings.coding(",".join(f"{value}={label.name}" for value, label in sorted(table.items()) if label)).name
 
 
-def _of_classes(told: Mapping[Any, Any], where: Path) -> dict[int, Label]:
+def _of_classes(labels: Mapping[Any, Any], where: Path) -> dict[int, Label]:
     """Value → label, where each value is a class: {"1": "edema"}, the Decathlon's form, or {"edema": 1}, nnU-Net's."""
     table: dict[int, Label] = {}
-    for a, b in told.items():
+    for a, b in labels.items():
         value, name = (a, b) if _is_number(str(a)) else (b, a)
         label = _label(str(name))
         if not _is_number(str(value)) or label is None:
@@ -179,19 +179,19 @@ def _of_classes(told: Mapping[Any, Any], where: Path) -> dict[int, Label]:
     return table
 
 
-def _of_regions(told: Mapping[Any, Any], where: Path) -> dict[int, Label]:
-    """Value → label, where nnU-Net's regions are told, nested, one value or a list of them: whole tumour, tumour core,
+def _of_regions(labels: Mapping[Any, Any], where: Path) -> dict[int, Label]:
+    """Value → label, where nnU-Net's regions are given, nested, one value or a list of them: whole tumour, tumour core,
     enhancing tumour. The more inside, the later they count."""
     table: dict[int, Label] = {}
     kinds = (({"whole", "wt"}, Label.ED), ({"core", "tc"}, Label.NCR), ({"enhancing", "et"}, Label.ET))
-    known = {name for name in told if _label(str(name)) is Label.BACKGROUND}
-    table |= {int(told[name]): Label.BACKGROUND for name in known if _is_number(str(told[name]))}
+    known = {name for name in labels if _label(str(name)) is Label.BACKGROUND}
+    table |= {int(labels[name]): Label.BACKGROUND for name in known if _is_number(str(labels[name]))}
     for marks, label in kinds:
-        for name, values in told.items():
+        for name, values in labels.items():
             if set(words(str(name))) & marks and name not in known:
                 listed = values if isinstance(values, list) else [values]
                 table |= {int(v): label for v in listed if _is_number(str(v))}
-    for name, values in told.items():
+    for name, values in labels.items():
         if name not in known and not any(set(words(str(name))) & marks for marks, _ in kinds):
             raise _unknown(where, values, name)
     return table

@@ -86,7 +86,7 @@ def _nothing() -> None:
 class ImageSeries:
     """One image that can be read: a DICOM series (or one echo, time point … of it), or a file.
 
-    ``facts``: what is known before the voxels are read. ``grid`` is None where the places of the voxels are not told.
+    ``facts``: what is known before the voxels are read. ``grid`` is None where the places of the voxels are not known.
     ``slices``: of DICOM, where each slice comes from, in the order of the grid's third axis; a missing slice has none.
     ``path``: of other formats, the file; ``channel`` of a file of several, from 0. ``remarks``: what to know of it.
     ``missing_mm``: distances along the slice normal of slices that are not there (their voxels are read as 0).
@@ -115,7 +115,7 @@ class ImageSeries:
 
 @dataclass(frozen=True)
 class Visit:
-    """One study of a patient: ``label`` like "study 1 (2 of 3)", its day (None where not told), its series."""
+    """One study of a patient: ``label`` like "study 1 (2 of 3)", its day (None where not known), its series."""
 
     label: str
     series: tuple[ImageSeries, ...]

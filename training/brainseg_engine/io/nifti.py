@@ -202,7 +202,7 @@ def _header(raw: bytes, path: Path) -> Any:
 
 def layout(header: Any, path: Path, least: int | None = None) -> tuple[np.dtype[Any], tuple[int, ...], int]:
     """Type, shape and place of the voxels, as far as they can be true; ``least``: the first place that they may have (where the
-    header ends, unless told). Raises InputError."""
+    header ends, unless given). Raises InputError."""
     try:
         dtype, shape = header.get_data_dtype(), header.get_data_shape()
         offset = float(header["vox_offset"])

@@ -160,7 +160,7 @@ def save_segmentation(
     """Write the mask as ``.nii.gz``, ``.nii`` or ``.mha``: all of it or nothing, also when interrupted.
 
     It takes the header of ``reference`` (forms, codes, units), and the coding given, else the mask's own. With
-    ``sidecar``, ``<stem>.json`` beside it holds that, the coding and the mask's hash: a pair that a kill tore is told by it
+    ``sidecar``, ``<stem>.json`` beside it holds that, the coding and the mask's hash: a pair that a kill tore is known by it
     (:func:`sidecar_state`). Missing folders are made. Raises OutputError,
     CodingError for a class that the coding lacks, GeometryError when the mask is not on the reference's grid.
     """

@@ -72,7 +72,7 @@ def reach(name: str, connection: Connection) -> None:
 def _shake_hands(name: str, connection: Connection, plain: socket.socket) -> None:
     try:
         with context(name, connection).wrap_socket(plain, server_hostname=connection.host) as wrapped:
-            if wrapped.version() == "TLSv1.3":  # whether our own certificate was taken is told only now
+            if wrapped.version() == "TLSv1.3":  # whether our own certificate was taken is known only now
                 wrapped.settimeout(0.3)
                 with contextlib.suppress(TimeoutError):
                     wrapped.recv(1)

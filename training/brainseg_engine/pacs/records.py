@@ -114,15 +114,15 @@ class Pacs(Protocol):
 
 
 def uid_of(value: object, what: str, name: str) -> str:
-    """A UID as the PACS ``name`` told it, fit for addresses and file names. Raises InputError."""
+    """A UID as the PACS ``name`` sent it, fit for addresses and file names. Raises InputError."""
     text = str(value or "").strip().rstrip("\0")
     if not _UID.fullmatch(text):
-        raise InputError(f"{name} told a {what} that is no UID ('{text[:70]}'). Its answer cannot be used.")
+        raise InputError(f"{name} sent a {what} that is no UID ('{text[:70]}'). Its answer cannot be used.")
     return text
 
 
 def count_of(value: object) -> int | None:
-    """A count as told; None where it is absent or no number."""
+    """A count as sent; None where it is absent or no number."""
     try:
         return int(str(value)) if value not in (None, "") else None
     except ValueError:

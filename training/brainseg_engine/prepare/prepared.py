@@ -18,7 +18,7 @@ from brainseg_engine.prepare.quality import Quality
 from brainseg_engine.prepare.rigid import Rigid
 
 Onto = Modality | Grid | None
-"""Where a result is told: a series' own grid, any grid in the reference's world, or None for the reference series."""
+"""Where a result is wanted: a series' own grid, any grid in the reference's world, or None for the reference series."""
 
 
 @dataclass(frozen=True)

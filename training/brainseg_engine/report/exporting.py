@@ -118,7 +118,7 @@ def _save(dataset: Any, path: Path) -> Path:
 def _placed(result: Result, series: SourceSeries, onto: Onto | None) -> Result:
     """The result with its mask on the voxels of the series that objects are made on.
 
-    Where these are others, the scanner's coordinates place it: a person is told. Raises InputError where they lie apart.
+    Where these are others, the scanner's coordinates place it: a person is warned. Raises InputError where they lie apart.
     """
     seg = result.segmentation
     if onto is None or onto.carry is None or transferred(seg, series.grid) is not None:

@@ -39,7 +39,7 @@ def build(
     """The record of a segmentation, JSON-ready.
 
     ``study`` are its images, ``sidecar`` what was written beside its mask, ``prior`` the record of an earlier result,
-    ``identity`` name, id and birth date where the user wants them told. Diameters that a person set (``diameters`` in the
+    ``identity`` name, id and birth date where the user wants them shown. Diameters that a person set (``diameters`` in the
     sidecar, as :func:`diameters.to_json` gives them) count instead of the measured ones of their region. Regions that the
     model does not measure are None. ``deidentified``: ids stand for others, and ``now`` is moved as the patient's dates are.
     """

@@ -4,7 +4,7 @@ The plane about which an image is most like its mirror image is taken for the mi
 16(6), "Automatic detection of the mid-sagittal plane"): three numbers, two angles and a distance, that maximise the correlation
 of brain voxels with those mirrored, the tumour and its mirror image left out. No template is needed, nor that the image was
 registered to one: where the head lies turned in the scanner, the plane turns with it. Where the likeness is poor, half a head
-or one side shifted by the tumour, no side is told.
+or one side shifted by the tumour, no side is given.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from brainseg_engine.core.labels import Mask
 
 Side = Literal["left", "right", "both"]
 MOSTLY = 0.9
-"""A region with this share of its volume on one side is told to lie there, else on both."""
+"""A region with this share of its volume on one side is said to lie there, else on both."""
 LEAST_LIKENESS = 0.7
 """Correlation with the mirror image from which the plane is trusted: below it, sides were wrong in training cases."""
 FARTHEST_MM, WIDEST_DEG = 15.0, 30.0

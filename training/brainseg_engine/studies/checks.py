@@ -85,7 +85,7 @@ def rests_on(present: Iterable[Modality], modalities: Iterable[Modality]) -> str
         "and is less sure."
     )
     if Modality.T1CE in lacking:
-        sentence += " Without T1ce, enhancing tumour and core cannot be told reliably."
+        sentence += " Without T1ce, enhancing tumour and core cannot be told apart reliably."
     return sentence
 
 

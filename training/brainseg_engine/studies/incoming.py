@@ -133,7 +133,7 @@ def study_id(source: Path, wanted: Wanted | None = None, which: Which = ANY) -> 
 
 
 def choose(listing: Listing, source: Path, which: Which = ANY) -> tuple[Patient, Visit]:
-    """The one visit that is meant. Raises InputError where that is not told, and where there is none."""
+    """The one visit that is meant. Raises InputError where that is not said, and where there is none."""
     wrong = next((f for f in check_listing(listing) if f.severity == "error"), None)
     if wrong is not None:
         raise InputError(f"{source}: {wrong.message}")

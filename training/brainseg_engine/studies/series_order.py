@@ -24,7 +24,7 @@ from brainseg_engine.studies.appearance import Look, look, pair_features, swappe
 
 ALARM, HEAD_ALARM = 1.0, 4.0
 """By how much (log-odds) another order of the series must explain them better before it is reported: where all are stripped,
-and where a head is among them, which are told less surely."""
+and where a head is among them, which are known less surely."""
 
 
 @dataclass(frozen=True)

@@ -3,7 +3,7 @@
 Times tell the weighting (in ms): FLAIR is an inversion recovery with TE ≥ 60, TI ≥ 1400, TR ≥ 3500; T2 has TE ≥ 60 and
 TR ≥ 1800; T1 has TE ≤ 35 and TR ≤ 1100, or TI 400–1300. What is no source image of these (diffusion, perfusion, T2*, STIR,
 proton density, angiograms, maps, localisers, projections) is named as what it is. Where there are no times, words tell.
-Contrast is told by its tag or by words; where neither does, it is open: many scanners never write it.
+Contrast is known by its tag or by words; where neither does, it is open: many scanners never write it.
 """
 
 from __future__ import annotations
@@ -110,8 +110,8 @@ _ELSEWHERE = {
 class TagVerdict:
     """What tags and words say. ``family``: the weighting (T1 stands for T1 and T1ce), None where they do not tell.
 
-    ``other``: what it is, where it is none of the four, in words; ``contrast``: with an agent, without, or not told;
-    ``reason``: the finding, as part of a sentence; ``by_times``: told by the scanner's times, not by words alone;
+    ``other``: what it is, where it is none of the four, in words; ``contrast``: with an agent, without, or not known;
+    ``reason``: the finding, as part of a sentence; ``by_times``: known by the scanner's times, not by words alone;
     ``reformatted``: made from another series; ``doubt``: what contradicts it, in words.
     """
 
@@ -248,7 +248,7 @@ def _texts(facts: SeriesFacts) -> list[str]:
 
 
 def _contrast(facts: SeriesFacts) -> tuple[bool | None, str]:
-    """With contrast, without, or not told; and what tells it."""
+    """With contrast, without, or not known; and what tells it."""
     if agent_named(facts):
         return True, "contrast agent named in the tags"
     by_words = contrast_by_words(facts)

@@ -1,4 +1,4 @@
-"""Enhanced multi-frame images: one file, whose frames' places and values are told in shared and per-frame groups."""
+"""Enhanced multi-frame images: one file, whose frames' places and values are given in shared and per-frame groups."""
 
 from __future__ import annotations
 

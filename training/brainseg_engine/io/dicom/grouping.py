@@ -256,7 +256,7 @@ def _joined(*names: str) -> str:
 
 
 def _sortable(value: object) -> tuple[bool, float, str]:
-    """Numbers in their order, then the rest by its words; what is not told comes first."""
+    """Numbers in their order, then the rest by its words; what has neither comes first."""
     return (
         value is not None and not isinstance(value, (int, float)),
         float(value) if isinstance(value, (int, float)) else -1,

@@ -237,7 +237,7 @@ def _three(values: tuple[float, ...]) -> Vector | None:
 
 
 def _b_value(header: Any) -> float | None:
-    """The b-value of the standard, else of the vendor's own element; None where none is told."""
+    """The b-value of the standard, else of the vendor's own element; None where there is none."""
     value = number(header, t.B_VALUE)
     vendor = text(header, t.MANUFACTURER).upper()
     if value is None and vendor.startswith("SIEMENS"):
