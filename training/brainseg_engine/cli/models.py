@@ -103,13 +103,13 @@ def import_(
     from brainseg_engine.models.importers import Options, import_foreign, import_model
     from brainseg_engine.recipe import load_recipe
 
-    told = load_recipe(recipe, preset=preset) if recipe is not None else None
-    if told is not None and source.suffix.lower() not in (".onnx", ".zip") and not source.is_dir():
-        path = import_model(source, told, name, force=force)
+    chosen_recipe = load_recipe(recipe, preset=preset) if recipe is not None else None
+    if chosen_recipe is not None and source.suffix.lower() not in (".onnx", ".zip") and not source.is_dir():
+        path = import_model(source, chosen_recipe, name, force=force)
     else:
         options = Options(
             name, _series(series), coding, tuple(f.strip() for f in folds.split(",") if f.strip()), tuple(settings or ()),
-            told, force,
+            chosen_recipe, force,
         )  # fmt: skip
         path = import_foreign(source, options)
     upkeep.remember(path)

@@ -87,8 +87,10 @@ def install(
     if not entry.sha256:
         say(f"Its hash is {entry.hash_from or 'not known'}; what arrived has sha256 {sha256(file)}.")
         _agree("Is that the file you mean?", accept)
-    told = Options(called or entry.name, force=force, licence=entry.licence, terms=entry.terms, citation=entry.citation)
-    path = import_foreign(file, told)
+    options = Options(
+        called or entry.name, force=force, licence=entry.licence, terms=entry.terms, citation=entry.citation
+    )
+    path = import_foreign(file, options)
     upkeep.remember(path)
     if from_file is None:
         fetching.discard(entry)

@@ -157,7 +157,7 @@ def to_json(drawn: Sequence[Drawn]) -> list[dict[str, Any]]:
     ]
 
 
-def from_json(told: Any) -> list[Drawn]:
+def from_json(content: Any) -> list[Drawn]:
     """What :func:`to_json` gave. Raises KeyError, TypeError or ValueError for anything else."""
     return [
         Drawn(
@@ -170,7 +170,7 @@ def from_json(told: Any) -> list[Drawn]:
                 for n, s in d["statistics"].items()
             },
         )
-        for d in told
+        for d in content
     ]
 
 

@@ -86,12 +86,14 @@ def _regions(config: Mapping[str, Any], where: str) -> list[str]:
     names = config.get("class_names")
     if not isinstance(names, list):
         return list(REGIONS)
-    told = [n.get("name", "") if isinstance(n, Mapping) else str(n) for n in names]
-    found = [region_of(n) for n in told]
+    region_names = [n.get("name", "") if isinstance(n, Mapping) else str(n) for n in names]
+    found = [region_of(n) for n in region_names]
     if None not in found and len(set(found)) == len(REGIONS) == len(found):
         return [r.value for r in found if r is not None]
-    if len(told) != len(REGIONS):
-        raise CheckpointError(f"{where} is a model of another task: it answers {', '.join(told)}, not WT, TC and ET.")
+    if len(region_names) != len(REGIONS):
+        raise CheckpointError(
+            f"{where} is a model of another task: it answers {', '.join(region_names)}, not WT, TC and ET."
+        )
     return list(REGIONS)
 
 

@@ -23,12 +23,12 @@ _CLASSES = (
 )
 
 
-def series_of(names: Sequence[str], where: str, told: Sequence[Modality] = ()) -> tuple[Modality, ...]:
-    """The series of each channel, from its name, or as the user ``told``. Raises CheckpointError where neither says."""
-    if told:
-        if len(told) != len(names):
-            raise CheckpointError(f"{where} takes {len(names)} series, and --series names {len(told)}.")
-        return tuple(told)
+def series_of(names: Sequence[str], where: str, given: Sequence[Modality] = ()) -> tuple[Modality, ...]:
+    """The series of each channel, from its name, or as the user ``given``. Raises CheckpointError where neither says."""
+    if given:
+        if len(given) != len(names):
+            raise CheckpointError(f"{where} takes {len(names)} series, and --series names {len(given)}.")
+        return tuple(given)
     found = [classify([name])[0] for name in names]
     if any(not isinstance(m, Modality) for m in found) or len(set(found)) != len(found):
         listed = ", ".join(f"'{name}'" for name in names) or "none"

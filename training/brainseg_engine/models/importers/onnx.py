@@ -39,8 +39,8 @@ def read(file: Path, source: Path, options: Options) -> Foreign:
     except OSError as e:
         raise CheckpointError(f"{where} cannot be read: {e.strerror or e}.") from e
     running = session(graph)
-    told = running.get_modelmeta().custom_metadata_map
-    recipe, card = _recipe(told, options, where), _object(told.get(CARD, "{}"))
+    metadata = running.get_modelmeta().custom_metadata_map
+    recipe, card = _recipe(metadata, options, where), _object(metadata.get(CARD, "{}"))
     inputs, outputs = running.get_inputs(), running.get_outputs()
     if len(inputs) != 1 or not outputs or len(inputs[0].shape) != 5 or inputs[0].type != "tensor(float)":
         raise CheckpointError(
@@ -69,12 +69,12 @@ def read(file: Path, source: Path, options: Options) -> Foreign:
     )
 
 
-def _recipe(told: dict[str, str], options: Options, where: str) -> Recipe:
+def _recipe(metadata: dict[str, str], options: Options, where: str) -> Recipe:
     if options.recipe is not None:
         return options.recipe
-    if RECIPE in told:
+    if RECIPE in metadata:
         try:
-            return parse_recipe(records.parse_json(told[RECIPE]), where).for_use()
+            return parse_recipe(records.parse_json(metadata[RECIPE]), where).for_use()
         except ValueError as e:
             raise CheckpointError(f"{where}: its recipe cannot be read ({e}).") from e
     raise CheckpointError(
