@@ -21,7 +21,7 @@ def predict(folder: Path, model: Path) -> Case:
     from brainseg_engine.inference import batch
     from brainseg_engine.inference.predictor import Predictor
     from brainseg_engine.io import load_segmentation, load_study, read_image, save_segmentation
-    from brainseg_engine.io.segmentation import sidecar_state
+    from brainseg_engine.io.sidecars import sidecar_state
     from brainseg_engine.phantom import write_study
 
     studies = [write_study(make_study(n, id=f"Case_{n}"), folder / "data") for n in range(3)]

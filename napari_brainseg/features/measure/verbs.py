@@ -11,7 +11,7 @@ import numpy as np
 from psygnal import Signal
 
 from brainseg_engine.core.labels import Region
-from brainseg_engine.io.segmentation import read_sidecar
+from brainseg_engine.io.sidecars import read_sidecar
 from napari_brainseg.display import diameter_lines, layers, planes
 from napari_brainseg.features.context import Context, Newest
 from napari_brainseg.session import Kind

@@ -15,7 +15,7 @@ from brainseg_engine.core.events import silent
 from brainseg_engine.inference import batch
 from brainseg_engine.inference.predictor import Predictor
 from brainseg_engine.io import load_study, save_segmentation
-from brainseg_engine.io.segmentation import sidecar_state
+from brainseg_engine.io.sidecars import sidecar_state
 from brainseg_engine.phantom import write_study
 
 

@@ -26,7 +26,7 @@ from brainseg_engine.inference.predictor import Predictor
 from brainseg_engine.inference.rows import PredictOutcome, complete_summary, write_summary
 from brainseg_engine.inference.shards import Shard
 from brainseg_engine.io import load_study
-from brainseg_engine.io.segmentation import sidecar_state
+from brainseg_engine.io.sidecars import sidecar_state
 from brainseg_engine.phantom import write_study
 
 

@@ -14,7 +14,7 @@ from brainseg_engine.core.errors import CodingError
 from brainseg_engine.core.geometry import Grid
 from brainseg_engine.core.study import Segmentation
 from brainseg_engine.io import load_segmentation, save_segmentation
-from brainseg_engine.io.segmentation import read_sidecar, sidecar_state
+from brainseg_engine.io.sidecars import read_sidecar, sidecar_state
 
 
 def segmentation(value: int = 1) -> Segmentation:

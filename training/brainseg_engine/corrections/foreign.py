@@ -9,7 +9,7 @@ from brainseg_engine.core.errors import BrainsegError, CodingError, GeometryErro
 from brainseg_engine.core.study import Segmentation, Study
 from brainseg_engine.corrections.record import BaseModel
 from brainseg_engine.io import load_segmentation, load_study
-from brainseg_engine.io.segmentation import read_sidecar
+from brainseg_engine.io.sidecars import read_sidecar
 from brainseg_engine.studies.incoming import find_study
 
 

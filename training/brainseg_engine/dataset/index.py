@@ -20,7 +20,7 @@ from brainseg_engine.core.paths import private_folder
 from brainseg_engine.dataset import cache as store
 from brainseg_engine.inference.ledger import files_of, stat_of
 from brainseg_engine.io import series_of
-from brainseg_engine.io.segmentation import sidecar_path
+from brainseg_engine.io.sidecars import sidecar_path
 from brainseg_engine.recipe import Recipe
 
 FOLDER = "index"

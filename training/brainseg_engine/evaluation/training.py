@@ -11,7 +11,7 @@ from typing import Any
 from brainseg_engine import io
 from brainseg_engine.core.errors import BrainsegError
 from brainseg_engine.evaluation.truths import Truth
-from brainseg_engine.io.segmentation import read_sidecar
+from brainseg_engine.io.sidecars import read_sidecar
 
 _log = logging.getLogger(__name__)
 

@@ -13,7 +13,7 @@ from brainseg_engine.core.labels import coding as coding_named
 from brainseg_engine.inference.ledger import Files, LedgerEntry
 from brainseg_engine.io import Layout, Series
 from brainseg_engine.io.derived.pseudonyms import Pseudonyms
-from brainseg_engine.io.segmentation import read_sidecar, sidecar_state
+from brainseg_engine.io.sidecars import read_sidecar, sidecar_state
 from brainseg_engine.models.checkpoint import Card
 from brainseg_engine.prepare import PrepareOptions
 from brainseg_engine.recipe import Recipe

@@ -19,9 +19,9 @@ from brainseg_engine.io.formats import SUFFIXES
 from brainseg_engine.io.identity import mixed_patients
 from brainseg_engine.io.image import in_words, is_folder, unreadable
 from brainseg_engine.io.naming import MASK, Kind, classify, implied_coding, is_image, study_id
-from brainseg_engine.io.segmentation import read_sidecar
 from brainseg_engine.io.series import Series
 from brainseg_engine.io.sessions import name_of
+from brainseg_engine.io.sidecars import read_sidecar
 
 NAMES_KNOWN = (
     "<id>_t1, _t1ce, _t2, _flair, or <id>-t1n, -t1c, -t2w, -t2f (.nii, .nii.gz, .mha, .mhd, .nrrd, .mgz or .hdr/.img)"

@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
-import hashlib
 import re
 from collections.abc import Iterable, Mapping
 from contextlib import ExitStack
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from brainseg_engine.core import labels as codings
-from brainseg_engine.core import plain, records
-from brainseg_engine.core.errors import CodingError, GeometryError, InputError, OutputError
+from brainseg_engine.core import records
+from brainseg_engine.core.errors import CodingError, GeometryError, OutputError
 from brainseg_engine.core.geometry import Grid
 from brainseg_engine.core.labels import Region
 from brainseg_engine.core.paths import atomic
@@ -24,8 +23,16 @@ from brainseg_engine.io.derived import reading as derived
 from brainseg_engine.io.derived import slicer
 from brainseg_engine.io.formats import read_header, read_image
 from brainseg_engine.io.image import Image, in_words, require_head
-from brainseg_engine.io.naming import classify, implied_coding, is_image, stem, study_id
+from brainseg_engine.io.naming import classify, implied_coding, is_image, study_id
 from brainseg_engine.io.pair import standing_for
+from brainseg_engine.io.sidecars import (
+    fingerprints,
+    own_sidecar,
+    read_sidecar,
+    sidecar_path,
+    sidecar_state,
+    sound_object,
+)
 
 _NEAR = 0.01
 """Values this close to whole numbers are those: what a scale in a header leaves of them. Interpolation leaves more."""
@@ -84,7 +91,7 @@ def _from_image(
         name, note = plausibility.judged(name, values, path, lambda: _t1ce(path, own, t1ce))
     table = codings.coding(name)
     # a coding by hand needs no sound sidecar
-    written = _own_sidecar(path) if coding else read_sidecar(path)
+    written = own_sidecar(path) if coding else read_sidecar(path)
     return Segmentation(
         labels=_canonical(values, table, path),
         grid=own,
@@ -170,13 +177,13 @@ def save_segmentation(
         raise off_grid(path, seg.grid, reference.grid, "its reference series")
     values = table.from_canonical(seg.labels, f"The mask for {path.name}")
     beside = sidecar_path(path)
-    if sidecar is None and "coding" in _json_object(beside):
+    if sidecar is None and "coding" in sound_object(beside):
         sidecar = {}  # the one of an older mask would go on to tell a coding, now a wrong one
     with ExitStack() as files:
         part = files.enter_context(_opened(path))
         _write(values, seg.grid, part, path, reference.header if reference is not None else None)
         if sidecar is not None:
-            content = {**sidecar, "coding": table.name, **_fingerprints(part, path)}
+            content = {**sidecar, "coding": table.name, **fingerprints(part, path)}
             files.enter_context(atomic(beside)).write_text(records.dumps(content, indent=2) + "\n", encoding="utf-8")
 
 
@@ -188,70 +195,6 @@ def save_volume(data: NDArray[Any], grid: Grid, path: Path | str, *, header: Any
     kind = np.uint8 if data.dtype in (np.dtype(np.uint8), np.dtype(np.bool_)) else np.float32
     with _opened(path) as part:
         _write(np.asarray(data, dtype=kind), grid, part, path, header)
-
-
-def sidecar_path(path: Path) -> Path:
-    """Where a mask's sidecar lies: ``a_seg.nii.gz`` → ``a_seg.json``."""
-    return path.with_name(stem(path.name) + ".json")
-
-
-def read_sidecar(path: Path) -> Mapping[str, Any]:
-    """The JSON object beside a mask; {} when there is none, or it was written for another mask than lies there. Raises
-    InputError when it is damaged."""
-    beside = sidecar_path(path)
-    try:
-        written = records.read_json(beside)
-    except FileNotFoundError:
-        return {}
-    except OSError as e:
-        raise InputError(
-            f"{beside} cannot be read ({e.strerror or e}), so what it tells of {path.name} is not known. Move it away, and name "
-            "the coding (--coding)."
-        ) from e
-    except ValueError as e:
-        raise InputError(f"{beside} is damaged, so the coding of {path.name} is not known. Delete it, and name the "
-                         f"coding (--coding).") from e  # fmt: skip
-    return written if isinstance(written, dict) and _state(written, path) == "whole" else {}
-
-
-State = Literal["none", "whole", "torn", "changed"]
-
-
-def sidecar_state(path: Path) -> State:
-    """Whether the sidecar is that of the mask which lies there.
-
-    "none" beside it; "torn": writing the mask anew was interrupted, and the one before lies there; "changed": somebody else
-    has changed the mask since. What tells no hash (version 0.1, other programs) counts as whole.
-    """
-    written = _json_object(sidecar_path(path))
-    return _state(written, path) if written else "none"
-
-
-def _state(written: Mapping[str, Any], path: Path) -> State:
-    wanted = written.get("mask_sha256")
-    digest = _sha256(path) if wanted is not None else None
-    if digest is None or digest == wanted:
-        return "whole"
-    return "torn" if digest == written.get("replaces_sha256") else "changed"
-
-
-def _own_sidecar(path: Path) -> Mapping[str, Any]:
-    written = _json_object(sidecar_path(path))
-    return written if _state(written, path) == "whole" else {}
-
-
-def _fingerprints(part: Path, path: Path) -> dict[str, str]:
-    """Of the mask that is written and of the one that it replaces: the sidecar gets its name first, the mask then."""
-    new, before = _sha256(part), _sha256(path)
-    hashes = {"mask_sha256": new or ""}
-    return hashes | {"replaces_sha256": before} if before is not None and before != new else hashes
-
-
-def _sha256(path: Path) -> str | None:
-    try:
-        return hashlib.sha256(plain.read(path)).hexdigest()
-    except OSError:
-        return None
 
 
 def require_on_grid(mask: Segmentation, volumes: Iterable[Volume]) -> None:
@@ -349,11 +292,3 @@ def _measured(written: Mapping[str, Any], coding: str) -> tuple[Region, ...]:
         regions = [name for name, value in regions.items() if value is not None]
     known = tuple(r for r in Region if isinstance(regions, list) and r.value in regions)
     return known or tuple(Region)
-
-
-def _json_object(path: Path) -> Mapping[str, Any]:
-    try:
-        written = records.read_json(path)
-    except (OSError, ValueError):
-        return {}
-    return written if isinstance(written, dict) else {}

@@ -12,7 +12,7 @@ from brainseg_engine.core.study import Segmentation, Study
 from brainseg_engine.io import find_series, find_studies, load_segmentation, load_study, require_on_grid
 from brainseg_engine.io.derived.reading import is_derived, read_derived
 from brainseg_engine.io.naming import is_image, stem
-from brainseg_engine.io.segmentation import read_sidecar
+from brainseg_engine.io.sidecars import read_sidecar
 from brainseg_engine.studies.incoming import find_study, is_export
 
 
