@@ -46,7 +46,7 @@ def letters() -> Any:
             there = np.s_[y : y + size[1], x : x + size[0], :]
             key = (data.tobytes(), tuple(size))
             if key not in _LETTERS:
-                seen = _Seen()
+                seen = _Pixels()
                 super().render_to_texture(data, seen, offset, size)
                 _LETTERS[key] = seen.pixels
             texture[there] = _LETTERS[key]
@@ -56,7 +56,7 @@ def letters() -> Any:
     return made
 
 
-class _Seen:
+class _Pixels:
     """Takes what would be written into a texture."""
 
     pixels: NDArray[np.uint8]

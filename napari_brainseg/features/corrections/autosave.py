@@ -21,7 +21,7 @@ from napari_brainseg.display.history import history_of
 from napari_brainseg.display.writers import writers_of
 from napari_brainseg.features.context import Context
 from napari_brainseg.features.corrections.activity import Activity
-from napari_brainseg.features.corrections.workspace import Known, Workspace, look_up, now, resumed, when_in_words
+from napari_brainseg.features.corrections.workspace import EarlierWork, Workspace, look_up, now, resumed, when_in_words
 from napari_brainseg.session import Kind
 
 if TYPE_CHECKING:
@@ -133,7 +133,7 @@ class Autosave:
             here.activity = Activity(self._clock)
         self.changed.emit()
 
-    def _looked_up(self, here: Workspace, known: Known) -> None:
+    def _looked_up(self, here: Workspace, known: EarlierWork) -> None:
         if self.workspace is not here:
             return
         here.key, here.accepted, here.draft = known.key, known.accepted, known.draft

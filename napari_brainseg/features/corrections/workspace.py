@@ -93,7 +93,7 @@ def resumed(work: Work, shown: Segmentation, answer: Answer | None) -> Answer:
 
 
 @dataclass(frozen=True, eq=False)
-class Known:
+class EarlierWork:
     """What was known of a study before: its key; work that was not accepted (``left``) and the one that equals what is
     shown (``same``); the newest accepted version, and the draft that is newer than it."""
 
@@ -104,7 +104,7 @@ class Known:
     draft: Correction | None = None
 
 
-def look_up(study: OpenStudy, shown: Segmentation | None, store: Store) -> Known:
+def look_up(study: OpenStudy, shown: Segmentation | None, store: Store) -> EarlierWork:
     """Look that up, and note the key for the queue. A damaged working copy is passed over."""
     files = [v.path for v in study.study.volumes.values() if v.path is not None]
     with contextlib.suppress(BrainsegError):  # a full disk: the queue reads the study again
@@ -126,7 +126,7 @@ def look_up(study: OpenStudy, shown: Segmentation | None, store: Store) -> Known
             left.append(found)
         else:
             same = (found, work)
-    return Known(key, left, same, accepted, draft)
+    return EarlierWork(key, left, same, accepted, draft)
 
 
 def _holds(store: Store, accepted: Correction, labels: LabelArray) -> bool:

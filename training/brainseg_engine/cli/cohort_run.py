@@ -65,16 +65,17 @@ class Division:
         """Whether other processes do the work."""
         return self.jobs > 1 or self.slurm is not None
 
-    def require(self, shard: Shard | None) -> None:
-        """Raise InputError where it cannot be so."""
-        from brainseg_engine.inference import cluster
 
-        if self.in_jobs and shard is not None:
-            raise InputError(
-                "--shard and --jobs contradict each other: the jobs are the shards. Leave one of them out."
-            )
-        if self.in_jobs:
-            cluster.require(self.slurm)
+def divided(jobs: int, slurm: Sequence[str] | None, at_once: int | None, wait: bool, shard: Shard | None) -> Division:
+    """What the options say. Raises InputError where it cannot be so."""
+    from brainseg_engine.inference import cluster
+
+    division = Division(jobs, cluster.slurm_options(slurm) if slurm else None, at_once, wait)
+    if division.in_jobs and shard is not None:
+        raise InputError("--shard and --jobs contradict each other: the jobs are the shards. Leave one of them out.")
+    if division.in_jobs:
+        cluster.require(division.slurm)
+    return division
 
 
 @dataclass
@@ -91,13 +92,21 @@ class PredictRun:
     unfinished: list[str] = field(default_factory=list)
     files: dict[str, list[str]] = field(default_factory=dict)
 
-    def all(self, groups: Groups, division: Division) -> None:
-        """Predict with each group's models, one group after the other."""
+    def all(self, groups: Groups, division: Division, remote: Sequence[tuple[str, str]]) -> None:
+        """Predict with each group's models, one group after the other, then say what came of it. ``remote``: (PACS, study) of
+        studies that are fetched first, and removed when all went well."""
+        from brainseg_engine.cli import pacs_work
+
+        fetched = [pacs_work.fetched(name, study, None, proposed=True).folder for name, study in remote]
+        self.sources = [*self.sources, *fetched]
         for settings, models in groups:
             if division.in_jobs:
                 self.by_jobs(settings, models, division)
             else:
                 self.here(settings, models)
+        if self.complete:
+            pacs_work.discard(fetched)
+        self.end(groups)
 
     def here(self, settings: PredictSettings, models: Sequence[Path]) -> None:
         """Predict under a progress bar, show each result as it comes, and write it into the summary."""

@@ -148,27 +148,18 @@ def predict(
 
     from brainseg_engine import models
     from brainseg_engine.cli import pacs_work
-    from brainseg_engine.core import device as devices
-    from brainseg_engine.core import labels, outputs
-    from brainseg_engine.core.paths import check_writable
-    from brainseg_engine.inference import batch, cluster
+    from brainseg_engine.inference import batch
     from brainseg_engine.inference.shards import Shard
     from brainseg_engine.studies.selection import select
 
     # all that can be wrong with the call itself is reported before the heavy part
-    part = Shard.parse(shard) if shard else None
-    one_of = which(patient, visit)
+    part, one_of = Shard.parse(shard) if shard else None, which(patient, visit)
     remote, here = pacs_work.divided(studies or [])
     sources = select(here, list_file, split, subset, whole=one_of.chooses) if here or not remote else []
     by_hand = wanted(t1, t1ce, t2, flair, assign)
     chosen = [models.find(m) for m in model or [models.default()]]
-    devices.choose(device)
-    if coding is not None:
-        labels.coding(coding)
-    division = cohort_run.Division(jobs, cluster.slurm_options(slurm) if slurm else None, at_once, wait)
-    division.require(part)
-    outputs.require(out, outputs.Use.MASKS, made_before=batch.made_before)
-    check_writable(out, batch.NEED_BYTES)
+    division = cohort_run.divided(jobs, slurm, at_once, wait, part)
+    _require_possible(out, device, coding)
     secret = pseudonyms(deidentify, key, with_face)
     if secret is not None:
         _require_nameless(like_input, division.in_jobs)
@@ -178,13 +169,22 @@ def predict(
         out, coding, save_probabilities, overwrite, like_input, by_hand, options, on, preview, secret, check_contents,
         one_of,
     )  # fmt: skip
-    fetched = [pacs_work.fetched(name, study, None, proposed=True).folder for name, study in remote]
-    groups = cohort_run.groups(settings, chosen, ensemble)
-    run = cohort_run.PredictRun([*sources, *fetched], device, tta, part, as_json, also)
-    run.all(groups, division)
-    if run.complete:
-        pacs_work.discard(fetched)
-    run.end(groups)
+    run = cohort_run.PredictRun(sources, device, tta, part, as_json, also)
+    run.all(cohort_run.groups(settings, chosen, ensemble), division, remote)
+
+
+def _require_possible(out: Path, device: str, coding: str | None) -> None:
+    """Raise BrainsegError for a device, a coding or a folder for the masks that cannot be used."""
+    from brainseg_engine.core import device as devices
+    from brainseg_engine.core import labels, outputs
+    from brainseg_engine.core.paths import check_writable
+    from brainseg_engine.inference import batch
+
+    devices.choose(device)
+    if coding is not None:
+        labels.coding(coding)
+    outputs.require(out, outputs.Use.MASKS, made_before=batch.made_before)
+    check_writable(out, batch.NEED_BYTES)
 
 
 def _require_nameless(like_input: bool, in_jobs: bool) -> None:

@@ -91,7 +91,7 @@ class Residuals(nn.Module):
         return found
 
 
-class Encoder(nn.Module):
+class NnUNetEncoder(nn.Module):
     """(N, C, X, Y, Z) → the maps of each stage, the finest first."""
 
     def __init__(self, inputs: int, config: NnUNetConfig) -> None:
@@ -123,7 +123,7 @@ class Encoder(nn.Module):
         return kept
 
 
-class Decoder(nn.Module):
+class NnUNetDecoder(nn.Module):
     """The maps of each stage → logits of the finest."""
 
     def __init__(self, outputs: int, config: NnUNetConfig) -> None:
@@ -155,7 +155,7 @@ class UNet(nn.Module):
 
     def __init__(self, inputs: int, outputs: int, config: NnUNetConfig) -> None:
         super().__init__()
-        self.encoder, self.decoder = Encoder(inputs, config), Decoder(outputs, config)
+        self.encoder, self.decoder = NnUNetEncoder(inputs, config), NnUNetDecoder(outputs, config)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """Images → logits."""
