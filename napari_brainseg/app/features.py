@@ -134,6 +134,7 @@ class Features:
                 self.alignment.close,
                 self.propagate.drop,
                 self.paint.close,
+                self.measure.drawing.close,
                 lambda: planes.set_3d(self.viewer, False),  # without our surfaces napari draws volumes: seconds a frame
                 self.regions.surfaces.close,
                 self.view.marks.close,

@@ -11,9 +11,11 @@ from qtpy.QtGui import QDesktopServices
 from qtpy.QtWidgets import QFileDialog
 
 from brainseg_engine.core.labels import Region
+from brainseg_engine.scores.drawn import DrawnKind
 from napari_brainseg.features.context import Context
+from napari_brainseg.features.measure.drawing import more_words, words
 from napari_brainseg.features.measure.verbs import MeasureVerbs, shown_lesions
-from napari_brainseg.features.measure.view import LesionShown, MeasureShown, MeasureView
+from napari_brainseg.features.measure.view import DrawnShown, LesionShown, MeasureShown, MeasureView
 
 _STALE = "The mask has changed since: measure again."
 _NONE = "There is no lesion larger than 50 mm³."
@@ -26,6 +28,12 @@ class MeasureSection:
         self, view: MeasureView, verbs: MeasureVerbs, context: Context, sidecar: Callable[[], Mapping[str, Any]]
     ) -> None:
         self._view, self._verbs, self._context, self._sidecar = view, verbs, context, sidecar
+        drawing = verbs.drawing
+        view.tool_chosen.connect(lambda name: drawing.choose(DrawnKind(name) if name else None))
+        view.move_requested.connect(drawing.edit)
+        view.drawn_requested.connect(drawing.go_to)
+        view.remove_requested.connect(drawing.remove)
+        context.follow(drawing.changed, self._show)
         view.measure_requested.connect(verbs.measure)
         view.edit_requested.connect(verbs.edit)
         view.drop_requested.connect(verbs.drop)
@@ -63,7 +71,16 @@ def state_of(verbs: MeasureVerbs, *, possible: bool) -> MeasureShown:
                 (region.value, number), name, lesion.longest.mm, lesion.perpendicular.mm, lesion.product_mm2, note
             )
         )
-    return MeasureShown(possible, verbs.editing, tuple(lines), _words(verbs, bool(lines)))
+    drawing = verbs.drawing
+    names = {DrawnKind.RULER: "Ruler", DrawnKind.DIAMETERS: "Diameters", DrawnKind.ROI: "ROI"}
+    drawn = tuple(
+        DrawnShown(f"{names[d.kind]} {i}", words(d).removeprefix("ROI "), more_words(d))
+        for i, d in enumerate(drawing.drawn, 1)
+    )
+    return MeasureShown(
+        possible, verbs.editing, tuple(lines), _words(verbs, bool(lines)), drawing.possible, str(drawing.tool or ""),
+        drawing.editing, drawn,
+    )  # fmt: skip
 
 
 def _words(verbs: MeasureVerbs, any_lesion: bool) -> str:

@@ -14,6 +14,7 @@ from brainseg_engine.core.labels import Region
 from brainseg_engine.io.sidecars import read_sidecar
 from napari_brainseg.display import diameter_lines, layers, planes
 from napari_brainseg.features.context import Context, Newest
+from napari_brainseg.features.measure.drawing import DrawingVerbs
 from napari_brainseg.session import Kind
 
 if TYPE_CHECKING:
@@ -45,6 +46,7 @@ class MeasureVerbs:
 
     def __init__(self, context: Context) -> None:
         self._context, self._session = context, context.session
+        self.drawing = DrawingVerbs(context)
         self.measured: Mapping[Region, Diameters] = {}
         self.sides: Mapping[Region, str | None] = {}
         """Region → the side it lies on; {} where the brain's symmetry does not tell."""
@@ -191,7 +193,8 @@ class MeasureVerbs:
         from brainseg_engine.scores.diameters import to_json
 
         edited = {r: d for r, d in self.measured.items() if any(lesion.edited for lesion in d.lesions)}
-        return {"diameters": to_json(edited)} if edited and not self.stale else {}
+        lengths = {"diameters": to_json(edited)} if edited and not self.stale else {}
+        return {**lengths, **self.drawing.beside()}
 
     def report(self, folder: Path, sidecar: Mapping[str, Any]) -> None:
         """Write the report of the open study into the folder; ``sidecar`` is what is known of the mask."""

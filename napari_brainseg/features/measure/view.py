@@ -4,11 +4,22 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 
 from qtpy.QtCore import Qt, Signal
 from qtpy.QtWidgets import QGridLayout, QHBoxLayout, QPushButton
 
 from napari_brainseg.qt.widgets import Section, button, label, plain
+
+TOOLS = (
+    ("ruler", "Ruler", "Drag a line: its length in mm, in any plane"),
+    (
+        "diameters",
+        "2 diameters",
+        "Drag the longest diameter, then a line across it: the two diameters of RANO, by hand",
+    ),
+    ("roi", "ROI", "Drag a box: mean, standard deviation and volume of the ellipse in it, in every series"),
+)
 
 
 @dataclass(frozen=True)
@@ -24,13 +35,27 @@ class LesionShown:
 
 
 @dataclass(frozen=True)
+class DrawnShown:
+    """One line of what was drawn: its ``name``, its numbers, and what else there is to say."""
+
+    name: str
+    numbers: str
+    more: str
+
+
+@dataclass(frozen=True)
 class MeasureShown:
-    """``possible``: there are labels; ``words``: what is to be said of the numbers."""
+    """``possible``: there are labels; ``words``: what is to be said of the numbers. ``open``: there is a study; ``tool``: which
+    is in hand ("" for none); ``moving``: what was drawn is being moved."""
 
     possible: bool = False
     editing: bool = False
     lesions: tuple[LesionShown, ...] = ()
     words: str = ""
+    open: bool = False
+    tool: str = ""
+    moving: bool = False
+    drawn: tuple[DrawnShown, ...] = ()
 
 
 class MeasureView(Section):
@@ -41,6 +66,11 @@ class MeasureView(Section):
     drop_requested = Signal()
     lesion_requested = Signal(tuple)
     report_requested = Signal()
+    tool_chosen = Signal(str)
+    """"" for none."""
+    move_requested = Signal(bool)
+    drawn_requested = Signal(int)
+    remove_requested = Signal(int)
 
     def __init__(self) -> None:
         super().__init__("Measure", "measure")
@@ -57,6 +87,20 @@ class MeasureView(Section):
         for b in (self.measure, self.edit, self.drop, self.report):
             row.addWidget(b, 1)
         self.body.addLayout(row)
+        row = QHBoxLayout()
+        row.setSpacing(6)
+        self.tools: dict[str, QPushButton] = {}
+        for name, text, tip in TOOLS:
+            made = button(text, f"draw_{name}", tip)
+            made.setCheckable(True)
+            made.clicked.connect(lambda on, name=name: self.tool_chosen.emit(name if on else ""))
+            self.tools[name] = made
+            row.addWidget(made, 1)
+        self.move_drawn = button("Move", "move_drawn", "Move what was drawn with the mouse; press again to go back to the labels",
+                                 lambda: self.move_requested.emit(self.move_drawn.isChecked()))  # fmt: skip
+        self.move_drawn.setCheckable(True)
+        row.addWidget(self.move_drawn, 1)
+        self.body.addLayout(row)
         self.words = label(role="dim", name="measure_words", wrap=True)
         self.body.addWidget(self.words)
         self._grid = QGridLayout()
@@ -65,6 +109,12 @@ class MeasureView(Section):
         self._grid.setColumnStretch(3, 1)
         self.table = plain(self._grid)
         self.body.addWidget(self.table)
+        self._drawn = QGridLayout()
+        self._drawn.setHorizontalSpacing(10)
+        self._drawn.setVerticalSpacing(2)
+        self._drawn.setColumnStretch(1, 1)
+        self.drawn_table = plain(self._drawn)
+        self.body.addWidget(self.drawn_table)
         self.lesions: list[QPushButton] = []
         self.show_state(MeasureShown())
 
@@ -77,13 +127,35 @@ class MeasureView(Section):
         self.edit.setChecked(shown.editing)
         self.words.setText(shown.words)
         self.words.setVisible(bool(shown.words))
+        for name, b in self.tools.items():
+            b.setEnabled(shown.open)
+            b.setChecked(name == shown.tool)
+        self.move_drawn.setEnabled(bool(shown.drawn))
+        self.move_drawn.setChecked(shown.moving)
         self._show_lesions(shown.lesions)
+        self._show_drawn(shown.drawn)
+
+    def _show_drawn(self, drawn: Sequence[DrawnShown]) -> None:
+        _empty(self._drawn)
+        for row, one in enumerate(drawn):
+            go = button(
+                one.name,
+                f"drawn_{row}",
+                "Show the slice in which it was drawn",
+                partial(self.drawn_requested.emit, row),
+            )
+            tip = f"Take {one.name} away"
+            gone = button("✕", f"remove_drawn_{row}", tip, partial(self.remove_requested.emit, row))
+            gone.setAccessibleName(tip)
+            more = label(one.more, role="dim", wrap=True, name=f"drawn_more_{row}")
+            for column, widget in enumerate((go, label(one.numbers, name=f"drawn_numbers_{row}"), gone)):
+                self._drawn.addWidget(widget, 2 * row, 2 * column if column == 2 else column)
+            self._drawn.addWidget(more, 2 * row + 1, 0, 1, 5)
+            more.setVisible(bool(one.more))
+        self.drawn_table.setVisible(bool(drawn))
 
     def _show_lesions(self, lesions: Sequence[LesionShown]) -> None:
-        while (item := self._grid.takeAt(0)) is not None:
-            if (widget := item.widget()) is not None:
-                widget.setParent(None)
-                widget.deleteLater()
+        _empty(self._grid)
         self.lesions = []
         for row, lesion in enumerate(lesions):
 
@@ -99,3 +171,10 @@ class MeasureView(Section):
             for column, widget in enumerate((name, lengths, product, label(lesion.note, role="dim"))):
                 self._grid.addWidget(widget, row, column)
         self.table.setVisible(bool(lesions))
+
+
+def _empty(grid: QGridLayout) -> None:
+    while (item := grid.takeAt(0)) is not None:
+        if (widget := item.widget()) is not None:
+            widget.setParent(None)
+            widget.deleteLater()

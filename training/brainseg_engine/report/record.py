@@ -15,7 +15,7 @@ from brainseg_engine.core.errors import InputError
 from brainseg_engine.core.labels import LABEL_NAMES, REGION_NAMES, Label, Region, region_mask
 from brainseg_engine.core.records import read_object
 from brainseg_engine.core.study import Modality, Segmentation, Study
-from brainseg_engine.scores import diameters, side, volumes
+from brainseg_engine.scores import diameters, drawn, side, volumes
 
 SCHEMA = "napari-brainseg-report/1"
 NOTE = "For research use only, not for diagnosis."
@@ -62,6 +62,7 @@ def build(
         ],
         "regions": _regions(segmentation, study, written.get("diameters")),
         "classes": _classes(segmentation),
+        "drawn": _drawn(written.get("drawn")),
         "software": f"napari-brainseg {metadata.version('napari-brainseg')}",
         "note": NOTE,
     }
@@ -127,6 +128,18 @@ def quantities(record: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
         lengths = (measured or {}).get("diameters")
         if lengths is not None:
             yield from _lengths(name, lengths)
+    for number, one in enumerate(record.get("drawn", ()), 1):
+        row = {"region": "", "lesion": str(number)}
+        for key, quantity in (("first", one["kind"]), ("second", f"{one['kind']}, second")):
+            if one[key] is not None:
+                yield {**row, "quantity": quantity, "unit": "mm", "value": one[key]["mm"]}
+        if one["product_mm2"] is not None:
+            yield {**row, "quantity": "product", "unit": "mm²", "value": one["product_mm2"]}
+        if one["volume_ml"] is not None:
+            yield {**row, "quantity": "volume", "unit": "mL", "value": one["volume_ml"]}
+        for series, s in one["statistics"].items():
+            for key in ("mean", "sd"):
+                yield {**row, "quantity": f"{key} of {series}", "unit": "", "value": s[key]}
 
 
 def _lengths(region: str, lengths: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
@@ -172,6 +185,14 @@ def sides_of(segmentation: Segmentation, study: Study | None) -> dict[Region, si
     return {
         r: side.side_of(region_mask(segmentation.labels, r), segmentation.grid, plane) for r in segmentation.regions
     }
+
+
+def _drawn(told: Any) -> list[dict[str, Any]]:
+    """What a person drew to measure; [] where nothing of that kind is recorded."""
+    try:
+        return drawn.to_json(drawn.from_json(told)) if told else []
+    except (AttributeError, KeyError, TypeError, ValueError):  # a sidecar of something else
+        return []
 
 
 def _amount(voxels: int, voxel_ml: float | None) -> dict[str, float | int | None]:
