@@ -8,12 +8,13 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from psygnal import Signal
 
+from brainseg_engine.core.labels import Region, region_mask
 from brainseg_engine.core.study import Segmentation
 from napari_brainseg.display import outlines, planes, region_layer
 from napari_brainseg.display.axes import voxel_to_world
 from napari_brainseg.features.context import Context
 from napari_brainseg.jobs import DoubtMap, DoubtRequest
-from napari_brainseg.session import Kind
+from napari_brainseg.session import Kind, OpenStudy
 
 if TYPE_CHECKING:
     from napari.layers import Labels
@@ -66,8 +67,12 @@ class DoubtVerbs:
             self.compute()
 
     def compute(self) -> None:
-        """Have the worker find out where the model doubts the open study."""
+        """Find out where the model doubts the open study: at once from what *Segment* found, where that is at hand; else the
+        worker looks.
+        """
         model, current, session = self._session.model, self._session.study, self._session
+        if current is not None and self._at_once(current):
+            return
         if current is None or model is None or session.blocker:
             session.say(session.blocker, Kind.WARNING)
             return
@@ -79,7 +84,25 @@ class DoubtVerbs:
         done = partial(self._computed, request)
         self._context.submit(request, done, stage=LOOKING, stages={"segmenting": LOOKING})
 
-    def _computed(self, request: DoubtRequest, outcome: DoubtMap) -> None:
+    def _at_once(self, current: OpenStudy) -> bool:
+        """From the probabilities of the answer; False where there are none of this model."""
+        answer, model = self._session.answer, self._session.model
+        if answer is None or model is None or not answer.probabilities or answer.file != model.path:
+            return False
+        from brainseg_engine.inference import uncertainty
+
+        probabilities, labels = answer.probabilities, answer.origin.labels
+        grid = answer.origin.grid
+
+        def work() -> DoubtMap:
+            found = uncertainty.entropy(probabilities)
+            tumour = int(np.count_nonzero(region_mask(labels, Region.WT)))
+            return DoubtMap(found, uncertainty.score(found, tumour, grid).to_dict())
+
+        self._context.run(work, partial(self._computed, current))
+        return True
+
+    def _computed(self, request: DoubtRequest | OpenStudy, outcome: DoubtMap) -> None:
         current = self._session.study
         if current is None or current.token != request.token:
             return

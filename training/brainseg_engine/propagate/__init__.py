@@ -76,16 +76,19 @@ def propose(
     corrected: Corrected,
     *,
     seed: int = 0,
+    seen: Seen | None = None,
     progress: ProgressCallback = silent,
     cancelled: CancelCheck = never,
 ) -> PropagatedLabels:
     """What follows from the corrections of the predictor's ``answer`` (X, Y, Z) to the study; the same for the same seed.
+    ``seen``: what the predictor's model makes of the study (:func:`look`), where that is at hand.
 
     Raises InputError when no slice was corrected or the arrays do not fit the study, and what ``Predictor.predict`` raises.
     """
     _require(study, answer, corrected)
     try:
-        return _propose(predictor, study, answer, corrected, seed, progress, cancelled)
+        seen = seen or look(predictor.network, study, predictor.recipe, predictor.device, progress, cancelled)
+        return _propose(predictor, study, answer, corrected, seed, seen, progress, cancelled)
     except (RuntimeError, MemoryError) as e:
         if not devices.out_of_memory(e):
             raise
@@ -116,10 +119,10 @@ def _propose(
     answer: LabelArray,
     corrected: Corrected,
     seed: int,
+    seen: Seen,
     progress: ProgressCallback,
     cancelled: CancelCheck,
 ) -> PropagatedLabels:
-    seen = look(predictor.network, study, predictor.recipe, predictor.device, progress, cancelled)
     began = time.perf_counter()
 
     def between(step: int) -> None:
@@ -234,14 +237,23 @@ def _composed(
 
 
 def _drop_specks(labels: LabelArray, answer: LabelArray, known: Mask, voxel_ml: float | None) -> None:
-    """Take out, in place, small new parts that are connected with nothing of the answer and nothing that was corrected."""
+    """Take out of each region, in place, the parts below :data:`SPECK_ML` that the answer had not: what came anew, and the crumbs
+    that are left of what shrank. What was corrected stays, and what was small before.
+    """
     if voxel_ml is None:
         return
-    parts, n = components(labels != 0)
-    if n:
-        sizes = np.bincount(parts.ravel(), minlength=n + 1)
+    outer = [0, int(Label.ED), int(Label.NCR)]  # what a voxel is that is in the region around it only
+    for region, rest in zip(Region, outer, strict=True):
+        mask, old = region_mask(labels, region), region_mask(answer, region)
+        parts, n = components(mask)
+        if not n:
+            continue
+        few = SPECK_ML / voxel_ml
+        before, m = components(old)
+        small_before = np.bincount(before.ravel(), minlength=m + 1) < few
+        small_before[0] = False
         held = np.zeros(n + 1, dtype=np.bool_)
-        held[parts[(answer != 0) | known]] = True
-        small = (sizes * voxel_ml < SPECK_ML) & ~held
+        held[parts[known | small_before[before]]] = True
+        small = (np.bincount(parts.ravel(), minlength=n + 1) < few) & ~held
         small[0] = False
-        labels[small[parts]] = 0
+        labels[small[parts]] = rest
