@@ -1,4 +1,4 @@
-# make demo       segment the bundled study with the bundled model, and show it where there is a display
+# make demo       segment the bundled study with the bundled model, and show it where there is a display (DEMO=--hospital: a raw one)
 # make test       lint and the fast tests          make test-all   the slow ones too
 # make fuzz       N damaged and wicked files at every door that reads any (N=10000)
 # make kills      N kills of each kind of work at random moments (N=20)
@@ -24,7 +24,7 @@ help:
 	@sed -n '/^# make/,/^$$/s/^# //p' Makefile
 
 demo: $(VENV)/.app
-	@$(BIN)/napari-brainseg demo
+	@$(BIN)/napari-brainseg demo $(DEMO)
 
 test: lint test-fast
 

@@ -19,6 +19,7 @@ from brainseg_engine.cli.printing import messages
 if TYPE_CHECKING:
     from rich.console import Console
 
+    from brainseg_engine.core.events import ProgressCallback
     from brainseg_engine.core.labels import Region
     from brainseg_engine.core.study import Prediction, Segmentation, Study
     from brainseg_engine.inference.predictor import Predictor
@@ -37,6 +38,10 @@ def demo(
     no_window: Annotated[bool, typer.Option("--no-window", help="Do not open the viewer at the end.")] = False,
     model: ModelOption = None,
     device: DeviceOption = "auto",
+    hospital: Annotated[
+        bool,
+        typer.Option("--hospital", help="A study as hospitals have it: DICOM of 19 series, thick slices, skull on."),
+    ] = False,
 ) -> None:
     """Try the whole thing on a made-up study: segment it, measure it, compare it with the known truth.
 
@@ -49,6 +54,8 @@ def demo(
       napari-brainseg demo
 
       napari-brainseg demo --out somewhere --no-window
+
+      napari-brainseg demo --hospital
     """
     from brainseg_engine import models
     from brainseg_engine.cli.printing import console as results
@@ -59,15 +66,23 @@ def demo(
     outputs.require(out, outputs.Use.CASES, made_before=_made_before)
     check_writable(out, NEED_BYTES)
     console = results(soft_wrap=True)
+    if hospital:
+        from brainseg_engine.cli.demo_hospital import show_hospital
+
+        folder, poor = show_hospital(console, out, chosen, device)
+        if not no_window:
+            _look(console, folder, "Press Prepare below the table of series, then Segment")
+        _require_none(poor)
+        return
     console.print("A made-up brain with a tumour whose extent is known exactly.", style="bold")
     study, truth, prediction = _segment(console, out, chosen, device)
-    agreement = _agreement(prediction, truth)
-    _print_table(console, prediction, truth, agreement)
+    agreement = agreement_of(prediction.segmentation, truth)
+    print_table(console, prediction.segmentation, truth, agreement, LEAST_DICE)
     picture = _write(out, study, truth, prediction, agreement)
     _print_files(console, out, study, picture)
     if not no_window:
-        _look(console, out, study)
-    _require_agreement(agreement)
+        _look(console, out / study.id, "Press Segment there")
+    _require_none(too_low(agreement, LEAST_DICE))
 
 
 def _segment(console: Console, out: Path, model: Path, device: str) -> tuple[Study, Segmentation, Prediction]:
@@ -76,19 +91,18 @@ def _segment(console: Console, out: Path, model: Path, device: str) -> tuple[Stu
 
     began = time.perf_counter()
     study, truth = _study(out)
-    _step(console, f"study {study.id}: T1, T1ce, T2, FLAIR of 240×240×155 voxels", began)
+    step(console, f"study {study.id}: T1, T1ce, T2, FLAIR of 240×240×155 voxels", began)
     began = time.perf_counter()
     predictor = Predictor(model, device)
-    _step(console, f"model {predictor.card.name} {predictor.card.version}", began)
+    step(console, f"model {predictor.card.name} {predictor.card.version}", began)
     began = time.perf_counter()
-    prediction = _predict(predictor, study)
-    _step(console, f"segmented on {prediction.device}", began)
+    prediction = predict_with_bar(predictor, study)
+    step(console, f"segmented on {prediction.device}", began)
     return study, truth, prediction
 
 
-def _require_agreement(agreement: Mapping[Region, float]) -> None:
+def _require_none(poor: list[str]) -> None:
     """Say it, and raise Exit, where a region is worse than it should be."""
-    poor = [f"{r} {d:.3f} (at least {LEAST_DICE[r]:.2f})" for r, d in agreement.items() if d < LEAST_DICE[r]]
     if poor:
         print(
             f"napari-brainseg: the agreement with the truth is too low: Dice {', '.join(poor)}. The model or the "
@@ -96,6 +110,11 @@ def _require_agreement(agreement: Mapping[Region, float]) -> None:
             file=sys.stderr,
         )
         raise typer.Exit(FAILED)
+
+
+def too_low(agreement: Mapping[Region, float], least: Mapping[str, float]) -> list[str]:
+    """The regions whose Dice is lower, with both numbers, in words."""
+    return [f"{r} {d:.3f} (at least {least[r]:.2f})" for r, d in agreement.items() if d < least[r]]
 
 
 def has_display() -> bool:
@@ -112,7 +131,7 @@ def _made_before(out: Path) -> bool:
     """Whether a demo was made there: by its study, no mark."""
     from brainseg_engine.phantom import DEMO_SEED, study_id
 
-    return (out / study_id(DEMO_SEED)).is_dir()
+    return any((out / f"{study_id(DEMO_SEED)}{ending}").is_dir() for ending in ("", "-hospital"))
 
 
 def _study(out: Path) -> tuple[Study, Segmentation]:
@@ -128,23 +147,26 @@ def _study(out: Path) -> tuple[Study, Segmentation]:
     return study, load_segmentation(mask_file(folder), grid=study.reference.grid)
 
 
-def _predict(predictor: Predictor, study: Study) -> Prediction:
+def predict_with_bar(predictor: Predictor, study: Study, probabilities: bool = False) -> Prediction:
+    """The answer, with a bar where there is a terminal."""
     from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
     columns = (TextColumn("{task.description}", markup=False), BarColumn(), TimeElapsedColumn())
     console = messages()
     with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as bars:
         task = bars.add_task("segmenting", total=1.0)
-        return predictor.predict(study, progress=lambda e: bars.update(task, completed=e.fraction, description=e.stage))
+        follow: ProgressCallback = lambda e: bars.update(task, completed=e.fraction, description=e.stage)  # noqa: E731
+        if not probabilities:
+            return predictor.predict(study, progress=follow)
+        return predictor.predict(study, progress=follow, probabilities=True)
 
 
-def _agreement(prediction: Prediction, truth: Segmentation) -> dict[Region, float]:
+def agreement_of(found: Segmentation, truth: Segmentation) -> dict[Region, float]:
     """Region → Dice with the truth, of the regions that the model gives."""
     from brainseg_engine.core.labels import region_mask
     from brainseg_engine.scores.overlap import dice
 
-    segmentation = prediction.segmentation
-    return {r: dice(region_mask(segmentation.labels, r), region_mask(truth.labels, r)) for r in segmentation.regions}
+    return {r: dice(region_mask(found.labels, r), region_mask(truth.labels, r)) for r in found.regions}
 
 
 def _write(
@@ -165,15 +187,21 @@ def _write(
     return picture
 
 
-def _step(console: Console, what: str, began: float) -> None:
+def step(console: Console, what: str, began: float) -> None:
+    """A line for what is done, with its seconds."""
     from rich.text import Text
 
     console.print(Text.assemble(("  ✓ ", "green"), what, (f" ({time.perf_counter() - began:.1f} s)", "dim")))
 
 
-def _print_table(
-    console: Console, prediction: Prediction, truth: Segmentation, agreement: Mapping[Region, float]
+def print_table(
+    console: Console,
+    found: Segmentation,
+    truth: Segmentation,
+    agreement: Mapping[Region, float],
+    wanted: Mapping[str, float],
 ) -> None:
+    """Volumes of both, and how far they agree."""
     from rich import box
     from rich.table import Table
     from rich.text import Text
@@ -181,14 +209,13 @@ def _print_table(
     from brainseg_engine.core.labels import REGION_NAMES
     from brainseg_engine.scores.volumes import volumes_ml
 
-    segmentation = prediction.segmentation
-    measured, true = (volumes_ml(s.labels, s.grid, segmentation.regions) for s in (segmentation, truth))
+    measured, true = (volumes_ml(s.labels, s.grid, found.regions) for s in (found, truth))
     table = Table(box=box.SIMPLE_HEAD)
     table.add_column("region")
     for title in ("found", "truth", "Dice", "at least"):
         table.add_column(title, justify="right", no_wrap=True)
-    for region in segmentation.regions:
-        dice, least = agreement[region], LEAST_DICE[region]
+    for region in found.regions:
+        dice, least = agreement[region], wanted[region]
         colour = "green" if dice >= least else "red"
         volumes = (f"{v[region]:.1f} mL" for v in (measured, true))
         table.add_row(f"{region}  {REGION_NAMES[region]}", *volumes, Text(f"{dice:.3f}", style=colour), f"{least:.2f}")
@@ -215,17 +242,17 @@ def _print_files(console: Console, out: Path, study: Study, picture: Path) -> No
     console.print("Dice is 1 for equal masks, 0 for masks that do not touch. For research use only.", style="dim")
 
 
-def _look(console: Console, out: Path, study: Study) -> None:
-    """Open the study with its truth in the viewer, ready to be segmented there; or say why not and how."""
+def _look(console: Console, where: Path, how: str) -> None:
+    """Open the study in the viewer, ready to be segmented there; or say why not and how."""
 
-    folder = str(out / study.id)
+    folder = str(where)
     if not has_viewer():
         console.print("The viewer is not installed: pip install 'napari-brainseg[app]', then run this again.")
         return
     if not has_display():
         console.print(f"There is no screen here, so the viewer stays closed. Where there is one: napari {folder}")
         return
-    console.print("Opening the viewer with the study and its truth. Press Segment there; close the window to end.")
+    console.print(f"Opening the viewer with the study. {how}; close the window to end.")
     ended = subprocess.run([sys.executable, "-m", "napari", "--plugin", "napari-brainseg", folder], check=False)
     if ended.returncode:
         console.print(f"The viewer ended with an error ({ended.returncode}). Try: napari {folder}")
