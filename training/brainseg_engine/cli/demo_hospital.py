@@ -76,7 +76,9 @@ def _export(out: Path) -> tuple[Path, Segmentation]:
     if not folder.is_dir():
         out.mkdir(parents=True, exist_ok=True)
         with part_folder(out) as part:
-            write_clinical(part / "made", raw, thickness_mm=None, person=new_person())
+            write_clinical(
+                part / "made", raw, thickness_mm=None, person=new_person(patient_id="DEMO-1", name="Sample^Sam")
+            )
             (part / "made").replace(folder)
     return folder, truth
 

@@ -88,6 +88,7 @@ def _series(s: ImageSeries, among: Incoming) -> dict[str, Any]:
         "usable": s.usable,
         "use": use.value if use else None,
         "reason": proposal.reason if proposal is not None else "",
+        "doubt": proposal.doubt if proposal is not None and use is not None else "",
         "remarks": [{"code": r.code, "severity": r.severity, "message": r.message} for r in s.remarks],
     }
 
@@ -116,6 +117,8 @@ def _table(console: Any, title: str, visit: dict[str, Any]) -> None:
     from rich.table import Table
     from rich.text import Text
 
+    from brainseg_engine.core.study import Modality
+
     console.print(Text.assemble((title, "bold"), f"  {visit['date'] or 'no date'}"))
     table = Table(box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0))
     table.add_column("no.", justify="right", no_wrap=True)
@@ -128,6 +131,11 @@ def _table(console: Any, title: str, visit: dict[str, Any]) -> None:
     for s in visit["series"]:
         if s["use"]:
             console.print(Text.assemble(("use: ", "green"), f"{s['label']}: {s['reason']}"), soft_wrap=True)
+        if s["doubt"]:
+            console.print(Text.assemble(("warning: ", "yellow"), f"{s['label']}: {s['doubt']}."), soft_wrap=True)
+    if any(s["use"] for s in visit["series"]) and visit["missing"]:
+        names = " and ".join(Modality(m).title for m in visit["missing"])
+        console.print(Text.assemble(("warning: ", "yellow"), f"No series was found to be {names}."), soft_wrap=True)
     for s in visit["series"]:
         for r in s["remarks"]:
             colour = {"error": "red", "warning": "yellow"}.get(r["severity"], "dim")
