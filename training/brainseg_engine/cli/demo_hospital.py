@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -11,6 +12,7 @@ from brainseg_engine.cli.demo import agreement_of, predict_with_bar, print_table
 if TYPE_CHECKING:
     from rich.console import Console
 
+    from brainseg_engine.core.labels import Region
     from brainseg_engine.core.study import Segmentation, Study
     from brainseg_engine.prepare import Prepared
 
@@ -52,7 +54,7 @@ def show_hospital(console: Console, out: Path, model: Path, device: str) -> tupl
     answer, true = prepared.back(prediction), prepared_truth(truth, prepared)
     agreement = agreement_of(answer, true)
     print_table(console, answer, true, agreement, LEAST_DICE)
-    _write(console, out, raw, prepared, answer)
+    _write(console, out, raw, prepared, answer, agreement)
     return folder, too_low(agreement, LEAST_DICE)
 
 
@@ -83,17 +85,30 @@ def _export(out: Path) -> tuple[Path, Segmentation]:
     return folder, truth
 
 
-def _write(console: Console, out: Path, raw: Study, prepared: Prepared, answer: Segmentation) -> None:
-    """The mask on T1ce's own grid, and a picture of it."""
+def _write(
+    console: Console,
+    out: Path,
+    raw: Study,
+    prepared: Prepared,
+    answer: Segmentation,
+    agreement: Mapping[Region, float],
+) -> None:
+    """The mask on T1ce's own grid with its sidecar, and a picture of it."""
     from brainseg_engine.figures import overlay_figure
     from brainseg_engine.io import save_segmentation
 
     name = raw.id
-    save_segmentation(answer, out / f"{name}_seg.nii.gz", reference=raw.volumes[prepared.reference], coding="brats2023")
+    sidecar = {
+        "coding": "brats2023",
+        "made_by": answer.made_by,
+        "dice": {r.value: round(d, 4) for r, d in agreement.items()},
+    }
+    mask = out / f"{name}_seg.nii.gz"
+    save_segmentation(answer, mask, reference=raw.volumes[prepared.reference], coding="brats2023", sidecar=sidecar)
     overlay_figure(prepared.study, prepared.forward(answer), out / f"{name}.png")
     console.print("Look at", style="bold")
     console.print(f"  {out / f'{name}.png'}  three planes with the tumour in colour", markup=False)
-    console.print(f"  {out / f'{name}_seg.nii.gz'}  the mask on the slices of T1ce", markup=False)
+    console.print(f"  {mask}  the mask on the slices of T1ce", markup=False)
     console.print("Try next", style="bold")
     console.print("  napari-brainseg inspect YOUR-EXPORT")
     console.print("  napari-brainseg predict YOUR-EXPORT --out masks --to seg,report")
