@@ -17,7 +17,7 @@ from brainseg_engine.cli import app
 from brainseg_engine.core.errors import Cancelled, CheckpointError, InputError
 from brainseg_engine.core.paths import home, models_home
 from brainseg_engine.models import catalogue, fetching, upkeep
-from brainseg_engine.models.catalogue import Known
+from brainseg_engine.models.catalogue import KnownModel
 
 
 class Server(http.server.BaseHTTPRequestHandler):
@@ -77,7 +77,7 @@ def packed(tmp_path):
 def entry(data, **changes):
     told = {"name": "some", "title": "Some", "url": "https://nowhere.example/a/b.zip", "size": len(data),
             "sha256": hashlib.sha256(data).hexdigest(), "licence": "CC-BY-NC 4.0"}  # fmt: skip
-    return Known(**{**told, **changes})
+    return KnownModel(**{**told, **changes})
 
 
 def listed(tmp_path, *entries):

@@ -19,7 +19,7 @@ MOST_BYTES = 2**20
 _FILE = "known-models.json"
 
 
-class Known(BaseModel):
+class KnownModel(BaseModel):
     """One model that can be fetched."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -41,10 +41,10 @@ class _List(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     format: str = Field(pattern=f"^{FORMAT}$")
-    models: tuple[Known, ...] = Field(max_length=500)
+    models: tuple[KnownModel, ...] = Field(max_length=500)
 
 
-def known() -> tuple[Known, ...]:
+def known() -> tuple[KnownModel, ...]:
     """The list: the user's newer one where there is one that can be read, else the shipped one."""
     own = home() / _FILE
     if plain.is_file(own):
@@ -56,7 +56,7 @@ def known() -> tuple[Known, ...]:
     return _parsed(shipped.read_bytes(), "the list of known models")
 
 
-def find(name: str) -> Known:
+def find(name: str) -> KnownModel:
     """The entry of that name. Raises InputError naming the choices."""
     entries = known()
     found = next((k for k in entries if k.name == name), None)
@@ -65,7 +65,7 @@ def find(name: str) -> Known:
     return found
 
 
-def update(source: Path) -> tuple[Known, ...]:
+def update(source: Path) -> tuple[KnownModel, ...]:
     """Take that file as the list from now on. Raises InputError for one that is none; the old list then stays."""
     try:
         data = plain.read(source, MOST_BYTES)
@@ -77,7 +77,7 @@ def update(source: Path) -> tuple[Known, ...]:
     return entries
 
 
-def _parsed(data: bytes, where: str) -> tuple[Known, ...]:
+def _parsed(data: bytes, where: str) -> tuple[KnownModel, ...]:
     try:
         found = _List.model_validate(records.parse_json(data)).models
     except ValidationError as e:

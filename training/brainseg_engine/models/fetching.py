@@ -19,7 +19,7 @@ from brainseg_engine.core import records
 from brainseg_engine.core.errors import Cancelled, InputError
 from brainseg_engine.core.events import CancelCheck, Progress, ProgressCallback, never, silent
 from brainseg_engine.core.paths import check_writable, home
-from brainseg_engine.models.catalogue import Known
+from brainseg_engine.models.catalogue import KnownModel
 from brainseg_engine.models.importers.writing import sha256
 
 MIRROR = "BRAINSEG_MIRROR"
@@ -40,7 +40,7 @@ class _Straight(urllib.request.HTTPRedirectHandler):
         return super().redirect_request(req, fp, code, msg, headers, newurl)
 
 
-def address(entry: Known, mirror: str | None = None) -> str:
+def address(entry: KnownModel, mirror: str | None = None) -> str:
     """Where the model is fetched from: its address, or the same path at the ``mirror`` (else at ``BRAINSEG_MIRROR``).
 
     Raises InputError for a mirror that is no address.
@@ -56,7 +56,7 @@ def address(entry: Known, mirror: str | None = None) -> str:
 
 
 def fetched(
-    entry: Known, mirror: str | None = None, progress: ProgressCallback = silent, cancelled: CancelCheck = never
+    entry: KnownModel, mirror: str | None = None, progress: ProgressCallback = silent, cancelled: CancelCheck = never
 ) -> Path:
     """The model's file, complete and with the right hash where one is known; kept until :func:`discard`.
 
@@ -78,7 +78,7 @@ def fetched(
     return done
 
 
-def verify(file: Path, entry: Known) -> str:
+def verify(file: Path, entry: KnownModel) -> str:
     """The file's hash. Raises InputError where it is not what the list says."""
     if not file.is_file():
         raise InputError(f"There is no file {file}.")
@@ -97,13 +97,15 @@ def verify(file: Path, entry: Known) -> str:
     return found
 
 
-def discard(entry: Known) -> None:
+def discard(entry: KnownModel) -> None:
     """Remove what was fetched of it."""
     for ending in (".zip", ".part", ".json"):
         (home() / "downloads" / f"{entry.name}{ending}").unlink(missing_ok=True)
 
 
-def _fetch(url: str, part: Path, notes: Path, entry: Known, progress: ProgressCallback, cancelled: CancelCheck) -> None:
+def _fetch(
+    url: str, part: Path, notes: Path, entry: KnownModel, progress: ProgressCallback, cancelled: CancelCheck
+) -> None:
     began = part.stat().st_size if part.is_file() else 0
     tag = _tag(notes, url)
     headers = {"Range": f"bytes={began}-", "If-Range": tag} if began and tag else {}
