@@ -111,7 +111,7 @@ class Sections:
 
     @property
     def views(self) -> list[QWidget]:
-        """All of them."""
+        """The views of all features."""
         return [*self.always, *(view for views in self.tabs.values() for view in views), *self.footer]
 
     def commands(self) -> Mapping[str, Callable[[], object]]:

@@ -76,7 +76,7 @@ class Brush:
 
     @property
     def history(self) -> History | None:
-        """Its undo history."""
+        """The undo history of the labels layer."""
         return history_of(self._layer) if self._layer is not None else None
 
     def follow(self, layer: Labels | None, study: Study | None) -> None:

@@ -50,7 +50,7 @@ class Caption:
         return list(self._legend)
 
     def show(self, top: str, bottom: str) -> None:
-        """Say that."""
+        """Write that text on the canvas."""
         for overlay, text in ((self._top, top), (self._bottom, bottom)):
             if overlay.text != text:  # type: ignore[attr-defined]
                 overlay.text, overlay.visible = text, bool(text)  # type: ignore[attr-defined]

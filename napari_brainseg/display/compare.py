@@ -71,7 +71,7 @@ class ComparedSeries:
 
     @property
     def size(self) -> int:
-        """Of all values."""
+        """How many values the picture has."""
         return int(np.prod(self.shape))
 
     def place(self, rigid: Rigid) -> None:

@@ -44,9 +44,9 @@ class Crosshair:
         self._line.visible = True
 
     def hide(self) -> None:
-        """No lines."""
+        """Show no lines."""
         self._line.visible = False
 
     def close(self) -> None:
-        """Take them away."""
+        """Take the lines off the canvas."""
         self._line.parent = None

@@ -38,5 +38,5 @@ class HiddenVolumes:
         self._hidden.clear()
 
     def forget(self, layer: Layer) -> None:
-        """It was removed."""
+        """That layer was removed from the viewer."""
         self._hidden.pop(layer, None)

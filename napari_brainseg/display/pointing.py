@@ -49,7 +49,7 @@ class Pointer:
         self._viewer.mouse_drag_callbacks.insert(0, self._click)
 
     def drop(self) -> None:
-        """Wait no longer."""
+        """Wait for a click no longer."""
         self._asked = None
         if self._click in self._viewer.mouse_drag_callbacks:
             self._viewer.mouse_drag_callbacks.remove(self._click)

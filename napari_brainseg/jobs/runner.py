@@ -17,7 +17,7 @@ class Listener(Protocol):
     """Who asked. Called through ``deliver``; exactly one of ``finished`` and ``failed`` ends a request."""
 
     def progress(self, event: Progress) -> None:
-        """It moved on."""
+        """The job moved on."""
 
     def finished(self, outcome: Any) -> None:
         """It is done; ``outcome`` is what the request makes of the worker's answer."""

@@ -44,7 +44,7 @@ class AlignmentShown:
 
 
 class AlignmentView(Section):
-    """Shows that, and asks."""
+    """Shows how the series are compared, moved or read, and asks for another way."""
 
     shown_chosen = Signal(object)
     mix_chosen = Signal(object)

@@ -19,7 +19,7 @@ class Activity:
 
     @property
     def minutes(self) -> float:
-        """So far."""
+        """Minutes of active editing so far."""
         return self._seconds / 60
 
     def sign(self) -> None:

@@ -68,7 +68,7 @@ class CorrectionVerbs:
 
     @property
     def minutes(self) -> float:
-        """Of active editing."""
+        """Minutes of active editing of the study that is open."""
         here = self.autosave.workspace
         return here.activity.minutes if here is not None else 0.0
 

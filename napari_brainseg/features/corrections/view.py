@@ -141,7 +141,7 @@ class CorrectionsView(Section):
         choices.hide()
 
     def show_state(self, shown: CorrectionsShown) -> None:
-        """Show that."""
+        """Show the state of the corrections."""
         self.accept.setEnabled(shown.possible)
         for widget, text in ((self.state, shown.state), (self.accepted, shown.accepted)):
             widget.show_text(text)

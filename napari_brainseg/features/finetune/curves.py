@@ -45,7 +45,7 @@ class CurvesView(QWidget):
         return QSize(340, HEIGHT)
 
     def show_curves(self, shown: CurvesShown) -> None:
-        """Draw those."""
+        """Draw the curves of loss and Dice."""
         if shown == self.shown:
             return
         self.shown = shown

@@ -149,7 +149,7 @@ class FinetuneForm(QWidget):
     # --- showing
 
     def show_form(self, shown: FormShown) -> None:
-        """Show that."""
+        """Show the form as that says."""
         if shown == self._shown:
             return
         if self._shown is None or shown.corrections != self._shown.corrections:

@@ -119,7 +119,7 @@ class MeasureView(Section):
         self.show_state(MeasureShown())
 
     def show_state(self, shown: MeasureShown) -> None:
-        """Show that."""
+        """Show the measurements as that says."""
         for b in (self.measure, self.report):
             b.setEnabled(shown.possible)
         for b in (self.edit, self.drop):

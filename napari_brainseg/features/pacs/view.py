@@ -198,7 +198,7 @@ class WorklistDialog(QDialog):
         return row
 
     def show_state(self, shown: Worklist) -> None:
-        """Show that."""
+        """Show studies, series and words as that says."""
         before, self._shown = self._shown, shown
         if before is None or before.connections != shown.connections:
             self.pacs.show_choices(

@@ -21,7 +21,7 @@ _POLL_S = 0.05
 
 
 class LabelsEdit:
-    """Does one piece of work at a time."""
+    """Lets one tool after the other change the whole labels, while nothing else does."""
 
     def __init__(self, context: Context) -> None:
         self._context, self._session, self._brush = context, context.session, context.brush

@@ -54,7 +54,7 @@ class QueueVerbs:
 
     @property
     def shown(self) -> QueueShown:
-        """All of it."""
+        """The whole queue as it is shown."""
         return QueueShown(
             self.folder, tuple(self.ranked), self.corrected, len(self.entries), self.paused, self.scoring, self.fraction,
             self._here,

@@ -37,7 +37,7 @@ class SaveView(Section):
         self.show_state(possible=False, dirty=False)
 
     def show_coding(self, name: str) -> None:
-        """Choose that coding."""
+        """Show that coding as the one chosen."""
         self.coding.setCurrentIndex(self.coding.findData(name))
 
     def show_grids(self, grids: Sequence[tuple[str, str, str]]) -> None:

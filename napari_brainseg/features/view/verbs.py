@@ -191,7 +191,7 @@ class ViewVerbs:
         self.changed.emit()
 
     def to_3d(self) -> None:
-        """3D."""
+        """Show the volume in 3D."""
         planes.set_3d(self._viewer)
         self.changed.emit()
 

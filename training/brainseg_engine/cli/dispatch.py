@@ -52,7 +52,7 @@ class CommandApp(typer.Typer):
 
 
 class Command(TyperCommand):
-    """A command that takes what all take."""
+    """A command, with the options that all commands have."""
 
     def __init__(self, *args: Any, **options: Any) -> None:
         super().__init__(*args, **options)
@@ -61,7 +61,7 @@ class Command(TyperCommand):
 
 
 class CommandGroup(TyperGroup):
-    """Commands under one name; what all take holds for the sub-command too where it stands before it."""
+    """Commands under one name; an option that all commands have holds for the sub-command too where it stands before it."""
 
     def __init__(self, *args: Any, **options: Any) -> None:
         super().__init__(*args, **options)

@@ -34,7 +34,7 @@ class Estimate:
 
     @property
     def interval(self) -> tuple[float, float] | None:
-        """Both ends, or None."""
+        """Both ends of the confidence interval; None where there is none."""
         return None if self.low is None or self.high is None else (self.low, self.high)
 
 

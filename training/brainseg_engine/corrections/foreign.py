@@ -15,7 +15,7 @@ from brainseg_engine.studies.incoming import find_study
 
 @dataclass(frozen=True)
 class ForeignCorrection:
-    """What :meth:`brainseg_engine.corrections.Store.add` takes."""
+    """A correction made in another program, in the form that :meth:`brainseg_engine.corrections.Store.add` takes."""
 
     study: Study
     mask: Segmentation

@@ -133,7 +133,7 @@ class Correction:
 
     @property
     def name(self) -> str:
-        """What to call its study."""
+        """How its study is called in lists: its id where that is recorded, else a neutral name."""
         return self.study_id or self.id.rpartition("_")[0]
 
     @property

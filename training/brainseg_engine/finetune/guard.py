@@ -37,7 +37,8 @@ class AlphaScore:
 
 @dataclass(frozen=True)
 class Choice:
-    """``why`` in words."""
+    """How far the weights are moved (``alpha`` from 0, the base model, to 1), ``why`` in words, and the scores of all that
+    were tried."""
 
     alpha: float
     why: str

@@ -26,7 +26,7 @@ def _of_a_model(base: dict[str, str]) -> dict[str, str]:
 
 @dataclass
 class Learnt:
-    """A correction in the run: case → whose it is and what it was made of."""
+    """One correction of the run: whose it is (a pseudonym), what its mask and images are, by hash, and whether it is held out."""
 
     __pydantic_config__: ClassVar[ConfigDict] = ConfigDict(extra="forbid")
 

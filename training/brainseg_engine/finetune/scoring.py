@@ -31,7 +31,7 @@ class Scorer:
         """Case → the label coding of its mask, where the files do not tell it."""
 
     def load(self, state: Mapping[str, torch.Tensor]) -> None:
-        """Take these weights."""
+        """Score with these weights from now on."""
         self.net.load_state_dict(dict(state))
         self.net.to(self.device).eval()
 

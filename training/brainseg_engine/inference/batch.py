@@ -142,7 +142,7 @@ class _Batch:
         return _guarded(name, lambda: self._read(source, name))
 
     def infer(self, case: _Read, name: str, progress: ProgressCallback) -> raw.RawPrediction | PredictOutcome:
-        """What the model says."""
+        """The model's answer to one study, or the row of a study that fails."""
 
         def heard(event: Progress) -> None:
             self.ledger.beat(name)

@@ -70,7 +70,7 @@ def slices_folder(mask: Path) -> Path:
 
 
 def preview_path(mask: Path) -> Path:
-    """Where its picture lies."""
+    """Where the preview of a mask lies."""
     return mask.with_name(mask.name.removesuffix("_seg.nii.gz") + "_preview.png")
 
 

@@ -101,7 +101,7 @@ class Ledger:
         self._write(_name(row.id), {"row": asdict(row), **_who(), "known": asdict(self.known(id_))})
 
     def beat(self, id_: str) -> None:
-        """It still does."""
+        """This process still works on the study."""
         if time.monotonic() - self._beat > BEAT_S:
             self._beat = time.monotonic()
             with contextlib.suppress(OSError):

@@ -32,7 +32,8 @@ _SPARE = 0.9
 
 @dataclass(frozen=True)
 class Rung:
-    """``largest``: of a tile (x, y, z); ``need``: bytes, 0 where it is not known. ``count``: of tiles of the shape ``tile``."""
+    """One way to run the network, of those that are tried one after the other: ``count`` tiles of the shape ``tile`` (x, y, z),
+    which may have at most the size ``largest``. ``need``: bytes, 0 where it is not known."""
 
     device: str
     largest: Shape3

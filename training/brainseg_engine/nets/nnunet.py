@@ -50,7 +50,7 @@ class Units(nn.Module):
         self.convs = nn.Sequential(first, *(Unit(outputs, outputs, kernel, bias=bias) for _ in range(n - 1)))
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        """One after the other."""
+        """The blocks one after the other."""
         found: torch.Tensor = self.convs(x)
         return found
 
@@ -86,7 +86,7 @@ class Residuals(nn.Module):
         self.blocks = nn.Sequential(first, *(Residual(outputs, outputs, kernel, bias=bias) for _ in range(n - 1)))
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        """One after the other."""
+        """The blocks one after the other."""
         found: torch.Tensor = self.blocks(x)
         return found
 

@@ -13,7 +13,7 @@ from brainseg_engine.pacs.reaching import ANSWER_S, CONNECT_S, context, reach
 
 
 class Associations:
-    """Those of one connection."""
+    """The associations of one connection: kept open between calls, or for one block alone."""
 
     def __init__(self, name: str, connection: Dimse) -> None:
         self._name, self._connection = name, connection
@@ -22,7 +22,7 @@ class Associations:
         self._open: dict[tuple[tuple[str, tuple[str, ...]], ...], Any] = {}
 
     def close(self) -> None:
-        """End those that are kept."""
+        """Release the associations that are kept open."""
         while self._open:
             _release(self._open.popitem()[1])
 

@@ -16,7 +16,7 @@ from brainseg_engine.core.records import dumps
 
 
 def file() -> Path:
-    """Where it is kept."""
+    """Where the audit is kept."""
     return home() / "pacs-audit.jsonl"
 
 

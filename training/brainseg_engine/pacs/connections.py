@@ -82,12 +82,12 @@ class DicomWeb(_Connection):
 
     @property
     def host(self) -> str:
-        """Its host."""
+        """The host that the PACS runs on."""
         return urlsplit(self.url).hostname or ""
 
     @property
     def port(self) -> int:
-        """Its port."""
+        """The port that it listens on."""
         parts = urlsplit(self.url)
         return parts.port or (443 if parts.scheme == "https" else 80)
 

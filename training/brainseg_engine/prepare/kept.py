@@ -132,7 +132,7 @@ def _of(key: str, place: Path) -> list[Path]:
 
 
 def _close(place: Path) -> None:
-    """For its owner alone."""
+    """Make a folder readable for its owner alone."""
     place.chmod(0o700)
     for folder, _, names in os.walk(place):
         Path(folder).chmod(0o700)

@@ -59,7 +59,7 @@ DEFAULT_NAMES = {"network": "segresnet", "schedule": "cosine"}
 
 
 class Recipe(RecipeSection):
-    """One whole recipe."""
+    """One whole recipe: data, network, training and what becomes of the answer."""
 
     name: str = Field(pattern=r"^[a-z][a-z0-9_-]*$")
     preset: str = ""

@@ -56,7 +56,7 @@ class SegResNetConfig(RecipeSection):
 
     @property
     def smallest(self) -> Shape3:
-        """One voxel at the bottom."""
+        """The size that leaves one voxel at the deepest level."""
         return self.divisor
 
 
@@ -260,7 +260,7 @@ class SwinUnetrConfig(RecipeSection):
 
     @property
     def divisor(self) -> Shape3:
-        """Five times halved."""
+        """2 to the fifth: the network halves its input five times."""
         return _cube(32)
 
     @property
@@ -308,7 +308,7 @@ class NnUNetConfig(RecipeSection):
 
     @property
     def smallest(self) -> Shape3:
-        """One voxel at the bottom."""
+        """The size that leaves one voxel at the deepest level."""
         return self.divisor
 
 
@@ -325,12 +325,12 @@ class OnnxConfig(RecipeSection):
 
     @property
     def divisor(self) -> Shape3:
-        """As told."""
+        """As the settings say."""
         return (self.fixed[0], self.fixed[1], self.fixed[2]) if len(self.fixed) == 3 else _cube(self.multiple)
 
     @property
     def smallest(self) -> Shape3:
-        """One multiple."""
+        """The divisor itself."""
         return self.divisor
 
 
@@ -347,12 +347,12 @@ class ExternalConfig(RecipeSection):
 
     @property
     def divisor(self) -> Shape3:
-        """As told."""
+        """As the settings say."""
         return (self.multiple, self.multiple, self.multiple if self.dimensions == 3 else 1)
 
     @property
     def smallest(self) -> Shape3:
-        """One multiple."""
+        """The divisor itself."""
         return self.divisor
 
 

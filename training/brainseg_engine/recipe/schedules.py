@@ -89,7 +89,7 @@ class TimeDecay(RecipeSection):
 
 
 class Constant(RecipeSection):
-    """The peak, always."""
+    """The peak learning rate from the first step to the last."""
 
     name: Literal["constant"] = "constant"
 

@@ -138,7 +138,7 @@ class Output(RecipeSection):
 
     @property
     def channels(self) -> int:
-        """Of the network's answer."""
+        """How many channels the network's answer has."""
         return 4 + self.cavity if self.kind == "classes" else len(self.regions)
 
 
@@ -182,7 +182,7 @@ class Loss(RecipeSection):
 
 
 class Training(RecipeSection):
-    """The loop."""
+    """How long the training loop runs, on what batches, and which of the weights it changes."""
 
     epochs: int = Field(default=100, ge=1)
     batch_size: int = Field(default=1, ge=1, le=4096)
@@ -210,7 +210,7 @@ class Training(RecipeSection):
 
 
 class Postprocess(RecipeSection):
-    """Probabilities → labels."""
+    """How probabilities become labels: from which threshold on, and what is too small to stay."""
 
     threshold: Fraction = Field(default=0.5, gt=0, lt=1)
     """Of a region's probability; classes take the largest instead."""

@@ -52,7 +52,7 @@ class Chord:
 
     @property
     def mm(self) -> float:
-        """Its length."""
+        """The chord's length in mm."""
         return float(np.linalg.norm(np.subtract(self.end, self.start)))
 
 

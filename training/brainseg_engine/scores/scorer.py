@@ -69,7 +69,7 @@ class Metric:
 
     @property
     def heading(self) -> str:
-        """Title and unit."""
+        """The metric's title with its unit, as a column is headed."""
         return f"{self.title}, {self.unit}" if self.unit else self.title
 
 

@@ -37,7 +37,7 @@ Reduce = Callable[[torch.Tensor], torch.Tensor]
 
 @dataclass(frozen=True)
 class _Given:
-    """What a term may look at, in float32."""
+    """What a term of the loss is computed from, in float32."""
 
     logits: torch.Tensor
     targets: torch.Tensor
@@ -191,7 +191,7 @@ def _kl(config: Loss) -> _Term:
 
 
 def _own(config: Loss) -> _Term:
-    """The user's own term."""
+    """The user's own term of the loss."""
     function = named(config.target, "brainseg.losses", error=RecipeError)
 
     def own(given: _Given) -> torch.Tensor:

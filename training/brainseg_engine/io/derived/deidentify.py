@@ -47,7 +47,7 @@ class Pseudonym:
 
     @property
     def shift(self) -> timedelta:
-        """What is added to dates."""
+        """What is added to the patient's dates."""
         return self.pseudonyms.shift(self.patient)
 
     @classmethod

@@ -31,7 +31,7 @@ _LEAST_DAYS, _DAYS = 31, 1095
 
 @dataclass(frozen=True)
 class Pseudonyms:
-    """``key``: the secret."""
+    """Stands in for patients, studies, UIDs and dates, made from them with the secret ``key``."""
 
     key: bytes = field(repr=False)
 
