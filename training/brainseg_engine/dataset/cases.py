@@ -150,6 +150,7 @@ def _key(study: Study, truth: LabelArray, recipe: Recipe, divisor: Shape3) -> st
         "labels": hashlib.sha256(np.ascontiguousarray(truth).tobytes()).hexdigest(),
         "grid": [grid.shape, grid.affine.tolist(), grid.calibrated],
         "preprocess": recipe.preprocess.model_dump(mode="json"),
+        **({"plans": recipe.plans.model_dump(mode="json")} if recipe.plans is not None else {}),
         "window": [recipe.window.policy, recipe.window.size],
         "divisor": divisor,
     }

@@ -42,6 +42,7 @@ class Index:
         facts = [
             store.FORMAT, os.fspath(path.resolve()), coding, recipe.preprocess.model_dump(mode="json"),
             [recipe.window.policy, recipe.window.size], divisor, list(recipe.modalities), list(recipe.output.regions),
+            *([recipe.plans.model_dump(mode="json")] if recipe.plans is not None else []),
         ]  # fmt: skip
         digest = hashlib.sha256(json.dumps(facts, sort_keys=True, default=str).encode("utf-8", "surrogatepass"))
         self._file = folder / FOLDER / f"{digest.hexdigest()}.json"

@@ -17,6 +17,7 @@ from brainseg_engine.finetune import anchors, collecting, plan, recipes, report_
 from brainseg_engine.finetune.options import FinetuneOptions
 from brainseg_engine.finetune.under_way import UnderWay
 from brainseg_engine.models.checkpoint import Checkpoint
+from brainseg_engine.recipe import NnUNetConfig, OnnxConfig
 from brainseg_engine.runs import made_before
 
 
@@ -44,6 +45,7 @@ def make(options: FinetuneOptions, path: Path, base: Checkpoint, job: UnderWay) 
     if options.anchor_coding is not None:
         labels.coding(options.anchor_coding)  # raises before any work
     recipes.require_changeable(options.set or ())
+    _require_trainable(base)
     outputs.remove(job.out, job.training.name, made_before=made_before)
     store = Store.existing(options.corrections)
     collected = collecting.collect(store, base.recipe, job.data, job.progress("collecting"), job.stop)
@@ -66,6 +68,20 @@ def make(options: FinetuneOptions, path: Path, base: Checkpoint, job: UnderWay) 
         part.write_text(report_files.README, encoding="utf-8")
     made.save(job.out)
     return made
+
+
+def _require_trainable(base: Checkpoint) -> None:
+    """Raise TrainingError for a model whose weights cannot be fitted further."""
+    network = base.recipe.network
+    if isinstance(network, OnnxConfig):
+        raise TrainingError(
+            f"The model '{base.card.name}' came in as ONNX, which can be used but not trained. Fine-tune another model."
+        )
+    if isinstance(network, NnUNetConfig) and network.members > 1:
+        raise TrainingError(
+            f"The model '{base.card.name}' is {network.members} folds of nnU-Net in one. Import one of them and fine-tune that: "
+            "models import FOLDER --folds 0."
+        )
 
 
 def _anchors(

@@ -70,7 +70,9 @@ def build(recipe: Recipe, reduce: Reduce | None = None) -> LossFunction:
     def loss(
         logits: torch.Tensor, labels: torch.Tensor, aux: Mapping[str, torch.Tensor], image: torch.Tensor
     ) -> torch.Tensor:
-        targets = class_targets(labels) if output.kind == "classes" else region_targets(labels, output.regions)
+        targets = (
+            class_targets(labels, output.cavity) if output.kind == "classes" else region_targets(labels, output.regions)
+        )
         given = _Given(logits.float(), targets, {k: v.float() for k, v in aux.items()}, image.float())
         total = given.logits.new_zeros(())
         for weight, term in terms:
@@ -88,11 +90,14 @@ def region_targets(labels: torch.Tensor, regions: tuple[Region, ...]) -> torch.T
     return lookup.to(labels.device)[labels.int()].movedim(-1, 1)
 
 
-def class_targets(labels: torch.Tensor) -> torch.Tensor:
-    """Canonical labels (N, *spatial) uint8 → (N, 4, *spatial) float32, one-hot; NaN where a label is no class."""
-    lookup = torch.full((256, len(CLASSES)), torch.nan)
-    lookup[: len(CLASSES)] = torch.eye(len(CLASSES))
-    lookup[Label.RC] = lookup[Label.BACKGROUND]
+def class_targets(labels: torch.Tensor, cavity: bool = False) -> torch.Tensor:
+    """Canonical labels (N, *spatial) uint8 → (N, 4, *spatial) float32, one-hot; NaN where a label is no class. The resection
+    cavity is background, or with ``cavity`` the fifth class."""
+    classes = len(CLASSES) + cavity
+    lookup = torch.full((256, classes), torch.nan)
+    lookup[:classes] = torch.eye(classes)
+    if not cavity:
+        lookup[Label.RC] = lookup[Label.BACKGROUND]
     return lookup.to(labels.device)[labels.int()].movedim(-1, 1)
 
 
