@@ -16,6 +16,7 @@ from napari_brainseg.features.doubt.verbs import DoubtVerbs
 from napari_brainseg.features.export.verbs import ExportOrder, ExportVerbs
 from napari_brainseg.features.finetune.verbs import FinetuneVerbs, Launcher
 from napari_brainseg.features.measure.verbs import MeasureVerbs
+from napari_brainseg.features.models.verbs import ModelsVerbs
 from napari_brainseg.features.pacs.verbs import PacsVerbs
 from napari_brainseg.features.paint.verbs import PaintVerbs
 from napari_brainseg.features.planes.verbs import PlanesVerbs
@@ -50,6 +51,7 @@ class Features:
         self.queue = QueueVerbs(context)
         self.finetune = FinetuneVerbs(context, launcher)
         self.segment = SegmentVerbs(context)
+        self.models = ModelsVerbs(context)
         self.measure = MeasureVerbs(context)
         self.save = SaveVerbs(context)
         self.segment.objection = lambda: OVER if self.corrections.autosave.at_risk else ""

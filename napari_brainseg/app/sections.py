@@ -21,6 +21,8 @@ from napari_brainseg.features.finetune.section import FinetuneSection
 from napari_brainseg.features.finetune.view import FinetuneView
 from napari_brainseg.features.measure.section import MeasureSection
 from napari_brainseg.features.measure.view import MeasureView
+from napari_brainseg.features.models.section import ModelsSection
+from napari_brainseg.features.models.view import ModelsRow
 from napari_brainseg.features.pacs.section import PacsSection
 from napari_brainseg.features.pacs.view import SendRow, WorklistRow
 from napari_brainseg.features.paint.section import PaintSection
@@ -65,6 +67,8 @@ class Sections:
         self.planes = PlanesView(ARRANGEMENTS)
         self.view.first.addWidget(self.planes.arrangement)
         self.view.rows.addWidget(self.planes)
+        self.models = ModelsRow()
+        self.segment.head.addWidget(self.models)
         self.alignment = AlignmentView()
         self.queue, self.finetune = QueueView(), FinetuneView(DEVICES)
         self._paint = PaintSection(self.paint, f.paint, context)
@@ -83,6 +87,7 @@ class Sections:
             AlignmentSection(self.alignment, f.alignment, context),
             RegionsSection(self.regions, f.regions, context),
             ExportSection(self.export, f.export, context),
+            ModelsSection(self.models, f.models, context, self._segment.segment_with),
             PacsSection(self.worklist, self.send, f.pacs, context),
             MeasureSection(self.measure, f.measure, context, f.save.known),
         )

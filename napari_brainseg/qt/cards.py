@@ -21,6 +21,8 @@ def card_in_words(model: ModelInfo) -> str:
     if card.data:
         lines.append(f"Trained on: {card.data}")
     if card.licence:
-        lines.append(f"Licence: {card.licence}")
+        lines.append(f"Licence: {card.licence}" + (f" ({card.terms})" if card.terms else ""))
+    if card.citation:
+        lines.append(f"To cite: {card.citation}")
     lines += [f"Known failure: {f}" for f in card.known_failures]
     return "<br>".join(lines)

@@ -60,10 +60,13 @@ class Session:
     edited = Signal(object)
     """A brainseg_engine.edits.Edit of the open study's labels was made, undone or redone: the labels hold it already."""
     accepted = Signal(Accepted)
+    answers_changed = Signal()
+    """Another model has answered for the open study, or another study is open."""
 
     __slots__ = (
         "__weakref__",
         "_answer",
+        "_answers",
         "_device",
         "_dirty",
         "_job",
@@ -83,6 +86,7 @@ class Session:
     def __init__(self) -> None:
         self._study: OpenStudy | None = None
         self._answer: Answer | None = None
+        self._answers: dict[str, Answer] = {}
         self._steps: list[Mapping[str, Any]] = []
         self._measures: Measures | None = None
         self._models: tuple[ModelInfo, ...] = ()
@@ -128,8 +132,24 @@ class Session:
         """The file of the model that gave the answer; None where it is not installed."""
         return self._answer.file_among(self._models) if self._answer is not None else None
 
+    @property
+    def answers(self) -> Mapping[str, Answer]:
+        """Model → its answer for the open study, in the order in which they came, to be put side by side."""
+        return self._answers
+
+    def add_answer(self, name: str, answer: Answer) -> None:
+        """Keep that answer of the open study beside the others."""
+        self._answers.pop(name, None)
+        self._answers[name] = answer
+        self.answers_changed.emit()
+
+    def _drop_answers(self) -> None:
+        self._answers = {}
+        self.answers_changed.emit()
+
     def open(self, study: OpenStudy, answer: Answer | None) -> None:
         """Another study is open from now on, with those labels."""
+        self._drop_answers()
         self._study, self._answer, self._steps = study, answer, []
         self._measures, self._saved = None, answer.saved if answer is not None else None
         self.study_changed.emit()
@@ -152,6 +172,7 @@ class Session:
     def close(self) -> None:
         """No study is open any more."""
         self._study = None
+        self._drop_answers()
         self.study_changed.emit()
         self.clear()
 
@@ -268,7 +289,11 @@ class Session:
     @property
     def blocker(self) -> str:
         """Why the chosen model cannot segment the open study, in words; "" when it can. Warnings do not block."""
-        model, current = self.model, self._study
+        return self.blocker_of(self.model)
+
+    def blocker_of(self, model: ModelInfo | None) -> str:
+        """Why that model cannot segment the open study, in words; "" when it can."""
+        current = self._study
         if current is None:
             return "Open a study first."
         if model is None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -14,7 +15,7 @@ from napari_brainseg.display import outlines, planes, region_layer
 from napari_brainseg.display.axes import voxel_to_world
 from napari_brainseg.features.context import Context
 from napari_brainseg.jobs import DoubtMap, DoubtRequest
-from napari_brainseg.session import Kind, OpenStudy
+from napari_brainseg.session import Answer, Kind, OpenStudy
 
 if TYPE_CHECKING:
     from napari.layers import Labels
@@ -80,9 +81,39 @@ class DoubtVerbs:
             session.say("The doubt can be computed when the running job is done.", Kind.WARNING)
             return
         session.say("")
+        several = [a for n, a in session.answers.items() if a.probabilities is not None and a.file is not None]
+        if len(several) > 1:
+            self._compute_between(several)
+            return
         request = DoubtRequest(current.study, current.token, model.path, session.device)
         done = partial(self._computed, request)
         self._context.submit(request, done, stage=LOOKING, stages={"segmenting": LOOKING})
+
+    def _compute_between(self, answers: Sequence[Answer]) -> None:
+        """Where several models that have answered disagree or doubt: the entropy of their mean."""
+        current = self._session.study
+
+        def work() -> DoubtMap:
+            from brainseg_engine.inference import uncertainty
+
+            mean = uncertainty.mean([a.probabilities for a in answers if a.probabilities is not None])
+            bits = uncertainty.entropy(mean)
+            shown = answers[-1].segmentation
+            tumour = int(np.count_nonzero(region_mask(shown.labels, Region.WT)))
+            return DoubtMap(bits, uncertainty.score(bits, tumour, shown.grid).to_dict())
+
+        def done(doubt: DoubtMap) -> None:
+            if current is None or self._session.study is not current:
+                return
+            self._map, self._token = doubt, current.token
+            self._show()
+            self._session.say(
+                f"{len(answers)} models together doubt {doubt.score['doubted_ml']:.1f} mL (score {doubt.score['score']:.2f}). "
+                "J goes to the next doubtful slice.",
+                Kind.GOOD,
+            )
+
+        self._context.run(work, done)
 
     def _at_once(self, current: OpenStudy) -> bool:
         """From the probabilities of the answer; False where there are none of this model."""

@@ -241,6 +241,9 @@ class PaintVerbs:
         for segmentation, name in ((delivered, _origin(delivered)), (current.truth, "the study's own mask")):
             if segmentation is not None and segmentation.grid.same_as(info.grid):
                 sources.append(RegionSource(name, partial(_shown, segmentation)))
+        for name, answer in self._session.answers.items():
+            if answer.segmentation.grid.same_as(info.grid) and answer is not self._session.answer:
+                sources.append(RegionSource(f"the answer of {name}", partial(_shown, answer.segmentation)))
         for other in layers.labels_layers(self._viewer, current.study.id):
             other_info = layers.layer_info(other)
             if other is not layer and other_info is not None and other_info.grid.same_as(info.grid):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from qtpy.QtWidgets import QMessageBox
@@ -25,6 +26,8 @@ class SegmentSection:
         view.cancel_requested.connect(verbs.cancel)
         view.model_chosen.connect(verbs.choose_model)
         view.device_chosen.connect(verbs.choose_device)
+        view.answer_chosen.connect(self._choose_answer)
+        context.follow(verbs.compared, self._show_answers)
         context.follow(context.session.models_changed, self._show_models)
         context.follow(context.session.study_changed, self._show_blocker)
         context.follow(context.session.job_changed, self._show_job)
@@ -32,19 +35,40 @@ class SegmentSection:
 
     def segment(self) -> None:
         """Segment; over edits that were not accepted only after a question, which is asked once."""
+        if self._session.blocker or self._may_replace("Segment"):
+            self._verbs.segment()
+
+    def segment_with(self, names: Sequence[str]) -> None:
+        """Segment with each of those models, after the same question."""
+        if self._may_replace("Segment with several models"):
+            self._verbs.segment_with(names)
+
+    def _choose_answer(self, name: str) -> None:
+        if name != self._verbs.shown and not self._may_replace("Another answer"):
+            self._show_answers()
+            return
+        self._verbs.show_answer(name)
+
+    def _may_replace(self, title: str) -> bool:
+        """Whether other labels may take the place of those that are shown; asks where edits would go."""
         session, question = self._session, self._verbs.objection()
         now = (session.study.token if session.study is not None else "", len(session.steps))
-        if question and now != self._answered and not session.blocker:
+        if question and now != self._answered:
             yes, no = QMessageBox.StandardButton.Yes, QMessageBox.StandardButton.No
-            if QMessageBox.question(self._view, "Segment", question, yes | no, no) != yes:
-                return
+            if QMessageBox.question(self._view, title, question, yes | no, no) != yes:
+                return False
             self._answered = now
-        self._verbs.segment()
+        return True
+
+    def _show_answers(self) -> None:
+        self._view.show_answers(list(self._session.answers), self._verbs.shown, self._verbs.lines)
 
     def _show_models(self) -> None:
         model = self._session.model
         choices = [(_title(m), m.name, card_in_words(m)) for m in self._session.models]
         self._view.show_models(choices, model.name if model is not None else "")
+        card = model.card if model is not None else None
+        self._view.show_terms(f"{card.name}: {card.terms}" if card is not None and card.terms else "")
         self._view.show_device(self._session.device)
         self._show_blocker()
 

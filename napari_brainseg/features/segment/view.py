@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from functools import partial
 
 from qtpy.QtCore import Signal
 from qtpy.QtWidgets import QHBoxLayout, QProgressBar
@@ -17,6 +18,7 @@ class SegmentView(Section):
     cancel_requested = Signal()
     model_chosen = Signal(str)
     device_chosen = Signal(str)
+    answer_chosen = Signal(str)
 
     def __init__(self, devices: Mapping[str, str]) -> None:
         super().__init__("Segment", "segment")
@@ -47,6 +49,15 @@ class SegmentView(Section):
         self.body.addWidget(self._running)
         self.why = Words("segment_why", "dim")
         self.body.addWidget(self.why)
+        self.terms = Words("model_terms", "dim")
+        self.body.addWidget(self.terms)
+        self._answers = QHBoxLayout()
+        self._strip = plain(self._answers)
+        self._strip.setObjectName("answers")
+        self.body.addWidget(self._strip)
+        self.agreement = Words("agreement", "dim")
+        self.body.addWidget(self.agreement)
+        self.show_answers((), "", ())
         self.show_progress(None)
         self.show_blocker("Open a study first.", 0)
 
@@ -55,6 +66,35 @@ class SegmentView(Section):
         self.model.show_choices(models or [("no model is installed", "", "")], current)
         tip = next((t for _, name, t in models if name == current), "")
         self.model.setToolTip(tip or "The model to segment with")
+
+    def show_terms(self, terms: str) -> None:
+        """What the chosen model's licence limits; "" for nothing."""
+        self.terms.show_text(terms)
+        self.terms.setVisible(bool(terms))
+
+    def show_answers(self, names: Sequence[str], current: str, agreement: Sequence[str]) -> None:
+        """A button for each answer of the study, and how far the others agree with the one shown; nothing for a single one."""
+        while (item := self._answers.takeAt(0)) is not None:
+            if item.widget() is not None:
+                item.widget().deleteLater()
+        several = len(names) > 1
+        self._strip.setVisible(several)
+        self.agreement.setVisible(several and bool(agreement))
+        if not several:
+            return
+        self._answers.addWidget(label("Answers"))
+        for name in names:
+            one = button(
+                name,
+                f"answer_{name}",
+                f"Put the answer of {name} into the labels",
+                partial(self.answer_chosen.emit, name),
+            )
+            one.setCheckable(True)
+            one.setChecked(name == current)
+            self._answers.addWidget(one, 1)
+        told = "\n".join(agreement)
+        self.agreement.show_text(f"Dice of {current or 'the one shown'} with\n{told}" if agreement else "")
 
     def show_device(self, device: str) -> None:
         """Show that device as chosen."""
