@@ -144,8 +144,9 @@ class Session:
         self.answers_changed.emit()
 
     def _drop_answers(self) -> None:
-        self._answers = {}
-        self.answers_changed.emit()
+        if self._answers:
+            self._answers = {}
+            self.answers_changed.emit()
 
     def open(self, study: OpenStudy, answer: Answer | None) -> None:
         """Another study is open from now on, with those labels."""

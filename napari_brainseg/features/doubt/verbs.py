@@ -72,6 +72,10 @@ class DoubtVerbs:
         worker looks.
         """
         model, current, session = self._session.model, self._session.study, self._session
+        several = [a for a in session.answers.values() if a.probabilities is not None and a.file is not None]
+        if len(several) > 1:
+            self._compute_between(several)
+            return
         if current is not None and self._at_once(current):
             return
         if current is None or model is None or session.blocker:
@@ -81,10 +85,6 @@ class DoubtVerbs:
             session.say("The doubt can be computed when the running job is done.", Kind.WARNING)
             return
         session.say("")
-        several = [a for n, a in session.answers.items() if a.probabilities is not None and a.file is not None]
-        if len(several) > 1:
-            self._compute_between(several)
-            return
         request = DoubtRequest(current.study, current.token, model.path, session.device)
         done = partial(self._computed, request)
         self._context.submit(request, done, stage=LOOKING, stages={"segmenting": LOOKING})
