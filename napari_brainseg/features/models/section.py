@@ -11,7 +11,7 @@ from qtpy.QtWidgets import QFileDialog, QMessageBox
 from brainseg_engine.core.names import as_model_name
 from napari_brainseg.features.context import Context
 from napari_brainseg.features.models.verbs import ModelsVerbs
-from napari_brainseg.features.models.view import ModelsDialog, ModelsRow, Shown
+from napari_brainseg.features.models.view import ModelsDialog, ModelShown, ModelsRow
 
 if TYPE_CHECKING:
     from brainseg_engine.models import ModelInfo
@@ -95,11 +95,11 @@ class ModelsSection:
         return bool(QMessageBox.question(self._dialog or self._row, title, question, yes | no, no) == yes)
 
 
-def _shown(model: ModelInfo, default: str) -> Shown:
+def _shown(model: ModelInfo, default: str) -> ModelShown:
     """A model's card as the dialog shows it."""
     card = model.card
     if card is None:
-        return Shown(model.name, own=not model.bundled, problem=model.problem)
+        return ModelShown(model.name, own=not model.bundled, problem=model.problem)
     dice = [f"{r} {s['dice']:.2f}" for r, s in card.scores.items() if s.get("dice") is not None]
     scores = (
         f"Dice {', '.join(dice)}{f' on {card.scores_on}' if card.scores_on else ''}" if dice else "not measured here"
@@ -112,4 +112,4 @@ def _shown(model: ModelInfo, default: str) -> Shown:
         scores, card.licence, card.terms or "–", card.data or "–", card.source or ("this program" if model.bundled else "–"),
         card.citation or "–", "\n".join(card.known_failures) or "–",
     )  # fmt: skip
-    return Shown(model.name, rows, model.name == default, not model.bundled)
+    return ModelShown(model.name, rows, model.name == default, not model.bundled)

@@ -16,7 +16,7 @@ from napari_brainseg.features.context import Context
 from napari_brainseg.session import Kind
 
 if TYPE_CHECKING:
-    from brainseg_engine.models.catalogue import Known
+    from brainseg_engine.models.catalogue import KnownModel
 
 Run = Callable[[Sequence[str]], str]
 """The words of a command → what it says. Raises CheckpointError with the command's own sentence."""
@@ -45,7 +45,7 @@ class ModelsVerbs:
         words = ["import", str(source), "--name", name, *(["--series", series] if series else [])]
         self._do(f"importing {source.name} …", words, f"The model '{name}' was imported.")
 
-    def install(self, known: Known) -> None:
+    def install(self, known: KnownModel) -> None:
         """Fetch that model and bring it in; its licence was shown."""
         self._do(
             f"fetching {known.name} …", ["install", known.name, "--accept"], f"The model '{known.name}' was installed."
@@ -60,7 +60,7 @@ class ModelsVerbs:
         self._do("", ["default", name], f"{name} is used where no model is named.")
 
     @property
-    def known(self) -> tuple[Known, ...]:
+    def known(self) -> tuple[KnownModel, ...]:
         """The models that can be fetched."""
         from brainseg_engine.models import catalogue
 

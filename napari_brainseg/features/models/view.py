@@ -27,7 +27,7 @@ _WIDTH = 230
 
 
 @dataclass(frozen=True)
-class Shown:
+class ModelShown:
     """One model as the dialog shows it: ``rows`` as in :data:`ROWS`; ``own``: it can be removed; ``problem``: why it cannot be
     used, "" where it can."""
 
@@ -44,10 +44,8 @@ class ModelsRow(FeatureRow):
     asked = Signal()
 
     def __init__(self) -> None:
-        super().__init__()
-        self.setProperty("role", "plain")
-        row = QHBoxLayout(self)
-        row.setContentsMargins(0, 0, 0, 0)
+        row = QHBoxLayout()
+        super().__init__(row)
         row.addWidget(button("Models…", "models", "Compare, bring in, fetch and remove models; segment with several",
                              self.asked.emit))  # fmt: skip
 
@@ -86,7 +84,7 @@ class ModelsDialog(QDialog):
         column.addLayout(self._install_row())
         self.words = Words("models_words", "dim")
         column.addWidget(self.words)
-        self._models: Sequence[Shown] = ()
+        self._models: Sequence[ModelShown] = ()
         self._enable()
 
     def _chosen_row(self) -> QHBoxLayout:
@@ -150,7 +148,7 @@ class ModelsDialog(QDialog):
         boxes = (self.table.item(0, n) for n in range(len(self._models)))
         return [m.name for m, box in zip(self._models, boxes, strict=True) if box.checkState() == Qt.CheckState.Checked]
 
-    def show_models(self, models: Sequence[Shown]) -> None:
+    def show_models(self, models: Sequence[ModelShown]) -> None:
         """The cards, side by side; what was ticked stays ticked."""
         ticked = self.ticked if self._models else []
         self._models = ()
