@@ -67,7 +67,7 @@ def _made_before(out: Path) -> bool:
 def last_line(out: Path) -> str:
     """The last line that the process of that run folder wrote, "" for none."""
     try:
-        lines = (out / LOG).read_text(encoding="utf-8", errors="replace").split("\n")
+        lines = plain.read(out / LOG).decode("utf-8", "replace").split("\n")
     except OSError:
         return ""
     last = next((line.strip() for line in reversed(lines) if line.strip()), "")

@@ -27,6 +27,7 @@ from changes import refused
 from compressed import SYNTAXES
 from hospital import assignment, dicom, dicom_seg, prepared, remembered, rtstruct
 from images import decathlon, metaimage, nifti, pairs, sidecar, slices
+from kept import KEPT
 from learning import events, model, names, recipe, record, run_folder, split, summary, weights, working_copy
 
 HANG_S, MEMORY = 10, 2 * 2**30
@@ -36,7 +37,7 @@ OUTCOMES = ("refused", "accepted", "traceback", "died", "hang", "memory")
 SURFACES = {
     f.__name__: f
     for f in (nifti, metaimage, pairs, slices, sidecar, decathlon, dicom, dicom_seg, rtstruct, prepared, assignment, remembered,
-              record, working_copy, recipe, model, weights, run_folder, events, split, summary, names, *SYNTAXES)
+              record, working_copy, recipe, model, weights, run_folder, events, split, summary, names, *KEPT, *SYNTAXES)
 }  # fmt: skip
 
 

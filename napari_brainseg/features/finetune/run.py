@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import json
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -13,6 +12,7 @@ from typing import Any
 
 from brainseg_engine.core.errors import BrainsegError, OutputError
 from brainseg_engine.core.events import EpochDone, Event, Progress, from_json
+from brainseg_engine.core.records import read_object
 from brainseg_engine.finetune import Status, runs_home, status_of
 from brainseg_engine.finetune import plan as plans
 from brainseg_engine.finetune.status import EVENTS, STOP
@@ -173,7 +173,6 @@ def _continued(points: list[Point], step: int, values: Sequence[float]) -> list[
 
 def _report(folder: Path) -> Mapping[str, Any] | None:
     try:
-        report = json.loads((folder / "report.json").read_text(encoding="utf-8"))
+        return read_object(folder / "report.json")
     except (OSError, ValueError):
         return None
-    return report if isinstance(report, dict) else None

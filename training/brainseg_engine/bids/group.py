@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
+import os
 from pathlib import Path
 
 from brainseg_engine.core import plain, records
@@ -50,8 +51,8 @@ def write_table(out: Path) -> Path:
     }
     records.write_json(table.with_suffix(".json"), columns, indent=2)
     ignored = out / _IGNORED
-    lines = ignored.read_text(encoding="utf-8").splitlines() if plain.is_file(ignored) else []
+    lines = plain.read(ignored).decode("utf-8", "surrogateescape").splitlines() if plain.is_file(ignored) else []
     if not set(_PASSED_OVER) <= set(lines):
         with atomic(ignored) as part:
-            part.write_text("\n".join(dict.fromkeys([*lines, *_PASSED_OVER])) + "\n", encoding="utf-8")
+            part.write_bytes(os.fsencode("\n".join(dict.fromkeys([*lines, *_PASSED_OVER])) + "\n"))
     return table

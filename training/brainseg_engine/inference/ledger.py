@@ -133,7 +133,8 @@ class Ledger:
         for path in sorted(self.folder.glob("*.json")):
             content = self._read(path.stem)
             if path.name.startswith("plan-"):
-                planned |= dict.fromkeys(str(i) for i in content.get("ids") or ())
+                ids = content.get("ids")
+                planned |= dict.fromkeys(map(str, ids) if isinstance(ids, list) else ())
             elif (record := _record(content, path)) is not None:
                 records[record.row.id] = record
         return CohortState(records, tuple(i for i in planned if i not in records))
@@ -219,13 +220,21 @@ def _known(content: Mapping[str, Any]) -> LedgerEntry:
 def _record(content: Mapping[str, Any], path: Path) -> StudyState | None:
     try:
         row = PredictOutcome(**content["row"])
+        if not all(isinstance(text, str) for text in (row.id, row.status, row.message, row.output)):
+            return None
+        if not all(_numbers(given) for given in (row.volumes_ml, row.volumes_voxels, {"seconds": row.seconds or 0})):
+            return None
         state = row.status
         if state == "running" and not _alive(content, path):
             state = "lost"
         began, ended = (float(content.get(k, 0.0)) for k in ("began", "ended"))
         return StudyState(row, state, str(content.get("host", "")), began, ended, content.get("hidden") is True)
-    except (KeyError, TypeError, ValueError):
+    except (KeyError, TypeError, ValueError, OverflowError):
         return None
+
+
+def _numbers(given: object) -> bool:
+    return isinstance(given, dict) and all(isinstance(v, int | float) for v in given.values())
 
 
 def _alive(content: Mapping[str, Any], path: Path) -> bool:
@@ -234,7 +243,7 @@ def _alive(content: Mapping[str, Any], path: Path) -> bool:
 
         try:
             return bool(psutil.Process(int(content["pid"])).create_time() <= float(content["began"]))
-        except (psutil.Error, ValueError, KeyError):
+        except (psutil.Error, ValueError, KeyError, OverflowError):
             return False
     with contextlib.suppress(OSError):
         return time.time() - path.stat().st_mtime < LOST_S

@@ -244,8 +244,9 @@ def _json(answer: Any) -> list[Mapping[str, Any]]:
     """A list of DICOM JSON objects. Raises ValueError for anything else."""
     if not isinstance(answer, list) or not all(isinstance(t, Mapping) for t in answer):
         raise ValueError("no list of objects")
-    if any(not (len(k) == 8 and isinstance(v, Mapping)) for t in answer[:1] for k, v in t.items()):
-        raise ValueError("no DICOM JSON")
+    for k, v in (pair for t in answer for pair in t.items()):
+        if len(k) != 8 or not isinstance(v, Mapping) or not isinstance(v.get("Value", []), list):
+            raise ValueError("no DICOM JSON")
     return answer
 
 
