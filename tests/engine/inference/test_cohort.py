@@ -244,3 +244,23 @@ def test_two_shards_killed_at_any_moment_lose_and_double_nothing(data, tiny_mode
     assert not list(out.rglob(".part-*"))
     state = Ledger(out).state()
     assert not state.waiting and state.count("lost") == state.count("running") == 0
+
+
+@pytest.mark.parametrize("content", ['{"ids": 5}', '{"ids": {"a": 1}}', "[[[["])
+def test_a_damaged_plan_is_none(tmp_path, content):
+    kept = Ledger(tmp_path)
+    kept.plan(["a"])
+    (plan,) = kept.folder.glob("plan-*.json")
+    plan.write_text(content)
+    assert kept.state().waiting == ()
+
+
+@pytest.mark.parametrize("row", [
+    {"id": ["a"], "status": "done"}, {"id": "a", "status": 1}, {"id": "a", "status": "done", "volumes_ml": "x"},
+    {"id": "a", "status": "done", "seconds": "long"},
+])  # fmt: skip
+def test_a_record_of_other_types_counts_for_nothing(tmp_path, row):
+    kept = Ledger(tmp_path)
+    kept.plan([])
+    (kept.folder / "a.json").write_text(json.dumps({"row": row, "host": "x", "pid": 10**30, "began": 1.0}))
+    assert kept.state().records == {} and kept.rows() == []

@@ -19,6 +19,7 @@ from helpers.pacs_servers import dimse_server, server_of, web_server
 
 from brainseg_engine.core.errors import InputError
 from brainseg_engine.pacs import DicomWeb, Dimse, Query, connected, reaching, secrets
+from brainseg_engine.pacs.web import WebPacs
 
 pytestmark = [pytest.mark.filterwarnings("ignore::ResourceWarning"), pytest.mark.usefixtures("forgiven")]
 KINDS = pytest.mark.parametrize("kind", ["web", "dimse"])
@@ -272,3 +273,12 @@ def test_a_missing_library_is_named_with_its_extra(kind, package, monkeypatch):
     monkeypatch.setitem(sys.modules, package, None)
     with pytest.raises(InputError, match=r"napari-brainseg\[pacs\]"), connected("archive", at(kind, "127.0.0.1", 1)):
         pass
+
+
+@pytest.mark.parametrize("odd", [{"00100020": "x"}, {"00100020": {"vr": "LO", "Value": 5}}, {"x": {}}, ["x"]], ids=str)
+def test_an_answer_whose_second_study_is_no_dicom_is_said(odd, monkeypatch):
+    pacs = WebPacs("archive", DicomWeb(url="http://127.0.0.1:1/dicom-web"))
+    answers = [{"0020000D": {"vr": "UI", "Value": ["1.2.3"]}}, odd]
+    monkeypatch.setattr(pacs._client, "search_for_studies", lambda **how: answers)
+    with pytest.raises(InputError, match="was not DICOM"):
+        list(pacs.studies(Query()))

@@ -20,7 +20,7 @@ from qtpy.QtCore import QEvent, QPointF, Qt, QTimer
 from qtpy.QtGui import QMouseEvent
 from qtpy.QtWidgets import QApplication, QMessageBox, QPushButton
 
-from brainseg_engine.corrections import working
+from brainseg_engine.corrections import Store, default_store, working
 from brainseg_engine.io import load_segmentation
 from napari_brainseg.display import layers
 
@@ -99,6 +99,24 @@ for n in itertools.count():
         QApplication.processEvents()
     if app.features.corrections.autosaved is not None:
         print("saved", n, flush=True)
+"""
+
+ACCEPT = """
+import itertools
+from napari_brainseg.display import layers
+keeping = app.features.corrections
+layer.brush_size, layer.mode = 3, "paint"
+for n in itertools.count():
+    layer.selected_label = n % 3 + 1
+    begin_stroke(middle[0] + n % 9 * 10, middle[1])
+    to(middle[0] + n % 9 * 10, middle[1] + 20)
+    release(middle[0] + n % 9 * 10, middle[1] + 20)
+    keeping.autosave.flush()
+    np.save(sys.argv[2] + ".part.npy", layers.labels_of(layer))
+    Path(sys.argv[2] + ".part.npy").replace(sys.argv[2])  # what is on the canvas, and in the working copy
+    print("accepting", flush=True)
+    keeping.accept()
+    wait(lambda: not keeping.autosave.workspace.accepting)
 """
 
 RESTORE = """
@@ -181,6 +199,26 @@ def test_killed_while_it_saves_the_copy_is_whole(tmp_path, own_home, seed):
     assert np.array_equal(work.base.labels, load_segmentation(folder / "A_seg.nii.gz").labels)
     assert len(work.steps) > 0 and not np.array_equal(work.segmentation.labels, work.base.labels)
     assert np.array_equal(restored(folder, tmp_path), work.segmentation.labels)
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="there is no SIGKILL")
+@pytest.mark.slow
+@pytest.mark.parametrize("seed", range(2))
+def test_killed_while_it_accepts_the_work_is_in_the_store_or_in_the_copy(tmp_path, own_home, seed):
+    folder, canvas = write(make_study(id="A"), tmp_path), tmp_path / "canvas.npy"
+    child = napari(ACCEPT, folder, canvas, tmp_path)
+    for _ in range(3 + seed):
+        assert child.stdout.readline() == "accepting\n", child.stderr.read()
+    time.sleep(random.Random(seed).uniform(0, 0.1))
+    os.kill(child.pid, signal.SIGKILL)
+    child.communicate()
+    assert child.returncode == -signal.SIGKILL
+    store = Store(default_store())
+    versions = store.corrections()
+    assert len(versions) >= 2 + seed and not [f for f in store.check(images=False) if f.severity == "error"]
+    kept = [store.read(c).labels for c in versions]
+    kept += [working.load(found.path).segmentation.labels for found in working.pending()]
+    assert any(np.array_equal(labels, np.load(canvas)) for labels in kept)
 
 
 # --- in one window

@@ -57,12 +57,19 @@ def _named(sources: Sequence[Path], names: Collection[str], where: str) -> list[
     own = {s: cohort.name(s) for s in sources}
     apart = kept_apart(own)
     by_name = {apart[s]: s for s in sources} | {str(s.resolve()): s for s in sources}
-    by_given = {n: by_name.get(n) or by_name.get(str(Path(n).resolve())) for n in dict.fromkeys(names)}
+    by_given = {n: by_name.get(n) or by_name.get(_resolved(n)) for n in dict.fromkeys(names)}
     absent = [n for n, s in by_given.items() if s is None]
     if absent:
         more = f" and {len(absent) - 3} more" if len(absent) > 3 else ""
         raise InputError(f"{where} names studies that are not in what was given: {', '.join(absent[:3])}{more}.")
     return list(dict.fromkeys(s for s in by_given.values() if s is not None))
+
+
+def _resolved(name: str) -> str:
+    try:
+        return str(Path(name).resolve())
+    except (OSError, ValueError):
+        return name
 
 
 def _lines(file: Path) -> list[str]:
@@ -83,8 +90,19 @@ def _lines(file: Path) -> list[str]:
 
 def _path(line: str, file: Path | None) -> Path:
     """As the shell would take it, else seen from where the list lies."""
-    path = Path(line).expanduser()
-    if path.is_absolute() or path.exists() or file is None:
+    try:
+        path = Path(line).expanduser()
+    except RuntimeError:  # "~name" of nobody on this machine
+        path = Path(line)
+    if path.is_absolute() or _is_there(path) or file is None:
         return path
     beside = file.parent / path
-    return beside if beside.exists() else path
+    return beside if _is_there(beside) else path
+
+
+def _is_there(path: Path) -> bool:
+    """False, too, for what can be no name of a file."""
+    try:
+        return path.exists()
+    except (OSError, ValueError):
+        return False
