@@ -47,6 +47,7 @@ from brainseg_engine.core.study_wire import fill, study_from_wire
 
 if TYPE_CHECKING:
     from brainseg_engine.prepare import PrepareOptions
+    from brainseg_engine.propagate.ahead import SeenAhead
 
 _log = logging.getLogger(__name__)
 NICENESS = 10
@@ -74,6 +75,7 @@ class Worker:
         self._key: tuple[object, ...] = ()
         self._predictor: Predicts | None = None
         self._cancelled: set[str] = set()
+        self._ahead: SeenAhead | None = None
 
     def cancel(self, job: str) -> None:
         """Ask that job to stop (called from another thread)."""
@@ -125,6 +127,7 @@ class Worker:
                 none = np.zeros(prediction.segmentation.grid.shape, np.float16)
                 stacked = np.stack([prediction.probabilities.get(r, none) for r in Region])
                 fill(ArraySpec.from_dict(wanted), stacked)
+            self._look_ahead_at(study)
             del study
         s = prediction.segmentation
         return {
@@ -173,6 +176,7 @@ class Worker:
         """What the corrections of a few slices mean for the others."""
         from brainseg_engine.inference.predictor import Predictor
         from brainseg_engine.propagate import Corrected, propose
+        from brainseg_engine.propagate.ahead import SeenAhead
 
         seconds = self._load(job, {**command, "tta": False})
         with ExitStack() as stack:
@@ -183,17 +187,35 @@ class Worker:
             )
             slices = {int(axis): tuple(indices) for axis, indices in command["slices"].items()}
             corrected = Corrected(labels, slices, voxels != 0)
+            predictor = cast(Predictor, self._predictor)
+            self._ahead = self._ahead or SeenAhead()
+            seen = self._ahead.of(predictor, study, self._emit, lambda: job in self._cancelled)
             proposal = propose(
-                cast(Predictor, self._predictor),
+                predictor,
                 study,
                 answer,
                 corrected,
+                seen=seen,
                 progress=self._emit,
                 cancelled=lambda: job in self._cancelled,
             )
             fill(ArraySpec.from_dict(command["labels"]), proposal.labels)
             del study
         return {"changed": proposal.changed, "steps": proposal.steps, "seconds": {**seconds, **proposal.seconds}}
+
+    def _look_ahead_at(self, study: Study) -> None:
+        """Propagating begins from what the model makes of the study: when there is time, that is computed in advance."""
+        from brainseg_engine.inference.predictor import Predictor
+        from brainseg_engine.propagate.ahead import SeenAhead
+
+        if isinstance(self._predictor, Predictor):
+            self._ahead = self._ahead or SeenAhead()
+            self._ahead.ask(self._predictor, study)
+
+    def rest(self, busy: CancelCheck) -> None:
+        """Nothing is asked for, until ``busy()``."""
+        if self._ahead is not None:
+            self._ahead.work(busy)
 
     def _prepare(self, job: str, command: Mapping[str, Any]) -> dict[str, Any]:
         """A raw study made ready, into a folder that the other side owns."""
@@ -286,6 +308,7 @@ def serve(make: MakePredictor, commands: IO[bytes], emit: Callable[[Event], None
     threading.Thread(target=_watch_parent, name="parent", daemon=True).start()
     while True:
         worker.run(waiting.get())
+        worker.rest(lambda: not waiting.empty())
 
 
 def main(make: MakePredictor | None = None) -> None:

@@ -34,4 +34,6 @@ def state_of(verbs: PropagateVerbs, possible: bool) -> PropagateShown:
         words = verbs.stage or "looking at the corrections …"
     elif made is not None:
         words = f"Proposed: {made.words}. Outlined: white, added; pink, removed; green, another class."
+    else:
+        words = verbs.expected
     return PropagateShown(possible, verbs.running, made is not None, words)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Any
@@ -26,6 +26,8 @@ from napari_brainseg.session import Kind, OpenStudy
 if TYPE_CHECKING:
     from napari.layers import Labels
 
+ADAPTING_S, LOOKING_S = 2.0, 3.0
+"""Of adapting, and of looking at the study anew where the time of its answer is not known: on two idle cores."""
 BUSY = "Propagating can begin when the running job is done."
 CANCELLED = "Cancelled; nothing was changed."
 PAINTED = "You painted on meanwhile, so what was being proposed was dropped: propagate again."
@@ -93,6 +95,17 @@ class PropagateVerbs:
         if not self._painted():
             return "Nothing was corrected yet: correct two or three slices with the brush, then propagate."
         return ""
+
+    @property
+    def expected(self) -> str:
+        """How long it takes on an idle machine, in words; "" where nothing can be proposed."""
+        answer = self._session.answer
+        if answer is None or self.blocker:
+            return ""
+        spent = answer.notes.get("seconds") if isinstance(answer.notes, Mapping) else None
+        network = spent.get("network") if isinstance(spent, Mapping) else None
+        most = ADAPTING_S + (float(network) if isinstance(network, int | float) else LOOKING_S)
+        return f"On an idle machine it takes about {ADAPTING_S:.0f} s after Segment, and else at most {most:.0f} s."
 
     def propose(self) -> None:
         """Have the worker adapt the model to the slices that were corrected, and predict the others again."""

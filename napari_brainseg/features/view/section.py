@@ -11,6 +11,12 @@ from napari_brainseg.features.view.verbs import ViewVerbs
 from napari_brainseg.features.view.view import ViewView
 
 THREE_D = "3d"
+PICTURES = {
+    "seen": ("What is seen", "*.png"),
+    "sweep": ("Film of the slices", "*.gif *.mp4"),
+    "turn": ("Film of the tumour turning", "*.gif *.mp4"),
+}
+"""Kind of picture → its words, and what its file may end in."""
 PLANES = (("Axial", "axial", "A"), ("Coronal", "coronal", "D"), ("Sagittal", "sagittal", "S"), ("3D", THREE_D, "T"))
 """Text, value and key of each button."""
 
@@ -41,9 +47,16 @@ class ViewSection:
         self._view.window_preset.show_value(verbs.window)
 
     def _ask_picture(self) -> None:
-        name, _ = QFileDialog.getSaveFileName(self._view, "Save what is seen", self._verbs.picture_name, "PNG (*.png)")
-        if name:
+        filters = ";;".join(f"{words} ({ends})" for words, ends in PICTURES.values())
+        name, chosen = QFileDialog.getSaveFileName(self._view, "Save a picture", self._verbs.picture_name, filters)
+        if not name:
+            return
+        kind = next((k for k, (words, _) in PICTURES.items() if chosen.startswith(words)), "seen")
+        if kind == "seen":
             self._verbs.save_picture(Path(name) if name.lower().endswith(".png") else Path(f"{name}.png"))
+        else:
+            film = name.lower().endswith((".gif", ".mp4"))
+            self._verbs.save_film(kind, Path(name) if film else Path(name).with_suffix(".gif"))
 
     def _to_plane(self, value: str) -> None:
         if value == THREE_D:

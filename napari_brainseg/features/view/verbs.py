@@ -271,6 +271,25 @@ class ViewVerbs:
             return
         self._session.say(f"Saved {path}", Kind.GOOD)
 
+    def save_film(self, kind: str, path: Path) -> None:
+        """Write the slices one after the other ("sweep"), or the tumour turning in 3D ("turn"), as GIF or MP4."""
+        current, layer = self._session.study, self._context.labels
+        if current is None or layer is None:
+            self._session.say("There is nothing to film yet: segment the study, or open a mask.", Kind.WARNING)
+            return
+
+        def work() -> None:
+            from brainseg_engine.figures.moving import film_of, sweep
+            from brainseg_engine.report.pictures import turning
+
+            segmentation = layers.segmentation_of(layer)
+            if kind == "sweep":
+                sweep(current.study, segmentation, path)
+            else:
+                film_of(turning(segmentation, current.study), path)
+
+        self._context.read("drawing the film …", work, lambda _: self._session.say(f"Saved {path}", Kind.GOOD))
+
     # --- series and windows
 
     def show_modality(self, modality: Modality) -> None:

@@ -15,6 +15,7 @@ from brainseg_engine.core.labels import Label, Region, region_masks
 from brainseg_engine.inference.predictor import Predictor
 from brainseg_engine.inference.preprocess import preprocess
 from brainseg_engine.propagate import Corrected, propose
+from brainseg_engine.propagate.ahead import SeenAhead
 from brainseg_engine.propagate.placing import placed, placed_labels
 
 SLICES = (9, 10, 14)
@@ -192,3 +193,32 @@ def test_new_specks_are_left_out_and_old_ones_stay(shape):
     known[5, 8, 10] = True
     propagate._drop_specks(labels, answer, known, 1e-3)
     assert labels[1, 1, 1] and labels[5, 8, 10] and not labels[5, 5, 5]
+
+
+def test_crumbs_of_any_region_are_left_out_and_the_nesting_stays():
+    answer = np.zeros((20, 20, 20), np.uint8)
+    answer[2:14, 2:14, 2:14] = Label.ED
+    labels, known = answer.copy(), np.zeros(answer.shape, np.bool_)
+    labels[4, 4, 4], labels[8, 8, 8] = Label.NCR, Label.ET
+    labels[12, 2:14, 2:14] = 0
+    labels[13, :, :] = 0
+    labels[13, 5, 5] = Label.ED  # a crumb of what shrank
+    propagate._drop_specks(labels, answer, known, 1e-3)
+    assert labels[4, 4, 4] == labels[8, 8, 8] == Label.ED and not labels[13, 5, 5]
+
+
+def test_what_was_looked_at_in_advance_gives_the_same_proposal(predictor):
+    study = make_study(1, (28, 32, 24))
+    answer = answered(predictor, study)
+    corrected = by_slices(study, answer, (10, 13))
+    ahead = SeenAhead()
+    ahead.ask(predictor, study)
+    ahead.work(lambda: True)  # something was asked for meanwhile
+    ahead.ask(predictor, study)
+    ahead.work(lambda: False)
+    seen = ahead.of(predictor, study, lambda _: None, lambda: False)
+    assert seen.seconds == 0
+    first, second = (propose(predictor, study, answer, corrected, seen=s) for s in (None, seen))
+    np.testing.assert_array_equal(first.labels, second.labels)
+    other = make_study(2, (28, 32, 24))
+    assert ahead.of(predictor, other, lambda _: None, lambda: False).seconds > 0

@@ -1,8 +1,9 @@
-"""Moving pictures: the slices of a study one after the other, and pictures that were drawn elsewhere, as GIF."""
+"""Moving pictures: the slices of a study one after the other, and pictures that were drawn elsewhere, as GIF or MP4."""
 
 from __future__ import annotations
 
 import io
+import subprocess
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -11,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from brainseg_engine.core.brain import brain
-from brainseg_engine.core.errors import GeometryError, InputError
+from brainseg_engine.core.errors import GeometryError, InputError, OutputError
 from brainseg_engine.core.palette import LABEL_COLOURS
 from brainseg_engine.core.paths import atomic
 from brainseg_engine.core.study import Segmentation, Study
@@ -25,7 +26,8 @@ FRAME_MS = 90
 
 
 def sweep(study: Study, segmentation: Segmentation, path: Path) -> None:
-    """A GIF: the axial slices of the reference series from the feet to the head, the segmentation over them.
+    """A film (GIF or MP4, as the name says): the axial slices of the reference series from the feet to the head, the
+    segmentation over them.
 
     The patient's right is on the viewer's left. Raises GeometryError where the mask is not on the grid of the images, OutputError
     where nothing can be written.
@@ -47,7 +49,7 @@ def sweep(study: Study, segmentation: Segmentation, path: Path) -> None:
         _frame(AXIAL.cut(grey, i), AXIAL.cut(labels, i), (low, high), size)
         for i in range(0, grey.shape[AXIAL.across], step)
     ]
-    save_gif(frames, path)
+    save_film(frames, path)
 
 
 def _frame(
@@ -67,21 +69,63 @@ def _frame(
     return out.astype(np.uint8)
 
 
-def gif_of(pictures: Sequence[bytes], path: Path) -> None:
-    """A GIF of PNG pictures of one size. Raises InputError where there is none, OutputError."""
+def film_of(pictures: Sequence[bytes], path: Path) -> None:
+    """A film of PNG pictures of one size. Raises InputError where there is none, OutputError."""
     from PIL import Image
 
-    save_gif([np.asarray(Image.open(io.BytesIO(p)).convert("RGB")) for p in pictures], path)
+    save_film([np.asarray(Image.open(io.BytesIO(p)).convert("RGB")) for p in pictures], path)
 
 
-def save_gif(frames: Sequence[NDArray[np.uint8]], path: Path) -> None:
-    """Write frames (rows, columns, 3) as a GIF that begins anew at its end. Raises InputError for none, OutputError."""
-    from PIL import Image
+def save_film(frames: Sequence[NDArray[np.uint8]], path: Path) -> None:
+    """Write frames (rows, columns, 3): as MP4 (H.264) where the name ends in .mp4, else as a GIF that begins anew at its end.
 
+    Raises InputError for no frames, and for MP4 without the library; OutputError.
+    """
     if not frames:
-        raise InputError("There is nothing to draw.")
+        raise InputError("There is nothing to draw: the mask is empty.")
+    if path.suffix.lower() == ".mp4":
+        _save_mp4(frames, path)
+    else:
+        _save_gif(frames, path)
+
+
+def _save_gif(frames: Sequence[NDArray[np.uint8]], path: Path) -> None:
+    from PIL import Image
+
     images = [Image.fromarray(f).quantize(128) for f in frames]
     with atomic(path) as part:
         images[0].save(
             part, format="GIF", save_all=True, append_images=images[1:], duration=FRAME_MS, loop=0, disposal=2
         )
+
+
+def _save_mp4(frames: Sequence[NDArray[np.uint8]], path: Path) -> None:
+    try:
+        import imageio_ffmpeg
+    except ImportError as e:
+        raise InputError(
+            f"{path.name} cannot be written: MP4 needs imageio-ffmpeg (pip install 'napari-brainseg[video]'). Or name a .gif."
+        ) from e
+    rows, columns = (n - n % 2 for n in frames[0].shape[:2])  # the coding wants even sides
+    raw = b"".join(np.ascontiguousarray(f[:rows, :columns]).tobytes() for f in frames)
+    given = [
+        "-f",
+        "rawvideo",
+        "-pix_fmt",
+        "rgb24",
+        "-s",
+        f"{columns}x{rows}",
+        "-r",
+        f"{1000 / FRAME_MS:.3f}",
+        "-i",
+        "-",
+    ]
+    wanted = ["-c:v", "libx264", "-pix_fmt", "yuv420p", "-movflags", "+faststart", "-f", "mp4"]
+    with atomic(path) as part:
+        command = [imageio_ffmpeg.get_ffmpeg_exe(), "-y", "-loglevel", "error", *given, *wanted, str(part)]
+        done = subprocess.run(command, input=raw, capture_output=True, check=False)
+        if done.returncode:
+            why = done.stderr.decode("utf-8", "replace").strip().splitlines()
+            raise OutputError(
+                f"{path} could not be written: {why[-1] if why else 'ffmpeg failed'}. Name a .gif instead."
+            )
