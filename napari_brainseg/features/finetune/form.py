@@ -38,6 +38,7 @@ class FormShown:
     claim: str = ""
     blocker: str = ""
     starting: bool = False
+    expected: str = ""
 
 
 class FinetuneForm(QWidget):
@@ -63,6 +64,8 @@ class FinetuneForm(QWidget):
                             self.start_requested.emit)  # fmt: skip
         self.start.setProperty("role", "primary")
         self.why = Words("finetune_why", "dim")
+        self.expected = Words("finetune_expected", "dim")
+        self.column.addWidget(self.expected)
         self.column.addWidget(self.start)
         self.column.addWidget(self.why)
 
@@ -155,10 +158,16 @@ class FinetuneForm(QWidget):
         if self._shown is None or shown.corrections != self._shown.corrections:
             self._show_list(shown.corrections)
         self._shown = shown
-        for words, text in ((self.counts, shown.counts), (self.claim, shown.claim), (self.why, shown.blocker)):
+        for words, text in (
+            (self.counts, shown.counts),
+            (self.claim, shown.claim),
+            (self.why, shown.blocker),
+            (self.expected, shown.expected),
+        ):
             words.show_text(text)
         self.counts.setVisible(bool(shown.counts))
         self.why.setVisible(bool(shown.blocker))
+        self.expected.setVisible(bool(shown.expected))
         self.check.setEnabled(bool(shown.corrections) and not shown.checking)
         self.check.setText("Reading …" if shown.checking else "Check")
         self.model.show_choices(shown.models, shown.model)

@@ -48,6 +48,8 @@ class Run:
     loss: list[Point] = field(default_factory=list)
     dice: dict[str, list[Point]] = field(default_factory=dict)
     steps: int = 0
+    step: int = 0
+    """Done so far."""
     report: Mapping[str, Any] | None = None
     plan: plans.FinetunePlan | None = None
     _at: int = 0
@@ -157,7 +159,7 @@ class Run:
 
     def _take_event(self, event: Event) -> None:
         if isinstance(event, Progress) and event.steps is not None:
-            self.steps = event.steps
+            self.steps, self.step = event.steps, event.step or 0
         elif isinstance(event, EpochDone):
             for region in {*self.dice, *event.dice}:
                 new = [event.dice[region]] if region in event.dice else []

@@ -68,6 +68,7 @@ class FinetuneSection:
             anchors=str(chosen.anchors or ""),
             claim=CASES.format(chosen.anchors.name) if chosen.anchors is not None else PHANTOMS,
             blocker=verbs.blocker,
+            expected="" if verbs.blocker else verbs.expected,
             starting=verbs.running,
         )
 
@@ -99,8 +100,10 @@ def run_shown(verbs: FinetuneVerbs) -> RunShown:
     curves = CurvesShown(tuple(run.loss), {r: tuple(p) for r, p in run.dice.items()}, run.steps, run.held_out)
     status, report = run.status, run.report
     if run.running:
-        left = left_in_words(status.seconds_left)
-        notes = table.plan_in_words(run.plan) if run.plan is not None else ""
+        done = f"step {run.step:,} of {run.steps:,}" if run.steps and run.step else ""
+        left = " · ".join(t for t in (done, left_in_words(status.seconds_left)) if t)
+        names = {r.id: r.name for r in verbs.rows}
+        notes = table.named(table.plan_in_words(run.plan), names) if run.plan is not None else ""
         return RunShown(True, verbs.stopping, status.stage, status.fraction, left, curves, notes=notes)
     shown = curves if run.loss else None
     if report is None:
@@ -109,14 +112,21 @@ def run_shown(verbs: FinetuneVerbs) -> RunShown:
     names = {r.id: r.name for r in verbs.rows}
     return RunShown(
         curves=shown,
-        result=f"{verbs.made}: {report['words']}",
+        result=table.named(f"{verbs.made}: {report['words']}", names) + _few(verbs.few_steps),
         worse=bool(verbs.marked),
         groups=table.table(report, names),
         guard=table.guard_in_words(report),
-        notes=table.notes_in_words(report),
+        notes=table.named(table.notes_in_words(report), names),
+        unproven=bool(verbs.few_steps),
         made=verbs.made,
         in_use=verbs.in_use,
     )
+
+
+def _few(steps: int) -> str:
+    if not steps:
+        return ""
+    return f" Only {steps} step{'s were' if steps > 1 else ' was'} done, which is too few to learn from: fine-tune for longer."
 
 
 def ended_in_words(run: Run) -> str:

@@ -14,6 +14,13 @@ if TYPE_CHECKING:
     from brainseg_engine.finetune.plan import FinetunePlan
     from brainseg_engine.models import Ancestor
 
+ANSWER_S, READING_S, SCORING_S = 4.0, 3.0, 2.0
+"""Seconds a case on two idle cores: the answer, where none was timed; reading and preparing it; its scores, HD95 included."""
+PASSES = 6
+"""Answers a scored case: before, after, and on the way to how far the model is moved. In `benchmarks/finetune` 12 minutes of training
+became 16.3 in all."""
+ANCHORS = 5
+"""Phantoms that are scored where no cases are named."""
 SETS: Mapping[str, str] = {"held_out": "Held-out corrections", "anchor_scores": "Anchors"}
 
 
@@ -89,6 +96,31 @@ def plan_in_words(plan: FinetunePlan) -> str:
     held = f"{len(plan.held_out)} held out" if plan.held_out else "none held out"
     parts = [f"{plan.base['name']} learns from {len(plan.training)}, {held}; anchors: {plan.anchors}.", *plan.notes]
     return _listed([*parts, *(f"Left out: {why}" for why in plan.refused.values())])
+
+
+def named(text: str, names: Mapping[str, str]) -> str:
+    """The text with what the studies are called here in place of the ids of their corrections, the longest first."""
+    for id_ in sorted(names, key=len, reverse=True):
+        text = text.replace(id_, names[id_])
+    return text
+
+
+def expected_in_words(learnt: int, scored: int, minutes: float | None, network_s: float | None) -> str:
+    """How long a run takes on an idle machine: reading, training and proof. ``learnt`` and ``scored``: cases of either kind;
+    ``minutes`` of training, None where it is counted in epochs; ``network_s``: what the answer to one study took.
+    """
+    one = network_s or ANSWER_S
+    reading = (learnt + scored) * READING_S / 60
+    proof = scored * PASSES * (one + SCORING_S) / 60
+    parts = f"reading {_minutes(reading)}, proof {_minutes(proof)}"
+    if minutes is None:
+        return f"On an idle machine: {parts}, and the training on top, whose time is told once it runs."
+    total = reading + minutes + proof
+    return f"About {max(1, round(total))} min on an idle machine: training {minutes:g} min, {parts}."
+
+
+def _minutes(minutes: float) -> str:
+    return f"{minutes:.0f} min" if minutes >= 1.5 else f"{60 * minutes:.0f} s"
 
 
 def lineage_in_words(line: Sequence[Ancestor]) -> str:

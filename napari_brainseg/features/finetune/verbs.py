@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -15,7 +15,8 @@ from brainseg_engine.core.locks import held
 from brainseg_engine.core.paths import check_writable
 from brainseg_engine.finetune import FinetuneOptions, ask_to_stop, command, runs, runs_home, status_of
 from brainseg_engine.finetune.status import STOP
-from brainseg_engine.finetune.verdict import MARKED
+from brainseg_engine.finetune.usable import share_of
+from brainseg_engine.finetune.verdict import LEAST_STEPS, MARKED
 from napari_brainseg.features.context import Context
 from napari_brainseg.features.finetune import candidates, table
 from napari_brainseg.features.finetune.candidates import Candidate
@@ -272,6 +273,30 @@ class FinetuneVerbs:
         """The verdict when the new model is worse on some cases than the one it was made from, else ""; asked before ``use``."""
         verdict = str(self.run.report["verdict"]) if self.run is not None and self.run.report is not None else ""
         return verdict if verdict in MARKED else ""
+
+    @property
+    def few_steps(self) -> int:
+        """How many steps the new model was trained for, where that is too few to learn from; else 0."""
+        report = self.run.report if self.run is not None else None
+        training = report.get("training") if report is not None else None
+        steps = training.get("steps") if isinstance(training, dict) else None
+        return steps if isinstance(steps, int) and 0 < steps < LEAST_STEPS else 0
+
+    @property
+    def expected(self) -> str:
+        """How long a run will take, before it is started."""
+        usable = [r for r in self.rows if r.usable]
+        held = sum(r.held_out for r in usable) or share_of(len({r.patient for r in usable}))
+        chosen, answer = self.settings, self._session.answer
+        spent = answer.notes.get("seconds") if answer is not None else None
+        network = spent.get("network") if isinstance(spent, Mapping) else None
+        minutes = chosen.amount if chosen.unit == "minutes" else None
+        return table.expected_in_words(
+            len(usable) - held,
+            held + table.ANCHORS,
+            minutes,
+            float(network) if isinstance(network, int | float) else None,
+        )
 
     @property
     def cost(self) -> str:

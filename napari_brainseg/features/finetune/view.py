@@ -39,6 +39,8 @@ class RunShown:
     notes: str = ""
     made: str = ""
     in_use: bool = False
+    unproven: bool = False
+    """The training was too short to learn from: the new model is there, and not recommended."""
 
 
 @dataclass(frozen=True)
@@ -209,6 +211,7 @@ class FinetuneView(Section):
         words = "Use it all the same …" if shown.worse else f"Use {shown.made}"
         self.use.setText(f"{shown.made} is in use" if shown.in_use else words)
         self.use.setEnabled(not shown.in_use)
+        restyle(self.use, role="plain" if shown.unproven else "primary")
         restyle(self.use, caution="true" if shown.worse else "false")
 
     def _folded(self, open_: bool) -> None:

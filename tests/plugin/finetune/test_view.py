@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from helpers.run_folders import make_report
@@ -207,3 +209,27 @@ def test_time_left_in_words():
         "", "about 0 s of training left", "about 89 s of training left", "about 2 min of training left",
         "about 10 min of training left",
     ]  # fmt: skip
+
+
+def test_it_is_honest_about_time_and_about_runs_that_were_too_short(view):
+    view.form.show_form(replace(FORM, expected="About 22 min."))
+    assert view.form.expected.isVisible() and view.form.expected.text() == "About 22 min."
+    view.show_run(RunShown(True, stage="training", left="step 12 of 300 · about 5 min of training left"))
+    assert "step 12 of 300" in view.left.text()
+    view.show_run(RESULT)
+    assert view.use.property("role") == "primary"
+    view.show_run(replace(RESULT, unproven=True))
+    assert view.use.property("role") != "primary" and view.use.isEnabled()
+
+
+def test_the_time_is_that_of_reading_training_and_proof():
+    words = table.expected_in_words(4, 7, 12.0, 4.0)
+    assert words.startswith("About 17 min") and "training 12 min" in words and "proof" in words
+    more = [int(table.expected_in_words(4, n, 12.0, 4.0).split()[1]) for n in (2, 7, 20)]
+    assert more == sorted(more) and len(set(more)) == 3
+    assert "on top" in table.expected_in_words(4, 7, None, None)
+
+
+def test_studies_go_by_their_names():
+    names = {"sub-1": "Anna", "sub-12": "Berta"}
+    assert table.named("Left out: 'sub-12' and sub-1.", names) == "Left out: 'Berta' and Anna."

@@ -18,6 +18,8 @@ LIMIT = 0.01
 FEWEST = 6
 """Independent patients below which nothing is claimed: with five, not even five gains out of five reach p = 0.05."""
 LEVEL = 0.05
+LEAST_STEPS = 50
+"""Steps of training below which a network has hardly moved: nothing is recommended then, whatever the scores say."""
 
 RULE = (
     "Of each set the difference of a patient is that of the mean Dice over cases and regions, after minus before; of "
