@@ -17,8 +17,8 @@ if TYPE_CHECKING:
 ANSWER_S, READING_S, SCORING_S = 4.0, 3.0, 2.0
 """Seconds a case on two idle cores: the answer, where none was timed; reading and preparing it; its scores, HD95 included."""
 PASSES = 6
-"""Answers a scored case: before, after, and on the way to how far the model is moved. In `benchmarks/finetune` 12 minutes of training
-became 16.3 in all."""
+"""Answers a scored case: before, after, and on the way to how far the model is moved. In `benchmarks/finetune` 12 minutes
+of training became 16.3 in all."""
 ANCHORS = 5
 """Phantoms that are scored where no cases are named."""
 SETS: Mapping[str, str] = {"held_out": "Held-out corrections", "anchor_scores": "Anchors"}
