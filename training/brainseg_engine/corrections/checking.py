@@ -41,7 +41,7 @@ def check(store: Store, *, images: bool = True, cancelled: CancelCheck = never) 
     from brainseg_engine.corrections.reading import read_record
 
     findings: list[StoreFinding] = []
-    for sidecar in store._sidecars():
+    for sidecar in store.sidecars():
         try:
             read_record(sidecar)
         except InputError as e:

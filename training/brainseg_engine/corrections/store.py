@@ -161,7 +161,7 @@ class Store:
         state, held_out = self._changes()
         order = {id: n for n, id in enumerate(self._added(), start=1)}
         corrections = []
-        for sidecar in self._sidecars():
+        for sidecar in self.sidecars():
             try:
                 c = read_record(sidecar)
             except InputError as e:
@@ -230,7 +230,8 @@ class Store:
         """One line for everything that happened."""
         return self.path / "log.jsonl"
 
-    def _sidecars(self) -> list[Path]:
+    def sidecars(self) -> list[Path]:
+        """The records of all corrections, each beside its mask."""
         return sorted(self.path.glob("sub-*/anat/*_desc-correction*_dseg.json"))
 
     @contextmanager
