@@ -29,6 +29,7 @@ from brainseg_engine.core import labels as codings
 from brainseg_engine.core import records
 from brainseg_engine.core.errors import GeometryError, InputError, OutputError
 from brainseg_engine.core.events import CancelCheck, never
+from brainseg_engine.core.geometry import Grid
 from brainseg_engine.core.labels import Label, LabelArray
 from brainseg_engine.core.locks import held
 from brainseg_engine.core.names import inside
@@ -106,15 +107,10 @@ class Store:
             study_id=study.id if named else "", folder=str(study.folder or "") if named else "",
             others=_others(steps, by.strip()), proposed=proposed_of(segmentation.labels, writers),
         )  # fmt: skip
-        proposals = (
-            nifti.encode(writers, segmentation.grid, None, compress=True)
-            if record.proposed and writers is not None
-            else b""
-        )
         content = _encoded(segmentation, coding)
         log = b"".join(records.dumps(s).encode() + b"\n" for s in steps)
         with self._writing():
-            made = self._put(record, label, content, log, proposals)
+            made = self._put(record, label, content, log, _who_wrote(record, writers, segmentation.grid))
             self._note("added", id=made.id, state=state.value)
             self._keep_out(made, study.id)
         sources.remember(study, key)
@@ -308,6 +304,11 @@ class Store:
             elif line.get("what") == "held_out":
                 held_out[str(line.get("study"))] = bool(line.get("value"))
         return state, held_out
+
+
+def _who_wrote(record: Correction, writers: Writers | None, grid: Grid) -> bytes:
+    """The image of who wrote which voxel, as a file; b"" where nothing of it was a proposal."""
+    return nifti.encode(writers, grid, None, compress=True) if record.proposed and writers is not None else b""
 
 
 def _encoded(segmentation: Segmentation, coding: str) -> bytes:
