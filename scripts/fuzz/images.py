@@ -47,7 +47,7 @@ def metaimage(folder: Path) -> Callable[[random.Random], None]:
     head = (
         "ObjectType = Image\nNDims = 3\nBinaryData = True\nBinaryDataByteOrderMSB = False\nCompressedData = {}\n{}"
         "TransformMatrix = 1 0 0 0 1 0 0 0 1\nOffset = 0 0 0\nCenterOfRotation = 0 0 0\nAnatomicalOrientation = RAI\n"
-        "ElementSpacing = 1 1 1\n"
+        "dim[0] = 3\n0008|0060 = MR\nElementSpacing = 1 1 1\n"
         "DimSize = 7 6 5\nElementType = MET_SHORT\nElementDataFile = LOCAL\n"
     )
     voxels = _image().tobytes()

@@ -5,6 +5,8 @@ from __future__ import annotations
 import tempfile
 from pathlib import Path
 
+import nibabel as nib
+import nrrd as pynrrd
 import numpy as np
 import pytest
 import SimpleITK as sitk
@@ -136,3 +138,25 @@ def test_voxels_that_are_absent_or_cut(tmp_path):
     raw.unlink()
     with pytest.raises(InputError, match=r"no file or folder .*x\.raw"):
         read_image(path)
+
+
+def test_what_simpleitk_carries_over_from_other_formats_is_no_damage(tmp_path):
+    """Fields like ``dim[0]`` of a NIfTI and ``0008|0060`` of DICOM, which it writes into the header."""
+    data = np.random.default_rng(0).integers(0, 100, (7, 6, 5)).astype(np.int16)
+    nib.save(nib.Nifti1Image(data, np.diag([1.0, 1.5, 2.0, 1.0])), tmp_path / "a.nii.gz")
+    read = sitk.ReadImage(str(tmp_path / "a.nii.gz"))
+    read.SetMetaData("0008|0060", "MR")
+    sitk.WriteImage(read, str(tmp_path / "a.mha"))
+    assert b"dim[0]" in (tmp_path / "a.mha").read_bytes()
+    found = read_image(tmp_path / "a.mha")
+    assert np.array_equal(found.data, data) and np.allclose(found.affine, np.diag([1.0, 1.5, 2.0, 1.0]))
+
+
+@pytest.mark.parametrize(("unit", "factor"), [("mm", 1.0), ("m", 1e-3), ("cm", 0.1), ("um", 1e3), ("microns", 1e3)])
+def test_units_of_space_are_honoured(tmp_path, unit, factor):
+    data = np.random.default_rng(0).integers(0, 100, (7, 6, 5)).astype(np.int16)
+    told = {"space": "RAS", "space directions": np.diag([1.0, 1.5, 2.0]) * factor, "space origin": np.array([3.0, 4, 5]) * factor,
+            "space units": [unit] * 3}  # fmt: skip
+    pynrrd.write(str(tmp_path / "a.nrrd"), data, told)
+    affine = read_image(tmp_path / "a.nrrd").affine
+    assert np.allclose(affine, [[1, 0, 0, 3], [0, 1.5, 0, 4], [0, 0, 2, 5], [0, 0, 0, 1]])

@@ -120,7 +120,7 @@ def _fields(text: bytes) -> dict[str, str]:
             continue
         name, equals, value = line.partition("=")
         name, value = name.strip(), value.strip()
-        if not equals or not re.fullmatch(r"[\w ./:-]{1,80}", name):
+        if not equals or not re.fullmatch(r"[^\x00-\x1f\x7f-\x9f]{1,80}", name):
             raise ValueError(f"'{line[:40]}' is no field")
         if name in fields:
             raise ValueError(f"{name} stands there twice")

@@ -32,6 +32,8 @@ _TYPES = {
     "i8": ("longlong", "long long", "int64", "int64_t"), "u8": ("ulonglong", "unsigned long long", "uint64", "uint64_t"),
     "f4": ("float",), "f8": ("double",),
 }  # fmt: skip
+_UNITS = {"m": 1000.0, "cm": 10.0, "um": 1e-3, "\N{MICRO SIGN}m": 1e-3, "micron": 1e-3, "microns": 1e-3}
+"""Millimetres of a unit of space; of others and of none it is one."""
 _TO_RAS = {
     "left-posterior-superior": (-1.0, -1.0, 1.0), "lps": (-1.0, -1.0, 1.0),
     "right-anterior-superior": (1.0, 1.0, 1.0), "ras": (1.0, 1.0, 1.0),
@@ -149,6 +151,8 @@ def _affine(fields: dict[str, Any], domain: list[int]) -> tuple[Affine, str, boo
         affine[:3, :3] = np.array([np.asarray(fields["space directions"][a], dtype=np.float64) for a in domain]).T
         affine[:3, 3] = np.asarray(fields.get("space origin", (0, 0, 0)), dtype=np.float64)
         calibrated = True
+        units = {str(unit).strip().lower() for unit in fields.get("space units", ())}
+        affine[:3] *= _UNITS.get(units.pop(), 1.0) if len(units) == 1 else 1.0
     else:
         sides = np.asarray(fields["spacings"], dtype=np.float64)[domain] if "spacings" in fields else np.ones(3)
         affine[:3, :3] = np.diag(sides)
