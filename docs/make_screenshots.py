@@ -82,6 +82,7 @@ def make(viewer: napari.Viewer, out: Path) -> None:
     viewer.scene.camera.zoom *= CLOSER[2]
     check_regions(viewer, panel, "2D")
     save(viewer, out / "panel-2d.png")
+    canvases(viewer, panel, out)
     correct(viewer, panel, out)
     export(panel, out)
     finetune(viewer, panel, out)
@@ -95,6 +96,19 @@ def make(viewer: napari.Viewer, out: Path) -> None:
     save(viewer, out / "panel-3d.png")
     press(panel, "plane_axial")
     hospital(viewer, panel, out)
+
+
+def canvases(viewer: napari.Viewer, panel: Any, out: Path) -> None:
+    """Axial, coronal, sagittal and 3D beside each other; one large and three small ones. Raises Failure."""
+    planes = panel.owner.features.planes
+    for name in ("four", "large"):
+        press(panel, f"canvases_{name}")
+        wait(lambda: planes.canvases.solid is not None, 30, "the canvases")
+        shown = planes.canvases.solid.surfaces
+        wait(lambda: len(shown.surfaces) == len(REGION_COLOURS) + 1 and not shown.busy, 120, "the surfaces")  # noqa: B023
+        pause(0.5)
+        save(viewer, out / f"canvases-{name}.png")
+    press(panel, "canvases_one")
 
 
 def hospital(viewer: napari.Viewer, panel: Any, out: Path) -> None:

@@ -28,6 +28,8 @@ class Caption:
     def __init__(self, viewer: ViewerModel, small: bool = False) -> None:
         self._viewer = viewer
         self._size = _SMALL if small else _SIZE
+        self._tiling = viewer.canvas.overlay_tiling.top_right
+        viewer.canvas.overlay_tiling.top_right = "vertical"  # the legend as a list
         self._top = self._overlay("brainseg_caption_top", "top_left", _TEXT)
         self._bottom = self._overlay("brainseg_caption_bottom", "bottom_left", _TEXT)
         self._legend: dict[str, object] = {}
@@ -69,6 +71,7 @@ class Caption:
 
     def close(self) -> None:
         """Take the texts away."""
+        self._viewer.canvas.overlay_tiling.top_right = self._tiling
         for name in ("brainseg_caption_top", "brainseg_caption_bottom", *(_key(t) for t in self._legend)):
             if name in self._viewer.canvas.overlays:
                 del self._viewer.canvas.overlays[name]
@@ -84,7 +87,7 @@ def legend_of(viewer: ViewerModel) -> list[tuple[str, RGB | str]]:
     entries: list[tuple[str, RGB | str]] = []
     doubt = outlines.beside(viewer, outlines.DOUBT)
     if doubt is not None and doubt.visible:
-        entries.append(("model doubts", "#e6663d"))
+        entries.append(("model doubts", outlines.DOUBT_COLOUR))
     drawn = [outlines.beside(viewer, kind) for kind in (outlines.PROPOSAL, outlines.CHANGES)]
     if any(layer is not None and layer.visible for layer in drawn):
         for value, word in (

@@ -132,7 +132,7 @@ class LinkedPlanes:
             for model in self._models:
                 model.scene.camera.zoom = self._units[id(model)]
         if self.solid is not None:
-            fit_box(self.solid.model, box)
+            self.solid.fit(box)
 
     def show_solid(self, labels: Labels | None, brain: Image | None) -> None:
         """Whose surfaces 3D shows."""

@@ -72,6 +72,9 @@ class Mirror:
         self._busy = False
         if self._kind == "Labels":
             self._take_over()
+        for name in _OF_KIND.get(self._kind, ()):  # not all of it is in the tuple
+            if name != "mode":
+                self.follow(name)
         self._back = [(name, getattr(self.layer.events, name)) for name in _BACK.get(self._kind, ())]
         for _, event in self._back:
             event.connect(self._to_source)

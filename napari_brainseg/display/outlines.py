@@ -28,12 +28,14 @@ ADDED, REMOVED, RENAMED = 1, 2, 3
 COLOURS: dict[int | None, Any] = {ADDED: "#ffffff", REMOVED: "#ff4fd8", RENAMED: "#7dff6b"}
 
 _LEAST = 0.1  # bits: below, the image shows as it is
+DOUBT_COLOUR = "#9a5cf5"
+"""Violet: none of the regions' colours, of the changes' or of the preview's."""
 _RAMP = (
     (0.0, 0.0, 0.0, 0.0),
-    (0.32, 0.07, 0.48, 0.45),
-    (0.85, 0.25, 0.40, 0.7),
-    (0.99, 0.75, 0.25, 0.85),
-    (1, 1, 0.7, 0.95),
+    (0.30, 0.10, 0.60, 0.45),
+    (0.60, 0.36, 0.96, 0.7),
+    (0.80, 0.65, 1.0, 0.85),
+    (0.97, 0.93, 1.0, 0.95),
 )
 
 

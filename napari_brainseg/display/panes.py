@@ -16,7 +16,7 @@ from napari_brainseg.display.caption import Caption, short_place_of
 from napari_brainseg.display.crosshair import Crosshair
 from napari_brainseg.display.gestures import drag_image, drag_window, shown_image, turn_wheel
 from napari_brainseg.display.mirrors import Mirror, Painting
-from napari_brainseg.display.planes import ORDERS, Marks, Plane
+from napari_brainseg.display.planes import ORDERS, Box, Marks, Plane, fit_box
 from napari_brainseg.display.surfaces import SurfaceManager
 
 if TYPE_CHECKING:
@@ -230,9 +230,22 @@ class SolidPane(Pane):
         super().__init__(viewer)
         self.model.dims.ndisplay = 3
         self.surfaces = SurfaceManager(self.model, background=background)
+        self._box: Box | None = None
+        self.model.layers.events.inserted.connect(self._on_first, position="last")
+
+    def fit(self, box: Box) -> None:
+        """The patient from the front; the box fills the canvas."""
+        self._box = box
+        fit_box(self.model, box)
+
+    def _on_first(self, event: object = None) -> None:
+        """napari has a view of its own of the first layer that comes."""
+        if len(self.model.layers) == 1 and self._box is not None:
+            fit_box(self.model, self._box)
 
     def close(self) -> None:
         """See :class:`Pane`."""
         self.canvas._pause_scene_graph = True
+        self.model.layers.events.inserted.disconnect(self._on_first)
         self.surfaces.close()
         super().close()

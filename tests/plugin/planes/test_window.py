@@ -283,6 +283,10 @@ def test_another_study_layers_of_ones_own_theme_and_regions(four, tmp_path, monk
             assert mirror.layer.visible == source.visible
             np.testing.assert_allclose(mirror.layer.extent.world, source.extent.world)
         assert pane.model.dims.range == viewer.dims.range
+        assert pane.mirrors[hand.layer].layer.contour == 1  # outlines were chosen before
+    solid = linked(hand).solid
+    window.wait(lambda: "brain" in solid.surfaces.surfaces, 30)
+    assert solid.marks.letters == ("S", "I", "R", "L")  # from the front, as always
     image = layers.image_layers(viewer)[Modality.T1CE]
     image.contrast_limits = (10.0, 200.0)
     assert all(tuple(p.mirrors[image].layer.contrast_limits) == (10.0, 200.0) for p in linked(hand).flat)
