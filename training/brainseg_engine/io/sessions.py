@@ -14,8 +14,9 @@ from pathlib import Path
 from brainseg_engine.core.errors import InputError
 
 _WORD = (
-    r"(?:(?:ses|session|visit|week|month|day|tp|time|time[-_ ]?point|fu|follow[-_ ]?up)[-_ ]?\d+[a-z]?(?:[-_]\d+)?|"
-    r"ses-[a-z0-9]+|baseline|follow[-_ ]?up|pre[-_]?op|post[-_]?op|(?:19|20)\d{6}|(?:19|20)\d\d-\d\d-\d\d)"
+    r"(?:(?:ses|session|visit|v|week|wk|month|year|yr|day|tp|time|time[-_ ]?point|fu|follow[-_ ]?up)[-_ ]?\d+[a-z]?(?:[-_]\d+)?|"
+    r"ses-[a-z0-9]+|baseline|follow[-_ ]?up|pre[-_]?op(?:erative)?|post[-_]?op(?:erative)?|pre|post|"
+    r"(?:19|20)\d{6}|(?:19|20)\d\d-\d\d-\d\d)"
 )
 _SESSION = re.compile(_WORD, re.IGNORECASE)
 _ENDS_WITH_SESSION = re.compile(rf"(?P<patient>.+?)[-_ ]{_WORD}(?:[-_ ].*)?", re.IGNORECASE)
