@@ -15,6 +15,7 @@ from napari_brainseg.features.corrections.verbs import CorrectionVerbs
 from napari_brainseg.features.doubt.verbs import DoubtVerbs
 from napari_brainseg.features.export.verbs import ExportOrder, ExportVerbs
 from napari_brainseg.features.finetune.verbs import FinetuneVerbs, Launcher
+from napari_brainseg.features.follow_up.verbs import FollowUpVerbs
 from napari_brainseg.features.measure.verbs import MeasureVerbs
 from napari_brainseg.features.models.verbs import ModelsVerbs
 from napari_brainseg.features.pacs.verbs import PacsVerbs
@@ -53,6 +54,7 @@ class Features:
         self.segment = SegmentVerbs(context)
         self.models = ModelsVerbs(context)
         self.measure = MeasureVerbs(context)
+        self.follow_up = FollowUpVerbs(context)
         self.save = SaveVerbs(context)
         self.segment.objection = lambda: OVER if self.corrections.autosave.at_risk else ""
         self.save.more = self.measure.beside
@@ -137,6 +139,7 @@ class Features:
                 self.propagate.drop,
                 self.paint.close,
                 self.measure.drawing.close,
+                self.follow_up.close,
                 lambda: planes.set_3d(self.viewer, False),  # without our surfaces napari draws volumes: seconds a frame
                 self.regions.surfaces.close,
                 self.view.marks.close,

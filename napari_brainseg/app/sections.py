@@ -19,6 +19,8 @@ from napari_brainseg.features.export.section import ExportSection
 from napari_brainseg.features.export.view import ExportRow
 from napari_brainseg.features.finetune.section import FinetuneSection
 from napari_brainseg.features.finetune.view import FinetuneView
+from napari_brainseg.features.follow_up.section import FollowUpSection
+from napari_brainseg.features.follow_up.view import FollowUpView
 from napari_brainseg.features.measure.section import MeasureSection
 from napari_brainseg.features.measure.view import MeasureView
 from napari_brainseg.features.models.section import ModelsSection
@@ -59,6 +61,7 @@ class Sections:
         self.corrections, self.doubt = CorrectionsView(), DoubtRow()
         self.view, self.save = ViewView(PLANES, WINDOW_PRESETS, ()), SaveView(CODING_CHOICES)
         self.measure, self.series = MeasureView(), SeriesView(methods())
+        self.follow_up = FollowUpView()
         self.export = ExportRow()
         self.save.head.addWidget(self.export)
         self.worklist, self.send = WorklistRow(), SendRow()
@@ -89,6 +92,7 @@ class Sections:
             ExportSection(self.export, f.export, context),
             ModelsSection(self.models, f.models, context, self._segment.segment_with),
             PacsSection(self.worklist, self.send, f.pacs, context),
+            FollowUpSection(self.follow_up, f.follow_up, context),
             MeasureSection(self.measure, f.measure, context, f.save.known),
         )
         self.paint.add_row(self.propagate)
@@ -104,7 +108,7 @@ class Sections:
     def tabs(self) -> dict[str, list[QWidget]]:
         """Title → sections, in the order in which the work goes."""
         return {
-            "Read": [self.study, self.series, self.alignment, self.segment, self.measure, self.queue],
+            "Read": [self.study, self.series, self.alignment, self.segment, self.measure, self.follow_up, self.queue],
             "Correct": [self.paint, self.corrections],
             "Learn": [self.finetune],
         }
