@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from qtpy.QtCore import Signal
+from qtpy.QtWidgets import QHBoxLayout
 
-from napari_brainseg.qt.widgets import Section, Words, button, label
+from napari_brainseg.qt.widgets import Elided, Section, Words, button
 
 
 class FollowUpView(Section):
@@ -18,14 +19,18 @@ class FollowUpView(Section):
 
     def __init__(self) -> None:
         super().__init__("Follow-up", "follow_up")
-        self.name = label(role="dim", name="follow_up_prior")
+        self.name = Elided("follow_up_prior", "dim")
         self.open = button("Prior…", "follow_up_open", "Open an earlier study of this patient: aligned, beside this one, both "
                            "scroll together", self.prior_requested.emit)  # fmt: skip
         self.measure = button("Measure again", "follow_up_measure", "The numbers of the labels as they are now",
                               self.measure_requested.emit)  # fmt: skip
         self.drop = button("Close", "follow_up_close", "One study fills the canvas again", self.drop_requested.emit)
-        for widget in (self.name, self.measure, self.drop, self.open):
-            self.head.addWidget(widget)
+        self.head.addWidget(self.open)
+        row = QHBoxLayout()
+        row.setSpacing(6)
+        for widget, stretch in ((self.name, 1), (self.measure, 0), (self.drop, 0)):
+            row.addWidget(widget, stretch)
+        self.body.addLayout(row)
         self.words = Words("follow_up_words")
         self.body.addWidget(self.words)
         self.show_state(False, False, "", ())
@@ -34,7 +39,8 @@ class FollowUpView(Section):
         """``possible``: a study is open; ``busy``: one is being aligned; ``prior``: the name of the one that is shown."""
         self.open.setEnabled(possible and not busy)
         self.open.setText("Aligning …" if busy else "Prior…")
-        self.name.setText(prior)
+        self.name.show_text(f"Prior: {prior}" if prior else "")
+        self.name.setVisible(bool(prior))
         for b in (self.measure, self.drop):
             b.setVisible(bool(prior))
         self.words.show_text("\n".join(lines))

@@ -133,7 +133,10 @@ def test_a_prior_gives_the_change(small, built):
     )
     text = Page(report_page(now, [])).text
     assert "−100 %" in text
-    assert records.build(small.segmentation, small, prior=built)["change"]["WT"]["volume_ml"]["difference"] == 0
+    same = records.build(small.segmentation, small, prior=built)
+    assert same["change"]["WT"]["volume_ml"]["difference"] == 0
+    assert same["rano_range"] is None or "stable disease" in same["rano_range"]
+    assert built["rano_range"] is None
 
 
 def test_what_a_model_does_not_measure_is_no_zero(small):

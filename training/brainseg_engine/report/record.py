@@ -15,7 +15,7 @@ from brainseg_engine.core.errors import InputError
 from brainseg_engine.core.labels import LABEL_NAMES, REGION_NAMES, Label, Region, region_mask
 from brainseg_engine.core.records import read_object
 from brainseg_engine.core.study import Modality, Segmentation, Study
-from brainseg_engine.scores import diameters, drawn, side, volumes
+from brainseg_engine.scores import diameters, drawn, follow_up, side, volumes
 
 SCHEMA = "napari-brainseg-report/1"
 NOTE = "For research use only, not for diagnosis."
@@ -68,6 +68,7 @@ def build(
     }
     record["prior"] = None if prior is None else {k: prior.get(k) for k in ("id", "created", "model", "made_by")}
     record["change"] = None if prior is None else _changes(record, prior)
+    record["rano_range"] = None if prior is None else _rano_range(record, prior)
     return record
 
 
@@ -250,6 +251,16 @@ def _series(study: Study, modality: Any) -> dict[str, Any]:
     plane = {"R": "sagittal", "L": "sagittal", "A": "coronal", "P": "coronal"}
     across = grid.orientation[diameters.slice_axis(grid)]
     return {"modality": modality.value, "plane": plane.get(across, "axial"), "slice_distance_mm": apart, **_grid(grid)}
+
+
+def _rano_range(record: Record, prior: Mapping[str, Any]) -> str | None:
+    """In which range of RANO the sum of products falls, as arithmetic; None where either was not measured."""
+    sums = [
+        (((r.get("regions") or {}).get("ET") or {}).get("diameters") or {}).get("sum_of_products_rano_mm2")
+        for r in (prior, record)
+    ]
+    measured = [float(s) for s in sums if s is not None]
+    return (follow_up.rano_range(measured) or None) if len(measured) == len(sums) else None
 
 
 def _changes(record: Record, prior: Mapping[str, Any]) -> dict[str, Any]:
