@@ -64,6 +64,8 @@ def run(
     weight = WEIGHTS[window.weights](tile).to(image.device)
     total = weight.new_zeros((output.channels, *image.shape[1:]))
     norm = weight.new_zeros(image.shape[1:])
+    if window.weights == "nnunet":  # sums in half precision depend on their order: that of nnU-Net's axes
+        places = sorted(places, key=lambda start: start[::-1])
     for start in places:
         where = tuple(slice(s, s + t) for s, t in zip(start, tile, strict=True))
         total[(slice(None), *where)] += answer(image[(slice(None), *where)][None]) * weight
