@@ -150,6 +150,13 @@ class Segmented(QWidget):
             row.addWidget(b, 1)
             self.buttons[value] = b
 
+    def share_by_text(self) -> None:
+        """Longer words get more of the room."""
+        row = self.layout()
+        if isinstance(row, QHBoxLayout):
+            for i, b in enumerate(self.buttons.values()):
+                row.setStretch(i, b.sizeHint().width())
+
     def show_value(self, value: Any) -> None:
         """Press that button (none for a value without one). Says nothing."""
         self._group.setExclusive(False)

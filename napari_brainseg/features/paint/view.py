@@ -61,6 +61,7 @@ class PaintView(Section):
         for group in (self.regions, self.classes, self.tool):
             for b in group.buttons.values():
                 _narrow(b)
+        self.tool.share_by_text()
         self.fold.toggled.connect(self._folded)
         self._shown = PaintShown()
         self.show_state(self._shown)

@@ -98,3 +98,12 @@ def test_clicks_scribbles_and_a_box_by_hand(window, tmp_path, monkeypatch):
     for state in reversed(states[:-1]):
         window.press("undo")
         window.wait(lambda state=state: np.array_equal(hand.data, state))
+
+
+@pytest.mark.window
+def test_the_names_of_the_tools_fit(window, tmp_path, monkeypatch):
+    Hand(window, write(make_study(id="A"), tmp_path), monkeypatch)
+    window.press("tool_click")
+    for name in ("move", "brush", "eraser", "fill", "polygon", "click"):
+        made = window.widget(f"tool_{name}")
+        window.wait(lambda made=made: made.width() >= made.fontMetrics().horizontalAdvance(made.text()) + 4, 10)
