@@ -1,8 +1,9 @@
 """What the voxels of a series look like, whatever its file says: T1, T1ce, T2 or FLAIR, with or without skull.
 
 Which is which is scored by linear weights over the numbers of :mod:`brainseg_engine.studies.appearance`, for each series
-alone and for every two of them, and decided for all series of a study together. The weights were fitted on the 32 training
-cases of the stored split and on degraded variants of them (``scripts/train_series_order.py`` makes them again);
+alone and for every two of them, and decided for all series of a study together. The weights were fitted on training cases
+of the stored split and on degraded variants of them (``scripts/train_series_order.py`` makes them again; the file says how
+many of each);
 ``benchmarks/series`` has what they achieve on other cases. All of these are pre-operative gliomas in adults: expect less
 after surgery or in children.
 """
@@ -22,7 +23,7 @@ from numpy.typing import NDArray
 from brainseg_engine.core.study import Modality, Volume
 from brainseg_engine.studies.appearance import Look, look, pair_features, swapped
 
-ALARM, HEAD_ALARM = 1.0, 4.0
+ALARM, HEAD_ALARM = 1.0, 3.0
 """By how much (log-odds) another order of the series must explain them better before it is reported: where all are stripped,
 and where a head is among them, which are known less surely."""
 
