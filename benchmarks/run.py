@@ -6,8 +6,8 @@ import subprocess
 import sys
 from pathlib import Path
 
-BENCHMARKS = ("inference", "training", "painting")
-WITH_A_WINDOW = frozenset({"painting"})
+BENCHMARKS = ("inference", "training", "painting", "window")
+WITH_A_WINDOW = frozenset({"painting", "window"})
 DISPLAY = Path(__file__).parents[1] / "scripts" / "with-display"
 
 
