@@ -24,6 +24,8 @@ def ball(radius: float, shape=(80, 80, 80)) -> np.ndarray:
 
 
 def volume(data: np.ndarray, m: Modality) -> Volume:
+    texture = np.random.default_rng(0).normal(0, 1, data.shape)  # tissue of one value would be a padding
+    data = np.where(data > 0, data + texture, 0)
     return Volume(data.astype(np.float32), Grid(data.shape, np.diag([SIDE, SIDE, SIDE, 1.0])), m)
 
 

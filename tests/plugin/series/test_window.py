@@ -98,11 +98,11 @@ def test_listing_can_be_cancelled(window, tmp_path, monkeypatch):
     held = threading.Event()
     inner = listing.list_series
 
-    def slow(path, progress, cancelled):
+    def slow(path, progress, cancelled, **more):
         progress(Progress("reading headers", 0.4))
         while not cancelled():
             held.wait(0.02)
-        return inner(path, progress, cancelled)
+        return inner(path, progress, cancelled, **more)
 
     monkeypatch.setattr(listing, "list_series", slow)
     monkeypatch.setattr(QFileDialog, "getExistingDirectory", lambda *_: str(tmp_path / "export"))
