@@ -16,15 +16,12 @@ from napari_brainseg.display.caption import Caption, short_place_of
 from napari_brainseg.display.crosshair import Crosshair
 from napari_brainseg.display.gestures import drag_image, drag_window, shown_image, turn_wheel
 from napari_brainseg.display.mirrors import Mirror, Painting
-from napari_brainseg.display.planes import ORDERS, Box, Marks, Plane, fit_box
+from napari_brainseg.display.planes import ORDERS, SMALL_PX, Box, Marks, Plane, fit_box
 from napari_brainseg.display.surfaces import SurfaceManager
 
 if TYPE_CHECKING:
     from napari.components import ViewerModel
     from napari.layers import Layer
-
-
-_SMALL_PX = 280
 
 
 def canvas_of(viewer: Any) -> Any:
@@ -110,7 +107,7 @@ class Pane:
 
     def suit(self) -> None:
         """Marks that suit the size of the canvas."""
-        self.small = self.native.width() < _SMALL_PX
+        self.small = self.native.width() < SMALL_PX
         self.marks.suit(self.small)
 
     def _draw_layer(self, event: Any) -> None:

@@ -57,6 +57,8 @@ def plane_of(viewer: ViewerModel) -> Plane | None:
 Box = tuple[NDArray[np.float64], NDArray[np.float64]]
 """The lowest and the highest corner, in world mm."""
 
+SMALL_PX = 280
+"""A canvas that is narrower is a small one."""
 _EDGE_PX = 30
 """Kept free for the letters at the edges."""
 
@@ -262,7 +264,7 @@ class Marks:
         self._circle_had_box, circle.box = circle.box, False  # napari leaves it on the image where the brush went away
         scale = viewer.canvas.overlays["scale_bar"]
         self._had_bar, scale.visible = scale.visible, bar
-        self._sizes_known, self._bar = True, bar
+        self._sizes_known, self._bar, self._small = True, bar, False
         for event in (viewer.layers.events.inserted, viewer.layers.events.removed):
             event.connect(self._update_bar)
         self._update_bar()
@@ -278,6 +280,9 @@ class Marks:
 
     def suit(self, small: bool) -> None:
         """Smaller letters, and no scale bar, on a small canvas."""
+        if small == self._small:
+            return
+        self._small = small
         for overlay in self._overlays:
             overlay.font_size = 11 if small else 16
         self._viewer.canvas.overlays["scale_bar"].visible = self._bar and self._sizes_known and not small

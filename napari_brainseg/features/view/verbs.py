@@ -88,6 +88,7 @@ class ViewVerbs:
 
     def _tell(self, event: object = None) -> None:
         """Say on the canvas what is looked at."""
+        self.marks.suit(self._viewer.canvas.size[1] < planes.SMALL_PX)
         current, modality = self._session.study, self.modality
         if current is None:
             self.caption.show("", "")
