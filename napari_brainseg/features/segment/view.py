@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from functools import partial
 
 from qtpy.QtCore import Signal
-from qtpy.QtWidgets import QHBoxLayout, QProgressBar
+from qtpy.QtWidgets import QHBoxLayout, QProgressBar, QPushButton
 
 from napari_brainseg.qt.widgets import Combo, Section, Words, button, label, plain, restyle
 
@@ -57,6 +57,7 @@ class SegmentView(Section):
         self.body.addWidget(self._strip)
         self.agreement = Words("agreement", "dim")
         self.body.addWidget(self.agreement)
+        self.answers: dict[str, QPushButton] = {}
         self.show_answers((), "", ())
         self.show_progress(None)
         self.show_blocker("Open a study first.", 0)
@@ -74,27 +75,27 @@ class SegmentView(Section):
 
     def show_answers(self, names: Sequence[str], current: str, agreement: Sequence[str]) -> None:
         """A button for each answer of the study, and how far the others agree with the one shown; nothing for a single one."""
-        while (item := self._answers.takeAt(0)) is not None:
-            if item.widget() is not None:
-                item.widget().deleteLater()
         several = len(names) > 1
         self._strip.setVisible(several)
         self.agreement.setVisible(several and bool(agreement))
-        if not several:
-            return
-        self._answers.addWidget(label("Answers"))
-        for name in names:
-            one = button(
-                name,
-                f"answer_{name}",
-                f"Put the answer of {name} into the labels",
-                partial(self.answer_chosen.emit, name),
-            )
-            one.setCheckable(True)
+        if list(names) != list(self.answers):  # buttons stay where they are while the same models have answered
+            self._rebuild(names if several else ())
+        for name, one in self.answers.items():
             one.setChecked(name == current)
-            self._answers.addWidget(one, 1)
         told = "\n".join(agreement)
         self.agreement.show_text(f"Dice of {current or 'the one shown'} with\n{told}" if agreement else "")
+
+    def _rebuild(self, names: Sequence[str]) -> None:
+        while (item := self._answers.takeAt(0)) is not None:
+            if item.widget() is not None:
+                item.widget().deleteLater()
+        self.answers = {}
+        for name in names:
+            tip = f"Put the answer of {name} into the labels"
+            one = button(name, f"answer_{name}", tip, partial(self.answer_chosen.emit, name))
+            one.setCheckable(True)
+            self._answers.addWidget(one, 1)
+            self.answers[name] = one
 
     def show_device(self, device: str) -> None:
         """Show that device as chosen."""

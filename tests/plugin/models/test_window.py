@@ -76,6 +76,7 @@ def test_two_models_side_by_side(window, made, monkeypatch):
     window.wait(lambda: window.session.job is None)
     picture(window, window.viewer.window._qt_window, "two_models")
 
+    window.wait(lambda: window.widget("answer_mean") is not None)
     window.press("answer_monai")
     window.wait(lambda: window.session.answer is window.session.answers["monai"])
     theirs = window.session.answers["monai"].segmentation.labels
