@@ -28,6 +28,7 @@ CARD = SimpleNamespace(
     name="fake",
     version="1",
     summary="A threshold.",
+    terms="",
     parameters=12345,
     licence="none",
     data="nothing",
