@@ -29,6 +29,7 @@ CARD = SimpleNamespace(
     version="1",
     summary="A threshold.",
     terms="",
+    citation="",
     parameters=12345,
     licence="none",
     data="nothing",
