@@ -90,6 +90,19 @@ def test_nor_does_a_padding_around_the_air(what):
     )
 
 
+COMMON = {
+    "drawn in one value": lambda d: np.where(d > 150, 200, np.where(d > 0, 100, 0)),
+    "saturated": lambda d: np.where(d > 0, np.minimum(d, 96), 0),
+    "coarsely stored": lambda d: np.where(d > 0, 1 + d // 12, 0),
+}
+
+
+@pytest.mark.parametrize("what", COMMON)
+def test_a_common_value_of_tissue_is_no_air(what):
+    data = whole_numbers(1).volumes[Modality.T1CE].data
+    assert np.array_equal(brain(COMMON[what](data).astype(np.int16)), data != 0)
+
+
 @few
 @given(st.integers(0, 5), st.floats(-2, 5), st.floats(0.01, 3))
 def test_nor_does_a_scaling_with_an_offset(seed, offset, factor):

@@ -28,6 +28,9 @@ clinical study; what looks like noise in a piece from inside a brain is 0.3 at m
 _SAMPLES = 96  # per axis: the tissue's typical intensity needs no more
 _ONE_VALUE, _FEW_SAMPLES = 0.25, 32
 """Share of what differs from the air that one value has only where it is air too; looked for in 32 samples per axis."""
+_FEW_VALUES, _WRAPPED = 20, 0.5
+"""An image of fewer values is drawn, or coarsely stored, and a common one of them may be tissue; and the share of the padding's
+surface that air touches, where a common value of tissue (saturated, say) lies beside tissue."""
 
 
 @dataclass(frozen=True)
@@ -83,12 +86,24 @@ def _with_padding(data: NDArray[Any], value: float, tolerance: float) -> Air:
     rest = data[step].ravel()
     rest = rest[np.abs(rest - rest.dtype.type(value)) > tolerance] if rest.dtype.kind == "f" else rest[rest != value]
     values, counts = np.unique(rest, return_counts=True)
-    if not counts.size or counts.max() < _ONE_VALUE * rest.size or counts.max() == rest.size:
+    if values.size < _FEW_VALUES or counts.max() < _ONE_VALUE * rest.size:
         return Air(value)
     second = float(values[counts.argmax()])
     tissue = float(np.median(rest[rest != values[counts.argmax()]]))
     near, far = sorted((value, second), key=lambda v: abs(v - tissue))
-    return Air(near, padding=far)
+    darker = near < data.max()  # the brightest value is no air: it is where tissue is saturated
+    return Air(near, padding=far) if darker and _wraps(data, far, near) else Air(value)
+
+
+def _wraps(data: NDArray[Any], padding: float, air: float) -> bool:
+    """Whether what touches the one value is mostly the other."""
+    there = data == data.dtype.type(padding)
+    touching = []
+    for axis in range(3):
+        one, next_ = ((slice(None),) * axis + (s,) for s in (slice(None, -1), slice(1, None)))
+        touching += [data[next_][there[one] & ~there[next_]], data[one][there[next_] & ~there[one]]]
+    values = np.concatenate(touching)
+    return bool(np.count_nonzero(values == data.dtype.type(air)) >= _WRAPPED * values.size)
 
 
 def _tissue(inner: NDArray[np.float64]) -> float:
