@@ -72,10 +72,9 @@ def marker_study(code: str, *, degrees: float = 0.0) -> Study:
         labels[np.linalg.norm(world - offset, axis=-1) < MARKER_RADIUS_MM] = label
     brain = ((world / (30.0, 29.0, 31.0)) ** 2).sum(-1) < 1
     grid = Grid(shape, rotated(affine, degrees)) if degrees else grid
-    texture = (np.rint(np.abs(world).sum(-1)) % 7).astype(np.int16)  # no tissue is of one value
     volumes = {}
     for i, (modality, bright) in enumerate(BRIGHT.items()):
-        data = np.where(brain, np.int16(100 + i) + texture, np.int16(0))
+        data = np.where(brain, np.int16(100 + i), np.int16(0))
         data[np.isin(labels, bright)] = 1000 + i
         volumes[modality] = Volume(data, grid, modality)
     segmentation = Segmentation(labels, grid, coding="brats2023", made_by="markers")
