@@ -61,6 +61,7 @@ def test_a_model_predicts(golden):
     assert predictor.predict(study).segmentation.labels.shape == study.reference.grid.shape
 
 
+@pytest.mark.slow
 def test_a_training_is_resumed(golden, tmp_path):
     _, facts, recipe = load_state(golden / "run" / "last.safetensors")
     assert facts["step"] == 6 and recipe.name == "baseline"

@@ -54,6 +54,7 @@ def call(*words, code=0):
     return done
 
 
+@pytest.mark.slow
 def test_several_processes_and_shards_fill_one_cache(tmp_path, reads):
     data, split = write_cohort(tmp_path / "data")
     common = ("--data", data, "--split", split, "--cache", tmp_path / "cache")

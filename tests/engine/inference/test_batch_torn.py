@@ -74,6 +74,7 @@ for n in range(12):
 """
 
 
+@pytest.mark.slow
 def test_several_processes_write_into_one_summary(tmp_path):
     path = tmp_path / "summary.csv"
     running = [subprocess.Popen([sys.executable, "-c", WRITE, str(path), who]) for who in "abc"]

@@ -71,6 +71,7 @@ AUTO = {
 }  # fmt: skip
 
 
+@pytest.mark.slow
 def test_auto3dseg_answers_as_monai_runs_it(case, tmp_path):
     torch.manual_seed(0)
     order = (Modality.FLAIR, Modality.T1CE, Modality.T1, Modality.T2)

@@ -339,6 +339,7 @@ def test_diameters_set_by_hand_count_and_say_so(small):
     )
 
 
+@pytest.mark.slow
 def test_a_mask_or_a_seg_beside_a_folder_of_dicom(tmp_path):
     """The images are a DICOM folder: its series are found, its patient is text, and a SEG finds the series it refers to."""
     pytest.importorskip("highdicom")

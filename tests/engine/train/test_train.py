@@ -69,6 +69,7 @@ def test_it_learns_and_keeps_the_best(tiny_recipe, cohort, tmp_path):
     assert abs(score[Region.WT].dice - best.dice["WT"]) < 1e-4  # inference is what validation was
 
 
+@pytest.mark.slow
 def test_same_seed_same_weights_whatever_the_workers(tiny_recipe, cohort, tmp_path):
     run(tiny_recipe, cohort, tmp_path / "a", 6)
     run(tiny_recipe, cohort, tmp_path / "b", 6, workers=2)
@@ -181,6 +182,7 @@ def test_a_finished_run_goes_on_with_more_epochs(tiny_recipe, cohort, tmp_path):
     assert [e.step for e in events] == [5, 6]  # 3 cases, 2 epochs
 
 
+@pytest.mark.slow
 def test_a_model_remembers_the_cases_of_the_one_it_started_from(tiny_recipe, cohort, tmp_path):
     folder, _ = cohort
     first, second = tmp_path / "1.csv", tmp_path / "2.csv"

@@ -75,6 +75,7 @@ def test_the_two_are_shown_together_and_the_picture_follows_the_hand(house):
     assert names(house) == before
 
 
+@pytest.mark.slow
 def test_register_from_here_and_use_ask_for_a_preparation_that_keeps_the_brain(house, made):
     raw, prepared = made
     segment(house)

@@ -251,6 +251,7 @@ worker.wait(10)
 )
 
 
+@pytest.mark.slow
 def test_closing_the_window_in_mid_job_keeps_edits_and_ends_the_worker(tmp_path, own_home, tiny_model):
     folder = write(make_study(id="A"), tmp_path)
     (own_home / "models").mkdir(parents=True, exist_ok=True)
@@ -278,6 +279,7 @@ wait(lambda: 1 / 0)
 
 
 @pytest.mark.parametrize("window_is", ["open", "closed before"])
+@pytest.mark.slow
 def test_an_error_that_ends_the_program_stays_the_only_one(tmp_path, own_home, tiny_model, window_is):
     """Then Qt takes its objects down in an order of its own, and the panel closes among what is half gone."""
     folder = write(make_study(id="A"), tmp_path)

@@ -165,6 +165,7 @@ def test_left_is_left_after_load_predict_save_and_load_again(window, tmp_path: P
 
 
 @pytest.mark.parametrize("code", CODES)
+@pytest.mark.slow
 def test_left_is_left_in_3d_for_surfaces_and_volumes_together(window, tmp_path: Path, code: str, qtbot):
     study = load_study(write_files(marker_study(code), tmp_path))
     images = layers.add_study(window, study)

@@ -46,6 +46,7 @@ def test_objects_stand_on_the_series_and_hold_the_labels_on_the_screen(house, tm
     assert (back.labels == 3).sum() == (np.asarray(house.labels.data) == 3).sum()
 
 
+@pytest.mark.slow
 def test_de_identified_nothing_tells_whose_it_is(house, tmp_path):
     order = ExportOrder(
         ("seg", "images", "sr", "report"), tmp_path / "out", tmp_path / "dicom", deidentify=True, face=True

@@ -89,6 +89,7 @@ def test_a_series_that_is_not_wanted_is_left(house, holding):
     assert first not in {p.name for p in (home() / "pacs" / "archive" / PERSON.study_uid).iterdir()}
 
 
+@pytest.mark.slow
 def test_results_are_sent_after_the_question_alone(house, holding):
     pacs = opened(house)
     pacs.sending.send("archive")

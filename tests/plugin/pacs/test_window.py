@@ -37,6 +37,7 @@ def shot(window, widget, name: str) -> None:
         widget.grab().save(str(Path(os.environ["BRAINSEG_SCREENSHOTS"]) / f"{name}.png"))
 
 
+@pytest.mark.slow
 def test_from_the_worklist_to_the_study_and_its_result_back(window, monkeypatch, tmp_path):
     monkeypatch.setenv(secrets.variable("archive"), "geheim")
     study = make_study(id="A", shape=(48, 56, 24))

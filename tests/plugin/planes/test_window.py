@@ -258,6 +258,7 @@ def hand_double(hand: Hand) -> None:
     hand.window.qtbot.wait(60)
 
 
+@pytest.mark.slow
 def test_another_study_layers_of_ones_own_theme_and_regions(four, tmp_path, monkeypatch):
     hand, window, viewer = four, four.window, four.viewer
     viewer.theme = "light"
