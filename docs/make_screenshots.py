@@ -133,7 +133,7 @@ def hospital(viewer: napari.Viewer, panel: Any, out: Path) -> None:
     wait(lambda: press(panel, "segment"), 60, "the button 'Segment'")
     wait(lambda: session.segmentation is not None and session.job is None, 300, "the segmentation", session)
     wait(lambda: press(panel, "check_alignment"), 10, "the button 'Check alignment'")
-    wait(lambda: features.alignment.quality is not None, 60, "the figures of the alignment")
+    wait(lambda: features.alignment.comparing.quality is not None, 60, "the figures of the alignment")
     press(panel, "mix_edges")
     pause(1.0)
     if pixels(canvas(viewer), (1.0, 140 / 255, 0.0)) < LEAST_PIXELS:
