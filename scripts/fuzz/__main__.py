@@ -25,6 +25,7 @@ from pathlib import Path
 
 from changes import refused
 from compressed import SYNTAXES
+from foreign import FOREIGN
 from hospital import assignment, dicom, dicom_seg, prepared, remembered, rtstruct
 from images import decathlon, metaimage, nifti, pairs, sidecar, slices
 from kept import KEPT
@@ -37,7 +38,7 @@ OUTCOMES = ("refused", "accepted", "traceback", "died", "hang", "memory")
 SURFACES = {
     f.__name__: f
     for f in (nifti, metaimage, pairs, slices, sidecar, decathlon, dicom, dicom_seg, rtstruct, prepared, assignment, remembered,
-              record, working_copy, recipe, model, weights, run_folder, events, split, summary, names, *KEPT, *SYNTAXES)
+              record, working_copy, recipe, model, weights, run_folder, events, split, summary, names, *KEPT, *SYNTAXES, *FOREIGN)
 }  # fmt: skip
 
 

@@ -16,7 +16,7 @@ from brainseg_engine.finetune import FinetuneOptions
 from brainseg_engine.finetune.job import run
 from brainseg_engine.inference.predictor import Predictor
 from brainseg_engine.models import checkpoint
-from brainseg_engine.models.importers import Options, import_foreign
+from brainseg_engine.models.importers import ImportOptions, import_foreign
 from brainseg_engine.nets.nnunet import UNet
 from brainseg_engine.recipe import NnUNetConfig
 
@@ -27,7 +27,7 @@ def monai_bundle(tmp_path):
     folder = peers.bundle(tmp_path / "b", roi=(32, 32, 24))
     net = SegResNet(blocks_down=[1, 2], blocks_up=[1], init_filters=8, in_channels=4, out_channels=3, dropout_prob=0.2)
     torch.save(net.state_dict(), folder / "models" / "model.pt")
-    return import_foreign(folder, Options("bundle", licence="CC-BY-NC 4.0"))
+    return import_foreign(folder, ImportOptions("bundle", licence="CC-BY-NC 4.0"))
 
 
 def nnunet(tmp_path, members=1):
@@ -45,7 +45,7 @@ def nnunet(tmp_path, members=1):
     plans = peers.nnunet_plans(patch=(16, 24, 24), spacing=(1.2, 1.2, 1.2))
     (folder / "plans.json").write_text(json.dumps(plans))
     (folder / "dataset.json").write_text(json.dumps(peers.nnunet_dataset()))
-    return import_foreign(folder, Options("nn"))
+    return import_foreign(folder, ImportOptions("nn"))
 
 
 @pytest.mark.slow

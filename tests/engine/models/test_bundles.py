@@ -15,7 +15,7 @@ from brainseg_engine.core.paths import models_home
 from brainseg_engine.core.study import Modality
 from brainseg_engine.inference.predictor import Predictor
 from brainseg_engine.models import checkpoint
-from brainseg_engine.models.importers import Options, import_foreign
+from brainseg_engine.models.importers import ImportOptions, import_foreign
 from brainseg_engine.phantom import phantom_study
 
 SHAPE = (64, 72, 44)
@@ -49,7 +49,7 @@ def made(tmp_path_factory, case):
 
 def test_the_answers_are_those_of_monai(made, case):
     folder, probabilities, labels = made
-    path = import_foreign(folder, Options("bundle"))
+    path = import_foreign(folder, ImportOptions("bundle"))
     predictor = Predictor(path, "cpu")
     found = predictor.predict(case, probabilities=True)
     ours = np.stack([found.probabilities[r] for r in ("TC", "WT", "ET")]).astype(np.float32)
@@ -60,7 +60,7 @@ def test_the_answers_are_those_of_monai(made, case):
 
 
 def test_what_its_files_tell_is_on_the_card(made):
-    card, recipe = checkpoint.read_metadata(import_foreign(made[0], Options("bundle")))
+    card, recipe = checkpoint.read_metadata(import_foreign(made[0], ImportOptions("bundle")))
     assert [m.value for m in card.modalities] == ["t1ce", "t1", "t2", "flair"]
     assert list(card.regions) == ["TC", "WT", "ET"]
     assert card.licence == "Apache-2.0" and "1810.11654" in card.citation and card.version == "0.5.3"
@@ -70,18 +70,18 @@ def test_what_its_files_tell_is_on_the_card(made):
 
 def test_a_zip_with_the_folder_in_it_is_the_same(made, tmp_path):
     packed = shutil.make_archive(str(tmp_path / "b"), "zip", made[0].parent, made[0].name)
-    import_foreign(tmp_path / "b.zip", Options("zipped"))
-    import_foreign(made[0], Options("folder"))
+    import_foreign(tmp_path / "b.zip", ImportOptions("zipped"))
+    import_foreign(made[0], ImportOptions("folder"))
     one, other = (checkpoint.load(models_home() / f"{n}.safetensors") for n in ("zipped", "folder"))
     assert packed and one.recipe == other.recipe
     assert all(torch.equal(v, other.state[k]) for k, v in one.state.items())
 
 
 def test_two_models_of_one_name_are_refused(made):
-    import_foreign(made[0], Options("b"))
+    import_foreign(made[0], ImportOptions("b"))
     with pytest.raises(OutputError, match="already"):
-        import_foreign(made[0], Options("b"))
-    import_foreign(made[0], Options("b", force=True))
+        import_foreign(made[0], ImportOptions("b"))
+    import_foreign(made[0], ImportOptions("b", force=True))
 
 
 SPLEEN = {"inputs": {"image": {"num_channels": 1, "channel_def": {"0": "image"}}},
@@ -115,7 +115,7 @@ def test_what_it_is_not_is_said_in_words(change, words, made, tmp_path, monkeypa
     folder = bundle(tmp_path / "b", **change)
     shutil.copy(made[0] / "models" / "model.pt", folder / "models" / "model.pt")
     with pytest.raises(CheckpointError, match=words):
-        import_foreign(folder, Options("m"))
+        import_foreign(folder, ImportOptions("m"))
     assert not (tmp_path / "ran").exists() and not models_home().exists()
 
 
@@ -123,7 +123,7 @@ def test_series_that_the_user_tells_settle_it(made, tmp_path):
     folder = bundle(tmp_path / "b", network_data_format=UNKNOWN)
     shutil.copy(made[0] / "models" / "model.pt", folder / "models" / "model.pt")
     order = (Modality.FLAIR, Modality.T1, Modality.T1CE, Modality.T2)
-    card, _ = checkpoint.read_metadata(import_foreign(folder, Options("m", series=order)))
+    card, _ = checkpoint.read_metadata(import_foreign(folder, ImportOptions("m", series=order)))
     assert card.modalities == order
 
 
@@ -131,16 +131,16 @@ def test_weights_of_another_network_do_not_fit(made, tmp_path):
     folder = bundle(tmp_path / "b", filters=16)
     shutil.copy(made[0] / "models" / "model.pt", folder / "models" / "model.pt")
     with pytest.raises(CheckpointError, match="do not fit"):
-        import_foreign(folder, Options("m"))
+        import_foreign(folder, ImportOptions("m"))
 
 
 def test_a_bundle_without_its_large_files_is_incomplete(tmp_path):
     with pytest.raises(CheckpointError, match="Fetch it whole"):
-        import_foreign(bundle(tmp_path / "b"), Options("m"))
+        import_foreign(bundle(tmp_path / "b"), ImportOptions("m"))
 
 
 def test_constants_and_references_are_data(made, tmp_path):
     network = json.loads((made[0] / "configs" / "inference.json").read_text())["network_def"]
     folder = bundle(tmp_path / "b", filters=8, width=8, network_def={**network, "init_filters": "$@width"})
     shutil.copy(made[0] / "models" / "model.pt", folder / "models" / "model.pt")
-    import_foreign(folder, Options("m"))
+    import_foreign(folder, ImportOptions("m"))

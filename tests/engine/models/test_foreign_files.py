@@ -17,7 +17,7 @@ from typer.testing import CliRunner
 from brainseg_engine.cli import app
 from brainseg_engine.core.errors import CheckpointError
 from brainseg_engine.core.paths import models_home
-from brainseg_engine.models.importers import Options, import_foreign
+from brainseg_engine.models.importers import ImportOptions, import_foreign
 
 
 class Calls:
@@ -77,7 +77,7 @@ def test_a_call_in_a_pickle_is_refused_and_never_runs(make, packed, tmp_path):
         shutil.make_archive(str(tmp_path.parent / "packed"), "zip", root)
         source = tmp_path.parent / "packed.zip"
     with pytest.raises(CheckpointError, match="program code"):
-        import_foreign(source, Options("m"))
+        import_foreign(source, ImportOptions("m"))
     assert not mark.exists() and not models_home().exists()
 
 
@@ -98,7 +98,7 @@ def archive(path, entries):
 @pytest.mark.parametrize("name", ["../out.txt", "/tmp/out.txt", "a/../../out.txt", "..\\out.txt", "C:\\out.txt"])
 def test_an_archive_that_leads_out_is_not_unpacked(name, tmp_path):
     with pytest.raises(CheckpointError, match="lead out"):
-        import_foreign(archive(tmp_path / "a.zip", [(name, "x")]), Options("m"))
+        import_foreign(archive(tmp_path / "a.zip", [(name, "x")]), ImportOptions("m"))
     assert not (tmp_path.parent / "out.txt").exists()
 
 
@@ -107,14 +107,14 @@ def test_a_link_in_an_archive_stays_packed(tmp_path):
     link.external_attr = (stat.S_IFLNK | 0o777) << 16
     path = archive(tmp_path / "a.zip", [(link, "/etc"), ("configs/metadata.json", "{}")])
     with pytest.raises(CheckpointError):
-        import_foreign(path, Options("m"))
+        import_foreign(path, ImportOptions("m"))
 
 
 def test_a_bomb_is_not_unpacked(tmp_path):
     path = archive(tmp_path / "a.zip", [("configs/metadata.json", bytes(256 << 20))])
     assert path.stat().st_size < 1 << 20
     with pytest.raises(CheckpointError, match="not to be believed"):
-        import_foreign(path, Options("m"))
+        import_foreign(path, ImportOptions("m"))
 
 
 def test_a_file_that_grows_beyond_its_size_is_not_believed(tmp_path):
@@ -122,7 +122,7 @@ def test_a_file_that_grows_beyond_its_size_is_not_believed(tmp_path):
     data = path.read_bytes()
     path.write_bytes(data.replace((5000).to_bytes(4, "little"), (10).to_bytes(4, "little")))
     with pytest.raises(CheckpointError):
-        import_foreign(path, Options("m"))
+        import_foreign(path, ImportOptions("m"))
 
 
 @pytest.mark.parametrize("share", [0.2, 0.9, 0.999])
@@ -136,7 +136,7 @@ def test_what_was_cut_off_is_damaged(share, tmp_path):
     (folder / "models" / "model.pt").write_bytes(whole[: int(share * len(whole))])
     for source in (folder, tmp_path / "a.zip"):
         with pytest.raises(CheckpointError, match=r"[Ff]etch it again"):
-            import_foreign(source, Options("m"))
+            import_foreign(source, ImportOptions("m"))
 
 
 def test_what_is_no_model_is_told_of_in_words(tmp_path):

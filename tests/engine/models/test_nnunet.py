@@ -14,7 +14,7 @@ from brainseg_engine.core.errors import CheckpointError
 from brainseg_engine.core.study import Modality
 from brainseg_engine.inference.predictor import Predictor
 from brainseg_engine.models import checkpoint
-from brainseg_engine.models.importers import Options, import_foreign
+from brainseg_engine.models.importers import ImportOptions, import_foreign
 from brainseg_engine.phantom import phantom_study
 
 ORDER = (Modality.T1, Modality.T1CE, Modality.T2, Modality.FLAIR)
@@ -48,7 +48,7 @@ def test_the_answers_are_those_of_nnunet(kind, case, tmp_path, monkeypatch):
     theirs, probabilities = peers.nnunet_predicted(folder, files, folds)
     theirs, probabilities = theirs.transpose(2, 1, 0), probabilities.transpose(0, 3, 2, 1)
 
-    found = Predictor(import_foreign(folder, Options("nn")), "cpu").predict(case, probabilities=True)
+    found = Predictor(import_foreign(folder, ImportOptions("nn")), "cpu").predict(case, probabilities=True)
     canonical = np.array([0, 2, 1, 3], dtype=np.uint8)[theirs]
     assert (canonical > 0).sum() > 500 and len(np.unique(canonical)) > 2
     assert peers.agreement(found.segmentation.labels, canonical) >= 0.999
@@ -97,6 +97,11 @@ REFUSED = {
     "channels without names": ({"dataset": changed(peers.nnunet_dataset(), "channel_names",
                                                    value={str(n): "noNorm" for n in range(4)})}, "--series"),
     "one channel": ({"dataset": changed(peers.nnunet_dataset(), "channel_names", value={"0": "Flair"})}, "other series"),
+    "channels without numbers": ({"dataset": changed(peers.nnunet_dataset(), "channel_names", value={"a": "T1"})},
+                                 "cannot be understood"),
+    "labels without numbers": ({"dataset": changed(peers.nnunet_dataset(regions=False), "labels", "edema", value="two")},
+                               "cannot be understood"),
+    "no patch": ({"plans": changed(peers.nnunet_plans(), *CONFIGURATION, "patch_size", value=None)}, "cannot be understood"),
     "other weights": ({}, "do not fit"),
 }  # fmt: skip
 
@@ -105,12 +110,12 @@ REFUSED = {
 def test_what_it_is_not_is_said_in_words(what, tmp_path):
     change, words = REFUSED[what]
     with pytest.raises(CheckpointError, match=words):
-        import_foreign(fake(tmp_path, **change), Options("m"))
+        import_foreign(fake(tmp_path, **change), ImportOptions("m"))
 
 
 def test_a_fold_that_is_not_there_is_named(tmp_path):
     with pytest.raises(CheckpointError, match="folds 3; there are: 0"):
-        import_foreign(fake(tmp_path), Options("m", folds=("3",)))
+        import_foreign(fake(tmp_path), ImportOptions("m", folds=("3",)))
 
 
 def older():
@@ -141,7 +146,7 @@ def network_weights(members=1):
 def test_plans_of_2023_and_of_now_give_one_network(tmp_path):
     weights = network_weights()
     loaded = [
-        checkpoint.load(import_foreign(fake(tmp_path / name, plans, weights=weights), Options(name)))
+        checkpoint.load(import_foreign(fake(tmp_path / name, plans, weights=weights), ImportOptions(name)))
         for name, plans in (("old", older()), ("new", peers.nnunet_plans()))
     ]
     assert loaded[0].recipe.network == loaded[1].recipe.network
@@ -153,5 +158,5 @@ def test_a_configuration_may_inherit(tmp_path):
     plans = peers.nnunet_plans()
     plans["configurations"]["base"] = plans["configurations"].pop("3d_fullres")
     plans["configurations"]["3d_fullres"] = {"inherits_from": "base", "patch_size": [16, 32, 24]}
-    path = import_foreign(fake(tmp_path, plans, weights=network_weights()), Options("m"))
+    path = import_foreign(fake(tmp_path, plans, weights=network_weights()), ImportOptions("m"))
     assert checkpoint.read_metadata(path)[1].window.size == (24, 32, 16)

@@ -15,7 +15,7 @@ from brainseg_engine.core.errors import CheckpointError
 from brainseg_engine.core.study import Modality
 from brainseg_engine.inference.predictor import Predictor
 from brainseg_engine.models import checkpoint
-from brainseg_engine.models.importers import Options, import_foreign, import_model
+from brainseg_engine.models.importers import ImportOptions, import_foreign, import_model
 from brainseg_engine.models.onnx_export import export_onnx
 from brainseg_engine.phantom import phantom_study
 from brainseg_engine.recipe import load_recipe, overridden
@@ -49,7 +49,7 @@ def test_swin_unetr_answers_as_monai_runs_it(case, tmp_path):
     inferer = SlidingWindowInferer([128, 128, 128], overlap=0.6)
     with torch.inference_mode():
         theirs = torch.sigmoid(inferer(image[None], net))[0].numpy()
-    path = import_foreign(tmp_path / "model.pt", Options("swin"))
+    path = import_foreign(tmp_path / "model.pt", ImportOptions("swin"))
     same(Predictor(path, "cpu").predict(case, probabilities=True), theirs, ("TC", "WT", "ET"))
     assert [m.value for m in checkpoint.read_metadata(path)[0].modalities] == ["flair", "t1ce", "t1", "t2"]
 
@@ -59,7 +59,7 @@ def test_a_swin_unetr_of_another_task_is_refused(tmp_path):
         {"state_dict": SwinUNETR(in_channels=1, out_channels=14, feature_size=12).state_dict()}, tmp_path / "btcv.pt"
     )
     with pytest.raises(CheckpointError, match=r"another task.*1 channels and gives 14"):
-        import_foreign(tmp_path / "btcv.pt", Options("m"))
+        import_foreign(tmp_path / "btcv.pt", ImportOptions("m"))
 
 
 AUTO = {
@@ -84,19 +84,21 @@ def test_auto3dseg_answers_as_monai_runs_it(case, tmp_path):
     inferer = SlidingWindowInferer([32, 40, 24], overlap=0.625, mode="gaussian")
     with torch.inference_mode():
         theirs = torch.sigmoid(inferer(turned[None], net))[0].flip(1, 2).numpy()
-    path = import_foreign(tmp_path / "model.pt", Options("auto"))
+    path = import_foreign(tmp_path / "model.pt", ImportOptions("auto"))
     same(Predictor(path, "cpu").predict(case, probabilities=True), theirs, ("WT", "TC", "ET"))
 
 
 @pytest.mark.parametrize(
     ("key", "value", "words"),
     [("sigmoid", False, "independent regions"), ("normalize_mode", "range", "range"), ("class_names", ["spleen"], "another task"),
+     ("class_names", ["acc_0", "acc_1", "acc_2"], "answers 'acc_0', 'acc_1', 'acc_2'"), ("class_names", None, "does not name"),
+     ("roi_size", None, "roi_size"),
      ("network", {"_target_": "DiNTS"}, "DiNTS")],
 )  # fmt: skip
 def test_another_auto3dseg_is_refused(key, value, words, tmp_path):
     torch.save({"config": {**AUTO, key: value}, "state_dict": {"w": torch.zeros(1)}}, tmp_path / "model.pt")
     with pytest.raises(CheckpointError, match=words):
-        import_foreign(tmp_path / "model.pt", Options("m"))
+        import_foreign(tmp_path / "model.pt", ImportOptions("m"))
 
 
 @pytest.fixture
@@ -116,7 +118,7 @@ def test_onnx_out_and_in_again_gives_the_answers_of_torch(small, case, tmp_path)
     pytest.importorskip("onnxruntime")
     pytest.importorskip("onnxscript")
     out = export_onnx(small, tmp_path / "small.onnx")
-    path = import_foreign(out, Options("back"))
+    path = import_foreign(out, ImportOptions("back"))
     one, other = (Predictor(p, "cpu").predict(case, probabilities=True) for p in (small, path))
     assert np.array_equal(one.segmentation.labels, other.segmentation.labels)
     for region, p in one.probabilities.items():
@@ -132,12 +134,12 @@ def test_onnx_that_tells_nothing_needs_a_recipe(small, tmp_path):
     del bare.metadata_props[:]
     onnx.save(bare, str(tmp_path / "bare.onnx"))
     with pytest.raises(CheckpointError, match="--recipe"):
-        import_foreign(tmp_path / "bare.onnx", Options("m"))
+        import_foreign(tmp_path / "bare.onnx", ImportOptions("m"))
     recipe = checkpoint.read_metadata(small)[1]
-    import_foreign(tmp_path / "bare.onnx", Options("m", recipe=recipe))
+    import_foreign(tmp_path / "bare.onnx", ImportOptions("m", recipe=recipe))
     wrong = overridden(recipe, ["output.regions=['WT']", "postprocess.thresholds={}"])
     with pytest.raises(CheckpointError, match="answers"):
-        import_foreign(tmp_path / "bare.onnx", Options("n", recipe=wrong))
+        import_foreign(tmp_path / "bare.onnx", ImportOptions("n", recipe=wrong))
 
 
 def test_onnx_that_is_damaged_or_keeps_weights_elsewhere_is_refused(small, tmp_path):
@@ -146,8 +148,8 @@ def test_onnx_that_is_damaged_or_keeps_weights_elsewhere_is_refused(small, tmp_p
     out = export_onnx(small, tmp_path / "small.onnx")
     (tmp_path / "cut.onnx").write_bytes(out.read_bytes()[:2000])
     with pytest.raises(CheckpointError, match="refuses"):
-        import_foreign(tmp_path / "cut.onnx", Options("m"))
+        import_foreign(tmp_path / "cut.onnx", ImportOptions("m"))
     graph = onnx.load(str(out))
     onnx.save(graph, str(tmp_path / "split.onnx"), save_as_external_data=True, size_threshold=0, location="beside")
     with pytest.raises(CheckpointError, match="other files"):
-        import_foreign(tmp_path / "split.onnx", Options("m"))
+        import_foreign(tmp_path / "split.onnx", ImportOptions("m"))

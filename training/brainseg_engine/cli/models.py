@@ -100,14 +100,14 @@ def import_(
       napari-brainseg models import unet.pt --recipe unet2d_lgg --name lgg
     """
     from brainseg_engine.models import upkeep
-    from brainseg_engine.models.importers import Options, import_foreign, import_model
+    from brainseg_engine.models.importers import ImportOptions, import_foreign, import_model
     from brainseg_engine.recipe import load_recipe
 
     chosen_recipe = load_recipe(recipe, preset=preset) if recipe is not None else None
     if chosen_recipe is not None and source.suffix.lower() not in (".onnx", ".zip") and not source.is_dir():
         path = import_model(source, chosen_recipe, name, force=force)
     else:
-        options = Options(
+        options = ImportOptions(
             name, _series(series), coding, tuple(f.strip() for f in folds.split(",") if f.strip()), tuple(settings or ()),
             chosen_recipe, force,
         )  # fmt: skip

@@ -63,8 +63,9 @@ def install(
     from brainseg_engine.cli.printing import messages, progress_bars
     from brainseg_engine.core.events import Progress
     from brainseg_engine.models import catalogue, fetching, upkeep
-    from brainseg_engine.models.importers import Options, import_foreign
-    from brainseg_engine.models.importers.writing import place, sha256
+    from brainseg_engine.models.importers import ImportOptions, import_foreign
+    from brainseg_engine.models.importers.writing import place
+    from brainseg_engine.models.lineage import sha256
 
     entry = catalogue.find(name)
     place(called or entry.name, force)
@@ -87,7 +88,7 @@ def install(
     if not entry.sha256:
         say(f"Its hash is {entry.hash_from or 'not known'}; what arrived has sha256 {sha256(file)}.")
         _agree("Is that the file you mean?", accept)
-    options = Options(
+    options = ImportOptions(
         called or entry.name, force=force, licence=entry.licence, terms=entry.terms, citation=entry.citation
     )
     path = import_foreign(file, options)

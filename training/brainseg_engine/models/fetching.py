@@ -20,7 +20,7 @@ from brainseg_engine.core.errors import Cancelled, InputError
 from brainseg_engine.core.events import CancelCheck, Progress, ProgressCallback, never, silent
 from brainseg_engine.core.paths import check_writable, home
 from brainseg_engine.models.catalogue import KnownModel
-from brainseg_engine.models.importers.writing import sha256
+from brainseg_engine.models.lineage import sha256
 
 MIRROR = "BRAINSEG_MIRROR"
 TIMEOUT_S = 30

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from brainseg_engine.core import plain
 from brainseg_engine.core.errors import CheckpointError
 from brainseg_engine.models.checkpoint import Card, read_metadata
 from brainseg_engine.models.registry import find, installed
@@ -56,8 +57,9 @@ def lineage(name_or_path: str | Path) -> list[Ancestor]:
 
 
 def sha256(file: Path) -> str:
-    """Of the bytes of a model file. Raises CheckpointError when it cannot be read."""
+    """Of a file's bytes. Raises CheckpointError when it cannot be read."""
     try:
-        return hashlib.sha256(file.read_bytes()).hexdigest()
+        with plain.opened(file) as f:
+            return hashlib.file_digest(f, "sha256").hexdigest()
     except OSError as e:
-        raise CheckpointError(f"Cannot read the model file {file}: {e.strerror or e}.") from e
+        raise CheckpointError(f"Cannot read {file}: {e.strerror or e}.") from e

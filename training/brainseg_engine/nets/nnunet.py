@@ -3,7 +3,9 @@ arXiv:2404.09556). Layers are called as there, so that its weights fit by their 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections import OrderedDict
+from collections.abc import Callable, Sequence
+from functools import partial
 
 import torch
 from torch import nn
@@ -39,22 +41,6 @@ class Unit(nn.Module):
         return nn.functional.leaky_relu(x, SLOPE) if self.active else x
 
 
-class Units(nn.Module):
-    """Several units in a row, the first with a stride."""
-
-    def __init__(
-        self, n: int, inputs: int, outputs: int, kernel: Sequence[int], stride: Sequence[int] = (1, 1, 1), *, bias: bool
-    ) -> None:
-        super().__init__()
-        first = Unit(inputs, outputs, kernel, stride, bias=bias)
-        self.convs = nn.Sequential(first, *(Unit(outputs, outputs, kernel, bias=bias) for _ in range(n - 1)))
-
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
-        """The blocks one after the other."""
-        found: torch.Tensor = self.convs(x)
-        return found
-
-
 class Residual(nn.Module):
     """Two units with a short cut around them: pooled where there is a stride, convolved where widths differ (ResNet-D, He
     2019, arXiv:1812.01187)."""
@@ -75,20 +61,25 @@ class Residual(nn.Module):
         return nn.functional.leaky_relu(self.conv2(self.conv1(x)) + self.skip(x), SLOPE)
 
 
-class Residuals(nn.Module):
-    """Several residual blocks in a row, the first with a stride."""
+def in_a_row(
+    name: str,
+    block: Callable[..., nn.Module],
+    n: int,
+    inputs: int,
+    outputs: int,
+    kernel: Sequence[int],
+    stride: Sequence[int] = (1, 1, 1),
+    *,
+    bias: bool,
+) -> nn.Sequential:
+    """``n`` blocks one after the other, the first with a stride; their weights are below ``name``."""
+    first = block(inputs, outputs, kernel, stride, bias=bias)
+    rest = (block(outputs, outputs, kernel, bias=bias) for _ in range(n - 1))
+    return nn.Sequential(OrderedDict({name: nn.Sequential(first, *rest)}))
 
-    def __init__(
-        self, n: int, inputs: int, outputs: int, kernel: Sequence[int], stride: Sequence[int], *, bias: bool
-    ) -> None:
-        super().__init__()
-        first = Residual(inputs, outputs, kernel, stride, bias=bias)
-        self.blocks = nn.Sequential(first, *(Residual(outputs, outputs, kernel, bias=bias) for _ in range(n - 1)))
 
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
-        """The blocks one after the other."""
-        found: torch.Tensor = self.blocks(x)
-        return found
+units = partial(in_a_row, "convs", Unit)
+residuals = partial(in_a_row, "blocks", Residual)
 
 
 class NnUNetEncoder(nn.Module):
@@ -96,19 +87,19 @@ class NnUNetEncoder(nn.Module):
 
     def __init__(self, inputs: int, config: NnUNetConfig) -> None:
         super().__init__()
-        self.stem: Units | None = None
+        self.stem: nn.Sequential | None = None
         width = inputs
         if config.encoder == "residual":
             width = config.features[0]
-            self.stem = Units(1, inputs, width, config.kernels[0], bias=config.bias)
+            self.stem = units(1, inputs, width, config.kernels[0], bias=config.bias)
         stages: list[nn.Module] = []
         for n, features, kernel, stride in zip(
             config.blocks, config.features, config.kernels, config.strides, strict=True
         ):
             if config.encoder == "residual":
-                stages.append(Residuals(n, width, features, kernel, stride, bias=config.bias))
+                stages.append(residuals(n, width, features, kernel, stride, bias=config.bias))
             else:
-                stages.append(nn.Sequential(Units(n, width, features, kernel, stride, bias=config.bias)))
+                stages.append(nn.Sequential(units(n, width, features, kernel, stride, bias=config.bias)))
             width = features
         self.stages = nn.ModuleList(stages)
 
@@ -134,7 +125,7 @@ class NnUNetDecoder(nn.Module):
         for n, (features, kernel), (below, stride) in zip(config.blocks_up, finer, coarser, strict=True):
             s = (stride[0], stride[1], stride[2])
             up.append(nn.ConvTranspose3d(below, features, s, s, bias=config.bias))
-            stages.append(Units(n, 2 * features, features, kernel, bias=config.bias))
+            stages.append(units(n, 2 * features, features, kernel, bias=config.bias))
             heads.append(nn.Conv3d(features, outputs, 1))
         self.transpconvs, self.stages = nn.ModuleList(up), nn.ModuleList(stages)
         self.seg_layers = nn.ModuleList(heads)

@@ -11,15 +11,15 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
-from brainseg_engine.core.errors import CheckpointError
+from brainseg_engine.core.errors import BrainsegError, CheckpointError
 from brainseg_engine.models.importers import auto3dseg, bundle, nnunet, onnx, swin, unpacking
 from brainseg_engine.models.importers.weights import fit, import_model
-from brainseg_engine.models.importers.writing import Foreign, Options, place, refuse_own, write
+from brainseg_engine.models.importers.writing import Foreign, ImportOptions, place, refuse_own, write
 
-__all__ = ["Options", "fit", "import_foreign", "import_model"]
+__all__ = ["ImportOptions", "fit", "import_foreign", "import_model"]
 
 
-def import_foreign(source: Path, options: Options) -> Path:
+def import_foreign(source: Path, options: ImportOptions) -> Path:
     """Bring another program's model into the user's models folder; returns its file.
 
     ``source``: a folder, a ``.zip``, or a file; what it is shows by what lies in it. Raises CheckpointError for one that is
@@ -29,10 +29,18 @@ def import_foreign(source: Path, options: Options) -> Path:
     refuse_own(source)
     with ExitStack() as stack:
         folder = unpacking.unpacked(source, stack) if unpacking.is_packed(source) else source
-        return write(_found(folder, source, options), options)
+        try:
+            return write(_found(folder, source, options), options)
+        except BrainsegError:
+            raise
+        except Exception as e:  # a value of another kind than its program writes: AttributeError, KeyError, TypeError …
+            raise CheckpointError(
+                f"{source} cannot be understood: its configuration is damaged, or of a version that is not known here "
+                f"({type(e).__name__}: {str(e)[:200]}). Fetch it again."
+            ) from e
 
 
-def _found(at: Path, source: Path, options: Options) -> Foreign:
+def _found(at: Path, source: Path, options: ImportOptions) -> Foreign:
     """The model at that place, by the one importer that knows it."""
     if at.is_dir():
         importer: Any

@@ -12,13 +12,12 @@ from typing import Any
 from brainseg_engine.core.errors import CheckpointError
 from brainseg_engine.models.importers import monai_networks
 from brainseg_engine.models.importers.bundle import sliding
-from brainseg_engine.models.importers.meaning import region_of, series_of
-from brainseg_engine.models.importers.writing import Foreign, Options
+from brainseg_engine.models.importers.meaning import regions_of, series_of
+from brainseg_engine.models.importers.writing import Foreign, ImportOptions
 from brainseg_engine.nets.foreign import read_tree, state_dict
 from brainseg_engine.recipe import parse_recipe
 
 ORDER = ("T2F", "T1C", "T1N", "T2W")
-REGIONS = ("WT", "TC", "ET")
 OVERLAP = 0.625
 
 
@@ -33,7 +32,7 @@ def knows(file: Path) -> bool:
     return _configuration(read_tree(file)) is not None
 
 
-def read(file: Path, source: Path, options: Options) -> Foreign:
+def read(file: Path, source: Path, options: ImportOptions) -> Foreign:
     """The checkpoint as a recipe and weights. Raises CheckpointError for another task, or settings that are not known here."""
     where = f"The checkpoint {source.name}"
     tree = read_tree(file)
@@ -85,16 +84,10 @@ def _regions(config: Mapping[str, Any], where: str) -> list[str]:
         raise CheckpointError(f"{where} gives classes and no independent regions (sigmoid), which is not known here.")
     names = config.get("class_names")
     if not isinstance(names, list):
-        return list(REGIONS)
-    region_names = [n.get("name", "") if isinstance(n, Mapping) else str(n) for n in names]
-    found = [region_of(n) for n in region_names]
-    if None not in found and len(set(found)) == len(REGIONS) == len(found):
-        return [r.value for r in found if r is not None]
-    if len(region_names) != len(REGIONS):
-        raise CheckpointError(
-            f"{where} is a model of another task: it answers {', '.join(region_names)}, not WT, TC and ET."
-        )
-    return list(REGIONS)
+        raise CheckpointError(f"{where} does not name its answers (class_names): which region each is cannot be known.")
+    return [
+        r.value for r in regions_of([str(n.get("name", "") if isinstance(n, Mapping) else n) for n in names], where)
+    ]
 
 
 def _preparation(config: Mapping[str, Any], where: str) -> dict[str, Any]:

@@ -14,7 +14,7 @@ from brainseg_engine.core.errors import CheckpointError
 from brainseg_engine.models.importers import monai_config, monai_networks
 from brainseg_engine.models.importers.meaning import regions_of, series_of
 from brainseg_engine.models.importers.monai_config import Config
-from brainseg_engine.models.importers.writing import Foreign, Options
+from brainseg_engine.models.importers.writing import Foreign, ImportOptions
 from brainseg_engine.nets.foreign import read_weights
 from brainseg_engine.recipe import Recipe, parse_recipe
 
@@ -31,7 +31,7 @@ def found_in(folder: Path) -> Path | None:
     return None
 
 
-def read(folder: Path, source: Path, options: Options) -> Foreign:
+def read(folder: Path, source: Path, options: ImportOptions) -> Foreign:
     """The bundle as a recipe and weights. Raises CheckpointError for one of another task, or that cannot be understood."""
     metadata = monai_config.read(folder / "configs" / "metadata.json")
     where = f"The bundle {source.name}"

@@ -20,7 +20,7 @@ from brainseg_engine.core.labels import Label, Region
 from brainseg_engine.models.importers import monai_config
 from brainseg_engine.models.importers.meaning import classes_of, region_of, series_of
 from brainseg_engine.models.importers.nnunet_plans import KNOWN, network, plans
-from brainseg_engine.models.importers.writing import Foreign, Options
+from brainseg_engine.models.importers.writing import Foreign, ImportOptions
 from brainseg_engine.nets.foreign import read_tree, state_dict
 from brainseg_engine.recipe import parse_recipe
 
@@ -43,7 +43,7 @@ def found_in(folder: Path) -> Path | None:
     return hits[0] if hits else None
 
 
-def read(folder: Path, source: Path, options: Options) -> Foreign:
+def read(folder: Path, source: Path, options: ImportOptions) -> Foreign:
     """The folds asked for as one model. Raises CheckpointError for one of another task, or that cannot be understood."""
     where = f"The nnU-Net model {folder.name if source.is_dir() else source.name}"
     planned, dataset = (_json(folder / name, where) for name in ("plans.json", "dataset.json"))

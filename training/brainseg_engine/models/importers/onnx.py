@@ -6,7 +6,6 @@ what the answers mean.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -16,7 +15,7 @@ import torch
 
 from brainseg_engine.core import plain, records
 from brainseg_engine.core.errors import CheckpointError
-from brainseg_engine.models.importers.writing import Foreign, Options
+from brainseg_engine.models.importers.writing import Foreign, ImportOptions
 from brainseg_engine.nets.onnx import session
 from brainseg_engine.recipe import Recipe, parse_recipe
 
@@ -31,7 +30,7 @@ def found_in(folder: Path) -> Path | None:
     return files[0] if len(files) == 1 else None
 
 
-def read(file: Path, source: Path, options: Options) -> Foreign:
+def read(file: Path, source: Path, options: ImportOptions) -> Foreign:
     """The network as a recipe and its graph. Raises CheckpointError for one that takes or gives other channels."""
     where = f"The ONNX file {source.name}"
     try:
@@ -69,7 +68,7 @@ def read(file: Path, source: Path, options: Options) -> Foreign:
     )
 
 
-def _recipe(metadata: dict[str, str], options: Options, where: str) -> Recipe:
+def _recipe(metadata: dict[str, str], options: ImportOptions, where: str) -> Recipe:
     if options.recipe is not None:
         return options.recipe
     if RECIPE in metadata:
@@ -84,7 +83,7 @@ def _recipe(metadata: dict[str, str], options: Options, where: str) -> Recipe:
 
 def _object(text: str) -> dict[str, Any]:
     try:
-        found = json.loads(text)
+        found = records.parse_json(text)
     except ValueError:
         return {}
     return found if isinstance(found, dict) else {}

@@ -11,7 +11,7 @@ import torch
 from brainseg_engine.core.errors import CheckpointError
 from brainseg_engine.models.importers.bundle import sliding
 from brainseg_engine.models.importers.meaning import series_of
-from brainseg_engine.models.importers.writing import Foreign, Options
+from brainseg_engine.models.importers.writing import Foreign, ImportOptions
 from brainseg_engine.nets.foreign import read_weights
 from brainseg_engine.recipe import parse_recipe
 
@@ -31,7 +31,7 @@ def knows(file: Path) -> bool:
     return _MARK in read_weights(file)
 
 
-def read(file: Path, source: Path, options: Options) -> Foreign:
+def read(file: Path, source: Path, options: ImportOptions) -> Foreign:
     """The checkpoint as a recipe and weights. Raises CheckpointError for another number of channels or regions."""
     where = f"The checkpoint {source.name}"
     state = read_weights(file)

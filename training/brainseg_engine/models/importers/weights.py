@@ -7,21 +7,16 @@ published code.
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Callable, Mapping
-from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 import torch
 
-from brainseg_engine import nets
 from brainseg_engine.core.errors import CheckpointError
-from brainseg_engine.core.paths import check_writable
-from brainseg_engine.core.provenance import versions
-from brainseg_engine.models import checkpoint
-from brainseg_engine.models.importers.writing import UNKNOWN, place, refuse_own, skeleton
+from brainseg_engine.models.importers.writing import Foreign, ImportOptions, place, refuse_own, skeleton, write
+from brainseg_engine.models.lineage import sha256
 from brainseg_engine.nets import unet2d
 from brainseg_engine.nets.foreign import read_weights
 from brainseg_engine.recipe import AttentionUNetConfig, Recipe, SegResNetConfig, UNet2dConfig
@@ -39,25 +34,17 @@ def import_model(file: Path, recipe: Recipe, name: str, *, force: bool = False) 
     Raises CheckpointError for a file that is no weights or does not fit the recipe, OutputError for a name that is taken
     (unless ``force``) or no file name.
     """
-    out = place(name, force)
+    options = ImportOptions(name, force=force)
+    place(name, force)
     refuse_own(file)
-    state = fit(read_weights(file), recipe, file)
-    card = checkpoint.Card(
-        name=name,
-        recipe=recipe.name,
-        summary=recipe.summary,
-        modalities=recipe.modalities,
-        regions=recipe.output.regions,
-        parameters=nets.count_parameters(skeleton(recipe)),
-        created=datetime.now(UTC).date().isoformat(),
+    found = Foreign(
+        recipe,
+        fit(read_weights(file), recipe, file),
+        file.name,
         licence="imported; licence as its source says",
-        data=f"imported from {file.name} (sha256 {hashlib.sha256(file.read_bytes()).hexdigest()}); training data unknown",
-        known_failures=UNKNOWN,
-        made_with=versions(),
+        data=f"imported from {file.name} (sha256 {sha256(file)}); training data unknown",
     )
-    check_writable(out.parent)
-    checkpoint.save(out, state, card, recipe)
-    return out
+    return write(found, options)
 
 
 def fit(given: Mapping[str, torch.Tensor], recipe: Recipe, file: Path) -> dict[str, torch.Tensor]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -11,13 +10,13 @@ from pathlib import Path
 import torch
 
 from brainseg_engine import nets
-from brainseg_engine.core import plain
 from brainseg_engine.core.errors import CheckpointError, OutputError
 from brainseg_engine.core.names import is_model_name
 from brainseg_engine.core.paths import check_writable, models_home
 from brainseg_engine.core.provenance import versions
 from brainseg_engine.core.study import Modality
 from brainseg_engine.models import checkpoint
+from brainseg_engine.models.lineage import sha256
 from brainseg_engine.recipe import Recipe, overridden
 
 UNKNOWN = (
@@ -26,7 +25,7 @@ UNKNOWN = (
 
 
 @dataclass(frozen=True)
-class Options:
+class ImportOptions:
     """What the user says of a model that comes in."""
 
     name: str
@@ -64,7 +63,7 @@ class Foreign:
     """The files that its weights were read from."""
 
 
-def write(found: Foreign, options: Options) -> Path:
+def write(found: Foreign, options: ImportOptions) -> Path:
     """Write the model file; returns it. Raises CheckpointError where the weights do not fit, OutputError, RecipeError."""
     out = place(options.name, options.force)
     recipe = overridden(found.recipe, options.settings) if options.settings else found.recipe
@@ -124,18 +123,6 @@ def _checked(state: Mapping[str, torch.Tensor], recipe: Recipe, source: str) -> 
         if tensor.is_floating_point() and not bool(tensor.isfinite().all()):
             raise CheckpointError(f"{source} holds weights that are no numbers, in '{key}': its training diverged.")
     return {k: v.float() if v.is_floating_point() else v for k, v in state.items()}
-
-
-def sha256(file: Path) -> str:
-    """Of a file's bytes. Raises CheckpointError when it cannot be read."""
-    digest = hashlib.sha256()
-    try:
-        with plain.opened(file) as f:
-            while block := f.read(1 << 20):
-                digest.update(block)
-    except OSError as e:
-        raise CheckpointError(f"Cannot read {file}: {e.strerror or e}.") from e
-    return digest.hexdigest()
 
 
 def skeleton(recipe: Recipe, training: bool = False) -> torch.nn.Module:
