@@ -12,7 +12,6 @@ import io
 import os
 import stat
 from pathlib import Path
-from typing import BinaryIO
 
 MOST_BYTES = 2**31
 """Of a file that is read whole into memory."""
@@ -50,7 +49,7 @@ class _Bounded(io.BufferedReader):
         return super().read(size)
 
 
-def opened(path: Path) -> BinaryIO:
+def opened(path: Path) -> io.BufferedReader:
     """The file, open for reading. Raises OSError, NotOrdinary for what is no ordinary file; it never waits."""
     handle = os.open(path, _READ)
     try:

@@ -129,7 +129,11 @@ def _spaced(arguments: dict[str, Any], section: dict[str, Any]) -> None:
 
 def _cropped(arguments: dict[str, Any], section: dict[str, Any]) -> None:
     margin = arguments.get("margin", 0)
-    section["crop"], section["margin_voxels"] = "nonzero", margin if isinstance(margin, int) else 0
+    if not isinstance(margin, int):
+        raise CheckpointError(
+            f"The bundle leaves a margin of {margin} (CropForegroundd); one number for all sides is known here."
+        )
+    section["crop"], section["margin_voxels"] = "nonzero", margin
 
 
 def _by_percentiles(arguments: dict[str, Any], section: dict[str, Any]) -> None:
