@@ -107,6 +107,7 @@ CODE = {
         ({"network_def": {"_target_": "os.system", "command": "touch ran"}}, "not known here"),
         ({"network_def": {"_target_": "SegResNet", "in_channels": 4, "out_channels": 3, "act": "MISH"}}, "act"),
         ({"preprocessing": {"transforms": [{"_target_": "RandFlipd"}]}}, "RandFlipd"),
+        ({"postprocessing": {"transforms": [{"_target_": "AsDiscreted", "argmax": True}]}}, "argmax"),
         ({"preprocessing": {"transforms": [{"_target_": "CropForegroundd", "margin": [4, 4, 0]}]}}, "one number"),
         ({"inferer": {"_target_": "SlidingWindowInferer", "roi_size": "@loop"}, "loop": "@loop"}, "refers to itself"),
     ],

@@ -203,6 +203,8 @@ def _threshold(config: Config) -> float:
             raise CheckpointError(
                 f"{config.path}: its answers are no independent regions (Activationsd without sigmoid)."
             )
+        if name == "AsDiscreted" and config.plain(transform.get("argmax", False), name):
+            raise CheckpointError(f"{config.path}: its answers are no independent regions (AsDiscreted with argmax).")
         if name == "AsDiscreted" and "threshold" in transform:
             threshold = config.plain(transform["threshold"], name)
     return threshold

@@ -9,6 +9,7 @@ from brainseg_engine.core.errors import CheckpointError
 
 KNOWN = "Known are the 3D plans of nnU-Net 2.0 to 2.8, plain and with residual encoders; this may be one of a newer version."
 NORMALISATION = {"ZScoreNormalization": "zscore", "RescaleTo01Normalization": "unit", "NoNormalization": "none"}
+_PREPROCESSOR = "DefaultPreprocessor"
 _RESAMPLED = "resample_data_or_seg_to_shape"
 _NOT_RESAMPLED = "no_resampling_data_or_seg_to_shape"
 ENCODERS = {"PlainConvUNet": "plain", "ResidualEncoderUNet": "residual"}
@@ -26,10 +27,18 @@ def plans(
     ):
         raise CheckpointError(f"{where} works in two dimensions, or its plans are not understood. {KNOWN}")
     axes = [list(forward).index(2 - x) for x in range(3)]
+    preprocessor = configuration.get("preprocessor_name", _PREPROCESSOR)
+    if preprocessor != _PREPROCESSOR:
+        raise CheckpointError(f"{where} prepares images by '{preprocessor}', which is not known here. {KNOWN}")
     data = _resampling(configuration, "data", where)
     back = _resampling(configuration, "probabilities", where)
     if (data is None) != (back is None):
         raise CheckpointError(f"{where} resamples images or answers only, which is not known here. {KNOWN}")
+    if data is not None and back is not None and data.get("force_separate_z") != back.get("force_separate_z"):
+        raise CheckpointError(
+            f"{where} resamples thick slices of images and answers in different ways (force_separate_z), which is not known "
+            f"here. {KNOWN}"
+        )
     found: dict[str, Any] = {
         "spacing_mm": [configuration["spacing"][a] for a in axes],
         "normalise": _normalisations(configuration, channels, where),
@@ -51,7 +60,11 @@ def _resampling(configuration: Mapping[str, Any], what: str, where: str) -> dict
     if name != _RESAMPLED:
         raise CheckpointError(f"{where} resamples by '{name}', which is not known here. {KNOWN}")
     given = configuration.get(f"resampling_fn_{what}_kwargs", {})
-    return dict(given) if isinstance(given, Mapping) else {}
+    if not isinstance(given, Mapping):
+        raise CheckpointError(
+            f"{where} resamples with '{given}' (resampling_fn_{what}_kwargs), which is not known here. {KNOWN}"
+        )
+    return dict(given)
 
 
 def _normalisations(configuration: Mapping[str, Any], channels: int, where: str) -> list[str]:
