@@ -26,6 +26,7 @@ from brainseg_engine.report.pictures import key_images, view_3d
 from brainseg_engine.report.sources import Result, find_results
 from brainseg_engine.report.writing import write_report
 from brainseg_engine.scores.diameters import diameters, to_json
+from brainseg_engine.scores.follow_up import CAVEAT, rano_range
 from brainseg_engine.scores.volumes import volumes_ml
 
 VOID = {"meta", "img", "br", "input"}
@@ -135,7 +136,11 @@ def test_a_prior_gives_the_change(small, built):
     assert "−100 %" in text
     same = records.build(small.segmentation, small, prior=built)
     assert same["change"]["WT"]["volume_ml"]["difference"] == 0
-    assert same["rano_range"] is None or "stable disease" in same["rano_range"]
+    total = built["regions"]["ET"]["diameters"]["sum_of_products_rano_mm2"]
+    assert same["rano_range"] == (rano_range([total, total]) or None)
+    assert CAVEAT not in text or now["rano_range"]
+    shown = Page(report_page({**same, "rano_range": rano_range([100.0, 100.0])}, [])).text
+    assert "stable disease" in shown and CAVEAT in shown
     assert built["rano_range"] is None
 
 

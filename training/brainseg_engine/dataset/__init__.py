@@ -1,7 +1,7 @@
 """Studies → training samples: preprocessed once, kept memory-mapped on disk, cut and augmented anew at each visit."""
 
 from brainseg_engine.dataset.cases import TrainingCase, hashes_of, prepare, usable, with_truth
-from brainseg_engine.dataset.doubts import Doubts, told_once
+from brainseg_engine.dataset.doubts import Doubts, reported_once
 from brainseg_engine.dataset.loading import Key, Visits, loader
 from brainseg_engine.dataset.samples import Samples, augmented
 
@@ -15,7 +15,7 @@ __all__ = [
     "hashes_of",
     "loader",
     "prepare",
-    "told_once",
+    "reported_once",
     "usable",
     "with_truth",
 ]

@@ -18,7 +18,7 @@ from brainseg_engine.core.geometry import Shape3
 from brainseg_engine.core.labels import Label, LabelArray
 from brainseg_engine.core.study import SeriesNeeded, Study
 from brainseg_engine.dataset import cache as store
-from brainseg_engine.dataset.doubts import Doubts, told_once
+from brainseg_engine.dataset.doubts import Doubts, reported_once
 from brainseg_engine.dataset.index import CachedCase, Index
 from brainseg_engine.inference.preprocess import preprocess
 from brainseg_engine.io import load_study
@@ -131,7 +131,7 @@ def prepare(
     made_in: Path | None = folder / f"{key}.safetensors"
     tensors = store.load(folder, key)
     if tensors is None:  # else these very images were checked when they were kept
-        with told_once() if doubts is None else nullcontext(doubts) as kept_back:
+        with reported_once() if doubts is None else nullcontext(doubts) as kept_back:
             _check(study, path, recipe, kept_back)
         made = _build(study, truth, recipe, divisor)
         made_in = store.save(folder, key, made)

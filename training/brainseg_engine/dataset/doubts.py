@@ -27,7 +27,7 @@ class Doubts:
                 sentence = sentence.replace(f"{m.title} ({volume.path.name})" if volume.path else m.title, m.title)
             self._cases.setdefault(sentence, []).append(case)
 
-    def tell(self) -> None:
+    def report(self) -> None:
         """Warn of each in the log, with the first case and how many more there are."""
         for sentence, cases in self._cases.items():
             also = f" and {len(cases) - 1} more" if len(cases) > 1 else ""
@@ -36,10 +36,10 @@ class Doubts:
 
 
 @contextmanager
-def told_once() -> Iterator[Doubts]:
+def reported_once() -> Iterator[Doubts]:
     """Doubts that are reported at the end, also where a case ends it."""
     doubts = Doubts()
     try:
         yield doubts
     finally:
-        doubts.tell()
+        doubts.report()

@@ -80,7 +80,7 @@ def of_folder(
     notes: list[str] = []
     sides: list[dict[str, Path]] = []
     patients: dict[str, str] = {}
-    with dataset.told_once() as doubts:
+    with dataset.reported_once() as doubts:
         for side, most in ((score, SCORED), (replay, REPLAYED)):
             taken: dict[str, Path] = {}
             seen: dict[str, Path] = {}

@@ -212,9 +212,8 @@ def run(
     flips = [f for f in _FLIPS if 3 not in f or dimensions == 3] if tta else _FLIPS[: 1 + window.mirror]
     if window.mirror_axes:
         flips = _FLIPS[:1]  # each tile is mirrored already
-    members = list(getattr(net, "members", ())) or [
-        net
-    ]  # folds are averaged once their tiles are blended, as nnU-Net does
+    # folds are averaged once their tiles are blended, as nnU-Net does
+    members = list(getattr(net, "members", ())) or [net]
     done, total = 0, tiles.rounds(image.shape, places, dimensions, window) * len(flips) * len(members)
 
     def between() -> None:

@@ -1,4 +1,4 @@
-"""Prediction of a study as a hospital has it: prepared first, and the answer told on the grid that was asked for."""
+"""Prediction of a study as a hospital has it: prepared first, and the answer given on the grid that was asked for."""
 
 from __future__ import annotations
 

@@ -12,7 +12,7 @@ from brainseg_engine.core.errors import CheckpointError
 from brainseg_engine.recipe import OnnxConfig
 
 _EXTERNAL = b"\x0a\x08location"
-"""How a tensor that lies in another file is told in ONNX' encoding."""
+"""The key "location" as ONNX encodes it: a tensor that has one lies in another file."""
 
 
 class OnnxNet(nn.Module):

@@ -18,6 +18,7 @@ from brainseg_engine.core.palette import REGION_COLOURS
 from brainseg_engine.core.study import Modality
 from brainseg_engine.report.pictures import Picture
 from brainseg_engine.report.record import NOTE, name_of
+from brainseg_engine.scores.follow_up import CAVEAT
 
 _UNWANTED = re.compile(
     "[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\u200e\u200f\u202a-\u202e\u2066-\u2069\ud800-\udfff\ufffe\uffff]"
@@ -35,7 +36,7 @@ class Entry:
 
 def report_page(record: Mapping[str, Any], pictures: Sequence[Picture]) -> str:
     """The page of one result."""
-    return str(_environment().get_template("report.html.j2").render(record=record, pictures=pictures))
+    return str(_environment().get_template("report.html.j2").render(record=record, pictures=pictures, caveat=CAVEAT))
 
 
 def index_page(entries: Sequence[Entry]) -> str:

@@ -188,10 +188,10 @@ def sides_of(segmentation: Segmentation, study: Study | None) -> dict[Region, si
     }
 
 
-def _drawn(told: Any) -> list[dict[str, Any]]:
+def _drawn(written: Any) -> list[dict[str, Any]]:
     """What a person drew to measure; [] where nothing of that kind is recorded."""
     try:
-        return drawn.to_json(drawn.from_json(told)) if told else []
+        return drawn.to_json(drawn.from_json(written)) if written else []
     except (AttributeError, KeyError, TypeError, ValueError):  # a sidecar of something else
         return []
 

@@ -98,7 +98,7 @@ class Loop:
         if self.fabric.is_global_zero:
             fingerprint = hashlib.sha256("".join(self.hashes).encode()).hexdigest()
             self.folder.note({"data_fingerprint": fingerprint, "planned": self.planned})
-            with dataset.told_once() as doubts:
+            with dataset.reported_once() as doubts:
                 validation.check_held_out(
                     held_out, cases, self.recipe, self.earlier, self._telling, doubts, self.options.coding
                 )
@@ -176,7 +176,7 @@ class Loop:
         if not self.fabric.is_global_zero:
             self.fabric.barrier()
         cases = []
-        with dataset.told_once() as doubts:
+        with dataset.reported_once() as doubts:
             for n, folder in enumerate(folders):
                 self._telling(Progress(f"reading {cohort.name(folder)}", n / len(folders)))
                 name = cohort.name(folder)
