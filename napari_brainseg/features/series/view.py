@@ -68,6 +68,7 @@ class SeriesView(Section):
         self.body.addWidget(self.visits)
         self.words = Words("series_words", "warning")
         self.body.addWidget(self.words)
+        self._make_buttons(methods)  # above the rows: the list is long, and the press that comes next stays in sight
         self.area = QScrollArea()
         self.area.setObjectName("series_rows")
         self.area.setWidgetResizable(True)
@@ -77,7 +78,6 @@ class SeriesView(Section):
         self.others = button("", "more_series", "Show the series that are not used, too", self._toggle)
         self.others.setProperty("role", "link")
         self.body.addWidget(self.others)
-        self._make_buttons(methods)
         self.uses: dict[str, Combo] = {}
         self._all, self._folded = False, False
         self._table: Table | None = None

@@ -93,6 +93,17 @@ def test_from_dicom_to_a_mask_on_its_own_grid(window, monkeypatch, tmp_path):
     assert window.session.study.acquired.reference is not None
 
 
+@pytest.mark.parametrize("size", [(1600, 1000), (1366, 768)])
+def test_prepare_is_in_sight_as_soon_as_the_series_are_listed(window, tmp_path, size):
+    write_clinical(tmp_path / "export", raw_study(1).study, thickness_mm=None, distractors=6)
+    window.viewer.window._qt_window.resize(*size)
+    window.viewer.open(str(tmp_path / "export"), plugin="napari-brainseg")
+    window.wait(lambda: window.app.features.series.incoming is not None)
+    prepare = window.widget("prepare")
+    window.wait(lambda: prepare.isVisible() and prepare.visibleRegion().boundingRect() == prepare.rect())
+    picture(window, f"series_table_{size[0]}")
+
+
 def test_listing_can_be_cancelled(window, tmp_path, monkeypatch):
     write_clinical(tmp_path / "export", raw_study(1).study, thickness_mm=None, distractors=6)
     held = threading.Event()
