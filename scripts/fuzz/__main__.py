@@ -2,7 +2,8 @@
 
 Each case is a sound file of its kind, changed by a random generator of its own (seed, surface, number), so that one case can
 be run again: `python scripts/fuzz --only nifti --first 1234 --cases 1`. A door accepts what it is given or refuses it in one
-sentence; a traceback, a death of the process, a wait of more than 10 s and more than 2 GB of memory are failures. The table
+sentence; a traceback, a death of the process, more than 10 s of computing or 60 s of waiting, and more than 2 GB of memory are
+failures. The table
 says how many of each there were, and the exit code is 1 where there was a failure.
 """
 
@@ -31,7 +32,7 @@ from images import decathlon, metaimage, nifti, pairs, sidecar, slices
 from kept import KEPT
 from learning import events, model, names, recipe, record, run_folder, split, summary, weights, working_copy
 
-HANG_S, MEMORY = 10, 2 * 2**30
+HANG_S, WAIT_S, MEMORY = 10, 60, 2 * 2**30
 OUTCOMES = ("refused", "accepted", "traceback", "died", "hang", "memory")
 
 
@@ -54,7 +55,8 @@ def work(surface: str, seed: int, first: int, cases: int) -> None:
     resource.setrlimit(resource.RLIMIT_DATA, (MEMORY + 2**30, MEMORY + 2**30))
     logging.disable(logging.CRITICAL)
     warnings.simplefilter("ignore")
-    signal.signal(signal.SIGALRM, _hang)
+    for elapsed in (signal.SIGPROF, signal.SIGALRM):
+        signal.signal(elapsed, _waited)
     with tempfile.TemporaryDirectory(prefix="brainseg-fuzz-") as name:
         import os
 
@@ -68,7 +70,8 @@ def work(surface: str, seed: int, first: int, cases: int) -> None:
 
 def _outcome(one: Callable[[random.Random], None], r: random.Random) -> tuple[str, str]:
     refused.clear()
-    signal.alarm(HANG_S)
+    signal.setitimer(signal.ITIMER_PROF, HANG_S)  # of the processor's time: another program's load is no hang
+    signal.alarm(WAIT_S)
     try:
         one(r)
     except Hang:
@@ -78,13 +81,14 @@ def _outcome(one: Callable[[random.Random], None], r: random.Random) -> tuple[st
         what = "memory" if isinstance(e, MemoryError) else "traceback"
         return what, f"{type(e).__name__}: {str(e)[:150]!r} at {Path(where.filename).name}:{where.lineno}"
     finally:
+        signal.setitimer(signal.ITIMER_PROF, 0)
         signal.alarm(0)
     if resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 > MEMORY:
         return "memory", ""
     return ("refused", "") if refused else ("accepted", "")
 
 
-def _hang(number: int, frame: object) -> None:
+def _waited(number: int, frame: object) -> None:
     raise Hang
 
 

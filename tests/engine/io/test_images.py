@@ -17,6 +17,7 @@ from brainseg_engine.core.errors import InputError
 from brainseg_engine.core.geometry import Grid
 from brainseg_engine.core.study import Modality
 from brainseg_engine.io import read_image, read_volume, save_volume
+from brainseg_engine.io.formats import read_header
 from brainseg_engine.io.image import content_hash
 
 CODES = ("RAS", "LPS", "LAS", "PIR")
@@ -81,6 +82,38 @@ def test_mha_and_nifti_of_one_array_are_one_image(tmp_path, codes, angle):
     assert np.array_equal(nifti.data, mha.data) and mha.data.dtype == np.int16
     assert mha.grid.same_as(nifti.grid, 1e-3) and mha.grid.orientation == codes
     assert nifti.header is not None and mha.header is None
+
+
+@pytest.mark.parametrize(("unit", "mm"), [("cm", 10.0), ("um", 1e-3), ("mm", 1.0), ("?", 1.0)])
+def test_the_unit_of_a_metaimage_counts(tmp_path, unit, mm):
+    path = write_mha(tmp_path / "x.mha", image(), affine_of("LPS", angle=10))
+    plain = read_image(path).affine
+    path.write_bytes(path.read_bytes().replace(b"NDims = 3\n", b"NDims = 3\nDistanceUnits = " + unit.encode() + b"\n"))
+    assert np.allclose(read_image(path).affine[:3], mm * plain[:3])
+    assert np.allclose(read_header(path).affine[:3], mm * plain[:3])
+
+
+@same_folder
+@given(st.integers(0, 2), st.integers(1, 3), st.sampled_from([".nii.gz", ".mha"]), st.booleans())
+def test_nan_around_the_head_is_background(tmp_path, axis, thick, ending, negative):
+    whole = image(dtype=np.float32) - (20 if negative else 0)
+    cut = whole.copy()
+    outside = np.moveaxis(np.zeros(cut.shape, bool), axis, 0)
+    outside[-thick:] = True
+    outside = np.moveaxis(outside, 0, axis)
+    cut[outside] = np.nan
+    path = (write_mha if ending == ".mha" else write)(tmp_path / f"x{ending}", cut)
+    read = read_image(path).data
+    assert np.array_equal(read[~outside], whole[~outside]) and not read.flags.writeable
+    assert (read[outside] == min(0, whole[~outside].min())).all()
+
+
+def test_nan_within_the_head_stays_for_the_checks(tmp_path):
+    data = image(dtype=np.float32)
+    data[2, 2, 2] = np.nan
+    assert np.isnan(read_image(write(tmp_path / "x.nii.gz", data)).data).sum() == 1
+    data[:] = np.nan
+    assert np.isnan(read_image(write(tmp_path / "x.nii.gz", data)).data).all()
 
 
 def test_a_multi_member_gzip_is_read_whole(tmp_path):

@@ -21,7 +21,7 @@ from brainseg_engine.core.geometry import Grid
 from brainseg_engine.core.labels import Label
 from brainseg_engine.core.study import Modality, Volume
 from brainseg_engine.io import nifti
-from brainseg_engine.io.image import content_hash, in_words, unreadable
+from brainseg_engine.io.image import content_hash, in_words, unreadable, with_background
 from brainseg_engine.io.naming import MASK, classify, is_image, stem, words
 from brainseg_engine.io.series import Layout, Series
 
@@ -124,7 +124,7 @@ def read(path: Path) -> dict[Modality, Volume]:
     grid = Grid(image.data.shape[:3], image.affine, image.calibrated)
     volumes = {
         m: Volume(data, grid, m, None, content_hash(data, image.affine), image.header, image.note)
-        for m, data in ((m, image.data[..., i]) for i, m in enumerate(order))
+        for m, data in ((m, with_background(image.data[..., i])) for i, m in enumerate(order))
     }
     return {m: volumes[m] for m in Modality if m in volumes}
 

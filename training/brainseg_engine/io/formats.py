@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import TypeVar
 
 from brainseg_engine.core import plain
 from brainseg_engine.core.errors import InputError
 from brainseg_engine.io import metaimage, mgh, mha, nifti, nrrd, pair
-from brainseg_engine.io.image import Header, Image, in_words
+from brainseg_engine.io.image import Header, Image, in_words, with_background
 
 T = TypeVar("T")
 READERS: Mapping[str, Callable[[Path], Image]] = {
@@ -50,7 +51,8 @@ def read_header(path: Path) -> Header:
 @in_words
 def read_image(path: Path) -> Image:
     """The image in that file. Raises InputError naming the file, the cause and the remedy."""
-    return _reader(path, READERS)(path)
+    image = _reader(path, READERS)(path)
+    return replace(image, data=with_background(image.data))
 
 
 def beside(path: Path) -> dict[Path, str]:

@@ -175,6 +175,27 @@ def three_axes(data: NDArray[Any], path: Path) -> NDArray[Any]:
     return data
 
 
+def with_background(data: NDArray[Any]) -> NDArray[Any]:
+    """The array (X, Y, Z) with numbers where a program wrote NaN for "nothing was measured here": around the head, or where a
+    turned image ends. These become 0, or the least value where there are negative ones, as a background is. NaN that does
+    not reach the border of the array lies within the head, and stays for :mod:`brainseg_engine.studies.checks` to refuse."""
+    if data.dtype.kind != "f" or not np.isnan(data.min()):
+        return data
+    from scipy import ndimage
+
+    undefined = np.isnan(data)
+    if undefined.all():
+        return data
+    pieces, n = ndimage.label(undefined)
+    faces = [np.unique(pieces[(slice(None),) * axis + (side,)]) for axis in range(data.ndim) for side in (0, -1)]
+    around = np.zeros(n + 1, dtype=np.bool_)
+    around[np.concatenate(faces)] = True
+    around[0] = False
+    out = np.where(around[pieces], min(0, np.nanmin(data)), data).astype(data.dtype, copy=False)
+    out.setflags(write=False)
+    return out
+
+
 def content_hash(data: NDArray[Any], affine: Affine) -> str:
     """SHA-256 of voxel values, shape and affine, in hex.
 

@@ -17,7 +17,7 @@ from brainseg_engine.io.dicom.scan import is_dicom, plain_files
 from brainseg_engine.io.file_series import list_files
 from brainseg_engine.io.formats import read_image
 from brainseg_engine.io.found import ImageSeries, Listing, UnpackedFolder
-from brainseg_engine.io.image import Image, content_hash, is_folder
+from brainseg_engine.io.image import Image, content_hash, is_folder, with_background
 from brainseg_engine.io.naming import is_image
 from brainseg_engine.io.pair import standing_for
 
@@ -119,9 +119,9 @@ def read_listed(series: ImageSeries, progress: ProgressCallback = silent, cancel
         if series.channel is None:
             return read_image(series.path)
         whole = nifti.read_channels(series.path)
-        return replace(whole, data=whole.data[..., series.channel])
+        return replace(whole, data=with_background(whole.data[..., series.channel]))
     data = dicom.read_voxels(series, progress, cancelled)
-    return Image(data, series.grid.affine, calibrated=series.grid.calibrated)
+    return Image(with_background(data), series.grid.affine, calibrated=series.grid.calibrated)
 
 
 def volume_of(

@@ -34,6 +34,8 @@ _TYPES: Mapping[str, str] = {
 _PLACES = ("Offset", "Position", "Origin", "CenterOfRotation")
 _SPACINGS = ("ElementSpacing", "ElementSize")
 _MATRICES = ("TransformMatrix", "Rotation", "Orientation")
+_UNITS_MM: Mapping[str, float] = {"um": 1e-3, "cm": 10.0}
+"""``DistanceUnits`` other than mm; "?" and absent are mm by the format's documentation."""
 _BIG_ENDIAN = ("BinaryDataByteOrderMSB", "ElementByteOrderMSB")
 _WORDS = ("ObjectType", "ObjectSubType", "Comment", "Name", "AnatomicalOrientation", "DistanceUnits", "Modality")
 
@@ -41,7 +43,7 @@ _WORDS = ("ObjectType", "ObjectSubType", "Comment", "Name", "AnatomicalOrientati
 @dataclass(frozen=True)
 class MetaImageHeader:
     """What the header tells: ``shape`` with x first, ``begin`` where the voxels lie in ``file``, ``packed`` their bytes
-    there when they are compressed, else None."""
+    there when they are compressed, else None; ``unit_mm`` the unit of its sizes and places."""
 
     shape: tuple[int, ...]
     dtype: np.dtype[Any]
@@ -49,6 +51,7 @@ class MetaImageHeader:
     begin: int
     packed: int | None
     file: Path
+    unit_mm: float = 1.0
 
 
 def read_header(path: Path) -> MetaImageHeader:
@@ -155,7 +158,8 @@ def _checked(fields: Mapping[str, str], begin: int, held: int, path: Path, file:
             raise cut_short(path, max(room, 0), packed)
     elif room < count * dtype.itemsize:
         raise cut_short(path, max(room, 0), count * dtype.itemsize)
-    return MetaImageHeader(shape, dtype, channels, begin, packed, file)
+    unit = _UNITS_MM.get(fields.get("DistanceUnits", "").lower(), 1.0)
+    return MetaImageHeader(shape, dtype, channels, begin, packed, file, unit)
 
 
 def _require_numbers(fields: Mapping[str, str], n: int) -> None:

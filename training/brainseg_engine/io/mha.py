@@ -29,7 +29,7 @@ def read(path: Path) -> Image:
         raise InputError(f"{path} holds several numbers per voxel. Split it into one file per series and give those.")
     data = three_axes(metaimage.read_voxels(path, head), path)
     data.setflags(write=False)
-    return Image(data, _affine(geometry), calibrated=_is_calibrated(geometry))
+    return Image(data, _affine(geometry, head.unit_mm), calibrated=_is_calibrated(geometry))
 
 
 def read_header(path: Path) -> Header:
@@ -37,7 +37,7 @@ def read_header(path: Path) -> Header:
     head = metaimage.read_header(path)
     geometry = _geometry(path)
     channels = int(np.prod(head.shape[3:], dtype=object)) * head.channels
-    return Header(head.shape[:3], _affine(geometry), channels, calibrated=_is_calibrated(geometry))
+    return Header(head.shape[:3], _affine(geometry, head.unit_mm), channels, calibrated=_is_calibrated(geometry))
 
 
 def write(data: NDArray[Any], grid: Grid, path: Path) -> None:
@@ -79,9 +79,11 @@ def _is_calibrated(reader: Any) -> bool:
     return not (reader.HasMetaDataKey(_SIZES) and reader.GetMetaData(_SIZES) == _UNKNOWN)
 
 
-def _affine(image: Any) -> Affine:
+def _affine(image: Any, unit_mm: float) -> Affine:
+    """Index → RAS mm; ITK hands the unit on and does not apply it."""
     n = image.GetDimension()  # 4 when a trailing axis of length 1 was dropped
     affine = np.eye(4)
     affine[:3, :3] = np.array(image.GetDirection()).reshape(n, n)[:3, :3] * np.array(image.GetSpacing()[:3])
     affine[:3, 3] = image.GetOrigin()[:3]
+    affine[:3] *= unit_mm
     return _LPS_TO_RAS @ affine
