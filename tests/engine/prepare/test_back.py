@@ -1,6 +1,7 @@
 """The law of the way there and back, on grids of any obliquity and slice thickness."""
 
 import numpy as np
+from helpers.raw_grids import FINE, acquired, blobs, dice, oblique
 from helpers.raw_study import rigid_motion
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -11,43 +12,6 @@ from brainseg_engine.core.morphology import components
 from brainseg_engine.core.study import Segmentation
 from brainseg_engine.prepare.back import finer, segmentation_onto
 from brainseg_engine.prepare.rigid import Rigid, carried
-
-FINE = Grid((60, 64, 66), np.array([[-1.0, 0, 0, 30], [0, 1, 0, -32], [0, 0, 1, -33], [0, 0, 0, 1]]))
-
-
-def blobs(seed: int, shape, spacing=(1, 1, 1)):
-    """Nested labels: a lesion of 8 to 14 mm with a core, and a thin rim of 1 to 2 mm around it."""
-    rng = np.random.default_rng(seed)
-    axes = [(np.arange(n) - (n - 1) / 2) * s for n, s in zip(shape, spacing, strict=True)]
-    p = np.stack(np.meshgrid(*axes, indexing="ij"))
-    distance = np.sqrt((((p - rng.uniform(-6, 6, (3, 1, 1, 1))) / rng.uniform(0.8, 1.2, (3, 1, 1, 1))) ** 2).sum(0))
-    outer = rng.uniform(10, 14)
-    labels = np.zeros(shape, np.uint8)
-    labels[distance < outer] = Label.ED
-    labels[distance < outer - 3] = Label.ET
-    labels[distance < outer - 3 - rng.uniform(1.5, 2.5)] = Label.NCR
-    return labels
-
-
-def oblique(spacing, angles, shift, shape) -> Grid:
-    affine = np.eye(4)
-    affine[:3, :3] = np.diag(spacing)
-    affine[:3, 3] = -(np.array(shape) - 1) / 2 * spacing
-    return Grid(tuple(shape), rigid_motion(angles, shift, (0, 0, 0)).matrix @ affine)
-
-
-acquired = st.builds(
-    lambda spacing, angles, shift: oblique(
-        np.array(spacing), angles, np.array(shift), np.ceil(np.array([70, 74, 76]) / spacing).astype(int)
-    ),
-    st.tuples(st.floats(0.6, 1.2), st.floats(0.6, 1.2), st.floats(1, 6)),
-    st.tuples(*[st.floats(-17, 17)] * 3),
-    st.tuples(*[st.floats(-2, 2)] * 3),
-)
-
-
-def dice(a, b):
-    return 2 * (a & b).sum() / max(a.sum() + b.sum(), 1)
 
 
 @given(acquired, st.integers(0, 1000))

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from brainseg_engine.core.geometry import Grid, Shape3
 from brainseg_engine.core.labels import Label, LabelArray, Mask, Region, labels_from_regions, region_mask
-from brainseg_engine.core.morphology import components
+from brainseg_engine.core.morphology import Box, components
 from brainseg_engine.core.study import Prediction, Segmentation
 from brainseg_engine.prepare.rigid import Rigid, between, carried
 
@@ -75,7 +75,7 @@ def region_onto(
         box = _grown(found, inside.shape)
         own = pieces[box] == piece
         near = source.crop((box[0].start, box[1].start, box[2].start), own.shape)
-        part, at = _part(near, target, rigid)
+        part, at = part_of(near, target, rigid)
         if part is None:
             continue
         volume = _averaged(own.astype(np.float32), near, part, rigid)
@@ -110,7 +110,7 @@ def _field(inside: Mask, probability: NDArray[np.float16] | None) -> _Share:
     return field
 
 
-def _part(source: Grid, target: Grid, rigid: Rigid | None) -> tuple[Grid | None, tuple[slice, ...]]:
+def part_of(source: Grid, target: Grid, rigid: Rigid | None) -> tuple[Grid | None, Box]:
     """The part of ``target`` that ``source`` reaches, and where it begins and ends; None where they are apart."""
     corners = (
         np.array([[i, j, k] for i in (0, 1) for j in (0, 1) for k in (0, 1)]) * (np.array(source.shape) + 1.0) - 1.0
@@ -119,7 +119,8 @@ def _part(source: Grid, target: Grid, rigid: Rigid | None) -> tuple[Grid | None,
     at = corners @ inverse[:3, :3].T + inverse[:3, 3]
     low = np.clip(np.floor(at.min(axis=0)).astype(int), 0, target.shape)
     high = np.clip(np.ceil(at.max(axis=0)).astype(int) + 1, 0, target.shape)
-    box = tuple(slice(int(a), int(b)) for a, b in zip(low, high, strict=True))
+    x, y, z = (slice(int(a), int(b)) for a, b in zip(low, high, strict=True))
+    box = (x, y, z)
     if np.any(high <= low):
         return None, box
     start, shape = tuple(int(a) for a in low), tuple(int(n) for n in high - low)

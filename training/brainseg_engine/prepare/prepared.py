@@ -11,9 +11,10 @@ from numpy.typing import NDArray
 
 from brainseg_engine.core.errors import GeometryError, InputError
 from brainseg_engine.core.geometry import Grid
-from brainseg_engine.core.labels import Mask, Region
+from brainseg_engine.core.labels import LabelArray, Mask, Region
 from brainseg_engine.core.study import Modality, Prediction, Segmentation, Study
 from brainseg_engine.prepare import back as resampling
+from brainseg_engine.prepare import painting
 from brainseg_engine.prepare.quality import Quality
 from brainseg_engine.prepare.rigid import Rigid
 
@@ -89,6 +90,15 @@ class Prepared:
             )
         inverse = None if rigid is None else rigid.inverse
         return resampling.segmentation_onto(segmentation, self.grid, inverse)
+
+    def painted(self, labels: LabelArray, before: LabelArray, after: LabelArray, on: Modality) -> LabelArray:
+        """``labels`` (X, Y, Z) of the 1 mm grid once a person has changed ``before`` to ``after`` on that series' own grid."""
+        rigid = None if on is self.reference else self.rigids[on]
+        return painting.painted_onto(labels, self.grid, before, after, self.grids[on], rigid)
+
+    def reach(self, on: Modality) -> Mask:
+        """The voxels of that series (X, Y, Z) that the 1 mm grid holds: what is painted on others would be lost."""
+        return painting.reach(self.grid, self.grids[on], None if on is self.reference else self.rigids[on])
 
     def _target(self, onto: Onto) -> tuple[Grid, Rigid | None]:
         """The grid, and where its world's points lie in the reference's."""
