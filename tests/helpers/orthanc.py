@@ -55,22 +55,24 @@ class Orthanc:
         assert self._holder.stdout.readline() == b"up\n"
         user = ["-U", "--preserve-credentials"] if "-rn" in unshare else []
         self._enter = ["nsenter", "-t", str(self._holder.pid), "-n", *user]
-        self._configuration = folder / "orthanc.json"
-        self._configuration.write_text(json.dumps({
+        self._settings = {
             "Name": "TEST", "StorageDirectory": str(folder / "storage"), "IndexDirectory": str(folder / "index"),
             "HttpPort": 8042, "RemoteAccessAllowed": True, "AuthenticationEnabled": True, "RegisteredUsers": {USER: PASSWORD},
             "DicomAet": "ARCHIVE", "DicomPort": 4242, "DicomCheckCalledAet": True, "DicomAlwaysAllowEcho": False,
             "DicomAlwaysAllowStore": False, "DicomModalities": {"brainseg": ["BRAINSEG", "127.0.0.1", 11112]},
             "Plugins": [str(PLUGINS / "libOrthancDicomWeb.so")], "DicomWeb": {"Enable": True, "Root": "/dicom-web/"},
             "OverwriteInstances": False,
-        }))  # fmt: skip
+        }  # fmt: skip
         self._process: subprocess.Popen[bytes] | None = None
 
-    def start(self) -> None:
-        """Start it, and wait until it answers."""
+    def start(self, **more: object) -> None:
+        """Start it, and wait until it answers; ``more``: settings of its configuration, from now on."""
+        self._settings |= more
+        configuration = self.folder / "orthanc.json"
+        configuration.write_text(json.dumps(self._settings))
         with (self.folder / "orthanc.log").open("ab") as log:
             self._process = subprocess.Popen(
-                [*self._enter, str(_program("Orthanc")), str(self._configuration)], stdout=log, stderr=log
+                [*self._enter, str(_program("Orthanc")), str(configuration)], stdout=log, stderr=log
             )
         until = time.monotonic() + 60
         while not {8042, 4242} <= self.listening():

@@ -18,6 +18,7 @@ from typing import Any
 from urllib.parse import parse_qs, unquote, urlsplit
 
 import pydicom
+import trustme
 from pydicom.dataset import Dataset
 from pynetdicom import AE, StoragePresentationContexts, build_context, evt, transport
 from pynetdicom.sop_class import (
@@ -110,14 +111,25 @@ def as_file(dataset: Dataset) -> bytes:
     return written.getvalue()
 
 
+def serving(certificate: trustme.LeafCert) -> ssl.SSLContext:
+    """TLS of a server with that certificate."""
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    certificate.configure_cert(context)
+    return context
+
+
 # --- DIMSE ----------------------------------------------------------------------------------------------------------------
 
 
 @contextmanager
 def dimse_server(
-    holding: Holding, *, tls: ssl.SSLContext | None = None, own_title: str = "BRAINSEG", move_to: int = 0
-) -> Iterator[Dimse]:
-    """A DIMSE server that knows the caller ``own_title`` alone; the connection to it."""
+    holding: Holding, *, tls: ssl.SSLContext | None = None, own_title: str = "BRAINSEG", move_to: int = 0,
+    move_tls: ssl.SSLContext | None = None,
+) -> Iterator[Dimse]:  # fmt: skip
+    """A DIMSE server that knows the caller ``own_title`` alone; the connection to it.
+
+    ``move_to``: the port that it sends to at C-MOVE, ``move_tls``: encrypted so.
+    """
     ae = AE("ARCHIVE")
     ae.require_called_aet = True
     ae.require_calling_aet = [own_title]
@@ -154,7 +166,8 @@ def dimse_server(
         if event.move_destination != own_title or not move_to:
             yield None, None
             return
-        yield "127.0.0.1", move_to, {"contexts": [build_context(MRImageStorage)]}
+        tls_args = None if move_tls is None else (move_tls, "127.0.0.1")
+        yield "127.0.0.1", move_to, {"contexts": [build_context(MRImageStorage)], "tls_args": tls_args}
         yield from send(event, wanted(event))
 
     def store(event: Any) -> int:

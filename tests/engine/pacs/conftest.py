@@ -5,6 +5,7 @@ import warnings
 
 import pydicom
 import pytest
+import trustme
 from dicom_studies import ball, grid_of, new_person, write_series
 from helpers.pacs_servers import Holding
 
@@ -38,3 +39,12 @@ def forgiven():
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ResourceWarning)
         gc.collect()
+
+
+@pytest.fixture(scope="module")
+def authority(tmp_path_factory):
+    """A private authority, and its file."""
+    ca = trustme.CA()
+    path = tmp_path_factory.mktemp("ca") / "ca.pem"
+    ca.cert_pem.write_to_path(path)
+    return ca, str(path)

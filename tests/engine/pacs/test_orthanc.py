@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 import pydicom
 import pytest
+import trustme
 from dicom_studies import ball, grid_of, new_person, write_clinical, write_series
 from helpers.orthanc import USER, Orthanc
 
@@ -164,4 +165,29 @@ def test_killed_in_the_middle_nothing_is_lost_or_doubled(orthanc, tmp_path, name
         assert np.array_equal(pydicom.dcmread(path).pixel_array, made.pop(path.stem))
     assert made == {}
     assert not [p for p in got.rglob("*") if p.name.startswith(".part-")]
+    assert orthanc.listening() == {8042, 4242}
+
+
+@pytest.mark.parametrize("retrieve", ["get", "move"])
+def test_over_tls_both_prove_who_they_are(orthanc, stored, authority, tmp_path, retrieve):
+    ca, path = authority
+    names = {}
+    for who in ("ours", "theirs"):
+        made = ca.issue_cert("127.0.0.1", key_type=trustme.KeyType.RSA)  # what DCMTK's profile offers
+        made.private_key_and_cert_chain_pem.write_to_path(tmp_path / f"{who}.pem")
+        made.private_key_pem.write_to_path(tmp_path / f"{who}.key")
+        names[who] = str(tmp_path / f"{who}.pem")
+    orthanc.kill()
+    orthanc.start(
+        DicomTlsEnabled=True, DicomTlsCertificate=names["theirs"], DicomTlsPrivateKey=str(tmp_path / "theirs.key"),
+        DicomTlsTrustedCertificates=path, DicomTlsRemoteCertificateRequired=True,
+        DicomModalities={"brainseg": {"AET": "BRAINSEG", "Host": "127.0.0.1", "Port": 11112, "UseDicomTls": True}},
+    )  # fmt: skip
+    encrypted = '''\n[tls]\nkind = "dimse"\nhost = "127.0.0.1"\nport = 4242\ntitle = "ARCHIVE"\ntls = true\n'''
+    encrypted += f'ca = "{path}"\ncertificate = "{names["ours"]}"\nretrieve = "{retrieve}"\n'
+    (orthanc.home / "pacs.toml").write_text(CONNECTIONS + encrypted)
+    assert "answers" in orthanc.call("pacs", "test", "tls")
+    assert "asks for TLS" in orthanc.call("pacs", "test", "dimse", code=3)
+    get = ("pacs", "get", "tls", PATIENT.study_uid, "--out", tmp_path / "p", "--series", "dark-fluid")
+    assert json_of(orthanc, *get)["images"] == SLICES
     assert orthanc.listening() == {8042, 4242}

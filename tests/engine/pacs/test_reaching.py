@@ -10,12 +10,11 @@ import threading
 from contextlib import contextmanager
 
 import pytest
-import trustme
 
 pytest.importorskip("pynetdicom")
 pytest.importorskip("dicomweb_client")
 
-from helpers.pacs_servers import dimse_server, server_of, web_server
+from helpers.pacs_servers import dimse_server, server_of, serving, web_server
 
 from brainseg_engine.core.errors import InputError
 from brainseg_engine.pacs import DicomWeb, Dimse, Query, connected, reaching, secrets
@@ -143,21 +142,6 @@ def test_password_and_token(holding, monkeypatch):
 
 
 # --- certificates -----------------------------------------------------------------------------------------------------------
-
-
-@pytest.fixture(scope="module")
-def authority(tmp_path_factory):
-    ca = trustme.CA()
-    ca.cert_pem.write_to_path(tmp_path_factory.mktemp("ca") / "ca.pem")
-    path = tmp_path_factory.mktemp("ca") / "ca.pem"
-    ca.cert_pem.write_to_path(path)
-    return ca, str(path)
-
-
-def serving(certificate) -> ssl.SSLContext:
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    certificate.configure_cert(context)
-    return context
 
 
 @contextmanager

@@ -4,21 +4,35 @@ from __future__ import annotations
 
 import copy
 import json
+import socket
+import ssl
 
 import pydicom
 import pytest
+import trustme
 
 pytest.importorskip("pynetdicom")
 pytest.importorskip("dicomweb_client")
 
-from helpers.pacs_servers import Holding, as_file, dimse_server, server_of, web_server
+from helpers.pacs_servers import Holding, as_file, dimse_server, server_of, serving, web_server
 
 from brainseg_engine.core.errors import Cancelled, InputError, OutputError
-from brainseg_engine.pacs import Query, SeriesRow, audit, connected
+from brainseg_engine.pacs import Query, SeriesRow, audit, connected, dimse_retrieval
 from brainseg_engine.pacs.retrieving import fetch, fetch_some
 
 pytestmark = [pytest.mark.filterwarnings("ignore::ResourceWarning"), pytest.mark.usefixtures("forgiven")]
 KINDS = pytest.mark.parametrize("kind", ["web", "dimse"])
+
+
+def free_port() -> int:
+    with socket.socket() as s:
+        s.bind(("127.0.0.1", 0))
+        return s.getsockname()[1]
+
+
+def listens(port: int) -> bool:
+    with socket.socket() as s:
+        return s.connect_ex(("127.0.0.1", port)) == 0
 
 
 def study(pacs) -> tuple[str, list[SeriesRow]]:
@@ -169,18 +183,7 @@ def test_one_image_tells_the_tags_and_does_not_come_twice(kind, holding, tmp_pat
 
 
 def test_by_move_nothing_listens_before_or_after(holding, tmp_path):
-    import socket
-
-    def free() -> int:
-        with socket.socket() as s:
-            s.bind(("127.0.0.1", 0))
-            return s.getsockname()[1]
-
-    def listens(port: int) -> bool:
-        with socket.socket() as s:
-            return s.connect_ex(("127.0.0.1", port)) == 0
-
-    port = free()
+    port = free_port()
     with dimse_server(holding, move_to=port) as made:
         connection = made.model_copy(update={"retrieve": "move", "listen_port": port})
         with connected("p", connection) as pacs:
@@ -195,6 +198,67 @@ def test_by_move_nothing_listens_before_or_after(holding, tmp_path):
         _, series = study(pacs)
         with pytest.raises(InputError, match="no entry for the AE title 'BRAINSEG'"):
             fetch(pacs, series[1:], tmp_path)
+
+
+@pytest.fixture
+def encrypted(authority, tmp_path):
+    """A server that moves over TLS: the context that it serves with, the port and the settings of the connection."""
+    ca, path = authority
+    ca.issue_cert("127.0.0.1").private_key_and_cert_chain_pem.write_to_path(tmp_path / "ours.pem")
+    port = free_port()
+    more = {"tls": True, "ca": path, "certificate": str(tmp_path / "ours.pem"), "retrieve": "move", "listen_port": port}
+    return serving(ca.issue_cert("127.0.0.1")), port, more
+
+
+def test_by_move_over_tls_each_side_proves_who_it_is(holding, authority, encrypted, tmp_path):
+    ca, path = authority
+    context, port, more = encrypted
+    calling = ssl.create_default_context(cafile=path)
+    ca.issue_cert("pacs.example").configure_cert(calling)
+    with dimse_server(holding, tls=context, move_to=port, move_tls=calling) as made:
+        with connected("p", made.model_copy(update=more)) as pacs:
+            _, series = study(pacs)
+            during = []
+            fetched = fetch(pacs, series[:1], tmp_path / "s", lambda _: during.append(listens(port)))
+        assert (fetched.images, len(during), all(during), listens(port)) == (12, 12, True, False)
+
+
+@pytest.mark.parametrize(
+    "who",
+    [
+        "nobody",
+        "a stranger",
+        *(pytest.param(who, marks=pytest.mark.slow) for who in ("one that does not trust us", "one without TLS")),
+    ],
+)
+def test_by_move_over_tls_a_caller_who_does_not_prove_itself_is_refused(who, holding, authority, encrypted, tmp_path):
+    context, port, more = encrypted
+    calling = ssl.create_default_context(cafile=authority[1])
+    if who == "a stranger":
+        trustme.CA().issue_cert("pacs.example").configure_cert(calling)
+    if who == "one that does not trust us":
+        calling = ssl.create_default_context()
+    with dimse_server(holding, tls=context, move_to=port, move_tls=None if "without" in who else calling) as made:
+        with connected("p", made.model_copy(update=more)) as pacs:
+            _, series = study(pacs)
+            with pytest.raises(InputError, match="no encrypted connection came about"):
+                fetch(pacs, series[:1], tmp_path / "s")
+        assert not listens(port)
+    assert not list((tmp_path / "s").rglob("*.dcm"))
+
+
+def test_a_caller_that_says_nothing_does_not_hold_the_receiver_up(holding, authority, encrypted, tmp_path, monkeypatch):
+    monkeypatch.setattr(dimse_retrieval, "CONNECT_S", 0.3)
+    context, port, more = encrypted
+    calling = ssl.create_default_context(cafile=authority[1])
+    authority[0].issue_cert("pacs.example").configure_cert(calling)
+    silent = []
+    with dimse_server(holding, tls=context, move_to=port, move_tls=calling) as made:
+        with connected("p", made.model_copy(update=more)) as pacs:
+            _, series = study(pacs)
+            fetched = fetch(pacs, series[:1], tmp_path, lambda _: silent or silent.append(socket.create_connection(("127.0.0.1", port))))
+    silent.pop().close()
+    assert fetched.images == 12
 
 
 def test_holding_is_what_both_servers_tell(holding):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import socket
+import ssl
 from collections.abc import Iterator
 from typing import Any
 
@@ -11,7 +13,7 @@ from brainseg_engine.pacs import services
 from brainseg_engine.pacs.associations import Associations
 from brainseg_engine.pacs.connections import Dimse
 from brainseg_engine.pacs.needed import module
-from brainseg_engine.pacs.reaching import context
+from brainseg_engine.pacs.reaching import CONNECT_S, context
 from brainseg_engine.pacs.records import Receive
 
 
@@ -39,7 +41,7 @@ class Retrieval:
         receiver.require_called_aet = True
         for kind, syntaxes in services.storage():
             receiver.add_supported_context(kind, list(syntaxes))
-        serving = context(self._name, connection, serving=True) if connection.tls else None
+        serving = Handshakes(context(self._name, connection, serving=True)) if connection.tls else None
         try:
             server = receiver.start_server(
                 (connection.listen, connection.listen_port), block=False, ssl_context=serving,
@@ -54,6 +56,14 @@ class Retrieval:
             with self._associations.once((services.MOVE, services.PLAIN)) as association:
                 answers = association.send_c_move(asked, connection.own_title, services.MOVE)
                 self._follow(association, answers, taking, "C-MOVE")
+        except InputError as e:
+            if serving is None or not serving.failure:
+                raise
+            raise InputError(
+                f"{self._name} connected back to send the images, and no encrypted connection came about ({serving.failure}). "
+                f"It must trust our certificate ({connection.certificate}), and its own must be signed by the authority "
+                f"{connection.ca or '(ca)'}."
+            ) from e
         finally:
             server.shutdown()
             server.server_close()
@@ -79,6 +89,27 @@ class Retrieval:
             raise InputError(
                 f"{self._name} could not send the images ({service}: status {status:04X}H). Try again later."
             )
+
+
+class Handshakes:
+    """TLS of C-MOVE's receiver, as pynetdicom calls it: a caller that says nothing holds nobody up, and why one failed is kept."""
+
+    def __init__(self, encrypted: ssl.SSLContext) -> None:
+        self._context = encrypted
+        self.failure = ""
+
+    def wrap_socket(self, caller: socket.socket, server_side: bool) -> ssl.SSLSocket:
+        """That connection, encrypted. Raises OSError where the handshake fails."""
+        wait = caller.gettimeout()
+        caller.settimeout(CONNECT_S)
+        try:
+            wrapped = self._context.wrap_socket(caller, server_side=server_side)
+        except OSError as e:
+            self.failure = (getattr(e, "reason", "") or str(e) or type(e).__name__).lower().replace("_", " ")
+            caller.close()
+            raise
+        wrapped.settimeout(wait)
+        return wrapped
 
 
 class ImageReceiver:
