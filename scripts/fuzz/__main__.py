@@ -31,6 +31,7 @@ from hospital import assignment, dicom, dicom_seg, prepared, remembered, rtstruc
 from images import decathlon, metaimage, nifti, pairs, sidecar, slices
 from kept import KEPT
 from learning import events, model, names, recipe, record, run_folder, split, summary, weights, working_copy
+from pacs import PACS
 
 HANG_S, WAIT_S, MEMORY = 10, 60, 2 * 2**30
 OUTCOMES = ("refused", "accepted", "traceback", "died", "hang", "memory")
@@ -39,7 +40,8 @@ OUTCOMES = ("refused", "accepted", "traceback", "died", "hang", "memory")
 SURFACES = {
     f.__name__: f
     for f in (nifti, metaimage, pairs, slices, sidecar, decathlon, dicom, dicom_seg, rtstruct, prepared, assignment, remembered,
-              record, working_copy, recipe, model, weights, run_folder, events, split, summary, names, *KEPT, *SYNTAXES, *FOREIGN)
+              record, working_copy, recipe, model, weights, run_folder, events, split, summary, names, *KEPT,
+              *PACS, *SYNTAXES, *FOREIGN)
 }  # fmt: skip
 
 

@@ -1,4 +1,4 @@
-"""The doors that read what the program keeps from call to call, what a PACS answers, archives, and tables of people."""
+"""The doors that read what the program keeps from call to call, archives, and tables of people."""
 
 from __future__ import annotations
 
@@ -10,9 +10,8 @@ import shutil
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
-from changes import ODD, bytes_changed, door, json_changed, value_changed
+from changes import ODD, bytes_changed, door, json_changed
 
 Case = Callable[[random.Random], None]
 
@@ -54,35 +53,6 @@ def connections(folder: Path) -> Case:
         place.write_bytes(bytes_changed(sound, r))
         door(kept.read)
         door(kept.find, r.choice(("orthanc", "old", "x")))
-
-    return one
-
-
-def pacs_answers(folder: Path) -> Case:
-    """What a DICOMweb server answers to searches, as JSON."""
-    from brainseg_engine.pacs.connections import DicomWeb
-    from brainseg_engine.pacs.records import Query
-    from brainseg_engine.pacs.web import WebPacs
-
-    pacs = WebPacs("pacs", DicomWeb(kind="dicomweb", url="http://127.0.0.1:1/dicom-web"))
-
-    def row(**values: Any) -> dict[str, Any]:
-        return {tag.lstrip("x"): {"vr": "LO", "Value": [value]} for tag, value in values.items()}
-
-    sound = [
-        row(x0020000D="1.2.3", x00100020="P", x00100010={"Alphabetic": "A^B"}, x00080020="20200101", x00080061="MR", x00201206=4),
-        row(x0020000E="1.2.3.4", x0020000D="1.2.3", x00200011=1, x00080060="MR", x0008103E="t1", x00201209=20, x00080018="1.2.5"),
-    ]  # fmt: skip
-
-    def one(r: random.Random) -> None:
-        answer: Any = [r.choice(sound) for _ in range(r.choice((1, 2)))]
-        for _ in range(r.choice((1, 1, 2, 3))):
-            answer = value_changed(answer, r)
-        for search in ("search_for_studies", "search_for_series", "search_for_instances"):
-            setattr(pacs._client, search, lambda *a, **k: answer)
-        series = door(lambda: list(pacs.studies(Query()))), door(pacs.series, "1.2.3")
-        for s in (series[1] or ())[:1]:
-            door(pacs.instances, s)
 
     return one
 
@@ -351,5 +321,5 @@ def window_run(folder: Path) -> Case:
     return one
 
 
-KEPT = (outbox, connections, pacs_answers, ledger, remembered_scores, tables, training_state, reports, series_sidecars, archives,
-        slicer, window_run)  # fmt: skip
+KEPT = (outbox, connections, ledger, remembered_scores, tables, training_state, reports, series_sidecars, archives, slicer,
+        window_run)  # fmt: skip

@@ -183,7 +183,7 @@ def test_over_tls_both_prove_who_they_are(orthanc, stored, authority, tmp_path, 
         DicomTlsTrustedCertificates=path, DicomTlsRemoteCertificateRequired=True,
         DicomModalities={"brainseg": {"AET": "BRAINSEG", "Host": "127.0.0.1", "Port": 11112, "UseDicomTls": True}},
     )  # fmt: skip
-    encrypted = '''\n[tls]\nkind = "dimse"\nhost = "127.0.0.1"\nport = 4242\ntitle = "ARCHIVE"\ntls = true\n'''
+    encrypted = """\n[tls]\nkind = "dimse"\nhost = "127.0.0.1"\nport = 4242\ntitle = "ARCHIVE"\ntls = true\n"""
     encrypted += f'ca = "{path}"\ncertificate = "{names["ours"]}"\nretrieve = "{retrieve}"\n'
     (orthanc.home / "pacs.toml").write_text(CONNECTIONS + encrypted)
     assert "answers" in orthanc.call("pacs", "test", "tls")

@@ -13,7 +13,10 @@ import pytest
 
 pytest.importorskip("pynetdicom")
 pytest.importorskip("dicomweb_client")
+pytest.importorskip("keyring")
 
+import keyring.backends.chainer
+import keyring.backends.fail
 from helpers.pacs_servers import dimse_server, server_of, serving, web_server
 
 from brainseg_engine.core.errors import InputError
@@ -216,38 +219,77 @@ def test_a_secret_is_never_in_a_log_an_error_or_a_file(holding, monkeypatch, cap
     assert not any("geheim-73" in p.read_text() for p in own_home.rglob("*") if p.is_file())
 
 
-def test_a_keyring_that_writes_plain_files_is_not_used(monkeypatch):
-    import keyring
-    from keyring.backend import KeyringBackend
+class Memory(keyring.backend.KeyringBackend):
+    """A keyring as a desktop has one."""
 
-    kept = {}
+    priority = 1
 
-    class Backend(KeyringBackend):
-        priority = 1
+    def __init__(self):
+        self.kept = {}
 
-        def get_password(self, service, username):
-            return kept.get((service, username))
+    def get_password(self, service, username):
+        return self.kept.get((service, username))
 
-        def set_password(self, service, username, password):
-            kept[service, username] = password
+    def set_password(self, service, username, password):
+        self.kept[service, username] = password
 
-        def delete_password(self, service, username):
-            del kept[service, username]
+    def delete_password(self, service, username):
+        del self.kept[service, username]
 
+
+class PlaintextKeyring(Memory):
+    """Like the one of keyrings.alt."""
+
+
+@pytest.fixture
+def keyring_is():
     before = keyring.get_keyring()
-    try:
-        keyring.set_keyring(Backend())
+    yield keyring.set_keyring
+    keyring.set_keyring(before)
+
+
+def test_a_secret_is_kept_in_the_keyring_and_taken_out(keyring_is, own_home):
+    there = Memory()
+    keyring_is(there)
+    secrets.keep("archive", "geheim")
+    assert secrets.find("archive") == "geheim"
+    assert secrets.find("archive", "key") is None
+    assert not any(b"geheim" in p.read_bytes() for p in own_home.rglob("*") if p.is_file())
+    secrets.keep("archive", "")
+    assert there.kept == {}
+
+
+def test_a_keyring_that_writes_plain_files_is_not_used(keyring_is, monkeypatch):
+    plain, there = PlaintextKeyring(), Memory()
+    keyring_is(plain)
+    with pytest.raises(InputError, match=r"plain file.*BRAINSEG_PACS_ARCHIVE"):
         secrets.keep("archive", "geheim")
-        assert secrets.find("archive") == "geheim"
-        assert secrets.find("archive", "key") is None
-        secrets.keep("archive", "")
-        assert kept == {}
-        Backend.__name__ = "PlaintextKeyring"
-        with pytest.raises(InputError, match="plain file"):
-            secrets.keep("archive", "geheim")
-        assert secrets.find("archive") is None
-    finally:
-        keyring.set_keyring(before)
+    plain.kept["napari-brainseg", "archive/login"] = "x"
+    assert secrets.find("archive") is None
+    chain = keyring.backends.chainer.ChainerBackend()
+    keyring_is(chain)
+    monkeypatch.setattr(keyring.backends.chainer.ChainerBackend, "backends", [plain, there])
+    secrets.keep("archive", "geheim")
+    assert (list(there.kept.values()), list(plain.kept.values())) == (["geheim"], ["x"])
+    monkeypatch.setattr(keyring.backends.chainer.ChainerBackend, "backends", [plain])
+    assert secrets.find("archive") is None
+
+
+def test_without_a_keyring_the_variable_is_named_before_a_password_is_asked_for(keyring_is, monkeypatch):
+    from typer.testing import CliRunner
+
+    from brainseg_engine.cli import app
+    from brainseg_engine.pacs import connections
+
+    keyring_is(keyring.backends.fail.Keyring())
+    monkeypatch.setattr("getpass.getpass", lambda _: pytest.fail("asked for a password that cannot be kept"))
+    connections.save({"archive": DicomWeb(url="http://127.0.0.1:1/dicom-web", login="basic", user="anna")})
+    said = CliRunner().invoke(app, ["pacs", "login", "archive"])
+    assert said.exit_code == 3
+    assert "no keyring to keep a secret in. Set the environment variable BRAINSEG_PACS_ARCHIVE" in " ".join(
+        said.output.split()
+    )
+    assert secrets.find("archive") is None
 
 
 @pytest.mark.parametrize(("kind", "package"), [("web", "dicomweb_client"), ("dimse", "pynetdicom")])

@@ -253,10 +253,17 @@ def test_a_caller_that_says_nothing_does_not_hold_the_receiver_up(holding, autho
     calling = ssl.create_default_context(cafile=authority[1])
     authority[0].issue_cert("pacs.example").configure_cert(calling)
     silent = []
-    with dimse_server(holding, tls=context, move_to=port, move_tls=calling) as made:
-        with connected("p", made.model_copy(update=more)) as pacs:
-            _, series = study(pacs)
-            fetched = fetch(pacs, series[:1], tmp_path, lambda _: silent or silent.append(socket.create_connection(("127.0.0.1", port))))
+
+    def also(_) -> None:
+        if not silent:
+            silent.append(socket.create_connection(("127.0.0.1", port)))
+
+    with (
+        dimse_server(holding, tls=context, move_to=port, move_tls=calling) as made,
+        connected("p", made.model_copy(update=more)) as pacs,
+    ):
+        _, series = study(pacs)
+        fetched = fetch(pacs, series[:1], tmp_path, also)
     silent.pop().close()
     assert fetched.images == 12
 

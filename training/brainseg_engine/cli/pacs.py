@@ -79,6 +79,7 @@ def login(
     from brainseg_engine.pacs import connections, secrets
 
     connections.find(name)
+    secrets.require_keyring(name, "key" if key else "login")
     secret = getpass("Passphrase of the key: " if key else "Password or token: ")
     secrets.keep(name, secret, "key" if key else "login")
     say("Kept in the system's keyring." if secret else "Taken out of the system's keyring.")

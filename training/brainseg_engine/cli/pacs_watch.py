@@ -219,8 +219,19 @@ def _read(path: Path) -> dict[str, dict[str, Any]]:
         record: Mapping[str, Any] = records.read_object(path)
         if record["format"] != FORMAT:
             raise ValueError("of another version")
-        return {str(uid): dict(known) for uid, known in record["studies"].items()}
+        return {str(uid): _known(known) for uid, known in record["studies"].items()}
     except FileNotFoundError:
         return {}
     except (OSError, ValueError, KeyError, AttributeError, TypeError) as e:
         raise InputError(f"{path} does not tell what was done ({e}). Move it away, or name another folder.") from e
+
+
+def _known(written: Mapping[str, Any]) -> dict[str, Any]:
+    """What was noted of one study. Raises ValueError, TypeError."""
+    known = dict(written)
+    attempts, images = known.get("attempts", 0), known.get("images")
+    if known["status"] not in ("arriving", "failed", "done") or type(attempts) is not int or attempts < 0 or (
+        images is not None and type(images) is not int
+    ):  # fmt: skip
+        raise ValueError("what it tells of a study is damaged")
+    return known

@@ -33,6 +33,9 @@ def note(action: Literal["fetched", "sent", "refused"], pacs: str, study_uid: st
     try:
         handle = plain.appending(file(), private=True)
         try:
+            os.lseek(handle, max(os.fstat(handle).st_size - 1, 0), os.SEEK_SET)
+            if os.read(handle, 1) not in (b"", b"\n"):
+                line = "\n" + line  # the last one was cut off, by a power failure or a full disk
             os.write(handle, line.encode())
         finally:
             os.close(handle)

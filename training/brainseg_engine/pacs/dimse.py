@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,7 @@ from brainseg_engine.pacs.records import MOST_STUDIES, Query, Receive, SeriesRow
 BATCH = 200
 """Images asked for by their UIDs in one request."""
 _PENDING = (0xFF00, 0xFF01)
+_NOT_DICOM = "{} sent an answer that is not DICOM. Ask who runs the PACS."
 
 
 class DimsePacs:
@@ -50,8 +52,7 @@ class DimsePacs:
              "AccessionNumber", "ModalitiesInStudy", "NumberOfStudyRelatedSeries", "NumberOfStudyRelatedInstances"), ""
         )  # fmt: skip
         seen: set[str] = set()
-        for answer in self._find("STUDY", keys | query.matching()):
-            row = self._study(answer)
+        for row in map(self._study, self._find("STUDY", keys | query.matching())):
             if row.uid not in seen:
                 seen.add(row.uid)
                 yield row
@@ -63,19 +64,22 @@ class DimsePacs:
         keys = dict.fromkeys(("SeriesNumber", "Modality", "SeriesDescription", "NumberOfSeriesRelatedInstances"), "")
         rows: dict[str, SeriesRow] = {}
         for answer in self._find("SERIES", {"StudyInstanceUID": study_uid, "SeriesInstanceUID": "", **keys}):
-            uid = uid_of(answer.get("SeriesInstanceUID"), "series", self.name)
-            rows[uid] = SeriesRow(
-                study_uid, uid, count_of(answer.get("SeriesNumber")), _text(answer, "Modality"),
-                _text(answer, "SeriesDescription"), count_of(answer.get("NumberOfSeriesRelatedInstances")),
-            )  # fmt: skip
+            with self._readable():
+                uid = uid_of(answer.get("SeriesInstanceUID"), "series", self.name)
+                rows[uid] = SeriesRow(
+                    study_uid, uid, count_of(answer.get("SeriesNumber")), _text(answer, "Modality"),
+                    _text(answer, "SeriesDescription"), count_of(answer.get("NumberOfSeriesRelatedInstances")),
+                )  # fmt: skip
         return sorted(rows.values(), key=lambda s: (s.number is None, s.number or 0))
 
     def instances(self, series: SeriesRow) -> list[str]:
         """See the protocol."""
         keys = {"StudyInstanceUID": series.study_uid, "SeriesInstanceUID": series.uid, "SOPInstanceUID": ""}
-        return [
-            uid_of(answer.get("SOPInstanceUID"), "SOP Instance UID", self.name) for answer in self._find("IMAGE", keys)
-        ]
+        uids = []
+        for answer in self._find("IMAGE", keys):
+            with self._readable():
+                uids.append(uid_of(answer.get("SOPInstanceUID"), "SOP Instance UID", self.name))
+        return uids
 
     def fetch(self, series: SeriesRow, wanted: Sequence[str] | None, receive: Receive, cancelled: CancelCheck) -> None:
         """See the protocol. By C-GET, or by C-MOVE to a receiver that is there for this call alone."""
@@ -124,14 +128,25 @@ class DimsePacs:
                 if status in _PENDING and identifier is not None:
                     yield identifier
                 elif status in _PENDING:
-                    raise InputError(f"{self.name} sent an answer that is not DICOM. Ask who runs the PACS.")
+                    raise InputError(_NOT_DICOM.format(self.name))
             if status is None:
                 raise self._associations.broken()
             if status != 0:
                 raise InputError(f"{self.name} could not search (C-FIND: status {status:04X}H). Search for less.")
 
+    @contextmanager
+    def _readable(self) -> Iterator[None]:
+        """What pydicom, which reads an element when it is asked for, makes of one that is none."""
+        try:
+            with quiet():
+                yield
+        except InputError:
+            raise
+        except Exception as e:
+            raise InputError(_NOT_DICOM.format(self.name)) from e
+
     def _study(self, answer: Any) -> StudyRow:
-        with quiet():
+        with self._readable():
             return StudyRow(
                 uid_of(answer.get("StudyInstanceUID"), "study", self.name), _text(answer, "PatientID"),
                 _text(answer, "PatientName"), _text(answer, "PatientBirthDate"), _text(answer, "StudyDate"),

@@ -92,7 +92,7 @@ class Retrieval:
 
 
 class Handshakes:
-    """TLS of C-MOVE's receiver, as pynetdicom calls it: a caller that says nothing holds nobody up, and why one failed is kept."""
+    """TLS of C-MOVE's receiver, as pynetdicom calls it: a silent caller holds nobody up, and why one failed is kept."""
 
     def __init__(self, encrypted: ssl.SSLContext) -> None:
         self._context = encrypted

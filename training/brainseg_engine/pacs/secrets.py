@@ -25,7 +25,7 @@ def find(name: str, what: What = "login") -> str | None:
     if given:
         return given
     try:
-        keyring = _keyring()
+        keyring = require_keyring(name, what)
     except InputError:
         return None
     try:
@@ -37,7 +37,7 @@ def find(name: str, what: What = "login") -> str | None:
 
 def keep(name: str, secret: str, what: What = "login") -> None:
     """Put it into the system's keyring ("" takes it out). Raises InputError where the system has none."""
-    keyring = _keyring()
+    keyring = require_keyring(name, what)
     try:
         if secret:
             keyring.set_password(SERVICE, f"{name}/{what}", secret)
@@ -49,15 +49,26 @@ def keep(name: str, secret: str, what: What = "login") -> None:
         ) from e
 
 
-def _keyring() -> Any:
-    """The keyring module over a keyring that encrypts. Raises InputError."""
-    keyring = module("keyring")
-    backend = type(keyring.get_keyring())
-    backend_name = f"{backend.__module__}.{backend.__name__}".lower()
-    # these would write the secret into a file that anybody can read
-    if "plaintext" in backend_name or "keyrings.alt" in backend_name:
+def require_keyring(name: str, what: What = "login") -> Any:
+    """A keyring of the system that encrypts. Raises InputError where there is none, naming the variable that takes its place."""
+    keyring, instead = module("keyring"), variable(name, what)
+    there = keyring.get_keyring()
+    chained = list(there.backends) if isinstance(there, module("keyring.backends.chainer").ChainerBackend) else [there]
+    encrypting = [b for b in chained if not _is_plain(b)]  # of several a chain would take any
+    if encrypting and not isinstance(encrypting[0], module("keyring.backends.fail").Keyring):
+        return encrypting[0]
+    if chained and not encrypting:
         raise InputError(
-            "The keyring set up here keeps secrets in a plain file, so none is put into it. Set up the system's own, or "
-            "set an environment variable (BRAINSEG_PACS_<NAME>)."
+            "The keyring set up here keeps secrets in a plain file, so none is put into it. Set up the system's own, or set the "
+            f"environment variable {instead}."
         )
-    return keyring
+    raise InputError(
+        f"This system has no keyring to keep a secret in. Set the environment variable {instead} before each start, or set up a "
+        "keyring (on Linux a Secret Service, such as GNOME Keyring)."
+    )
+
+
+def _is_plain(backend: Any) -> bool:
+    """Whether it writes secrets into a file that anybody can read."""
+    name = f"{type(backend).__module__}.{type(backend).__name__}".lower()
+    return "plaintext" in name or "keyrings.alt" in name
