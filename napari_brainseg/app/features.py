@@ -55,6 +55,7 @@ class Features:
         self.models = ModelsVerbs(context)
         self.measure = MeasureVerbs(context)
         self.follow_up = FollowUpVerbs(context)
+        self.measure.earlier = lambda: self.follow_up.study
         self.save = SaveVerbs(context)
         self.segment.objection = lambda: OVER if self.corrections.autosave.at_risk else ""
         self.save.more = self.measure.beside

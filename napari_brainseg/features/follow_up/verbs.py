@@ -17,7 +17,7 @@ from napari_brainseg.features.context import Context, Newest
 from napari_brainseg.session import Kind
 
 if TYPE_CHECKING:
-    from brainseg_engine.core.study import Segmentation
+    from brainseg_engine.core.study import Segmentation, Study
     from brainseg_engine.prepare.prior import AlignedPrior
 
 
@@ -47,6 +47,11 @@ class FollowUpVerbs:
     def close(self) -> None:
         """Take the earlier study off the canvas."""
         self._beside.close()
+
+    @property
+    def study(self) -> Study | None:
+        """The earlier study that is shown."""
+        return self._aligned.study if self._aligned is not None else None
 
     @property
     def possible(self) -> bool:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from napari.layers import Shapes
 
     from brainseg_engine.core.geometry import Grid
-    from brainseg_engine.core.study import Segmentation
+    from brainseg_engine.core.study import Segmentation, Study
     from brainseg_engine.scores.diameters import Diameters, Lesion
 
 _MOVED_MM = 0.01
@@ -52,6 +52,8 @@ class MeasureVerbs:
         """Region → the side it lies on; {} where the brain's symmetry does not tell."""
         self.stale = False
         """The labels have changed since."""
+        self.earlier: Callable[[], Study | None] = lambda: None
+        """The earlier study of the patient that is shown beside, which a report is to be compared with."""
         self.editing = False
         self._newest = Newest()
         self._layer: Shapes | None = None
@@ -202,15 +204,17 @@ class MeasureVerbs:
         if current is None or layer is None:
             self._session.say("There is nothing to report yet: segment the study, or open a mask.", Kind.WARNING)
             return
-        record_sidecar = {**sidecar, **self.beside()}
+        record_sidecar, earlier = {**sidecar, **self.beside()}, self.earlier()
 
         def work() -> Path:
             from brainseg_engine.report.sources import Result
-            from brainseg_engine.report.writing import write_report
+            from brainseg_engine.report.writing import earlier_record, write_report
 
             seg: Segmentation = layers.segmentation_of(layer)
             seg = replace(seg, made_by=str(record_sidecar.get("made_by") or seg.made_by))
-            return folder / write_report(Result(current.study.id, seg, current.study, record_sidecar), folder).file
+            result = Result(current.study.id, seg, current.study, record_sidecar)
+            prior = earlier_record(earlier) if earlier is not None else None
+            return folder / write_report(result, folder, prior=prior).file
 
         def done(page: Path) -> None:
             self._session.say(f"Report written: {page}", Kind.GOOD)

@@ -18,16 +18,18 @@ from typer.testing import CliRunner
 from brainseg_engine.cli import app
 from brainseg_engine.core.errors import InputError, OutputError
 from brainseg_engine.core.labels import Region
-from brainseg_engine.io import save_segmentation
+from brainseg_engine.core.study import Segmentation
+from brainseg_engine.io import load_study, save_segmentation
 from brainseg_engine.report import record as records
 from brainseg_engine.report.html import Entry, index_page, report_page
-from brainseg_engine.report.identity import of_study
+from brainseg_engine.report.identity import examined_on, of_study
 from brainseg_engine.report.pictures import key_images, view_3d
 from brainseg_engine.report.sources import Result, find_results
 from brainseg_engine.report.writing import write_report
 from brainseg_engine.scores.diameters import diameters, to_json
 from brainseg_engine.scores.follow_up import CAVEAT, rano_range
 from brainseg_engine.scores.volumes import volumes_ml
+from brainseg_engine.studies.incoming import find_study
 
 VOID = {"meta", "img", "br", "input"}
 
@@ -342,6 +344,27 @@ def test_diameters_set_by_hand_count_and_say_so(small):
     assert (
         records.build(seg, small, sidecar={"diameters": {"ET": 3}})["regions"] == records.build(seg, small)["regions"]
     )
+
+
+def test_the_day_of_the_examination_comes_from_dicom_or_from_the_call(tmp_path):
+    from dicom_studies import new_person, write_clinical
+
+    write_clinical(
+        tmp_path / "p", make_study(shape=(48, 56, 24)), thickness_mm=None, person=new_person(study_date="20250314")
+    )
+    study = load_study(find_study(tmp_path / "p"))
+    seg = replace(
+        study, segmentation=Segmentation(np.zeros(study.reference.grid.shape, np.uint8), study.reference.grid)
+    )
+    result = result_of(seg)
+    assert examined_on(result) == "2025-03-14"
+    write_report(result, tmp_path / "a")
+    prior = records.read(tmp_path / "a" / f"{study.id}_report.json")
+    assert prior["examined"] == "2025-03-14"
+    write_report(result, tmp_path / "b", prior=prior, examined="2025-06-01")
+    assert [p["date"] for p in records.read(tmp_path / "b" / f"{study.id}_report.json")["history"]] == ["2025-03-14"]
+    said = CliRunner().invoke(app, ["report", str(tmp_path / "a"), "--out", str(tmp_path), "--date", "tomorrow"])
+    assert said.exit_code == 3
 
 
 @pytest.mark.slow

@@ -136,7 +136,10 @@ def test_the_report_of_what_is_open(house, tmp_path):
     record = records.read(tmp_path / "out" / "A_report.json")
     seg = house.session.segmentation
     assert record["regions"]["ET"]["volume_ml"] == pytest.approx((seg.labels == 3).sum() * seg.grid.voxel_ml, abs=1e-3)
-    assert record["series"]
+    assert record["series"] and record["prior"] is None
+    measure.earlier = lambda: make_study(id="B")  # as a study that is shown beside
+    measure.report(tmp_path / "out", house.save.known())
+    assert records.read(tmp_path / "out" / "A_report.json")["prior"]["id"] == "B"
     measure.report(tmp_path / "out" / "A_report.html", house.save.known())  # a file: no folder to write into
     assert "it is a file" in house.session.message.text
 

@@ -29,6 +29,12 @@ def report(
     identity: Annotated[
         bool, typer.Option("--identity", help="Name, id and birth date in the header, from the study's DICOM files.")
     ] = False,
+    date: Annotated[
+        str,
+        typer.Option(
+            "--date", help="Day of the examination, as 2025-03-14: of images that do not tell it (only DICOM does)."
+        ),
+    ] = "",
     coding: ResultCodingOption = None,
     deidentify: DeidentifyOption = False,
     key: KeyOption = None,
@@ -36,7 +42,7 @@ def report(
     as_json: JsonOption = False,
 ) -> None:
     """Report on results: a page to read or print, with key images, volumes and RANO diameters, and its numbers as JSON and
-    CSV. For several results index.html lists them.
+    CSV. For several results index.html lists them. With --prior it tells what changed, and draws all known dates.
 
     The page needs nothing but itself: no network, no script.
 
@@ -47,6 +53,7 @@ def report(
     """
     from brainseg_engine.core import labels
     from brainseg_engine.core.errors import InputError
+    from brainseg_engine.pacs.records import day_of
     from brainseg_engine.report.identity import of_study
     from brainseg_engine.report.sources import Result, find_results
     from brainseg_engine.report.writing import write_reports
@@ -62,8 +69,15 @@ def report(
         raise InputError("--identity and --deidentify contradict each other. Leave one of them out.")
     hidden = deidentification(deidentify, key, with_face)
     sources = find_results(results, images)
-    earlier = _prior(prior, len(sources))
-    written = write_reports(sources, out, coding=coding, prior=earlier, identity=whose, deidentify=hidden)
+    earlier, day = _prior(prior, len(sources)), day_of(date)
+    if day is not None and len(sources) > 1:
+        raise InputError(
+            f"--date is of one examination, and {len(sources)} results are given. Report on them one by one."
+        )
+    written = write_reports(
+        sources, out, coding=coding, prior=earlier, identity=whose, deidentify=hidden,
+        examined=None if day is None else day.isoformat(),
+    )  # fmt: skip
     _show(written, len(sources), as_json)
 
 

@@ -5,13 +5,14 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta
 from typing import Any
 
 from brainseg_engine.core.labels import Mask
 from brainseg_engine.core.study import Study, Volume
 from brainseg_engine.io.derived.deidentify import Pseudonym
 from brainseg_engine.io.derived.pseudonyms import Pseudonyms
+from brainseg_engine.report import growth
 from brainseg_engine.report.sources import Result
 
 _NUMBERS = ("peak", "cover", "dice", "moved_mm", "turned_deg", "good")
@@ -68,7 +69,20 @@ def hide_prior(prior: Mapping[str, Any] | None, how: Deidentify, shift: timedelt
         created = (datetime.fromisoformat(str(prior.get("created"))) + shift).isoformat(timespec="seconds")
     except (ValueError, OverflowError):
         created = ""
-    return {**prior, "id": how.of_id(str(prior.get("id")))[1], "created": created, "made_by": None, "identity": None}
+    hidden = {**prior, "id": how.of_id(str(prior.get("id")))[1], "created": created, "made_by": None, "identity": None}
+    hidden["examined"] = moved_day(prior.get("examined"), shift)
+    hidden["history"] = [
+        {**p, "id": how.of_id(p["id"])[1], "date": moved_day(p["date"], shift)} for p in growth.history(prior)
+    ]
+    return hidden
+
+
+def moved_day(day: str | None, shift: timedelta) -> str | None:
+    """A day (2025-03-14), moved as the patient's dates are; None where there is none."""
+    try:
+        return None if day is None else (date.fromisoformat(day) + shift).isoformat()
+    except (ValueError, OverflowError):
+        return None
 
 
 def moved_now(shift: timedelta) -> datetime:

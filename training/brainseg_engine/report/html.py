@@ -16,6 +16,7 @@ from typing import Any
 from brainseg_engine.core.labels import Region
 from brainseg_engine.core.palette import REGION_COLOURS
 from brainseg_engine.core.study import Modality
+from brainseg_engine.report.growth import charts, time_point
 from brainseg_engine.report.pictures import Picture
 from brainseg_engine.report.record import NOTE, name_of
 from brainseg_engine.scores.follow_up import CAVEAT
@@ -36,7 +37,10 @@ class Entry:
 
 def report_page(record: Mapping[str, Any], pictures: Sequence[Picture]) -> str:
     """The page of one result."""
-    return str(_environment().get_template("report.html.j2").render(record=record, pictures=pictures, caveat=CAVEAT))
+    now = time_point(record)
+    points = [p for p in record["history"] if now and p["date"] != now["date"]] + [now] if now else []
+    page = _environment().get_template("report.html.j2")
+    return str(page.render(record=record, pictures=pictures, caveat=CAVEAT, points=points, charts=charts(points)))
 
 
 def index_page(entries: Sequence[Entry]) -> str:

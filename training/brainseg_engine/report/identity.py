@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
+from datetime import date
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -59,6 +61,16 @@ def first_instance(result: Result) -> Any | None:
         return None
     with quiet():
         return pydicom().dcmread(path, stop_before_pixels=True, force=True)
+
+
+def examined_on(result: Result) -> str | None:
+    """The day of the examination by its DICOM headers, as 2025-03-14; None where the images are no DICOM or do not tell."""
+    instance = first_instance(result)
+    days = (str((instance or {}).get(k) or "") for k in ("StudyDate", "AcquisitionDate", "SeriesDate"))
+    for day in days:
+        with contextlib.suppress(ValueError):
+            return date.fromisoformat(day).isoformat()
+    return None
 
 
 def require_identity(source: SourceSeries) -> None:

@@ -15,6 +15,7 @@ from brainseg_engine.core.errors import InputError
 from brainseg_engine.core.labels import LABEL_NAMES, REGION_NAMES, Label, Region, region_mask
 from brainseg_engine.core.records import read_object
 from brainseg_engine.core.study import Modality, Segmentation, Study
+from brainseg_engine.report import growth
 from brainseg_engine.scores import diameters, drawn, follow_up, side, volumes
 
 SCHEMA = "napari-brainseg-report/1"
@@ -35,19 +36,23 @@ def build(
     identity: Mapping[str, str] | None = None,
     now: datetime | None = None,
     deidentified: bool = False,
+    examined: str | None = None,
 ) -> Record:
     """The record of a segmentation, JSON-ready.
 
     ``study`` are its images, ``sidecar`` what was written beside its mask, ``prior`` the record of an earlier result,
-    ``identity`` name, id and birth date where the user wants them shown. Diameters that a person set (``diameters`` in the
+    ``identity`` name, id and birth date where the user wants them shown, ``examined`` the day of the examination (2025-03-14,
+    None: not known). Diameters that a person set (``diameters`` in the
     sidecar, as :func:`diameters.to_json` gives them) count instead of the measured ones of their region. Regions that the
     model does not measure are None. ``deidentified``: ids stand for others, and ``now`` is moved as the patient's dates are.
+    Raises InputError where ``prior`` is of a later examination.
     """
     written, grid = sidecar or {}, segmentation.grid
     record: Record = {
         "schema": SCHEMA,
         "id": id or (study.id if study else "") or str(written.get("id") or written.get("study") or "unnamed"),
         "created": (now or datetime.now(UTC)).isoformat(timespec="seconds"),
+        "examined": examined,
         "identity": dict(identity) if identity else None,
         "deidentified": deidentified,
         "model": _model(written),
@@ -66,7 +71,11 @@ def build(
         "software": f"napari-brainseg {metadata.version('napari-brainseg')}",
         "note": NOTE,
     }
-    record["prior"] = None if prior is None else {k: prior.get(k) for k in ("id", "created", "model", "made_by")}
+    growth.require_later(examined, prior)
+    record["prior"] = (
+        None if prior is None else {k: prior.get(k) for k in ("id", "created", "examined", "model", "made_by")}
+    )
+    record["history"] = growth.history(prior)
     record["change"] = None if prior is None else _changes(record, prior)
     record["rano_range"] = None if prior is None else _rano_range(record, prior)
     return record
@@ -108,6 +117,7 @@ def read(path: Path) -> Record:
         raise InputError(f"{path} is no report of this program (its schema is {schema!r}, and {SCHEMA!r} is expected).")
     try:
         _changes(record, record)
+        growth.history(record)
         (record["model"] or {}).get("name"), str(record["id"]), str(record["created"])
     except (AttributeError, KeyError, TypeError, ValueError) as e:
         raise InputError(f"{path} is damaged: its numbers are not all there. Write the report again.") from e
@@ -254,7 +264,14 @@ def _series(study: Study, modality: Any) -> dict[str, Any]:
 
 
 def _rano_range(record: Record, prior: Mapping[str, Any]) -> str | None:
-    """In which range of RANO the sum of products falls, as arithmetic; None where either was not measured."""
+    """In which range of RANO the sum of products falls, as arithmetic over all known dates, or of two results where the dates
+    are not known; None where either was not measured."""
+    if record["examined"] is not None and prior.get("examined") is not None:
+        points = [p for p in record["history"] if p["date"] != record["examined"]] + [growth.time_point(record)]
+        known = [p["sum_of_products_rano_mm2"] for p in points]
+        if None in known[-1:]:
+            return None
+        return follow_up.rano_range([s for s in known if s is not None]) or None
     sums = [
         (((r.get("regions") or {}).get("ET") or {}).get("diameters") or {}).get("sum_of_products_rano_mm2")
         for r in (prior, record)

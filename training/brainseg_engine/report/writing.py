@@ -14,10 +14,12 @@ from brainseg_engine.core import outputs
 from brainseg_engine.core.errors import BrainsegError, Cancelled
 from brainseg_engine.core.events import CancelCheck, Progress, ProgressCallback, never, silent
 from brainseg_engine.core.paths import atomic, check_writable
+from brainseg_engine.core.study import Study
+from brainseg_engine.io.sidecars import read_sidecar
 from brainseg_engine.report import record as records
-from brainseg_engine.report.hidden import Deidentify, hide, hide_prior, moved_now
+from brainseg_engine.report.hidden import Deidentify, hide, hide_prior, moved_day, moved_now
 from brainseg_engine.report.html import Entry, index_page, report_page
-from brainseg_engine.report.identity import first_instance
+from brainseg_engine.report.identity import examined_on, first_instance
 from brainseg_engine.report.pictures import Picture, key_images, view_3d
 from brainseg_engine.report.sources import ReportSource, Result, load_result
 
@@ -41,22 +43,25 @@ class ReportOutcome:
 
 
 def write_report(result: Result, out: Path, *, prior: Mapping[str, Any] | None = None,
-                 identity: Mapping[str, str] | None = None, deidentify: Deidentify | None = None) -> Entry:  # fmt: skip
+                 identity: Mapping[str, str] | None = None, deidentify: Deidentify | None = None,
+                 examined: str | None = None) -> Entry:  # fmt: skip
     """Write ``<id>_report.html``, ``.json`` and ``.csv`` into the folder ``out``, which is made: each whole or not at all.
 
-    ``prior`` is the record of an earlier result of the patient. With ``deidentify`` nothing of them, their names included,
-    tells whose they are. Raises InputError where a face cannot be taken out, OutputError.
+    ``prior`` is the record of an earlier result of the patient, ``examined`` the day of the examination (2025-03-14) where the
+    images' headers are not to be asked. With ``deidentify`` nothing of them, their names included,
+    tells whose they are. Raises InputError where a face cannot be taken out or the prior is the later one, OutputError.
     """
     check_writable(out, NEED_BYTES)
-    now = None
+    now, day = None, examined or examined_on(result)
     if deidentify is not None:
         instance = first_instance(result)
         pseudonym, id_ = deidentify.of_id(result.id) if instance is None else deidentify.of_instance(instance)
         result, identity = hide(result, id_, deidentify), None
         prior, now = hide_prior(prior, deidentify, pseudonym.shift), moved_now(pseudonym.shift)
+        day = moved_day(day, pseudonym.shift)
     record = records.build(
         result.segmentation, result.study, id=result.id, sidecar=result.sidecar, prior=prior, identity=identity, now=now,
-        deidentified=deidentify is not None,
+        deidentified=deidentify is not None, examined=day,
     )  # fmt: skip
     pictures = pictures_of(result, record)
     name = f"{file_stem(result.id)}_report"
@@ -64,6 +69,15 @@ def write_report(result: Result, out: Path, *, prior: Mapping[str, Any] | None =
     _write(out / f"{name}.json", json.dumps(record, indent=2, ensure_ascii=True) + "\n")
     write_csv([record], out / f"{name}.csv")
     return Entry(f"{name}.html", record, pictures[0] if pictures else None)
+
+
+def earlier_record(study: Study) -> records.Record | None:
+    """The record of an earlier study of the patient, to be compared with; None where it has no mask."""
+    if study.segmentation is None:
+        return None
+    path = study.segmentation.path
+    result = Result(study.id, study.segmentation, study, read_sidecar(path) if path else {})
+    return records.build(result.segmentation, study, id=result.id, sidecar=result.sidecar, examined=examined_on(result))
 
 
 def pictures_of(result: Result, record: Mapping[str, Any]) -> list[Picture]:
@@ -81,6 +95,7 @@ def write_reports(
     prior: Callable[[str], Mapping[str, Any] | None] = lambda _: None,
     identity: Identify = lambda _: None,
     deidentify: Deidentify | None = None,
+    examined: str | None = None,
     progress: ProgressCallback = silent,
     cancelled: CancelCheck = never,
 ) -> Iterator[ReportOutcome]:
@@ -97,7 +112,8 @@ def write_reports(
         progress(Progress(source.id, n / len(sources)))
         try:
             result = load_result(source, coding)
-            entry = write_report(result, out, prior=prior(result.id), identity=identity(result), deidentify=deidentify)
+            entry = write_report(result, out, prior=prior(result.id), identity=identity(result), deidentify=deidentify,
+                                 examined=examined)  # fmt: skip
         except BrainsegError as e:
             yield ReportOutcome(source.id, "failed", str(e))
         except Exception as e:  # a bug met by one result: the others are worth going on for
