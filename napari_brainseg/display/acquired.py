@@ -1,6 +1,6 @@
 """A series as it was acquired, on the canvas along its own planes, with labels that were carried onto it.
 
-These layers are no part of the study that is open: nothing is painted on them, and nothing is read back from them.
+These layers are no part of the study that is open: what is painted on them is told to its labels, which count.
 """
 
 from __future__ import annotations
@@ -13,8 +13,10 @@ from numpy.typing import NDArray
 from brainseg_engine.core.geometry import Grid
 from brainseg_engine.core.study import Modality, Segmentation, Study, Volume
 from napari_brainseg.display.axes import axis_order, display_affine, placement, to_display, world_to_voxel
+from napari_brainseg.display.history import history_of
+from napari_brainseg.display.layers import INFO, LayerInfo, layer_study_id
 from napari_brainseg.display.planes import Plane
-from napari_brainseg.display.region_layer import apply_region_view, region_view
+from napari_brainseg.display.region_layer import apply_region_view, region_view, set_visible
 from napari_brainseg.display.windows import Window, brain_window, full_range
 
 if TYPE_CHECKING:
@@ -46,28 +48,36 @@ def add_series(viewer: ViewerModel, volume: Volume, name: str, window: Window) -
 
 
 def show_labels(
-    viewer: ViewerModel, own: list[Layer], view: NDArray[np.uint8], grid: Grid, like: Labels
-) -> list[Layer]:
-    """``view`` (I, P, L) as labels over the series ``own[0]``, shown as the layer ``like`` shows its own, not to be painted on;
-    the layers there are now."""
+    viewer: ViewerModel, own: list[Layer], view: NDArray[np.uint8], volume: Volume, like: Labels
+) -> tuple[Layer, Labels]:
+    """``view`` (I, P, L) as labels over the series ``own[0]``, shown as the layer ``like`` shows its own; both layers. Nothing of
+    the labels that it takes the place of can be undone any more."""
     from napari.layers import Labels
 
     if len(own) > 1 and own[1] in viewer.layers:
-        own[1].data, own[1].visible = view, True
-        apply_region_view(own[1], region_view(like))
-        return own
-    made = Labels(view, name=f"{like.name} on {own[0].name}", opacity=1.0, **placement(grid))
-    made.editable = False
+        made: Labels = own[1]
+        made.data = view
+        set_visible(made, region_view(like).visible)
+    else:
+        grid = volume.grid
+        info = LayerInfo(f"{layer_study_id(like)} as acquired", grid, reference=volume)
+        made = Labels(view, name=f"{like.name} on {own[0].name}", opacity=1.0, metadata={INFO: info}, **placement(grid))
+        viewer.add_layer(made)
+        step_by_slices(viewer, grid)
+    history_of(made)
+    made._reset_history()
     apply_region_view(made, region_view(like))
-    viewer.add_layer(made)
-    step_by_slices(viewer, grid)
-    return [own[0], made]
+    return own[0], made
 
 
 def display_of(segmentation: Segmentation) -> NDArray[np.uint8]:
-    """The labels as the canvas wants them (I, P, L), contiguous."""
-    view, _ = to_display(segmentation.labels, segmentation.grid.affine)
-    return np.ascontiguousarray(view)
+    """The labels as the canvas wants them (I, P, L): an array of its own."""
+    return shown_as(segmentation.labels, segmentation.grid)
+
+
+def shown_as(array: NDArray[Any], grid: Grid) -> NDArray[Any]:
+    """An array (X, Y, Z) on ``grid`` in the axes of the canvas: a copy."""
+    return np.array(to_display(array, grid.affine)[0], order="C")
 
 
 def plane_of_series(grid: Grid) -> Plane:

@@ -55,6 +55,7 @@ class Brush:
         self._study: Study | None = None
         self._images: dict[Modality, NDArray[Any]] = {}
         self._inside: Mask | None = None
+        self._reach: Mask | None = None
         self._hooked: WeakSet[Labels] = WeakSet()
         self._stroke: Stroke | None = None
         self._elsewhere: Dims | None = None
@@ -79,9 +80,14 @@ class Brush:
         """The undo history of the labels layer."""
         return history_of(self._layer) if self._layer is not None else None
 
-    def follow(self, layer: Labels | None, study: Study | None) -> None:
-        """Hold this layer's tools to the settings from now on; ``study`` gives the brain and the thresholds' images."""
-        if layer is self._layer and study is self._study:
+    def follow(
+        self, layer: Labels | None, study: Study | None, brain: Mask | None = None, reach: Mask | None = None
+    ) -> None:
+        """Hold this layer's tools to the settings from now on; ``study`` gives the brain and the thresholds' images.
+
+        ``brain``, in the layer's axis order, where the images alone do not tell it; nothing is painted outside ``reach``.
+        """
+        if layer is self._layer and study is self._study and reach is self._reach:
             return
         if layer is not self._layer:
             self._release()
@@ -89,8 +95,8 @@ class Brush:
             if layer is not None:
                 self._take(layer)
         if study is not self._study or layer is None:
-            self._inside = None
-        self._study = study
+            self._inside = brain
+        self._study, self._reach = study, reach
         self._images = self._on_grid(study) if layer is not None and study is not None else {}
         if self._settings.modality not in self._images:
             self._settings = replace(self._settings, threshold=False, modality=None, limits=None)
@@ -191,7 +197,10 @@ class Brush:
         within = None
         if threshold and s.threshold and s.modality in self._images and s.limits is not None:
             within = Range(self._images[s.modality], *s.limits)
-        return Guard(s.protect, self.brain() if s.inside else None, within)
+        inside = self.brain() if s.inside else None
+        if self._reach is not None:
+            inside = self._reach if inside is None else inside & self._reach
+        return Guard(s.protect, inside, within)
 
     def brain(self) -> Mask | None:
         """The brain in the layer's axis order; None where no image lies on the labels' grid."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 from psygnal import Signal
@@ -21,6 +21,9 @@ from napari_brainseg.session import JobState, Kind, Session
 if TYPE_CHECKING:
     from napari.components import ViewerModel
     from napari.layers import Labels
+
+    from brainseg_engine.core.labels import Mask
+    from brainseg_engine.core.study import Study
 
 _log = logging.getLogger(__name__)
 T = TypeVar("T")
@@ -53,6 +56,17 @@ MakeTimer = Callable[[float, Callable[[], object], bool], Timer]
 """(seconds, what to call, whether again and again) → a timer that does not run yet."""
 
 
+@dataclass(frozen=True, eq=False)
+class Easel:
+    """Another labels layer to paint on than that of the open study: over the series of ``study``, on their grid. ``brain``: where
+    the brain is, ``reach``: where it may be painted at all, both in the layer's axis order."""
+
+    layer: Labels
+    study: Study
+    brain: Mask
+    reach: Mask
+
+
 class Newest:
     """Of several that were asked for one after the other only the newest counts."""
 
@@ -71,6 +85,8 @@ class Context:
 
     labels_changed = Signal()
     """Another labels layer than before is that of the open study, or none."""
+    easel_changed = Signal()
+    """Painting is done on another layer than before: see ``easel``."""
     labels_edited = Signal()
     """The labels layer of the open study was edited, in any way: by hand, by code, by undo."""
 
@@ -97,6 +113,7 @@ class Context:
         self._own = 0
         self.prepared: Replacement | None = None
         self._reading = Newest()
+        self._easel: Easel | None = None
         self._edits = history.Follower(self._on_edit)
         self.follow(self.brush.edited, session.edited.emit)
         self.follow(session.study_changed, self._find_labels)
@@ -111,6 +128,17 @@ class Context:
         current = self.session.study
         found = layers.labels_layers(self.viewer, current.study.id) if current is not None else []
         return found[0] if found else None
+
+    @property
+    def easel(self) -> Easel | None:
+        """Where painting is done, when that is not the labels layer of the open study."""
+        return self._easel
+
+    @easel.setter
+    def easel(self, value: Easel | None) -> None:
+        if value is not self._easel:
+            self._easel = value
+            self.easel_changed.emit()
 
     def _find_labels(self, event: object = None) -> None:
         labels = self.labels

@@ -25,7 +25,7 @@ class AlignmentVerbs:
         context.follow(self.comparing.changed, self.changed.emit)
         context.follow(self.reading.changed, self.changed.emit)
         context.follow(context.session.study_changed, self._follow)
-        context.follow(context.viewer.dims.events.ndisplay, self._on_dimensions)
+        context.follow(context.viewer.dims.events.ndisplay, self._on_dimensions, position="first")
 
     @property
     def acquired(self) -> Acquired | None:

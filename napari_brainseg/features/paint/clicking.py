@@ -31,6 +31,7 @@ class Clicking:
         self._scene: tuple[object, Scene] | None = None
         self._sketch = Sketch(context.viewer, lambda: context.brush.tool is Tool.CLICK, self._drawn)
         context.follow(context.labels_changed, self._forget)
+        context.follow(context.easel_changed, self._forget)
         context.follow(context.session.segmentation_changed, self._forget)
 
     def close(self) -> None:
@@ -107,7 +108,8 @@ class Clicking:
         if self._scene is not None and self._scene[0] == key:
             return self._scene[1]
         assert layer is not None
-        given = answer.probabilities if answer is not None else None
+        here = self._context.easel is None
+        given = answer.probabilities if answer is not None and here else None
         shown = {}
         if answer is not None and given is not None:
             shown = {r: to_display(p, answer.segmentation.grid.affine)[0] for r, p in given.items()}

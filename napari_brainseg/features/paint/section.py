@@ -9,7 +9,6 @@ import numpy as np
 
 from brainseg_engine.core.labels import Label
 from brainseg_engine.core.study import Modality
-from napari_brainseg.display import history
 from napari_brainseg.display.history import UndoStep
 from napari_brainseg.display.windows import full_range
 from napari_brainseg.features.context import Context
@@ -36,7 +35,7 @@ class PaintSection:
         self._connect_view()
         for signal in (
             context.brush.changed, context.brush.edited, context.session.study_changed,
-            context.session.segmentation_changed,
+            context.session.segmentation_changed, context.labels_edited,
         ):  # fmt: skip
             context.follow(signal, self._show_soon)
         self._show()
@@ -111,9 +110,6 @@ class PaintSection:
         if layer is None:
             self._view.show_state(PaintShown(begin=self._session.study is not None))
             return
-        steps = self._brush.history
-        done, undone = (steps.done, steps.undone) if steps is not None else ([], [])
-        open_ = history.in_stroke(layer)
         self._view.show_state(
             PaintShown(
                 possible=True,
@@ -130,8 +126,8 @@ class PaintSection:
                 limits=s.limits,
                 bounds=self._bounds_for(s.modality),
                 preview=s.preview,
-                undo=_in_words(done) if not open_ else "",
-                redo=_in_words(undone) if not open_ else "",
+                undo=_in_words(self._verbs.steps("undo")),
+                redo=_in_words(self._verbs.steps("redo")),
                 sources=[source.name for source in self._verbs.sources],
                 waiting=self._waiting,
                 box=self._verbs.clicking.box,

@@ -16,6 +16,7 @@ from brainseg_engine.core.labels import LABEL_NAMES, Label, LabelArray, Region
 from brainseg_engine.core.study import Modality, Segmentation
 from brainseg_engine.edits import Guard, Target
 from napari_brainseg.display import axes, history, layers, planes
+from napari_brainseg.display.history import UndoStep
 from napari_brainseg.display.pointing import Index, Pointer, index_at, index_at_cursor
 from napari_brainseg.display.tools import Tool
 from napari_brainseg.display.windows import brain_window
@@ -53,6 +54,7 @@ class PaintVerbs:
         self.clicking = Clicking(context, self._edit)
         context.follow(context.session.study_changed, self._follow)
         context.follow(context.labels_changed, self._follow)
+        context.follow(context.easel_changed, self._follow)
 
     def close(self) -> None:
         """Take the hands off the canvas: napari's tools are plain again."""
@@ -63,8 +65,11 @@ class PaintVerbs:
     # --- what to correct
 
     def _follow(self) -> None:
-        """Hold the tools of the open study's labels layer to the settings."""
-        current, layer = self._session.study, self._context.labels
+        """Hold the tools of the layer that is painted on to the settings: the open study's, or that of a series as acquired."""
+        current, layer, easel = self._session.study, self._context.labels, self._context.easel
+        if easel is not None:
+            self.brush.follow(easel.layer, easel.study, easel.brain, easel.reach)
+            return
         self.brush.follow(layer, current.study if current is not None else None)
         if layer is None:
             self.pointer.drop()
@@ -158,9 +163,21 @@ class PaintVerbs:
         self._step("redo")
 
     def _step(self, what: str) -> None:
-        layer = self.brush.layer
+        layer = self._stepped(what)
         if layer is not None and not history.in_stroke(layer):
             getattr(layer, what)()
+
+    def _stepped(self, what: str) -> Labels | None:
+        """The layer whose step is next: the one painted on; where that has none, the labels of the open study."""
+        layer = self.brush.layer
+        if layer is not None and not _steps(layer, what) and self._context.labels is not None:
+            return self._context.labels
+        return layer
+
+    def steps(self, what: str) -> list[UndoStep]:
+        """What "undo" or "redo" would take, the next one last; none in mid-stroke."""
+        layer = self._stepped(what)
+        return _steps(layer, what) if layer is not None and not history.in_stroke(layer) else []
 
     # --- 3D tools
 
@@ -320,12 +337,18 @@ class PaintVerbs:
         """The topmost visible series on the labels' grid."""
         images = layers.image_layers(self._viewer, self._session.study.study.id if self._session.study else None)
         shown = [m for m, layer in images.items() if layer.visible and m in self.brush.images]
-        return max(shown, key=lambda m: self._viewer.layers.index(images[m]), default=None)
+        own = next(iter(self.brush.images), None) if self._context.easel is not None else None
+        return max(shown, key=lambda m: self._viewer.layers.index(images[m]), default=own)
 
     # --- doing it
 
     def _target_and_guard(self) -> tuple[Target, Guard]:
         return self.brush.settings.target, self.brush.guard()
+
+
+def _steps(layer: Labels, what: str) -> list[UndoStep]:
+    steps = history.history_of(layer)
+    return steps.done if what == "undo" else steps.undone
 
 
 def _between(limits: tuple[float, float]) -> str:

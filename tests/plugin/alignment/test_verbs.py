@@ -6,36 +6,16 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from helpers.raw_study import raw_study
-from helpers.rig import Card, House, Model, segment, shown
+from helpers.rig import House, segment, shown
 
 from brainseg_engine.core.study import Modality
 from brainseg_engine.prepare import PrepareOptions, files, prepare
 from brainseg_engine.prepare.nudge import Nudge
 from napari_brainseg.display.compare import Mix
 from napari_brainseg.display.planes import Plane, plane_of
-from napari_brainseg.display.tools import Tool
 from napari_brainseg.features.alignment.section import state_of
 from napari_brainseg.jobs import PrepareRequest, SegmentRequest
-from napari_brainseg.session import Acquired, OpenStudy
-
-
-@pytest.fixture(scope="module")
-def made():
-    raw = raw_study(1)
-    options = PrepareOptions(brain="rough", transforms=raw.rigids, threads=1)
-    return raw, prepare(raw.study, options)
-
-
-@pytest.fixture
-def house(viewer, made):
-    raw, prepared = made
-    house = House(viewer)
-    house.session.set_models((Model(card=Card()),))
-    titles = {m: m.title for m in Modality}
-    house.session.prepared.emit(OpenStudy(prepared.study, acquired=Acquired(prepared, raw.study.volumes, titles)))
-    yield house
-    house.close()
+from napari_brainseg.session import OpenStudy
 
 
 def names(house):
@@ -119,21 +99,12 @@ def test_read_on_a_series_as_acquired_and_back(house, made):
         volume = raw.study.volumes[series]
         assert plane_of(house.viewer) is Plane.AXIAL and house.viewer.dims.range[0].step == pytest.approx(4.0)
         carried = next(x for x in house.viewer.layers if "Segmentation on" in x.name and x.visible)
-        assert not carried.editable
         on_it = prepared.back(house.session.segmentation, series).labels
         assert np.count_nonzero(carried.data) == np.count_nonzero(on_it) > 0
         assert carried.data.shape[::-1] == volume.grid.shape
     alignment.show(None)
     assert names(house) == before
     np.testing.assert_allclose(house.viewer.dims.point, point, atol=5)  # half a thick slice, and back
-
-
-def test_a_tool_leads_back_to_where_painting_is_done(house):
-    segment(house)
-    alignment = house.features.alignment
-    alignment.show(Modality.T2)
-    house.paint.choose_tool(Tool.BRUSH)
-    assert alignment.reading.shown is None and "aligned" in house.session.message.text
 
 
 def test_another_study_ends_it(house, study):

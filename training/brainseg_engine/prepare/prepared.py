@@ -16,7 +16,7 @@ from brainseg_engine.core.study import Modality, Prediction, Segmentation, Study
 from brainseg_engine.prepare import back as resampling
 from brainseg_engine.prepare import painting
 from brainseg_engine.prepare.quality import Quality
-from brainseg_engine.prepare.rigid import Rigid
+from brainseg_engine.prepare.rigid import Rigid, carried
 
 Onto = Modality | Grid | None
 """Where a result is wanted: a series' own grid, any grid in the reference's world, or None for the reference series."""
@@ -95,6 +95,11 @@ class Prepared:
         """``labels`` (X, Y, Z) of the 1 mm grid once a person has changed ``before`` to ``after`` on that series' own grid."""
         rigid = None if on is self.reference else self.rigids[on]
         return painting.painted_onto(labels, self.grid, before, after, self.grids[on], rigid)
+
+    def brain_on(self, on: Modality) -> Mask:
+        """The brain on that series' own grid (X, Y, Z)."""
+        target, rigid = self._target(on)
+        return np.asarray(carried(self.brain, self.grid, target, rigid, smooth=False) >= 0.5)
 
     def reach(self, on: Modality) -> Mask:
         """The voxels of that series (X, Y, Z) that the 1 mm grid holds: what is painted on others would be lost."""
