@@ -15,7 +15,7 @@ from napari_brainseg.app.closing import ask_before, may_close, take_all
 from napari_brainseg.app.features import Features
 from napari_brainseg.app.sections import Sections
 from napari_brainseg.features.context import Context
-from napari_brainseg.jobs import Children, Runner, WorkerClient
+from napari_brainseg.jobs import Children, Everywhere, Runner
 from napari_brainseg.qt.frame import PanelView
 from napari_brainseg.qt.threads import GuiThread, QtTimer, Threads
 from napari_brainseg.session import Session
@@ -56,7 +56,7 @@ class App(QObject):
         self._gui = GuiThread()
         self._threads = Threads(self._gui)
         self.session = Session()
-        self.runner = runner or WorkerClient(self._gui.deliver)
+        self.runner = runner or Everywhere(self._gui.deliver)
         timer = partial(QtTimer, self)
         self._children = Children()
         self.context = Context(

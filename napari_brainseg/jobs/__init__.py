@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from napari_brainseg.jobs.aside import Aside, Children, here
 from napari_brainseg.jobs.client import GRACE_S, WorkerClient
+from napari_brainseg.jobs.everywhere import Everywhere
 from napari_brainseg.jobs.requests import (
     DoubtMap,
     DoubtRequest,
@@ -30,6 +31,7 @@ __all__ = [
     "Deliver",
     "DoubtMap",
     "DoubtRequest",
+    "Everywhere",
     "Listener",
     "PrepareRequest",
     "PropagateRequest",

@@ -13,7 +13,8 @@ from numpy.typing import DTypeLike, NDArray
 
 from brainseg_engine.core.geometry import Affine
 from brainseg_engine.core.labels import LabelArray, Region
-from brainseg_engine.core.study import Modality, Prediction, Segmentation, Study
+from brainseg_engine.core.study import Modality, Prediction, Study
+from brainseg_engine.core.study_wire import prediction_from_wire
 
 if TYPE_CHECKING:
     from numpy import bool_, float16
@@ -100,23 +101,8 @@ class SegmentRequest:
 
     def outcome(self, result: Mapping[str, Any], filled: Arrays) -> Prediction:
         """See :class:`Request`."""
-        regions = tuple(Region(x) for x in result["regions"])
-        stacked = filled.get("probabilities")
-        probabilities = None
-        if stacked is not None:
-            probabilities = {region: stacked[i] for i, region in enumerate(Region) if region in regions}
         grid = self.study.reference.grid
-        return Prediction(
-            study_id=str(result["study_id"]),
-            segmentation=Segmentation(filled["labels"], grid, result["coding"], result["made_by"], regions),
-            model=str(result["model"]),
-            model_version=str(result["model_version"]),
-            device=str(result["device"]),
-            seconds=dict(result["seconds"]),
-            probabilities=probabilities,
-            rests_on=tuple(Modality(m) for m in result.get("rests_on", ())),
-            dropped_ml={Region(r): float(ml) for r, ml in result.get("dropped_ml", {}).items()},
-        )
+        return prediction_from_wire(result, grid, filled["labels"], filled.get("probabilities"))
 
 
 @dataclass(frozen=True, eq=False)

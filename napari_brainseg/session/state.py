@@ -270,7 +270,7 @@ class Session:
 
     @property
     def device(self) -> str:
-        """One of :data:`DEVICES`."""
+        """One of :data:`DEVICES`, or ``ssh:HOST``."""
         return self._device
 
     def set_models(self, models: tuple[ModelInfo, ...], default: str = "") -> None:

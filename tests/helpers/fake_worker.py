@@ -18,6 +18,8 @@ from brainseg_engine.core.study import Modality, Prediction, Segmentation
 class FakePredictor:
     def __init__(self, model: Path, device: str, tta: bool) -> None:
         self.behaviour = model.stem
+        if len(self.behaviour) == 64 and model.is_file():  # one that was sent, and is called by its hash
+            self.behaviour = model.read_text()
         if self.behaviour == "damaged":
             raise CheckpointError(f"{model.name} is damaged.")
 

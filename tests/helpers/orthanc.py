@@ -17,8 +17,28 @@ USER, PASSWORD = "anna", "geheim-73"
 PLUGINS = Path("/usr/share/orthanc/plugins")
 
 
-def _program(name: str) -> str | None:
+def program(name: str) -> str | None:
+    """Where that program lies, those of the system among them."""
     return shutil.which(name, path=f"{os.environ.get('PATH', '')}:/usr/sbin:/sbin")
+
+
+def network_of_its_own() -> tuple[subprocess.Popen[bytes], list[str]]:
+    """A process that holds a network namespace with a loopback address, and the command that starts another in it.
+
+    Skips where that is not permitted.
+    """
+    for tool in ("ip", "ss", "nsenter"):
+        if program(tool) is None:
+            pytest.skip(f"{tool} is not installed (iproute2, util-linux): this is NOT tested")
+    unshare = _unshare()
+    # the namespace lives as long as this process, which needs no more than to be there
+    holder = subprocess.Popen(
+        [*unshare, "sh", "-c", f"{program('ip')} link set lo up && echo up && exec sleep 600"], stdout=subprocess.PIPE
+    )
+    assert holder.stdout is not None
+    assert holder.stdout.readline() == b"up\n"
+    user = ["-U", "--preserve-credentials"] if "-rn" in unshare else []
+    return holder, ["nsenter", "-t", str(holder.pid), "-n", *user]
 
 
 def _unshare() -> list[str]:
@@ -30,31 +50,19 @@ def _unshare() -> list[str]:
             break
         if done.returncode == 0:
             return ["unshare", *options]
-    pytest.skip("no network namespace can be made here (unshare -n is not permitted): Orthanc is NOT tested")
+    pytest.skip("no network namespace can be made here (unshare -n is not permitted): this is NOT tested")
 
 
 class Orthanc:
     """Starts, is killed, starts again over the same storage; commands are run in its namespace."""
 
     def __init__(self, folder: Path) -> None:
-        if _program("Orthanc") is None or not (PLUGINS / "libOrthancDicomWeb.so").exists():
+        if program("Orthanc") is None or not (PLUGINS / "libOrthancDicomWeb.so").exists():
             pytest.skip("Orthanc is not installed: apt-get install orthanc orthanc-dicomweb. It is NOT tested")
-        for tool in ("ip", "ss", "nsenter"):
-            if _program(tool) is None:
-                pytest.skip(f"{tool} is not installed (iproute2, util-linux): Orthanc is NOT tested")
         self.folder = folder
         self.home = folder / "home"
         self.home.mkdir(parents=True)
-        unshare = _unshare()
-        # the namespace lives as long as this process, which needs no more than to be there
-        self._holder = subprocess.Popen(
-            [*unshare, "sh", "-c", f"{_program('ip')} link set lo up && echo up && exec sleep 600"],
-            stdout=subprocess.PIPE,
-        )
-        assert self._holder.stdout is not None
-        assert self._holder.stdout.readline() == b"up\n"
-        user = ["-U", "--preserve-credentials"] if "-rn" in unshare else []
-        self._enter = ["nsenter", "-t", str(self._holder.pid), "-n", *user]
+        self._holder, self._enter = network_of_its_own()
         self._settings = {
             "Name": "TEST", "StorageDirectory": str(folder / "storage"), "IndexDirectory": str(folder / "index"),
             "HttpPort": 8042, "RemoteAccessAllowed": True, "AuthenticationEnabled": True, "RegisteredUsers": {USER: PASSWORD},
@@ -72,7 +80,7 @@ class Orthanc:
         configuration.write_text(json.dumps(self._settings))
         with (self.folder / "orthanc.log").open("ab") as log:
             self._process = subprocess.Popen(
-                [*self._enter, str(_program("Orthanc")), str(configuration)], stdout=log, stderr=log
+                [*self._enter, str(program("Orthanc")), str(configuration)], stdout=log, stderr=log
             )
         until = time.monotonic() + 60
         while not {8042, 4242} <= self.listening():
@@ -95,12 +103,12 @@ class Orthanc:
 
     def listening(self) -> set[int]:
         """The ports that anything in the namespace listens on."""
-        done = subprocess.run([*self._enter, str(_program("ss")), "-ltnH"], capture_output=True, text=True, check=True)
+        done = subprocess.run([*self._enter, str(program("ss")), "-ltnH"], capture_output=True, text=True, check=True)
         return {int(line.split()[3].rsplit(":", 1)[1]) for line in done.stdout.splitlines()}
 
     def addresses(self, port: int) -> set[str]:
         """The addresses that are listened on at that port."""
-        done = subprocess.run([*self._enter, str(_program("ss")), "-ltnH"], capture_output=True, text=True, check=True)
+        done = subprocess.run([*self._enter, str(program("ss")), "-ltnH"], capture_output=True, text=True, check=True)
         places = [line.split()[3].rsplit(":", 1) for line in done.stdout.splitlines()]
         return {address for address, at in places if at == str(port)}
 

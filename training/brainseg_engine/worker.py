@@ -43,7 +43,7 @@ from brainseg_engine.core.events import CancelCheck, Event, Failed, Finished, Pr
 from brainseg_engine.core.labels import Region
 from brainseg_engine.core.shared_arrays import ArraySpec, SharedArray
 from brainseg_engine.core.study import Modality, Prediction, Study
-from brainseg_engine.core.study_wire import fill, study_from_wire
+from brainseg_engine.core.study_wire import fill, prediction_to_wire, study_from_wire
 
 if TYPE_CHECKING:
     from brainseg_engine.prepare import PrepareOptions
@@ -129,19 +129,8 @@ class Worker:
                 fill(ArraySpec.from_dict(wanted), stacked)
             self._look_ahead_at(study)
             del study
-        s = prediction.segmentation
-        return {
-            "study_id": prediction.study_id,
-            "model": prediction.model,
-            "model_version": prediction.model_version,
-            "device": prediction.device,
-            "seconds": {**seconds, **prediction.seconds},
-            "coding": s.coding,
-            "made_by": s.made_by,
-            "rests_on": [m.value for m in prediction.rests_on],
-            "dropped_ml": {r.value: ml for r, ml in prediction.dropped_ml.items()},
-            "regions": [r.value for r in s.regions],
-        }
+        told = prediction_to_wire(prediction)
+        return {**told, "seconds": {**seconds, **told["seconds"]}}
 
     def _doubt(self, job: str, command: Mapping[str, Any]) -> dict[str, Any]:
         """Where the model doubts: the map into ``map``, the score in the result."""
@@ -283,9 +272,21 @@ def sentence(error: Exception) -> str:
     return f"The segmentation failed unexpectedly ({name}: {error}). Nothing was changed; the log has the details."
 
 
-def serve(make: MakePredictor, commands: IO[bytes], emit: Callable[[Event], None]) -> None:
+class Runs(Protocol):
+    """Whatever runs commands: a :class:`Worker`, or what has them run elsewhere."""
+
+    def run(self, command: Mapping[str, Any]) -> None:
+        """Run one command that is a job to its end; never raises."""
+
+    def cancel(self, job: str) -> None:
+        """Ask that job to stop (called from another thread)."""
+
+    def rest(self, busy: CancelCheck) -> None:
+        """Nothing is asked for, until ``busy()``."""
+
+
+def serve(worker: Runs, commands: IO[bytes]) -> None:
     """Run commands until ``quit`` or the end of ``commands``; then leave the process at once."""
-    worker = Worker(emit, make)
     waiting: queue.Queue[dict[str, Any]] = queue.Queue()
 
     def listen() -> None:
@@ -313,10 +314,10 @@ def serve(make: MakePredictor, commands: IO[bytes], emit: Callable[[Event], None
 
 def main(make: MakePredictor | None = None) -> None:
     """Entry of the process; ``make`` replaces the real predictor (tests)."""
-    emit = _own_stdout()
+    emit = own_stdout()
     logging.basicConfig(stream=sys.stderr, level=logging.WARNING)
     _step_back()
-    serve(make or _predictor, sys.stdin.buffer, emit)
+    serve(Worker(emit, make or _predictor), sys.stdin.buffer)
 
 
 def _predictor(model: Path, device: str, tta: bool) -> Predicts:
@@ -328,7 +329,7 @@ def _predictor(model: Path, device: str, tta: bool) -> Predicts:
     return Predictor(model, device=device, tta=tta, threads=max(1, cores() - 1))
 
 
-def _own_stdout() -> Callable[[Event], None]:
+def own_stdout() -> Callable[[Event], None]:
     """Keep the real stdout for events alone: whatever a library prints from here on goes to stderr."""
     channel = os.fdopen(os.dup(1), "w", encoding="utf-8", newline="\n")
     os.dup2(2, 1)

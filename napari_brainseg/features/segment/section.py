@@ -5,15 +5,26 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from qtpy.QtWidgets import QMessageBox
+from qtpy.QtWidgets import QInputDialog, QMessageBox
 
+from brainseg_engine.core.device import REMOTE
+from brainseg_engine.remote import Place, is_remote, known
 from napari_brainseg.features.context import Context
 from napari_brainseg.features.segment.verbs import SegmentVerbs
 from napari_brainseg.features.segment.view import SegmentView
 from napari_brainseg.qt.cards import card_in_words
+from napari_brainseg.session import DEVICES
 
 if TYPE_CHECKING:
     from brainseg_engine.models import ModelInfo
+
+
+ANOTHER = REMOTE
+"""The choice that asks for a machine."""
+QUESTION = (
+    "A machine that your ssh reaches with a key, with napari-brainseg on it:\n"
+    "a name, user@name, an entry of ~/.ssh/config, or host:/path/to/bin/napari-brainseg"
+)
 
 
 class SegmentSection:
@@ -25,7 +36,7 @@ class SegmentSection:
         view.segment_requested.connect(self.segment)
         view.cancel_requested.connect(verbs.cancel)
         view.model_chosen.connect(verbs.choose_model)
-        view.device_chosen.connect(verbs.choose_device)
+        view.device_chosen.connect(self._choose_device)
         view.answer_chosen.connect(self._choose_answer)
         context.follow(verbs.compared, self._show_answers)
         context.follow(context.session.models_changed, self._show_models)
@@ -69,8 +80,23 @@ class SegmentSection:
         self._view.show_models(choices, model.name if model is not None else "")
         card = model.card if model is not None else None
         self._view.show_terms(f"{card.name}: {card.terms}" if card is not None and card.terms else "")
-        self._view.show_device(self._session.device)
+        self._show_devices()
         self._show_blocker()
+
+    def _show_devices(self) -> None:
+        device = self._session.device
+        elsewhere = {d: f"{Place.of(d).host} (ssh)" for d in dict.fromkeys([*known.used(), device]) if is_remote(d)}
+        self._view.show_devices({**DEVICES, **elsewhere, ANOTHER: "Another machine (ssh) …"}, device)
+
+    def _choose_device(self, device: str) -> None:
+        if device != ANOTHER:
+            self._verbs.choose_device(device)
+            return
+        self._show_devices()
+        hosts = list(dict.fromkeys([*(Place.of(d).host for d in known.used()), *known.configured()]))
+        host, taken = QInputDialog.getItem(self._view, "Another machine", QUESTION, hosts, 0, True)
+        if taken and host.strip():
+            self._verbs.choose_device(f"{REMOTE}{host.strip().removeprefix(REMOTE)}")
 
     def _show_blocker(self) -> None:
         job = self._session.job

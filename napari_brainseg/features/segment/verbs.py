@@ -8,9 +8,11 @@ from typing import TYPE_CHECKING
 
 from psygnal import Signal
 
+from brainseg_engine.core.errors import DeviceError
 from brainseg_engine.core.events import Failed
 from brainseg_engine.core.study import Prediction
 from brainseg_engine.corrections import BaseModel
+from brainseg_engine.remote import Host, Place, is_remote, known, machine
 from napari_brainseg.display.replacement import Replacement, replacement
 from napari_brainseg.features.context import Context, Newest
 from napari_brainseg.features.segment import several
@@ -58,8 +60,41 @@ class SegmentVerbs:
         self._session.choose(model=name)
 
     def choose_device(self, device: str) -> None:
-        """Use that device from now on."""
-        self._session.choose(device=device)
+        """Use that device from now on; of one elsewhere, find out what is there."""
+        if not is_remote(device):
+            self._session.choose(device=device)
+            return
+        try:
+            place = Place.of(device)
+        except DeviceError as e:
+            self._session.say(str(e), Kind.ERROR)
+            self._session.models_changed.emit()  # the panel shows what was chosen before
+            return
+
+        def work() -> list[str]:
+            host = Host(place)
+            try:
+                lines = machine.in_words(place.host, host.machine())
+            finally:
+                host.close()
+            known.remember(place.device)
+            return lines
+
+        before = self._session.device
+        self._session.choose(device=place.device)
+        done, failed = self._say_what_is_there, partial(self._say_not_there, place.device, before)
+        self._session.say(f"Connecting to {place.host} …")
+        self._context.run(work, done, failed, current=lambda: self._session.device == place.device)
+
+    def _say_what_is_there(self, lines: list[str]) -> None:
+        self._session.say("\n".join(lines), Kind.GOOD)
+
+    def _say_not_there(self, device: str, before: str, error: Exception) -> None:
+        def back() -> None:
+            self._session.choose(device="auto" if is_remote(before) else before)
+
+        again = ("Compute here", back)
+        self._session.say(self._context.sentence(error), Kind.ERROR, again)
 
     def _warm(self) -> None:
         """Have the worker load the model before it is needed."""
@@ -160,7 +195,9 @@ class SegmentVerbs:
 
     def _failed(self, event: Failed) -> None:
         self._waiting, self._with = [], []
-        self._session.say(event.message, Kind.INFO if event.cancelled else Kind.ERROR)
+        elsewhere = is_remote(self._session.device) and not event.cancelled
+        offer = ("Try again", self.segment) if elsewhere else None
+        self._session.say(event.message, Kind.INFO if event.cancelled else Kind.ERROR, offer)
 
     def cancel(self) -> None:
         """Stop the job that runs, and what waits behind it."""

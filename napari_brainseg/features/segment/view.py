@@ -26,7 +26,7 @@ class SegmentView(Section):
         row.setSpacing(8)
         self.model = Combo("model", "The model to segment with")
         self.device = Combo("device", "Where to compute")
-        self.device.show_choices([(text, value, "") for value, text in devices.items()], "auto")
+        self.show_devices(devices, "auto")
         self.model.activated.connect(lambda i: self.model_chosen.emit(self.model.itemData(i)))
         self.device.activated.connect(lambda i: self.device_chosen.emit(self.device.itemData(i)))
         row.addWidget(label("Model"))
@@ -97,9 +97,9 @@ class SegmentView(Section):
             self._answers.addWidget(one, 1)
             self.answers[name] = one
 
-    def show_device(self, device: str) -> None:
-        """Show that device as chosen."""
-        self.device.setCurrentIndex(self.device.findData(device))
+    def show_devices(self, devices: Mapping[str, str], current: str) -> None:
+        """Value → text of each; the one that is chosen."""
+        self.device.show_choices([(text, value, "") for value, text in devices.items()], current)
 
     def show_blocker(self, why: str, findings: int) -> None:
         """Why the button cannot be pressed ("" when it can), and how many findings one would press it in spite of."""

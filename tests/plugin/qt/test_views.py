@@ -227,7 +227,7 @@ def test_showing_says_nothing(qtbot, panel):
     panel.regions.show_switches("classes", True)
     panel.study.show_study(StudyShown("d", "", "", {Modality.T1: FILES[1]}, FILES))
     panel.segment.show_models([("a", "a", "")], "a")
-    panel.segment.show_device("cpu")
+    panel.segment.show_devices({"auto": "Automatic", "cpu": "CPU"}, "cpu")
     panel.view.plane.show_value("3d")
     panel.view.show_modalities([Modality.T1], Modality.T1)
     panel.view.window_preset.show_value("Wide")

@@ -25,6 +25,7 @@ COMMANDS = {
     "predict": _SEGMENT,
     "bids": _SEGMENT,
     "models": _SEGMENT,
+    "device": _SEGMENT,
     "pacs": _SEGMENT,
     "inspect": _LOOK,
     "evaluate": _LOOK,

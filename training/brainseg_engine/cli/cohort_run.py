@@ -6,6 +6,7 @@ import logging
 import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager, ExitStack, nullcontext
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -20,7 +21,7 @@ if TYPE_CHECKING:
     from rich.text import Text
 
     from brainseg_engine.core.events import ProgressCallback
-    from brainseg_engine.inference.finished import PredictSettings
+    from brainseg_engine.inference.finished import Answers, PredictSettings
     from brainseg_engine.inference.ledger import CohortState, Ledger
     from brainseg_engine.inference.rows import PredictOutcome
     from brainseg_engine.inference.shards import Shard
@@ -78,6 +79,33 @@ def divided(jobs: int, slurm: Sequence[str] | None, at_once: int | None, wait: b
     return division
 
 
+def require_device(device: str, division: Division, ensemble: bool) -> None:
+    """Raise DeviceError, InputError for a device that cannot be used so."""
+    from brainseg_engine.core import device as devices
+    from brainseg_engine.remote import Place, is_remote
+
+    if not is_remote(device):
+        devices.choose(device)
+        return
+    Place.of(device)
+    for flag, given in (("--jobs", division.in_jobs), ("--ensemble", ensemble)):
+        if given:
+            raise InputError(f"{flag} computes here, --device {device} elsewhere. Leave one of them out.")
+
+
+def _predictor(models: Sequence[Path], device: str, tta: bool) -> AbstractContextManager[Answers]:
+    """The model, here or elsewhere; its connection ends with the context."""
+    from brainseg_engine.remote import is_remote
+
+    if is_remote(device):
+        from brainseg_engine.remote.predictor import RemotePredictor
+
+        return RemotePredictor(models[0], device, tta=tta)
+    from brainseg_engine.inference.ensemble import predictor_of
+
+    return nullcontext(predictor_of(models, device, tta=tta))
+
+
 @dataclass
 class PredictRun:
     """One call of the command; ``rows`` are those of all models."""
@@ -113,12 +141,11 @@ class PredictRun:
         from brainseg_engine.cli.printing import progress_bars
         from brainseg_engine.cli.stopping import terminate_as_interrupt
         from brainseg_engine.inference import batch, cluster
-        from brainseg_engine.inference.ensemble import predictor_of
 
         first = len(self.rows)
-        with terminate_as_interrupt(), progress_bars(messages()) as bars:
+        with terminate_as_interrupt(), ExitStack() as stack, progress_bars(messages()) as bars:
             task = bars.add_task("loading the model", total=len(self.sources))
-            predictor = predictor_of(models, self.device, tta=self.tta)
+            predictor = stack.enter_context(_predictor(models, self.device, self.tta))
             begun: list[Path] = []
 
             def follow(source: Path) -> ProgressCallback:

@@ -12,6 +12,9 @@ import typer
 
 JsonOption = Annotated[bool, typer.Option("--json", help="Print the results as one JSON object.")]
 DeviceOption = Annotated[str, typer.Option("--device", help="auto, cpu or cuda.")]
+DeviceAnywhereOption = Annotated[
+    str, typer.Option("--device", help="auto, cpu, cuda, or ssh:HOST for another machine (see 'device check').")
+]
 ModelOption = Annotated[
     str | None,
     typer.Option(

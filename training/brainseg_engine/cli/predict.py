@@ -38,7 +38,7 @@ from brainseg_engine.cli.deidentifying import (
     pseudonyms,
 )
 from brainseg_engine.cli.further import further
-from brainseg_engine.cli.options import DeviceOption, JsonOption
+from brainseg_engine.cli.options import DeviceAnywhereOption, JsonOption
 from brainseg_engine.cli.prepare import BrainOption, options_of
 from brainseg_engine.core.errors import InputError
 
@@ -64,7 +64,7 @@ def predict(
     ensemble: Annotated[
         bool, typer.Option("--ensemble", help="One mask by the mean of several models' probabilities.")
     ] = False,
-    device: DeviceOption = "auto",
+    device: DeviceAnywhereOption = "auto",
     coding: Annotated[
         str | None,
         typer.Option(
@@ -132,6 +132,7 @@ def predict(
       napari-brainseg predict data/ --out masks --split split.csv --subset test --model mine
       napari-brainseg predict data/ --out masks --jobs 8 --slurm partition=gpu --slurm gres=gpu:1
       napari-brainseg predict --status masks
+      napari-brainseg predict patient1 --out masks --device ssh:gpu1
       napari-brainseg predict export/ --out masks --assign our_names.toml
       napari-brainseg predict hospital1 --out masks --on flair
       napari-brainseg predict cd/ --out masks --visit 2
@@ -159,7 +160,8 @@ def predict(
     by_hand = wanted(t1, t1ce, t2, flair, assign)
     chosen = [models.find(m) for m in model or [models.default()]]
     division = cohort_run.divided(jobs, slurm, at_once, wait, part)
-    _require_possible(out, device, coding)
+    cohort_run.require_device(device, division, ensemble and len(chosen) > 1)
+    _require_possible(out, coding)
     secret = pseudonyms(deidentify, key, with_face)
     if secret is not None:
         _require_nameless(like_input, division.in_jobs)
@@ -173,14 +175,12 @@ def predict(
     run.all(cohort_run.groups(settings, chosen, ensemble), division, remote)
 
 
-def _require_possible(out: Path, device: str, coding: str | None) -> None:
-    """Raise BrainsegError for a device, a coding or a folder for the masks that cannot be used."""
-    from brainseg_engine.core import device as devices
+def _require_possible(out: Path, coding: str | None) -> None:
+    """Raise BrainsegError for a coding or a folder for the masks that cannot be used."""
     from brainseg_engine.core import labels, outputs
     from brainseg_engine.core.paths import check_writable
     from brainseg_engine.inference import batch
 
-    devices.choose(device)
     if coding is not None:
         labels.coding(coding)
     outputs.require(out, outputs.Use.MASKS, made_before=batch.made_before)

@@ -10,6 +10,8 @@ import sys
 
 from brainseg_engine.core.errors import DeviceError
 
+REMOTE = "ssh:"
+"""What the name of a machine elsewhere begins with."""
 _log = logging.getLogger(__name__)
 _M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3
 
@@ -36,6 +38,10 @@ def choose(name: str = "auto") -> str:
     ``auto`` is CUDA where there is one, else the CPU: Apple's GPU lacks 3D operations in many versions of PyTorch, so it
     is taken only when it is named.
     """
+    if name.startswith(REMOTE):
+        raise DeviceError(
+            f"'{name}' is another machine, for 'predict' and the window. Here the choices are auto, cpu and cuda."
+        )
     import torch
 
     if name == "auto":

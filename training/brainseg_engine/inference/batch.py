@@ -23,6 +23,7 @@ from brainseg_engine.core.paths import check_writable
 from brainseg_engine.core.study import Prediction, Study
 from brainseg_engine.inference import raw
 from brainseg_engine.inference.finished import (
+    Answers,
     PredictSettings,
     coding_of,
     done_before,
@@ -35,7 +36,6 @@ from brainseg_engine.inference.finished import (
     way,
 )
 from brainseg_engine.inference.ledger import Ledger, LedgerEntry, files_of
-from brainseg_engine.inference.predictor import Predictor
 from brainseg_engine.inference.rows import PredictOutcome, write_summary
 from brainseg_engine.inference.shards import Shard
 from brainseg_engine.io import Layout, load_study, save_segmentation, save_slices, save_volume, series_of
@@ -91,7 +91,7 @@ def _as_it_is(_: Path, row: PredictOutcome) -> PredictOutcome:
 
 
 def predict_many(
-    predictor: Predictor,
+    predictor: Answers,
     sources: Sequence[Path],
     settings: PredictSettings,
     progress: Callable[[Path], ProgressCallback],
@@ -132,7 +132,7 @@ def predict_many(
 class _Batch:
     """The three steps of a study; each gives a row instead where the study ends there."""
 
-    predictor: Predictor
+    predictor: Answers
     settings: PredictSettings
     ledger: Ledger
     ended: Callable[[Path, PredictOutcome], PredictOutcome]
@@ -268,7 +268,7 @@ def made_before(out: Path) -> bool:
 
 
 def _sidecar(
-    predictor: Predictor, answer: raw.RawPrediction, study: Study, read: float, doubts: Sequence[Finding]
+    predictor: Answers, answer: raw.RawPrediction, study: Study, read: float, doubts: Sequence[Finding]
 ) -> dict[str, Any]:
     """What is kept beside the mask. The doubts by their codes: their sentences name files."""
     prepared = answer.prepared
@@ -306,7 +306,7 @@ def _write(
     save_segmentation(segmentation, path, reference=answer.reference, coding=sidecar["coding"], sidecar=sidecar)
 
 
-def _require_slices(source: Path, predictor: Predictor) -> None:
+def _require_slices(source: Path, predictor: Answers) -> None:
     """Raise unless the study came as slices and their masks can hold what the model gives."""
     if series_of(source).layout is not Layout.SLICES:
         raise InputError(

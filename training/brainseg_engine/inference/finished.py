@@ -8,8 +8,10 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from brainseg_engine.core.errors import CodingError, OutputError
+from brainseg_engine.core.events import CancelCheck, ProgressCallback
 from brainseg_engine.core.labels import Label, Region, choices
 from brainseg_engine.core.labels import coding as coding_named
+from brainseg_engine.core.study import Prediction, Study
 from brainseg_engine.inference.ledger import Files, LedgerEntry
 from brainseg_engine.io import Layout, Series
 from brainseg_engine.io.derived.pseudonyms import Pseudonyms
@@ -62,6 +64,15 @@ class DecidingModel(Protocol):
     recipe: Recipe
     sha256: str
     tta: bool
+
+
+class Answers(DecidingModel, Protocol):
+    """A model that answers: a :class:`~brainseg_engine.inference.predictor.Predictor`, or one on another machine."""
+
+    def predict(
+        self, study: Study, *, progress: ProgressCallback = ..., cancelled: CancelCheck = ..., probabilities: bool = ...
+    ) -> Prediction:
+        """Labels on the grid of the study's reference series."""
 
 
 def slices_folder(mask: Path) -> Path:
