@@ -28,7 +28,7 @@ from brainseg_engine.core.events import (
 )
 from brainseg_engine.core.records import dumps
 from brainseg_engine.core.study_wire import FILLED
-from brainseg_engine.remote.line import Line, LineBroken
+from brainseg_engine.remote.line import LineBroken, SshLine
 from brainseg_engine.remote.parcels import Parcel
 from brainseg_engine.remote.place import Place
 
@@ -63,7 +63,7 @@ class Host:
     def __init__(self, place: Place, patience: Sequence[float] = PATIENCE) -> None:
         self.place = place
         self._patience = patience
-        self._line: Line | None = None
+        self._line: SshLine | None = None
         self._hashes: dict[tuple[Path, int, int], str] = {}
 
     def run(self, asked: Asked, progress: ProgressCallback, cancelled: CancelCheck = never) -> Answered:
@@ -109,13 +109,13 @@ class Host:
         except LineBroken as e:
             raise DeviceError(str(e)) from e
 
-    def _connected(self, progress: ProgressCallback, cancelled: CancelCheck) -> Line:
+    def _connected(self, progress: ProgressCallback, cancelled: CancelCheck) -> SshLine:
         if self._line is None:
             progress(Progress(f"connecting to {self.place.host}", 0.0))
-            self._line = Line(self.place, cancelled=cancelled)
+            self._line = SshLine(self.place, cancelled=cancelled)
         return self._line
 
-    def _once(self, line: Line, asked: Asked, progress: ProgressCallback, cancelled: CancelCheck) -> Answered:
+    def _once(self, line: SshLine, asked: Asked, progress: ProgressCallback, cancelled: CancelCheck) -> Answered:
         fields = dict(asked.fields)
         if "model" in fields:
             fields["model"] = self._model(line, Path(fields["model"]), progress, cancelled)
@@ -128,7 +128,7 @@ class Host:
         line.send({"do": "work", "command": fields, "room": room}, asked.given, sent, cancelled)
         return self._followed(line, asked, progress, cancelled)
 
-    def _followed(self, line: Line, asked: Asked, progress: ProgressCallback, cancelled: CancelCheck) -> Answered:
+    def _followed(self, line: SshLine, asked: Asked, progress: ProgressCallback, cancelled: CancelCheck) -> Answered:
         stops_at = 0.0
         while True:
             parcel = line.hear(_LOOK_S)
@@ -148,7 +148,9 @@ class Host:
                     _require_fits(line, parcel, asked)
                 return Answered(event, parcel.arrays)
 
-    def _model(self, line: Line, path: Path, progress: ProgressCallback, cancelled: CancelCheck) -> Mapping[str, Any]:
+    def _model(
+        self, line: SshLine, path: Path, progress: ProgressCallback, cancelled: CancelCheck
+    ) -> Mapping[str, Any]:
         """Have that model's file there; how it is named there. Raises CheckpointError where it cannot be read."""
         try:
             status = path.stat()
@@ -171,7 +173,7 @@ class Host:
         return fields
 
 
-def _event(line: Line, parcel: Parcel) -> Event:
+def _event(line: SshLine, parcel: Parcel) -> Event:
     try:
         return from_json(dumps(parcel.fields["event"]))
     except (KeyError, ValueError) as e:
@@ -179,7 +181,7 @@ def _event(line: Line, parcel: Parcel) -> Event:
         raise LineBroken(f"{line.place.host} said what nobody understands") from e
 
 
-def _require_fits(line: Line, parcel: Parcel, asked: Asked) -> None:
+def _require_fits(line: SshLine, parcel: Parcel, asked: Asked) -> None:
     for name, (shape, dtype) in asked.room.items():
         array = parcel.arrays.get(name)
         if name not in FILLED or array is None or array.shape != tuple(shape) or array.dtype != dtype:

@@ -47,7 +47,7 @@ class LineBroken(BrainsegError):
     exit_code = DeviceError.exit_code
 
 
-class Line:
+class SshLine:
     """An open connection. Raises DeviceError with a remedy where it cannot be, LineBroken where the network is down."""
 
     def __init__(self, place: Place, words: str = "device serve", cancelled: CancelCheck = never) -> None:

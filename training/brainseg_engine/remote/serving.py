@@ -44,7 +44,7 @@ SILENCE_S = 60.0
 WORKER = (sys.executable, "-P", "-X", "utf8", "-m", "brainseg_engine.worker")
 
 
-class _Child:
+class _WorkerHere:
     """One life of the worker; what it says is put into ``inbox`` as ("line", child, text), at last ("end", child, code)."""
 
     def __init__(self, command: Sequence[str], inbox: queue.Queue[tuple[Any, ...]]) -> None:
@@ -82,7 +82,7 @@ class Serving:
         self._in, self._out, self._command = pipe_in, pipe_out, worker
         self._inbox: queue.Queue[tuple[Any, ...]] = queue.Queue()
         self._heard_at = time.monotonic()
-        self._child: _Child | None = None
+        self._child: _WorkerHere | None = None
         self._idle_since = time.monotonic()
         self._job = ""  # "" while nothing is done
         self._kill_at = 0.0
@@ -168,7 +168,7 @@ class Serving:
                 command["model"] = str(self._models.path(command["model"]))
             self._place(command, parcel)
             if self._child is None:
-                self._child = _Child(self._command, self._inbox)
+                self._child = _WorkerHere(self._command, self._inbox)
         except BrainsegError as e:
             self._answer(Failed(self._job, str(e)))
         except (OSError, ValueError, KeyError, TypeError, AttributeError) as e:
