@@ -6,6 +6,7 @@ import hashlib
 import zlib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from datetime import date
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -90,7 +91,7 @@ class OpenStudy:
 
     ``files`` are the images that a modality can be assigned to; ``problems`` what its files lack, in words; ``findings``
     what the check before the inference says; ``truth`` the mask that came with it, to compare with;
-    ``acquired``: of a study that was prepared here, what from.
+    ``acquired``: of a study that was prepared here, what from; ``day``: of the examination, where its listing told it.
     """
 
     study: Study
@@ -99,6 +100,7 @@ class OpenStudy:
     findings: tuple[Finding, ...] = ()
     truth: Segmentation | None = None
     acquired: Acquired | None = None
+    day: date | None = field(default=None, repr=False)
     token: str = field(init=False)
 
     @property

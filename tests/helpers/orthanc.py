@@ -5,16 +5,30 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import socket
 import subprocess
 import sys
+import threading
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 
 USER, PASSWORD = "anna", "geheim-73"
 PLUGINS = Path("/usr/share/orthanc/plugins")
+PUMP = """
+import select, socket, sys
+ends = socket.socket(fileno=0), socket.create_connection(("127.0.0.1", int(sys.argv[1])))
+while True:
+    for end in select.select(ends, [], [])[0]:
+        content = end.recv(65536)
+        if not content:
+            sys.exit()
+        ends[end is ends[0]].sendall(content)
+"""
+"""Run within the namespace: what comes by its standard input, a socket, goes to a port there, and back."""
 
 
 def program(name: str) -> str | None:
@@ -111,6 +125,32 @@ class Orthanc:
         done = subprocess.run([*self._enter, str(program("ss")), "-ltnH"], capture_output=True, text=True, check=True)
         places = [line.split()[3].rsplit(":", 1) for line in done.stdout.splitlines()]
         return {address for address, at in places if at == str(port)}
+
+    @contextmanager
+    def forwarded(self, port: int) -> Iterator[int]:
+        """A port on this side's loopback that leads to one there: for what cannot be run in the namespace, as this process."""
+        pumps: list[subprocess.Popen[bytes]] = []
+
+        def accept(listener: socket.socket) -> None:
+            while True:
+                try:
+                    caller, _ = listener.accept()
+                except OSError:
+                    return
+                with caller:
+                    pumps.append(subprocess.Popen([*self._enter, sys.executable, "-c", PUMP, str(port)], stdin=caller))
+
+        with socket.create_server(("127.0.0.1", 0)) as listener:
+            thread = threading.Thread(target=accept, args=(listener,))
+            thread.start()
+            try:
+                yield listener.getsockname()[1]
+            finally:
+                listener.shutdown(socket.SHUT_RDWR)
+                thread.join()
+                for pump in pumps:
+                    pump.kill()
+                    pump.wait()
 
     def begin(self, *args: object, env: Mapping[str, str] | None = None) -> subprocess.Popen[str]:
         """Start a command of ours in the namespace."""

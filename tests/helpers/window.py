@@ -63,11 +63,12 @@ class Window:
 
 
 class Hand:
-    """A hand at the mouse, over a study that is open, the tools unfolded."""
+    """A hand at the mouse, over a study that is open (or is opened, where a folder is given), the tools unfolded."""
 
-    def __init__(self, window: Window, folder, monkeypatch) -> None:
+    def __init__(self, window: Window, folder=None, monkeypatch=None) -> None:
         self.window = window
-        window.open(monkeypatch, folder)
+        if folder is not None:
+            window.open(monkeypatch, folder)
         window.wait(lambda: window.session.measures is not None or window.session.segmentation is None)
         window.press("paint_fold")
         self.app, self.viewer = window.app, window.viewer

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
+from datetime import date
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -101,7 +102,7 @@ class ExportVerbs:
             seg = layers.segmentation_of(layer)
             seg = replace(seg, made_by=str(sidecar.get("made_by") or seg.made_by))
             result, onto = _placed(current.study, current.acquired, seg, sidecar, order)
-            return _write(result, onto, replace(order, folder=folder))
+            return _write(result, onto, replace(order, folder=folder), current.day)
 
         return work
 
@@ -134,7 +135,7 @@ def _uid(volume: Volume | None) -> str:
     return str(dcmread(volume.path, stop_before_pixels=True, force=True).get("SeriesInstanceUID", ""))
 
 
-def _write(result: Result, onto: Onto | None, order: ExportOrder) -> int:
+def _write(result: Result, onto: Onto | None, order: ExportOrder, day: date | None) -> int:
     """Write it; how many files."""
     from brainseg_engine.inference.leaving import deidentify
     from brainseg_engine.io.derived import pseudonyms
@@ -145,6 +146,6 @@ def _write(result: Result, onto: Onto | None, order: ExportOrder) -> int:
     others = [f for f in order.formats if f != REPORT]
     count = len(export(result, others, order.folder, onto, hidden)) if others else 0
     if REPORT in order.formats:
-        write_report(result, order.folder, deidentify=hidden)
+        write_report(result, order.folder, deidentify=hidden, examined=day.isoformat() if day else None)
         count += 3
     return count

@@ -207,6 +207,7 @@ class MeasureVerbs:
         record_sidecar, earlier = {**sidecar, **self.beside()}, self.earlier()
 
         def work() -> Path:
+            from brainseg_engine.report.identity import examined_on
             from brainseg_engine.report.sources import Result
             from brainseg_engine.report.writing import earlier_record, write_report
 
@@ -214,7 +215,8 @@ class MeasureVerbs:
             seg = replace(seg, made_by=str(record_sidecar.get("made_by") or seg.made_by))
             result = Result(current.study.id, seg, current.study, record_sidecar)
             prior = earlier_record(earlier) if earlier is not None else None
-            return folder / write_report(result, folder, prior=prior).file
+            day = current.day.isoformat() if current.day else examined_on(current.study.reference)
+            return folder / write_report(result, folder, prior=prior, examined=day).file
 
         def done(page: Path) -> None:
             self._session.say(f"Report written: {page}", Kind.GOOD)

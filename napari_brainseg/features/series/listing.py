@@ -6,6 +6,7 @@ import contextlib
 import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from datetime import date
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -63,7 +64,7 @@ class FoundVisits:
 class Raw:
     """The chosen series with their voxels (``study``), how they are called (``titles``), where they lie (``place``); ``key``
     names them with what is to be done, and ``kept`` is the folder where just that was done before. ``mask``: the one mask that
-    lies beside them."""
+    lies beside them; ``day``: of the examination."""
 
     study: Study
     titles: Mapping[Modality, str]
@@ -71,6 +72,7 @@ class Raw:
     key: str
     kept: Path | None = None
     mask: Path | None = None
+    day: date | None = None
 
 
 def find(
@@ -149,7 +151,7 @@ def raw(listed: FoundVisits, incoming: Incoming, brain: str, aside: Aside = here
     before = kept.find(key)
     with contextlib.suppress(BrainsegError):  # what could not be removed is removed another time
         kept.tidy(places())
-    return Raw(study, titles, listed.place, key, before, mask_beside(listed, incoming))
+    return Raw(study, titles, listed.place, key, before, mask_beside(listed, incoming), incoming.visit.day)
 
 
 def mask_beside(listed: FoundVisits, incoming: Incoming) -> Path | None:
@@ -177,7 +179,7 @@ def placed_anew(current: OpenStudy, placing: Placing, working: Path) -> tuple[Ra
     motions = [{m: Rigid(np.asarray(a)) for m, a in given.items()} for given in (placing.placed, placing.starts)]
     study = Study(current.study.id, acquired.volumes)
     key = kept.key_of(study, PrepareOptions(brain=brain, transforms=motions[0], starts=motions[1]))
-    return Raw(study, acquired.titles, acquired.folder or Path.cwd(), key), brain
+    return Raw(study, acquired.titles, acquired.folder or Path.cwd(), key, day=current.day), brain
 
 
 def carried_over(segmentation: Segmentation, study: OpenStudy) -> Segmentation:
@@ -230,7 +232,8 @@ def ready(listed: FoundVisits, incoming: Incoming, aside: Aside = here) -> OpenS
     if len(set(single.values())) == len(study.volumes):  # files of their own: others can be taken in their place
         study = replace(study, volumes={m: replace(v, path=single[m]) for m, v in study.volumes.items()})
     files = [s.path for s in incoming.visit.series if s.path is not None and s.path.is_file() and is_image(s.path)]
-    return OpenStudy(study, files=tuple(dict.fromkeys([*single.values(), *files])) if single else (), findings=findings)
+    return OpenStudy(study, files=tuple(dict.fromkeys([*single.values(), *files])) if single else (), findings=findings,
+                     day=incoming.visit.day)  # fmt: skip
 
 
 def nameless(study: Study) -> Study:
@@ -256,7 +259,9 @@ def prepared_study(folder: Path, raw: Raw) -> OpenStudy:
     acquired = Acquired(prepared, raw.study.volumes, raw.titles, raw.place)
     mask, trouble = _mask(raw.mask, prepared) if raw.mask is not None else (None, ())
     findings = tuple(check_study(study))
-    return OpenStudy(study, problems=(*prepared.warnings, *trouble), findings=findings, truth=mask, acquired=acquired)
+    return OpenStudy(
+        study, problems=(*prepared.warnings, *trouble), findings=findings, truth=mask, acquired=acquired, day=raw.day
+    )
 
 
 def _mask(path: Path, prepared: Prepared) -> tuple[Segmentation | None, tuple[str, ...]]:

@@ -357,7 +357,7 @@ def test_the_day_of_the_examination_comes_from_dicom_or_from_the_call(tmp_path):
         study, segmentation=Segmentation(np.zeros(study.reference.grid.shape, np.uint8), study.reference.grid)
     )
     result = result_of(seg)
-    assert examined_on(result) == "2025-03-14"
+    assert examined_on(study.reference) == "2025-03-14"
     write_report(result, tmp_path / "a")
     prior = records.read(tmp_path / "a" / f"{study.id}_report.json")
     assert prior["examined"] == "2025-03-14"

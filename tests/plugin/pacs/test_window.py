@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import os
-from pathlib import Path
-
 import numpy as np
 import pydicom
 import pytest
@@ -12,29 +9,16 @@ import pytest
 pytest.importorskip("pynetdicom")
 pytest.importorskip("dicomweb_client")
 from dicom_studies import new_person, write_clinical
+from helpers.clicks import answer_question, click, shot
 from helpers.pacs_servers import Holding, web_server
 from helpers.small_study import make_study
-from qtpy.QtCore import QPoint, Qt, QTimer
-from qtpy.QtWidgets import QApplication, QMessageBox
+from qtpy.QtCore import Qt
 
 from brainseg_engine.core.study import Segmentation
 from brainseg_engine.pacs import connections, secrets
 from napari_brainseg.session import Answer
 
 pytestmark = pytest.mark.window
-
-
-def click(window, name: str) -> None:
-    widget = window.widget(name)
-    window.wait(lambda: widget.isVisible() and widget.isEnabled(), 20)
-    window.qtbot.mouseClick(widget, Qt.MouseButton.LeftButton, pos=QPoint(8, widget.height() // 2))
-    QApplication.processEvents()
-
-
-def shot(window, widget, name: str) -> None:
-    if os.environ.get("BRAINSEG_SCREENSHOTS"):
-        window.qtbot.wait(300)
-        widget.grab().save(str(Path(os.environ["BRAINSEG_SCREENSHOTS"]) / f"{name}.png"))
 
 
 @pytest.mark.slow
@@ -86,18 +70,7 @@ def test_from_the_worklist_to_the_study_and_its_result_back(window, monkeypatch,
         labels[20:30, 20:30, 8:16] = 3
         grid = window.session.study.study.reference.grid
         window.session.deliver(Answer.of(Segmentation(labels, grid, made_by="a person")))
-        asked = []
-
-        def answer() -> None:
-            box = QApplication.activeModalWidget()
-            if not isinstance(box, QMessageBox):
-                QTimer.singleShot(100, answer)
-                return
-            asked.append(box.text())
-            shot(window, box, "pacs-send")
-            next(b for b in box.buttons() if b.text() == "Send").click()
-
-        QTimer.singleShot(100, answer)
+        asked = answer_question("Send", lambda box: shot(window, box, "pacs-send"))
         assert not worklist.isVisible()
         click(window, "send_results")
         window.wait(lambda: len(holding.stored) == 3, 60)

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from brainseg_engine.core.errors import InputError
-from brainseg_engine.core.study import Segmentation
+from brainseg_engine.core.study import Segmentation, Volume
 from brainseg_engine.io.derived.needed import pydicom
 from brainseg_engine.io.derived.source import SourceSeries, listed, opened, transferred
 from brainseg_engine.io.dicom.quiet import quiet
@@ -54,18 +54,22 @@ def of_study(folder: Path | None, segmentation: Segmentation) -> dict[str, str]:
 
 def first_instance(result: Result) -> Any | None:
     """An instance of the DICOM series that the result's images were read from; None where they are no DICOM."""
+    return _instance(result.study.reference if result.study is not None else None)
+
+
+def _instance(series: Volume | None) -> Any | None:
     from brainseg_engine.io.dicom.scan import is_dicom
 
-    path = result.study.reference.path if result.study is not None else None
+    path = series.path if series is not None else None
     if path is None or not path.is_file() or not is_dicom(path):
         return None
     with quiet():
         return pydicom().dcmread(path, stop_before_pixels=True, force=True)
 
 
-def examined_on(result: Result) -> str | None:
-    """The day of the examination by its DICOM headers, as 2025-03-14; None where the images are no DICOM or do not tell."""
-    instance = first_instance(result)
+def examined_on(series: Volume | None) -> str | None:
+    """The day of the examination by a series' DICOM headers, as 2025-03-14; None where it is no DICOM or does not tell."""
+    instance = _instance(series)
     days = (str((instance or {}).get(k) or "") for k in ("StudyDate", "AcquisitionDate", "SeriesDate"))
     for day in days:
         with contextlib.suppress(ValueError):

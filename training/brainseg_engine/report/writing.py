@@ -52,7 +52,7 @@ def write_report(result: Result, out: Path, *, prior: Mapping[str, Any] | None =
     tells whose they are. Raises InputError where a face cannot be taken out or the prior is the later one, OutputError.
     """
     check_writable(out, NEED_BYTES)
-    now, day = None, examined or examined_on(result)
+    now, day = None, examined or examined_on(result.study.reference if result.study else None)
     if deidentify is not None:
         instance = first_instance(result)
         pseudonym, id_ = deidentify.of_id(result.id) if instance is None else deidentify.of_instance(instance)
@@ -76,8 +76,9 @@ def earlier_record(study: Study) -> records.Record | None:
     if study.segmentation is None:
         return None
     path = study.segmentation.path
-    result = Result(study.id, study.segmentation, study, read_sidecar(path) if path else {})
-    return records.build(result.segmentation, study, id=result.id, sidecar=result.sidecar, examined=examined_on(result))
+    return records.build(
+        study.segmentation, study, sidecar=read_sidecar(path) if path else {}, examined=examined_on(study.reference)
+    )
 
 
 def pictures_of(result: Result, record: Mapping[str, Any]) -> list[Picture]:
