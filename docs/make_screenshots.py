@@ -20,7 +20,8 @@ import napari
 import numpy as np
 from napari.utils.io import imsave
 from numpy.typing import NDArray
-from qtpy.QtWidgets import QAbstractButton, QApplication, QComboBox, QDialog, QSlider
+from qtpy.QtCore import QTimer
+from qtpy.QtWidgets import QAbstractButton, QApplication, QComboBox, QDialog, QMessageBox, QSlider
 
 from brainseg_engine.core.palette import REGION_COLOURS, RGB
 
@@ -112,16 +113,76 @@ def canvases(viewer: napari.Viewer, panel: Any, out: Path) -> None:
 
 
 def hospital(viewer: napari.Viewer, panel: Any, out: Path) -> None:
-    """A study as a hospital has it: the table of its series, an alignment that is checked, the mask on a series as acquired.
-    Raises Failure."""
+    """A study as a hospital has it, fetched from a PACS: the worklist, the table of its series, an alignment that is checked, the
+    mask on a series as acquired, and what is asked before results are sent. Raises Failure."""
     sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))  # where phantoms are written as scanners write
-    from dicom_studies import write_clinical
+    from helpers.pacs_servers import Holding, web_server
+
+    from brainseg_engine.pacs import connections
+
+    with web_server(Holding(archive())) as connection:
+        connections.save({"archive": connection})
+        prepared(viewer, panel, out)
+        ask_before_sending(panel, out)
+
+
+def archive() -> list[Any]:
+    """The images of a made-up PACS: one whole study, and a few of others."""
+    import pydicom
+    from dicom_studies import new_person, write_clinical
     from helpers.raw_study import raw_study
 
+    images = []
+    people = (("Lindqvist^Thyra", "20250314"), ("Müller^Jörg", "20250313"), ("Okafor^Ada", "20250311"))
+    for n, (name, day) in enumerate(people):
+        folder = Path(os.environ["BRAINSEG_HOME"]) / f"scanner-{n}"
+        write_clinical(folder, raw_study(HOSPITAL_SEED).study, thickness_mm=None, distractors=6 if n == 0 else n,
+                       person=new_person(name=name, patient_id=f"P-10{n}", study_date=day))  # fmt: skip
+        for file in sorted(p for p in folder.rglob("*") if p.is_file()):
+            image = pydicom.dcmread(file)
+            image.StudyDescription, image.AccessionNumber = "MRI of the head, contrast", f"A-77{n}"
+            images.append(image)
+    return images
+
+
+def fetched(panel: Any, out: Path) -> None:
+    """The worklist, filled in and searched; its first study is opened. Raises Failure."""
+    press(panel, "worklist")
+    worklist = panel.findChild(QDialog, "worklist_dialog")
+    wait(lambda: named(worklist, "worklist_search").isEnabled(), 20, "the worklist")
+    named(worklist, "worklist_search").click()
+    wait(lambda: worklist.studies.topLevelItemCount() == 3 and worklist.search.isEnabled(), 30, "the studies")
+    worklist.studies.setCurrentItem(worklist.studies.topLevelItem(0))
+    wait(lambda: worklist.series.topLevelItemCount() > 4 and worklist.open.isEnabled(), 30, "the series")
+    pause(0.5)
+    worklist.grab().save(str(out / "worklist.png"))
+    named(worklist, "worklist_open").click()
+
+
+def ask_before_sending(panel: Any, out: Path) -> None:
+    """What is shown before results go to the PACS. Raises Failure."""
+    asked: list[QMessageBox] = []
+
+    def look() -> None:
+        box = QApplication.activeModalWidget()
+        if isinstance(box, QMessageBox):
+            asked.append(box)
+            box.grab().save(str(out / "send.png"))
+            box.buttons()[-1].click()
+
+    looking = QTimer()
+    looking.timeout.connect(look)
+    looking.start(200)
+    press(panel, "send_results")
+    wait(lambda: bool(asked), 60, "the question before sending")
+    looking.stop()
+
+
+def prepared(viewer: napari.Viewer, panel: Any, out: Path) -> None:
+    """From the worklist to the mask on a series as acquired. Raises Failure."""
     session, features = panel.owner.session, panel.owner.features
-    folder, before = Path(os.environ["BRAINSEG_HOME"]) / "export", session.study
-    write_clinical(folder, raw_study(HOSPITAL_SEED).study, thickness_mm=None, distractors=6)
-    features.study.open(folder)
+    before = session.study
+    fetched(panel, out)
     wait(lambda: bool(features.series.pictures), 60, "the table of series")
     press(panel, "message_close")
     panel.scroll.ensureWidgetVisible(named(panel, "prepare"), 0, 20)

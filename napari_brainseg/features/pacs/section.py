@@ -145,7 +145,7 @@ def words_of(question: Question) -> str:
     """What goes where, before it is sent."""
     lines = []
     for job, study in question.sendings:
-        whose = f"{study.name}, id {study.patient_id}" if study is not None else job.patient_name
+        whose = f"{study.person}, id {study.patient_id}" if study is not None else job.patient_name
         lines.append(f"To {question.pacs}, into the study of {study.day if study is not None else '?'}:")
         lines.append(f"    {whose}\n    {study.description if study is not None else ''}".rstrip())
         lines.append("")
@@ -161,7 +161,7 @@ def worklist_of(verbs: PacsVerbs) -> Worklist:
         StudyLine(
             s.uid,
             _texts(
-                s.day, s.patient_id, s.name, s.description, s.accession, ", ".join(s.modalities), s.series, s.images
+                s.day, s.patient_id, s.person, s.description, s.accession, ", ".join(s.modalities), s.series, s.images
             ),
         )
         for s in listed.studies

@@ -99,7 +99,7 @@ def test_results_are_sent_after_the_question_alone(house, holding):
     (question,) = house.asked
     question_text = words_of(question)
     assert "To archive, into the study of 2025-03-14" in question_text
-    assert "Lindqvist^Thyra, id P-1" in question_text
+    assert "Lindqvist, Thyra, id P-1" in question_text
     assert {i.modality for i in question.sendings[0][0].items} == {"SEG", "SR", "DOC"}
     assert holding.stored == []
     pacs.sending.answer(question, False)

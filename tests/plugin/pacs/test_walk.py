@@ -67,7 +67,7 @@ def test_from_the_worklist_to_the_results_in_the_archive(window, orthanc, monkey
         asked = answer_question("Send")
         click(window, "send_results")
         window.wait(lambda: "3 objects are at archive" in window.session.message.text, 90)
-    assert "Lindqvist^Thyra, id P-7" in asked[0]
+    assert "Lindqvist, Thyra, id P-7" in asked[0]
     reported = records.read(tmp_path / "report" / f"{window.session.study.study.id}_report.json")
     assert reported["corrected_by_hand"] and reported["examined"] == "2025-03-14"
     series = json.loads(orthanc.call("pacs", "find", "dimse", "--study", PERSON.study_uid, "--json"))["series"]

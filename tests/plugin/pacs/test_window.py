@@ -54,7 +54,7 @@ def test_from_the_worklist_to_the_study_and_its_result_back(window, monkeypatch,
         click(window, "worklist_search")
         window.wait(lambda: worklist.studies.topLevelItemCount() == 3 and worklist.search.isEnabled(), 20)
         shown = {worklist.studies.topLevelItem(i).text(2) for i in range(3)}
-        assert shown == {"Lindqvist^Thyra", "Müller^Jörg", "<b>x</b>^Y"}
+        assert shown == {"Lindqvist, Thyra", "Müller, Jörg", "<b>x</b>, Y"}
         worklist.fields["name"].setText("Lind")
         click(window, "worklist_search")
         window.wait(lambda: worklist.studies.topLevelItemCount() == 1 and worklist.search.isEnabled(), 20)
@@ -78,5 +78,5 @@ def test_from_the_worklist_to_the_study_and_its_result_back(window, monkeypatch,
             lambda: window.session.message is not None and "3 objects are at archive" in window.session.message.text, 20
         )
         shot(window, window.panel, "pacs-panel")
-    assert "Lindqvist^Thyra, id P-0" in asked[0]
+    assert "Lindqvist, Thyra, id P-0" in asked[0]
     assert {d.PatientID for d in holding.stored} == {"P-0"}

@@ -69,6 +69,12 @@ class StudyRow:
         d = self.date
         return f"{d[:4]}-{d[4:6]}-{d[6:8]}" if len(d) == 8 and d.isdigit() else d
 
+    @property
+    def person(self) -> str:
+        """Its patient's name as people write it: family name, given names."""
+        family, *given = (part.strip() for part in self.name.split("^")[:3])
+        return ", ".join(filter(None, (family, " ".join(filter(None, given)))))
+
 
 @dataclass(frozen=True)
 class SeriesRow:
