@@ -65,7 +65,7 @@ def require_later(day: str | None, prior: Mapping[str, Any] | None) -> None:
 
 
 @dataclass(frozen=True)
-class Line:
+class Curve:
     """One curve: its points in mm on the chart, its dashes (as SVG has them), and its value at each point in words."""
 
     name: str
@@ -83,7 +83,7 @@ class Chart:
     """Curves over the days, in mm from the upper left corner; ticks are (place, words)."""
 
     title: str
-    lines: tuple[Line, ...]
+    lines: tuple[Curve, ...]
     days: tuple[tuple[float, str], ...]
     levels: tuple[tuple[float, str], ...]
     width: float = _WIDTH
@@ -119,7 +119,7 @@ def _chart(title: str, values: Mapping[Region, Iterable[tuple[str, float | None]
     def y(value: float) -> float:
         return _TOP + height * (1 - value / top)
 
-    lines = tuple(Line(r.value, tuple((x(d), y(v)) for d, v in pairs), _DASHES[r]) for r, pairs in known.items())
+    lines = tuple(Curve(r.value, tuple((x(d), y(v)) for d, v in pairs), _DASHES[r]) for r, pairs in known.items())
     levels = tuple((y(n * step), f"{n * step:g}") for n in range(round(top / step) + 1))
     return Chart(title, lines, tuple(_written(days, x)), levels)
 
