@@ -135,7 +135,7 @@ def _uid(volume: Volume | None) -> str:
     return str(dcmread(volume.path, stop_before_pixels=True, force=True).get("SeriesInstanceUID", ""))
 
 
-def _write(result: Result, onto: Onto | None, order: ExportOrder, day: date | None) -> int:
+def _write(result: Result, onto: Onto | None, order: ExportOrder, day: date | None = None) -> int:
     """Write it; how many files."""
     from brainseg_engine.inference.leaving import deidentify
     from brainseg_engine.io.derived import pseudonyms
