@@ -3,6 +3,7 @@
 # make fuzz       N damaged and wicked files at every door that reads any (N=10000)
 # make kills      N kills of each kind of work at random moments (N=20)
 # make lint       style, types, floors, manifest   make bench      measurements against other tools
+# make docs       the documentation site, into site/; a link that leads nowhere fails it
 # Each sets up what it needs: system libraries (as root; otherwise it says which are missing) and a virtual environment.
 # Indexes and proxies are pip's own affair (pip.conf, PIP_*).
 
@@ -18,7 +19,7 @@ PIP := $(BIN)/python -m pip install --quiet -c constraints.txt
 # What the goals of this call need of the system, asked for at once.
 LEVEL := $(if $(filter test-all test-slow,$(MAKECMDGOALS)),slow,$(if $(filter-out demo,$(MAKECMDGOALS)),test,app))
 
-.PHONY: help demo test test-all test-fast test-slow fuzz kills lint bench screenshots clean system
+.PHONY: help demo docs test test-all test-fast test-slow fuzz kills lint bench screenshots clean system
 
 help:
 	@sed -n '/^# make/,/^$$/s/^# //p' Makefile
@@ -56,8 +57,11 @@ bench: $(VENV)/.dev
 screenshots: $(VENV)/.dev | system
 	@scripts/with-display $(BIN)/python docs/make_screenshots.py
 
+docs: $(VENV)/.docs
+	@NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
+
 clean:
-	@rm -rf $(VENV) .mypy_cache .pytest_cache .ruff_cache .import_linter_cache .hypothesis
+	@rm -rf $(VENV) site .mypy_cache .pytest_cache .ruff_cache .import_linter_cache .hypothesis
 
 # ---- setting up ------------------------------------------------------------------------------------------------------
 
@@ -80,6 +84,10 @@ $(VENV)/.app: pyproject.toml constraints.txt $(VENV)/.torch | system
 $(VENV)/.dev: $(VENV)/.app | system
 	@echo "Installing what tests and checks need ..."
 	$(PIP) -e '.[app,dicom,test,lint]'
+	touch $@
+
+$(VENV)/.docs: pyproject.toml constraints.txt $(VENV)/.torch
+	@$(PIP) -e '.[docs]'
 	touch $@
 
 # Programs of others that judge what is written.

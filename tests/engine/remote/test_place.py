@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import subprocess
+import sys
 
 import pytest
 
@@ -28,6 +29,7 @@ def test_what_is_no_place_is_refused_in_words(name):
         Place.of(name)
 
 
+@pytest.mark.skipif(sys.platform == "win32", reason="what is there has a POSIX shell")
 def test_the_program_is_looked_for_where_pip_and_pipx_put_it(tmp_path):
     local = tmp_path / ".local/bin"
     local.mkdir(parents=True)
