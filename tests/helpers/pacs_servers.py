@@ -10,7 +10,7 @@ import json
 import socket
 import ssl
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -52,6 +52,7 @@ class Holding:
 
     ``html``: it answers with a page for people. ``foreign``: it sends something else than it was asked for. ``refuses``: it
     takes no object of these SOP classes. ``listed``: the UIDs that it tells of a series. ``whole_answers``: it knows no pages.
+    ``told``: how many rows it has answered.
     """
 
     images: list[Dataset]
@@ -62,13 +63,12 @@ class Holding:
     listed: dict[str, list[str]] = field(default_factory=dict)
     whole_answers: bool = False
     sent: int = 0
+    told: int = 0
     stored: list[Dataset] = field(default_factory=list)
     requests: list[str] = field(default_factory=list)
 
     def rows(self, level: str, keys: dict[str, str]) -> list[Dataset]:
         """One dataset for each study, series or image that fits."""
-        if level == "IMAGE" and keys.get("SeriesInstanceUID") in self.listed:
-            return [_row(level, self.images[0], u) for u in self.listed[keys["SeriesInstanceUID"]]]
         fitting = [d for d in [*self.images, *self.stored] if all(_fits(d, k, v) for k, v in keys.items() if v)]
         return [_row(level, d) for d in {str(d[LEVELS[level]].value): d for d in fitting}.values()]
 
@@ -142,7 +142,12 @@ def dimse_server(
     def find(event: Any) -> Iterator[Any]:
         asked = event.identifier
         keys = {e.keyword: e.value for e in asked if e.keyword not in ("QueryRetrieveLevel", "SpecificCharacterSet")}
-        for row in holding.rows(asked.QueryRetrieveLevel, keys):
+        rows: Iterable[Dataset] = holding.rows(asked.QueryRetrieveLevel, keys)
+        listed = holding.listed.get(keys.get("SeriesInstanceUID", "")) if asked.QueryRetrieveLevel == "IMAGE" else None
+        if listed is not None:
+            rows = (_row("IMAGE", holding.images[0], uid) for uid in listed)
+        for row in rows:
+            holding.told += 1
             yield 0xFF00, row
 
     def wanted(event: Any) -> list[Dataset]:
@@ -262,6 +267,7 @@ class _Handler(BaseHTTPRequestHandler):
         listed = self.holding.listed.get(uids.get("SeriesInstanceUID", "")) if level == "IMAGE" else None
         if listed is not None:
             rows = [{"00080018": {"vr": "UI", "Value": [uid]}} for uid in listed[page]]
+            self.holding.told += len(rows)
         else:
             rows = [r.to_json_dict() for r in self.holding.rows(level, {**keys, **uids})[page]]
         self._answer(200, json.dumps(rows).encode(), "application/dicom+json")

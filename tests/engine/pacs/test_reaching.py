@@ -7,7 +7,8 @@ import logging
 import socket
 import ssl
 import threading
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
+from types import SimpleNamespace
 
 import pytest
 
@@ -21,6 +22,8 @@ from helpers.pacs_servers import dimse_server, server_of, serving, web_server
 
 from brainseg_engine.core.errors import InputError
 from brainseg_engine.pacs import DicomWeb, Dimse, Query, connected, reaching, secrets
+from brainseg_engine.pacs.dimse import DimsePacs
+from brainseg_engine.pacs.records import StudyRow
 from brainseg_engine.pacs.web import WebPacs
 
 pytestmark = [pytest.mark.filterwarnings("ignore::ResourceWarning"), pytest.mark.usefixtures("forgiven")]
@@ -308,3 +311,43 @@ def test_an_answer_whose_second_study_is_no_dicom_is_said(odd, monkeypatch):
     monkeypatch.setattr(pacs._client, "search_for_studies", lambda **how: answers)
     with pytest.raises(InputError, match="was not DICOM"):
         list(pacs.studies(Query()))
+
+
+@pytest.mark.parametrize(
+    "odd",
+    [
+        {"NumberOfStudyRelatedInstances": b"inf "},
+        {"StudyInstanceUID": b"1.2/../x"},
+        {"StudyInstanceUID": b""},
+        {"SpecificCharacterSet": b"\\\\ISO 2022 IR 87", "PatientName": b"\x1b$B\xff"},
+    ],
+    ids=str,
+)
+def test_an_answer_by_dimse_that_cannot_be_read_is_one_sentence(odd, monkeypatch):
+    from pydicom.datadict import tag_for_keyword
+    from pydicom.dataelem import RawDataElement
+    from pydicom.dataset import Dataset
+    from pydicom.tag import Tag
+
+    answer, ended, pending = Dataset(), Dataset(), Dataset()
+    pending.Status, ended.Status = 0xFF00, 0
+    for keyword, value in ({"StudyInstanceUID": b"1.2.3", "PatientName": b"A^B"} | odd).items():
+        tag = Tag(tag_for_keyword(keyword))
+        answer._dict[tag] = RawDataElement(tag, None, len(value), value, 0, True, True)
+    association = SimpleNamespace(
+        accepted_contexts=[1], send_c_find=lambda *_: iter([(pending, answer), (ended, None)]), abort=lambda: None
+    )
+    pacs = DimsePacs("archive", Dimse(host="127.0.0.1", port=1, title="X"))
+    monkeypatch.setattr(pacs._associations, "kept", lambda *_: nullcontext(association))
+    try:
+        assert [row.uid for row in pacs.studies(Query())] == ["1.2.3"]
+    except InputError as e:
+        assert str(e).startswith("archive sent")
+    else:
+        assert "PatientName" in odd  # odd letters alone are shown as what they can be read as
+
+
+def test_names_as_people_write_them():
+    names = {"Müller^Jörg": "Müller, Jörg", "Yamada^Tarou=山田^太郎": "Yamada, Tarou", "=山田^太郎": "山田, 太郎", "": "",
+             "^": "", "O'Hara^Ann^M^Dr": "O'Hara, Ann M", "Anonymous": "Anonymous"}  # fmt: skip
+    assert {name: StudyRow("1", name=name).person for name in names} == names

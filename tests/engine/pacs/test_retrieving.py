@@ -17,7 +17,7 @@ pytest.importorskip("dicomweb_client")
 from helpers.pacs_servers import Holding, as_file, dimse_server, server_of, serving, web_server
 
 from brainseg_engine.core.errors import Cancelled, InputError, OutputError
-from brainseg_engine.pacs import Query, SeriesRow, audit, connected, dimse_retrieval
+from brainseg_engine.pacs import Query, SeriesRow, audit, connected, dimse_retrieval, retrieving
 from brainseg_engine.pacs.retrieving import fetch, fetch_some
 
 pytestmark = [pytest.mark.filterwarnings("ignore::ResourceWarning"), pytest.mark.usefixtures("forgiven")]
@@ -153,14 +153,33 @@ def test_forty_thousand_images_beside_the_chosen_series_are_not_asked_for(holdin
         _, series = study(pacs)
         assert fetch(pacs, series[:2], tmp_path).images == 24
         assert not any("1.2.9" in r for r in holding.requests)
-        assert len(pacs.instances(series[2])) == 40_000
+        assert len(list(pacs.instances(series[2]))) == 40_000
         holding.whole_answers = True  # a server that knows no pages
         assert len(set(pacs.instances(series[2]))) == 40_000
 
 
-def test_a_full_disk_is_reported_and_ends_the_retrieve(holding, tmp_path, monkeypatch):
-    from brainseg_engine.pacs import retrieving
+@KINDS
+def test_of_a_series_of_forty_thousand_images_one_is_found_and_its_listing_can_be_cancelled(kind, holding, tmp_path):
+    """Some PACS tell a few hundred images a second: nobody waits for all of them."""
+    first = holding.images[0]
+    uids = [first.SOPInstanceUID, *(f"1.2.9.{n}" for n in range(40_000))]
+    holding.listed = {first.SeriesInstanceUID: uids}
+    holding.images.append(copy.deepcopy(first))
+    holding.images[-1].SOPInstanceUID = holding.images[-1].file_meta.MediaStorageSOPInstanceUID = uids[
+        retrieving.ENOUGH // 2
+    ]
+    with server_of(kind, holding) as connection, connected("p", connection) as pacs:
+        _, series = study(pacs)
+        assert fetch_some(pacs, series[0], tmp_path).stem == uids[retrieving.ENOUGH // 2]
+        asked = []
+        with pytest.raises(Cancelled):
+            fetch(pacs, series[:1], tmp_path, cancelled=lambda: bool(asked.append(1)) or len(asked) > 150)
+        assert len(asked) < 200
+        assert len(pacs.series(series[0].study_uid)) == 2  # it can be spoken to again
+    assert holding.told < 20_000
 
+
+def test_a_full_disk_is_reported_and_ends_the_retrieve(holding, tmp_path, monkeypatch):
     def full(path, **_):
         raise OutputError(f"Cannot write {path}: No space left on device. Free some space.")
 

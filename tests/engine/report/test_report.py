@@ -178,16 +178,24 @@ hostile = st.text(max_size=40) | st.sampled_from(
 )  # fmt: skip
 
 
+@pytest.fixture(scope="module")
+def followed(small, built):
+    """A record that is compared with two earlier ones."""
+    made = records.build(small.segmentation, small, examined="2025-06-10", prior=built | {"examined": "2025-05-10"})
+    return made | {"history": [p | {"date": d} for p in made["history"] for d in ("2025-01-10", "2025-05-10")]}
+
+
 @given(name=hostile, other=hostile)
 @settings(max_examples=60)
-def test_names_are_shown_as_text_whatever_they_hold(built, name, other):
-    record = built | {
+def test_names_are_shown_as_text_whatever_they_hold(followed, name, other):
+    record = followed | {
         "id": name, "made_by": other, "corrected_by_hand": True, "warnings": [other], "model": {"name": name, "version": other},
         "identity": {"name": other, "id": name, "birth_date": other}, "preparation": {"brain": name, "quality": {
             other: {"moved_mm": 1.0, "turned_deg": None, "peak": 1.0, "cover": 1.0, "dice": 1.0, "good": True}}},
-        "prior": {"id": other, "created": name, "model": {"name": other, "version": name}},
+        "prior": {"id": other, "created": name, "examined": None, "model": {"name": other, "version": name}},
+        "history": [p | {"id": other, "model": name} for p in followed["history"]],
     }  # fmt: skip
-    plain = Page(report_page(built | {"corrected_by_hand": True}, []))
+    plain = Page(report_page(followed | {"corrected_by_hand": True}, []))
     for page in (report_page(record, []), index_page([Entry(name, record, None)] * 2)):
         page.encode("utf-8")
         assert not re.search("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069\ud800-\udfff]", page)

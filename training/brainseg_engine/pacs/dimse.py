@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Generator, Iterator, Mapping, Sequence
+from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -72,14 +72,14 @@ class DimsePacs:
                 )  # fmt: skip
         return sorted(rows.values(), key=lambda s: (s.number is None, s.number or 0))
 
-    def instances(self, series: SeriesRow) -> list[str]:
+    def instances(self, series: SeriesRow) -> Generator[str]:
         """See the protocol."""
         keys = {"StudyInstanceUID": series.study_uid, "SeriesInstanceUID": series.uid, "SOPInstanceUID": ""}
-        uids = []
-        for answer in self._find("IMAGE", keys):
-            with self._readable():
-                uids.append(uid_of(answer.get("SOPInstanceUID"), "SOP Instance UID", self.name))
-        return uids
+        with closing(self._find("IMAGE", keys)) as answers:
+            for answer in answers:
+                with self._readable():
+                    uid = uid_of(answer.get("SOPInstanceUID"), "SOP Instance UID", self.name)
+                yield uid
 
     def fetch(self, series: SeriesRow, wanted: Sequence[str] | None, receive: Receive, cancelled: CancelCheck) -> None:
         """See the protocol. By C-GET, or by C-MOVE to a receiver that is there for this call alone."""
@@ -118,7 +118,7 @@ class DimsePacs:
         """See the protocol."""
         self._associations.close()
 
-    def _find(self, level: str, keys: dict[str, Any]) -> Iterator[Any]:
+    def _find(self, level: str, keys: dict[str, Any]) -> Generator[Any]:
         with self._associations.kept((services.FIND, services.PLAIN)) as association:
             if not association.accepted_contexts:
                 raise InputError(f"{self.name} does not let {self._connection.own_title} search (C-FIND).")

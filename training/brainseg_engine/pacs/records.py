@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import date
 from pathlib import Path
@@ -71,8 +71,9 @@ class StudyRow:
 
     @property
     def person(self) -> str:
-        """Its patient's name as people write it: family name, given names."""
-        family, *given = (part.strip() for part in self.name.split("^")[:3])
+        """Its patient's name as people write it: family name, given names; of several ways to write it the first."""
+        written = next((way for way in self.name.split("=") if way.strip(" ^")), "")
+        family, *given = (part.strip() for part in written.split("^")[:3])
         return ", ".join(filter(None, (family, " ".join(filter(None, given)))))
 
 
@@ -106,8 +107,9 @@ class Pacs(Protocol):
     def series(self, study_uid: str) -> list[SeriesRow]:
         """The series of a study, by their numbers."""
 
-    def instances(self, series: SeriesRow) -> list[str]:
-        """The SOP Instance UIDs of a series, each as often as the PACS tells it; none of a series that it does not have."""
+    def instances(self, series: SeriesRow) -> Generator[str]:
+        """The SOP Instance UIDs of a series as they arrive, each as often as the PACS tells it; none of a series that it does not
+        have. Closed before its end, the rest is not asked for."""
 
     def fetch(self, series: SeriesRow, wanted: Sequence[str] | None, receive: Receive, cancelled: CancelCheck) -> None:
         """Have the images of a series sent: those ``wanted``, or None for all; stops soon where ``cancelled``."""

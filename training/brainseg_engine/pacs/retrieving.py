@@ -6,7 +6,9 @@ import io
 import os
 import threading
 from collections.abc import Sequence
+from contextlib import closing
 from dataclasses import dataclass, field
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -18,8 +20,11 @@ from brainseg_engine.pacs import audit
 from brainseg_engine.pacs.needed import module
 from brainseg_engine.pacs.records import Pacs, SeriesRow
 
+ENOUGH = 200
+"""Images of a series that are listed to take one of them for its tags."""
 IMAGE_BYTES = 256 << 10
 """Room that is asked for before an image is fetched; most take less."""
+_CANCELLED = "Cancelled; the images that came are kept, and the rest is fetched when you ask again."
 
 
 @dataclass(frozen=True)
@@ -50,7 +55,9 @@ def fetch(
     OutputError, and Cancelled; what came whole stays.
     """
     private_folder(folder)
-    uids_by_series = [list(dict.fromkeys(pacs.instances(s))) if not cancelled() else [] for s in series]
+    uids_by_series = [_listed(pacs, s, cancelled) for s in series]
+    if cancelled():
+        raise Cancelled(_CANCELLED)
     state = _State(pacs.name, folder, sum(map(len, uids_by_series)), progress)
     check_writable(folder, 0)
     total_new = 0
@@ -65,19 +72,21 @@ def fetch(
         if missing:
             total_new += _fetch_one(pacs, one, uids, missing, state, cancelled)
     if cancelled():
-        raise Cancelled("Cancelled; the images that came are kept, and the rest is fetched when you ask again.")
+        raise Cancelled(_CANCELLED)
     return Fetched(folder, state.there, total_new, tuple(state.notes))
 
 
 def fetch_some(
     pacs: Pacs, series: SeriesRow, folder: Path, progress: ProgressCallback = silent, cancelled: CancelCheck = never
 ) -> Path | None:
-    """One image from the middle of a series, for its tags, into the place where the series would lie; None for an empty one.
+    """One image from the middle of a series (of a long one, from its beginning), for its tags, into the place where the series
+    would lie; None for an empty one.
 
     Raises as :func:`fetch`.
     """
-    uids = list(dict.fromkeys(pacs.instances(series)))
     place_of = private_folder(folder / series.uid)
+    with closing(pacs.instances(series)) as listed:
+        uids = list(islice(listed, ENOUGH))
     there = next((u for u in uids if (place_of / f"{u}.dcm").is_file()), None)
     if not uids or there is not None:
         return place_of / f"{there}.dcm" if there else None
@@ -102,7 +111,7 @@ def _fetch_one(
         if taking.came:
             audit.note("fetched", pacs.name, one.study_uid, one.uid, len(taking.came))
     if cancelled():
-        raise Cancelled("Cancelled; the images that came are kept, and the rest is fetched when you ask again.")
+        raise Cancelled(_CANCELLED)
     state.notes += taking.notes()
     if left:
         raise InputError(
@@ -110,6 +119,18 @@ def _fetch_one(
             f"'{one.description or one.number}'. What came is kept: ask again for the rest."
         )
     return len(taking.came)
+
+
+def _listed(pacs: Pacs, series: SeriesRow, cancelled: CancelCheck) -> list[str]:
+    """The SOP Instance UIDs of a series, each once; fewer where it is ``cancelled``: there may be 40,000, and some PACS tell a
+    few hundred a second."""
+    uids: dict[str, None] = {}
+    with closing(pacs.instances(series)) as listed:
+        for uid in listed:
+            uids[uid] = None
+            if cancelled():
+                break
+    return list(uids)
 
 
 def _missing(folder: Path, uids: Sequence[str]) -> list[str]:

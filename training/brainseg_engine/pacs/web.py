@@ -82,14 +82,14 @@ class WebPacs:
         ]  # fmt: skip
         return sorted(rows, key=lambda s: (s.number is None, s.number or 0))
 
-    def instances(self, series: SeriesRow) -> list[str]:
+    def instances(self, series: SeriesRow) -> Generator[str]:
         """See the protocol."""
 
         def page(offset: int, limit: int) -> Any:
             return self._client.search_for_instances(series.study_uid, series.uid, limit=limit, offset=offset)
 
-        answers = self._pages(page, INSTANCES_PAGE, "SOPInstanceUID", each_once=False)
-        return [uid_of(_of(t, "SOPInstanceUID"), "SOP Instance UID", self.name) for t in answers]
+        for answer in self._pages(page, INSTANCES_PAGE, "SOPInstanceUID", each_once=False):
+            yield uid_of(_of(answer, "SOPInstanceUID"), "SOP Instance UID", self.name)
 
     def fetch(self, series: SeriesRow, wanted: Sequence[str] | None, receive: Receive, cancelled: CancelCheck) -> None:
         """See the protocol. A whole series comes as one stream, single images one by one."""
