@@ -13,7 +13,6 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import TYPE_CHECKING, Any
-from weakref import WeakKeyDictionary
 
 import numpy as np
 from numpy.typing import NDArray
@@ -170,14 +169,16 @@ class History:
             callback(step, moved)
 
 
-_HISTORIES: WeakKeyDictionary[Any, History] = WeakKeyDictionary()
+_HELD_AS = "_brainseg_history"
+"""Where a layer holds its history, so that one goes with the other: what held a history elsewhere would hold its layer too."""
 
 
 def history_of(layer: Labels) -> History:
     """The packed history of a layer; made when it is first asked for."""
-    if layer not in _HISTORIES:
-        _HISTORIES[layer] = History(layer)
-    return _HISTORIES[layer]
+    if not hasattr(layer, _HELD_AS):
+        setattr(layer, _HELD_AS, History(layer))
+    history: History = getattr(layer, _HELD_AS)
+    return history
 
 
 def _merged(data: LabelArray, atoms: list[Any]) -> tuple[Box, Mask, LabelArray, LabelArray] | None:

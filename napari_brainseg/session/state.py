@@ -4,7 +4,6 @@ they need. Nothing here does work.
 
 from __future__ import annotations
 
-from collections import OrderedDict
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -16,6 +15,7 @@ from psygnal import Signal
 from brainseg_engine.core.errors import BrainsegError
 from brainseg_engine.core.study import Segmentation
 from brainseg_engine.corrections import Store, default_store
+from napari_brainseg.session.kept import KeptAnswers
 from napari_brainseg.session.records import (
     Accepted,
     Acquired,
@@ -30,8 +30,6 @@ from napari_brainseg.session.records import (
 
 if TYPE_CHECKING:
     from brainseg_engine.models import ModelInfo
-
-_MOST_KEPT = 20
 
 
 class Session:
@@ -70,7 +68,6 @@ class Session:
         "_device",
         "_dirty",
         "_job",
-        "_kept",
         "_measures",
         "_message",
         "_model",
@@ -81,6 +78,7 @@ class Session:
         "_steps",
         "_store",
         "_study",
+        "kept",
     )  # state that is not listed is refused
 
     def __init__(self) -> None:
@@ -97,7 +95,8 @@ class Session:
         self._dirty = False
         self._saved: int | None = None
         self._message: Message | None = None
-        self._kept: OrderedDict[str, Answer] = OrderedDict()
+        self.kept = KeptAnswers()
+        """Labels of studies that are not open, to be shown when they are opened again."""
         self._store = Store(default_store())
 
     # --- the study, its labels, and whose they are
@@ -191,40 +190,24 @@ class Session:
 
     # --- what is kept of other studies
 
-    @property
-    def kept(self) -> Mapping[str, Answer]:
-        """Token → labels of studies that are not open, to be shown when they are opened again."""
-        return self._kept
-
-    def keep(self, token: str, answer: Answer) -> None:
-        """Keep labels of a study that is not open (some twenty studies later they are released)."""
-        self._kept.pop(token, None)
-        self._kept[token] = answer
-        while len(self._kept) > _MOST_KEPT:
-            self._kept.popitem(last=False)
-
-    def take_kept(self, token: str) -> Answer | None:
-        """What is kept of that study; it is no longer kept from then on."""
-        return self._kept.pop(token, None)
-
     def put_away(self, shown: Segmentation, next_token: str) -> None:
         """Keep the labels on the canvas if no file holds them, before the study ``next_token`` takes their place."""
         current, answer = self._study, self._answer
         if current is None or not self.dirty or current.token == next_token:
             return
         if answer is None:
-            self.keep(current.token, Answer.of(shown, edited=True, saved=self._saved))
+            self.kept.keep(current.token, Answer.of(shown, edited=True, saved=self._saved))
         elif np.array_equal(shown.labels, answer.segmentation.labels):
-            self.keep(current.token, replace(answer, segmentation=shown, saved=self._saved))
+            self.kept.keep(current.token, replace(answer, segmentation=shown, saved=self._saved))
         else:
             kept = replace(answer, segmentation=shown, base=answer.origin, edited=True, saved=self._saved, writers=None)
-            self.keep(current.token, kept)
+            self.kept.keep(current.token, kept)
 
     def accepted_meanwhile(self, token: str, digest: int) -> None:
         """Labels with that checksum of a study that is not open were accepted. What is kept of it is no model's answer."""
-        kept = self._kept.get(token)
+        kept = self.kept.take(token)
         if kept is not None:
-            self._kept[token] = Answer.of(kept.segmentation, saved=digest, edited=True)
+            self.kept.keep(token, Answer.of(kept.segmentation, saved=digest, edited=True))
 
     # --- measures, and whether there is something to save
 

@@ -5,6 +5,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from brainseg_engine.core.labels import Region
 from brainseg_engine.core.study import Modality, Segmentation
 from napari_brainseg.session import Answer, Measures, OpenStudy, Session, token_of
 
@@ -97,11 +98,27 @@ def test_a_models_result_is_dirty_and_a_file_is_not(session, study):
 
 def test_kept_results_are_taken_once_and_the_oldest_go_first(session, study):
     for i in range(25):
-        session.keep(f"t{i}", answer(study))
+        session.kept.keep(f"t{i}", answer(study))
     assert list(session.kept) == [f"t{i}" for i in range(5, 25)]
-    kept = session.take_kept("t9")
-    assert kept is not None and session.take_kept("t9") is None and "t9" not in session.kept
-    assert session.take_kept("t0") is None
+    kept = session.kept.take("t9")
+    assert kept is not None and session.kept.take("t9") is None and "t9" not in session.kept
+    assert session.kept.take("t0") is None
+
+
+@pytest.mark.parametrize("order", ["C", "F"])
+def test_what_is_kept_takes_little_room_and_comes_back_whole(session, study, order):
+    labels = np.asarray(np.random.default_rng(0).integers(0, 4, study.reference.grid.shape), np.uint8, order=order)
+    made = replace(answer(study), segmentation=replace(seg(study), labels=labels, made_by="someone"), notes={"device": "cpu"},
+                   base=seg(study, 2), probabilities={Region.WT: labels.astype(np.float16)}, saved=7)  # fmt: skip
+    session.kept.keep("a", made)
+    back = session.kept.take("a")
+    assert np.array_equal(back.segmentation.labels, labels) and back.segmentation.labels.flags.writeable
+    assert np.array_equal(back.base.labels, made.base.labels)
+    assert replace(back.segmentation, labels=labels) == replace(made.segmentation, labels=labels)
+    assert (back.model, back.notes, back.saved, back.probabilities) == (made.model, made.notes, 7, made.probabilities)
+    for token in "abc":
+        session.kept.keep(token, made)
+    assert [session.kept.take(token).probabilities is None for token in "abc"] == [True, False, False]
 
 
 def test_closing_leaves_nothing(session, study):
@@ -142,10 +159,11 @@ def test_edits_that_no_file_holds_are_put_away_with_what_they_began_from(session
     session.open(OpenStudy(study), answer(study))
     edited = seg(study, 3)
     session.put_away(edited, "another")
-    kept = session.take_kept(session.study.token)
-    assert kept.segmentation is edited and kept.edited and kept.origin is session.segmentation
+    kept = session.kept.take(session.study.token)
+    assert np.array_equal(kept.segmentation.labels, edited.labels) and kept.edited
+    assert np.array_equal(kept.origin.labels, session.segmentation.labels)
     session.put_away(session.segmentation, "another")
-    assert not session.take_kept(session.study.token).edited
+    assert not session.kept.take(session.study.token).edited
     session.put_away(edited, session.study.token)  # it stays open
     session.measures = Measures({}, digest=5)
     session.saved(5)

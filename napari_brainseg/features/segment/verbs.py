@@ -225,7 +225,7 @@ class SegmentVerbs:
         current = self._session.study
         if current is None or current.token != request.token:
             self._waiting, self._with = [], []
-            self._session.keep(request.token, answer)
+            self._session.kept.keep(request.token, answer)
             self._session.say(
                 f"{request.study.id} has been segmented meanwhile. Open it again to see the result.", Kind.GOOD
             )

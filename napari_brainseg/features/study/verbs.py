@@ -157,7 +157,7 @@ class StudyVerbs:
         """Show a study that was read. ``adopt``: its layers are in the viewer already."""
         token, study = made.study.token, made.study.study
         self._put_away(token)
-        kept = self._session.take_kept(token)
+        kept = self._session.kept.take(token)
         with self._context.own_changes():
             wanted: set[Layer] = set(layers.image_layers(self._viewer, study.id if adopt else None).values())
             wanted |= set(layers.labels_layers(self._viewer, study.id)[:1]) if adopt else set()

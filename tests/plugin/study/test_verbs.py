@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import gc
 import json
+import weakref
 from dataclasses import replace
 from pathlib import Path
 
@@ -337,6 +339,16 @@ def test_edits_that_were_not_saved_come_back_with_their_study(house, folder, tmp
     house.regions.measure()
     assert house.session.dirty
     house.labels.undo()
+
+
+def test_a_study_that_is_left_leaves_nothing_in_memory(house, folder, tmp_path):
+    house.study.open(folder)
+    paint(house)
+    held = [weakref.ref(house.labels), weakref.ref(house.session.study), weakref.ref(house.session.answer)]
+    for n in (2, 3):
+        house.study.open(write(make_study(n, id=f"B{n}"), tmp_path))
+    gc.collect()
+    assert [ref() for ref in held] == [None, None, None]
 
 
 def test_without_a_model_nothing_can_be_segmented(house, folder):
