@@ -168,7 +168,8 @@ def test_onto_another_series_than_the_mask_s(tmp_path, caplog):
 def test_pdf_and_captures_can_be_opened(exported):
     *_, paths = exported
     report = pydicom.dcmread(paths["report"])
-    assert report.EncapsulatedDocument[: report.EncapsulatedDocumentLength].startswith(b"%PDF")
+    pdf = report.EncapsulatedDocument[: report.EncapsulatedDocumentLength]
+    assert pdf.startswith(b"%PDF") and pdf.count(b"/Type /Page ") == 2
     capture = pydicom.dcmread(paths["key-1"])
     assert capture.pixel_array.shape == (capture.Rows, capture.Columns, 3)
     assert np.ptp(capture.pixel_array) > 100

@@ -16,9 +16,10 @@ from brainseg_engine.core.study import Modality, Segmentation
 from brainseg_engine.io.derived.deidentify import Pseudonym, deidentified, marked, moved_back
 from brainseg_engine.io.derived.source import SourceSeries, fitting, listed, opened, series_uid, transferred
 from brainseg_engine.io.found import ImageSeries
-from brainseg_engine.report import bids, dicom_seg, documents, images, meshes, rtstruct, sr
+from brainseg_engine.report import bids, dicom_seg, documents, images, meshes, pdf, rtstruct, sr
 from brainseg_engine.report import record as records
 from brainseg_engine.report.hidden import Deidentify, hide, moved_now
+from brainseg_engine.report.identity import day_of
 from brainseg_engine.report.sources import Result
 from brainseg_engine.report.writing import file_stem, pictures_of
 
@@ -89,7 +90,13 @@ def export(
         series, hidden = (None if series is None else _hidden_series(series, pseudonym)), pseudonym
         result, now = hide(result, id_, deidentify), moved_now(pseudonym.shift)
     record = records.build(
-        result.segmentation, result.study, id=result.id, sidecar=result.sidecar, now=now, deidentified=now is not None
+        result.segmentation,
+        result.study,
+        id=result.id,
+        sidecar=result.sidecar,
+        now=now,
+        deidentified=now is not None,
+        examined=None if series is None else day_of(series.instances[0]),
     )
     name = file_stem(result.id)
     written: list[Path] = []
@@ -211,7 +218,7 @@ def _dicom(
         yield (
             "report",
             documents.encapsulated_pdf(
-                documents.report_pdf(shown, pictures), series, {k: v for k, v in record.items() if k != "created"}
+                pdf.report_pdf(shown, pictures), series, {k: v for k, v in record.items() if k != "created"}
             ),
         )
     if "sc" in formats:

@@ -75,8 +75,8 @@ def _environment() -> Any:
     )
     env.filters |= {
         "plain": plain,
-        "number": _number,
-        "signed": _signed,
+        "number": number,
+        "signed": signed,
         "data_uri": _data_uri,
         "name": name_of,
         "date": _date,
@@ -88,11 +88,13 @@ def _environment() -> Any:
     return env
 
 
-def _number(value: float | None, digits: int = 1) -> str:
+def number(value: float | None, digits: int = 1) -> str:
+    """A number as reports show it; – for None."""
     return "–" if value is None else f"{value:,.{digits}f}".replace(",", "\u202f")
 
 
-def _signed(value: float | None, digits: int = 1) -> str:
+def signed(value: float | None, digits: int = 1) -> str:
+    """A difference as reports show it; – for None."""
     return "–" if value is None else f"{value:+.{digits}f}".replace("-", "\u2212")
 
 

@@ -70,8 +70,13 @@ def _instance(series: Volume | None) -> Any | None:
 def examined_on(series: Volume | None) -> str | None:
     """The day of the examination by a series' DICOM headers, as 2025-03-14; None where it is no DICOM or does not tell."""
     instance = _instance(series)
-    days = (str((instance or {}).get(k) or "") for k in ("StudyDate", "AcquisitionDate", "SeriesDate"))
-    for day in days:
+    return None if instance is None else day_of(instance)
+
+
+def day_of(instance: Any) -> str | None:
+    """The day of the examination that a DICOM instance is of, as 2025-03-14; None where it does not tell."""
+    for keyword in ("StudyDate", "AcquisitionDate", "SeriesDate"):
+        day = str(instance.get(keyword) or "")
         with contextlib.suppress(ValueError):
             return date.fromisoformat(day).isoformat()
     return None
