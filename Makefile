@@ -17,7 +17,7 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip install --quiet -c constraints.txt
 # What the goals of this call need of the system, asked for at once.
-LEVEL := $(if $(filter test-all test-slow,$(MAKECMDGOALS)),slow,$(if $(filter-out demo,$(MAKECMDGOALS)),test,app))
+LEVEL := $(if $(filter test-all test-slow,$(MAKECMDGOALS)),slow,$(if $(filter-out demo docs,$(MAKECMDGOALS)),test,app))
 
 .PHONY: help demo docs test test-all test-fast test-slow fuzz kills lint bench screenshots clean system
 

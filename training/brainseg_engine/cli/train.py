@@ -61,6 +61,9 @@ def train(
     workers: WorkersOption = 0,
     cache: CacheOption = None,
     tensorboard: Annotated[bool, typer.Option("--tensorboard", help="Write TensorBoard's log too.")] = False,
+    mlflow: Annotated[
+        bool, typer.Option("--mlflow", help="Tell MLflow too: at MLFLOW_TRACKING_URI, else in the run folder.")
+    ] = False,
     case_names: Annotated[
         bool,
         typer.Option("--case-names", help="Name the cases in run.json and the pictures; default: hashes and numbers."),
@@ -99,7 +102,7 @@ def train(
     devices_.keep_heap()
     options = TrainOptions(data, split, out, steps, seed, resume, device, workers, name, init)
     options.fold, options.devices, options.nodes = fold_of(fold), devices, nodes
-    options.cache, options.tensorboard, options.case_names = cache, tensorboard, case_names
+    options.cache, options.tensorboard, options.mlflow, options.case_names = cache, tensorboard, mlflow, case_names
     if coding is not None:
         labels.coding(coding)  # raises before any work
     options.coding = coding

@@ -21,7 +21,7 @@ from brainseg_engine.train import memory, ranks
 from brainseg_engine.train.loop import Loop
 from brainseg_engine.train.options import Report, TrainOptions
 from brainseg_engine.train.rates import Rate
-from brainseg_engine.train.tensorboard import with_tensorboard
+from brainseg_engine.train.sinks import with_sinks
 from brainseg_engine.train.validation import draw_examples
 
 __all__ = ["Loop", "Rate", "Report", "TrainOptions", "train"]
@@ -48,7 +48,7 @@ def train(recipe: Recipe, options: TrainOptions, report: Report, cancelled: Canc
             raise TrainingError(f"{options.split} needs at least one case for training and one for validation.")
         cases = {"train": [cohort.name(f) for f in folders], "validation": [cohort.name(f) for f in held_out]}
         known = run.earlier(cases, options.resume) if first else {}
-        with with_tensorboard(report, options) if first else nullcontext(_silent) as tell:
+        with with_sinks(report, options, recipe) if first else nullcontext(_silent) as tell:
             loop = Loop(recipe, options, fabric, run, tell, cancelled)
             loop.begin(known)
             if first:

@@ -35,6 +35,7 @@ class TrainOptions:
     cache: Path | None = None
     """Of preprocessed volumes; None: the user's."""
     tensorboard: bool = False
+    mlflow: bool = False
     minutes: float | None = None
     """Of training and validation, instead of steps: the pace of the first steps decides how many, once for the run."""
     visits: Mapping[str, int] = field(default_factory=dict)
