@@ -14,18 +14,19 @@ stand in for the model's probabilities, as with a mask that was opened. Writes r
 from __future__ import annotations
 
 import argparse
-import json
 import os
-import platform
 import sys
 import tempfile
 import time
 from collections.abc import Mapping
-from datetime import date
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+
+HERE = Path(__file__).parent
+sys.path.insert(0, str(HERE.parent))
+from common import circumstances, load_now, publish, stored_cases, two_phantoms  # noqa: E402
 
 # --- fixed before the first result, and not changed after it
 
@@ -40,7 +41,6 @@ TUNED = (
     "what is connected with the click. The setting taken gained +0.060 where the answer was below 0.85, and lost 0.002 at worst; "
     "+0.066 where the rim of other parts was allowed to move too, which nobody would expect of a click."
 )
-HERE = Path(__file__).parent
 BASE = "brats-baseline"
 
 
@@ -50,19 +50,12 @@ def main() -> int:
     options.add_argument("--data", type=Path, default=os.environ.get("BRAINSEG_DATA"))
     options.add_argument("--smoke", action="store_true", help="two small phantoms; nothing is written here")
     args = options.parse_args()
-    load = os.getloadavg()[0] if hasattr(os, "getloadavg") else 0.0
+    load = load_now()
     with tempfile.TemporaryDirectory() as folder:
-        cases = phantoms(Path(folder)) if args.smoke else validation_cases(args.data)
+        cases = two_phantoms(Path(folder)) if args.smoke else stored_cases(args.data)
         rows = measure(cases)
-    results = {
-        "date": date.today().isoformat(), "machine": platform.processor() or platform.machine(), "cores": os.cpu_count(),
-        "load_before": round(load, 1), "rows": rows,
-    }  # fmt: skip
-    text = page(results)
-    print(text)
-    if not args.smoke:
-        (HERE / "results.json").write_text(json.dumps(results, indent=1) + "\n", encoding="utf-8")
-        (HERE / "README.md").write_text(text, encoding="utf-8")
+    results = {**circumstances(load), "rows": rows}
+    publish(HERE, results, page(results), write=not args.smoke)
     return 0
 
 
@@ -194,26 +187,6 @@ def _table(rows: list[Mapping[str, Any]]) -> list[str]:
         f"({'met' if most < TARGET_SECONDS else 'missed'}).",
     ]
     return lines
-
-
-def validation_cases(data: Path | None) -> dict[str, Path]:
-    """Case → folder."""
-    from brainseg_engine.studies import cohort
-
-    if data is None or not (Path(data) / "brats_split.csv").is_file():
-        sys.exit("no real cases: name their folder with --data or BRAINSEG_DATA")
-    split = cohort.read_split(Path(data) / "brats_split.csv")
-    return {c: Path(data) / "brats" / c for c, side in split.items() if side == "validation"}
-
-
-def phantoms(folder: Path) -> dict[str, Path]:
-    """Two small ones."""
-    from brainseg_engine.phantom import phantom_study, write_study
-
-    studies = [phantom_study(n, (96, 96, 64)) for n in range(2)]
-    for study in studies:
-        write_study(study, folder)
-    return {study.id: folder / study.id for study in studies}
 
 
 if __name__ == "__main__":

@@ -15,20 +15,21 @@ With ``--work`` every case is kept there when it is done, and a second call goes
 from __future__ import annotations
 
 import argparse
-import csv
-import json
 import os
-import platform
+import sys
 import time
 from collections.abc import Mapping
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import replace
-from datetime import date
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+
+HERE = Path(__file__).parent
+sys.path.insert(0, str(HERE.parent))
+from common import circumstances, kept, load_now, publish, random_motion, stored_split  # noqa: E402
 
 # --- fixed before the first result
 
@@ -37,7 +38,6 @@ THICK_MM = (0.9, 0.9, 5.5)
 TARGET_LOSS = 0.04
 SEED = 20_261_128
 WAYS = ("as it is", "slices in place", "moved, motion known", "prepared")
-HERE = Path(__file__).parent
 BASE = "brats-baseline"
 
 
@@ -54,23 +54,18 @@ def main() -> int:
 
         print(recognised(demo_folder()))
         return 0
-    load = os.getloadavg()[0]
-    with (Path(args.data) / "brats_split.csv").open(newline="") as f:
-        split = {r["case"]: r["split"] for r in csv.DictReader(f)}
+    load = load_now()
+    split = stored_split(args.data)
     folders = {c: Path(args.data) / "brats" / c for c in sorted(split)}
     validation = [folders[c] for c in folders if split[c] == "validation"][: args.cases]
     with ProcessPoolExecutor(args.jobs) as pool:
-        rows = list(pool.map(partial(kept, args.work), validation, range(len(validation))))
+        rows = list(pool.map(partial(row_of, args.work), validation, range(len(validation))))
         known = dict(zip(folders, pool.map(recognised, folders.values()), strict=True))
     results = {
-        "date": date.today().isoformat(), "machine": platform.machine(), "cores": os.cpu_count(), "jobs": args.jobs,
-        "load_before": round(load, 1), "validation_cases": sum(s == "validation" for s in split.values()), "rows": rows,
-        "recognised": known,
+        **circumstances(load), "jobs": args.jobs, "validation_cases": sum(s == "validation" for s in split.values()),
+        "rows": rows, "recognised": known,
     }  # fmt: skip
-    text = page(results)
-    print(text)
-    (HERE / "results.json").write_text(json.dumps(results, indent=1) + "\n", encoding="utf-8")
-    (HERE / "README.md").write_text(text, encoding="utf-8")
+    publish(HERE, results, page(results))
     return 0
 
 
@@ -82,18 +77,9 @@ def recognised(folder: Path) -> bool:
     return recognise.prepared(load_study(folder, segmentation=False))
 
 
-def kept(work: Path | None, folder: Path, n: int) -> dict[str, Any]:
+def row_of(work: Path | None, folder: Path, n: int) -> dict[str, Any]:
     """The row of a case, out of ``work`` where it was done before."""
-    if work is None:
-        return measure(folder, n)
-    part = work / f"{folder.name}.json"
-    if not part.is_file():
-        work.mkdir(parents=True, exist_ok=True)
-        row = json.dumps(measure(folder, n))
-        part.with_suffix(".part").write_text(row, encoding="utf-8")
-        part.with_suffix(".part").replace(part)
-    row_read: dict[str, Any] = json.loads(part.read_text(encoding="utf-8"))
-    return row_read
+    return kept(work / f"{folder.name}.json" if work is not None else None, partial(measure, folder, n))
 
 
 def measure(folder: Path, n: int) -> dict[str, Any]:
@@ -119,7 +105,8 @@ def measure(folder: Path, n: int) -> dict[str, Any]:
     }
     found[WAYS[1]] = predictor.predict(Study(study.id, in_place)).segmentation
 
-    motions = {m: motion(rng, grid) for m in study.volumes}
+    centre = grid.to_world((np.array(grid.shape) - 1) / 2)
+    motions = {m: random_motion(rng, centre, MOST_DEG, MOST_MM) for m in study.volumes}
     moved = Study(study.id, {m: sliced(v, motions[m]) for m, v in study.volumes.items()})
     began, cpu = time.perf_counter(), time.process_time()
     prepared = prepare(moved, PrepareOptions(threads=1))
@@ -155,22 +142,6 @@ def scores(truth: Any, found: Any) -> dict[str, float]:
         both = a.sum() + b.sum()
         out[region.value] = round(float(2 * (a & b).sum() / both), 4) if both else 1.0
     return out
-
-
-def motion(rng: np.random.Generator, grid: Any) -> Any:
-    """A turn of up to MOST_DEG about a random axis through the middle, and a shift of up to MOST_MM."""
-    from scipy.spatial.transform import Rotation
-
-    from brainseg_engine.prepare import Rigid
-
-    centre = grid.to_world((np.array(grid.shape) - 1) / 2)
-    axis, direction = rng.normal(size=(2, 3))
-    turn = Rotation.from_rotvec(np.radians(rng.uniform(0, MOST_DEG)) * axis / np.linalg.norm(axis)).as_matrix()
-    shift = rng.uniform(0, MOST_MM) * direction / np.linalg.norm(direction)
-    matrix = np.eye(4)
-    matrix[:3, :3] = turn
-    matrix[:3, 3] = centre + shift - turn @ centre
-    return Rigid(matrix)
 
 
 def sliced(volume: Any, rigid: Any) -> Any:

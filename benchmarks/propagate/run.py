@@ -15,18 +15,19 @@ than 10 slices, as a person would choose who means to propagate.
 from __future__ import annotations
 
 import argparse
-import json
 import os
-import platform
 import sys
 import tempfile
 import time
 from collections.abc import Mapping
-from datetime import date
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+
+HERE = Path(__file__).parent
+sys.path.insert(0, str(HERE.parent))
+from common import circumstances, load_now, publish, stored_cases, two_phantoms  # noqa: E402
 
 # --- fixed before the first result, and not changed after it
 
@@ -43,7 +44,6 @@ TUNED = (
     "where 60 gained +0.009, and 150 was taken. Weaker ties to the model's own answer gained less and lost up to 0.05 on single "
     "cases; copying the corrections into the neighbouring slices gained +0.008."
 )
-HERE = Path(__file__).parent
 BASE = "brats-baseline"
 
 
@@ -53,19 +53,12 @@ def main() -> int:
     options.add_argument("--data", type=Path, default=os.environ.get("BRAINSEG_DATA"))
     options.add_argument("--smoke", action="store_true", help="two small phantoms; nothing is written here")
     args = options.parse_args()
-    load = os.getloadavg()[0] if hasattr(os, "getloadavg") else 0.0
+    load = load_now()
     with tempfile.TemporaryDirectory() as folder:
-        cases = phantoms(Path(folder)) if args.smoke else validation_cases(args.data)
+        cases = two_phantoms(Path(folder)) if args.smoke else stored_cases(args.data)
         rows = measure(cases)
-    results = {
-        "date": date.today().isoformat(), "machine": platform.processor() or platform.machine(), "cores": os.cpu_count(),
-        "threads": threads(), "load_before": round(load, 1), "slices": SLICES, "rows": rows,
-    }  # fmt: skip
-    text = page(results)
-    print(text)
-    if not args.smoke:
-        (HERE / "results.json").write_text(json.dumps(results, indent=1) + "\n", encoding="utf-8")
-        (HERE / "README.md").write_text(text, encoding="utf-8")
+    results = {**circumstances(load), "threads": threads(), "slices": SLICES, "rows": rows}
+    publish(HERE, results, page(results), write=not args.smoke)
     return 0
 
 
@@ -198,26 +191,6 @@ def threads() -> int:
     import torch
 
     return torch.get_num_threads()
-
-
-def validation_cases(data: Path | None) -> dict[str, Path]:
-    """Case → folder."""
-    from brainseg_engine.studies import cohort
-
-    if data is None or not (Path(data) / "brats_split.csv").is_file():
-        sys.exit("no real cases: name their folder with --data or BRAINSEG_DATA")
-    split = cohort.read_split(Path(data) / "brats_split.csv")
-    return {c: Path(data) / "brats" / c for c, side in split.items() if side == "validation"}
-
-
-def phantoms(folder: Path) -> dict[str, Path]:
-    """Two small ones."""
-    from brainseg_engine.phantom import phantom_study, write_study
-
-    studies = [phantom_study(n, (96, 96, 64)) for n in range(2)]
-    for study in studies:
-        write_study(study, folder)
-    return {study.id: folder / study.id for study in studies}
 
 
 if __name__ == "__main__":

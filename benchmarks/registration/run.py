@@ -18,20 +18,21 @@ With ``--work`` every registration is kept there when it is done, and a second c
 from __future__ import annotations
 
 import argparse
-import csv
-import json
 import os
-import platform
+import sys
 import time
 from collections.abc import Iterator, Mapping
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass, replace
-from datetime import date
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+
+HERE = Path(__file__).parent
+sys.path.insert(0, str(HERE.parent))
+from common import circumstances, kept, load_now, publish, random_motion, stored_cases  # noqa: E402
 
 # --- fixed before the first result
 
@@ -42,7 +43,6 @@ SEED = 20_261_128
 MOVABLE = ("t1", "t2", "flair")
 SPOILT = ("another patient", "mirrored", "upside down", "half a head")
 TRAINING_MOVED, TRAINING_SPOILT = 12, 16
-HERE = Path(__file__).parent
 
 
 @dataclass(frozen=True)
@@ -67,7 +67,7 @@ def main() -> int:
     options.add_argument("--work", type=Path, help="keeps what is done, for a second call")
     options.add_argument("--smoke", action="store_true", help="one phantom; nothing is written here")
     args = options.parse_args()
-    load = os.getloadavg()[0]
+    load = load_now()
     if args.smoke:
         from brainseg_engine.phantom import demo_folder
 
@@ -75,29 +75,14 @@ def main() -> int:
         rows = [measure(t) for t in tasks([folder, folder], 2, 1)]
     else:
         todo = [
-            *tasks(cases(args.data, "validation"), args.moved, args.spoilt),
-            *tasks(cases(args.data, "train"), TRAINING_MOVED, TRAINING_SPOILT, "train"),
+            *tasks(list(stored_cases(args.data).values()), args.moved, args.spoilt),
+            *tasks(list(stored_cases(args.data, "train").values()), TRAINING_MOVED, TRAINING_SPOILT, "train"),
         ]
         with ProcessPoolExecutor(args.jobs) as pool:
-            rows = list(pool.map(partial(kept, args.work), todo))
-    results = {
-        "date": date.today().isoformat(), "machine": platform.machine(), "cores": os.cpu_count(), "jobs": args.jobs,
-        "load_before": round(load, 1), "rows": rows,
-    }  # fmt: skip
-    text = page(results)
-    print(text)
-    if not args.smoke:
-        (HERE / "results.json").write_text(json.dumps(results, indent=1) + "\n", encoding="utf-8")
-        (HERE / "README.md").write_text(text, encoding="utf-8")
+            rows = list(pool.map(partial(row_of, args.work), todo))
+    results = {**circumstances(load), "jobs": args.jobs, "rows": rows}
+    publish(HERE, results, page(results), write=not args.smoke)
     return 0
-
-
-def cases(data: Path | None, subset: str) -> list[Path]:
-    """The shared cases of a subset of the stored split."""
-    if data is None:
-        raise SystemExit("name the folder of the shared cases with --data or BRAINSEG_DATA")
-    with (Path(data) / "brats_split.csv").open(newline="") as f:
-        return [Path(data) / "brats" / r["case"] for r in csv.DictReader(f) if r["split"] == subset]
 
 
 def tasks(folders: list[Path], moved: int, spoilt: int, subset: str = "validation") -> Iterator[Task]:
@@ -109,18 +94,10 @@ def tasks(folders: list[Path], moved: int, spoilt: int, subset: str = "validatio
         yield Task(n, case, other, MOVABLE[(n % len(folders) + turn) % 3], thick, way, subset)
 
 
-def kept(work: Path | None, task: Task) -> dict[str, Any]:
+def row_of(work: Path | None, task: Task) -> dict[str, Any]:
     """The row of a task, out of ``work`` where it was done before."""
-    if work is None:
-        return measure(task)
-    part = work / f"{task.subset}-{task.n:03d}.json"
-    if not part.is_file():
-        work.mkdir(parents=True, exist_ok=True)
-        row = json.dumps(measure(task))
-        part.with_suffix(".part").write_text(row, encoding="utf-8")
-        part.with_suffix(".part").replace(part)
-    row_read: dict[str, Any] = json.loads(part.read_text(encoding="utf-8"))
-    return row_read
+    part = work / f"{task.subset}-{task.n:03d}.json" if work is not None else None
+    return kept(part, partial(measure, task))
 
 
 def measure(task: Task) -> dict[str, Any]:
@@ -163,7 +140,7 @@ def moved(volume: Any, rng: np.random.Generator, thick: bool) -> tuple[Any, Any]
 
     grid = volume.grid
     centre = grid.to_world((np.array(grid.shape) - 1) / 2)
-    rigid = motion(rng, centre)
+    rigid = random_motion(rng, centre, MOST_DEG, MOST_MM)
     if not thick:
         return replace(volume, data=carried(volume.data, grid, grid, rigid.inverse, smooth=False), header=None), rigid
     spacing = np.array(THICK_MM)
@@ -174,21 +151,6 @@ def moved(volume: Any, rng: np.random.Generator, thick: bool) -> tuple[Any, Any]
     own = Grid(tuple(int(n) for n in shape), affine)
     fine = carried(volume.data, grid, finer(own, (1, 1, 5)), rigid.inverse, smooth=False)
     return replace(volume, data=fine.reshape(*own.shape, 5).mean(axis=3), grid=own, header=None), rigid
-
-
-def motion(rng: np.random.Generator, centre: np.ndarray) -> Any:
-    """A turn of up to MOST_DEG about a random axis through ``centre``, and a shift of up to MOST_MM."""
-    from scipy.spatial.transform import Rotation
-
-    from brainseg_engine.prepare import Rigid
-
-    axis, direction = rng.normal(size=(2, 3))
-    turn = Rotation.from_rotvec(np.radians(rng.uniform(0, MOST_DEG)) * axis / np.linalg.norm(axis)).as_matrix()
-    shift = rng.uniform(0, MOST_MM) * direction / np.linalg.norm(direction)
-    matrix = np.eye(4)
-    matrix[:3, :3] = turn
-    matrix[:3, 3] = centre + shift - turn @ centre
-    return Rigid(matrix)
 
 
 def spoil(volume: Any, way: str) -> Any:

@@ -14,7 +14,6 @@ by its own thresholds and its own rule for specks; Dice is that of its labels on
 from __future__ import annotations
 
 import argparse
-import csv
 import itertools
 import json
 import os
@@ -37,6 +36,9 @@ from brainseg_engine.inference.preprocess import Inverse, preprocess
 from brainseg_engine.inference.tiles import probabilities
 from brainseg_engine.models import checkpoint
 from brainseg_engine.scores.overlap import dice
+
+sys.path.insert(0, str(Path(__file__).parents[1]))
+from common import stored_cases
 
 Degraded = Callable[[torch.Tensor], torch.Tensor]
 """(C, X, Y, Z) → the same degraded, a copy; margins may be added to X, Y and Z."""
@@ -201,11 +203,7 @@ def validation_cases(data: Path | None) -> dict[str, Study]:
     """The stored validation cases. Raises SystemExit where they are not."""
     from brainseg_engine.io import load_study
 
-    if data is None or not (data / "brats_split.csv").is_file():
-        raise SystemExit("name the folder that holds brats/ and brats_split.csv: --data DIR, or BRAINSEG_DATA")
-    with (data / "brats_split.csv").open(newline="", encoding="utf-8") as f:
-        names = [row["case"] for row in csv.DictReader(f) if row["split"] == "validation"]
-    return {name: load_study(data / "brats" / name) for name in names}
+    return {name: load_study(folder) for name, folder in stored_cases(data).items()}
 
 
 def main() -> int:

@@ -1,0 +1,90 @@
+"""What several benchmarks do alike: the stored cases, two phantoms, a random motion, and the page at the end.
+
+A benchmark is run as a file of its own folder; it puts this folder on ``sys.path`` first.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+import sys
+from collections.abc import Callable, Mapping
+from datetime import date
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+
+def stored_split(data: Path | None) -> dict[str, str]:
+    """Case → its side ("train", "validation") as brats_split.csv has it; ends the program where ``data`` has none."""
+    from brainseg_engine.studies import cohort
+
+    if data is None or not (Path(data) / "brats_split.csv").is_file():
+        sys.exit("no real cases: name the folder with brats/ and brats_split.csv with --data or BRAINSEG_DATA")
+    return cohort.read_split(Path(data) / "brats_split.csv")
+
+
+def stored_cases(data: Path | None, side: str = "validation") -> dict[str, Path]:
+    """Case → folder, of one side of the stored split."""
+    split = stored_split(data)
+    assert data is not None
+    return {case: Path(data) / "brats" / case for case, there in split.items() if there == side}
+
+
+def two_phantoms(folder: Path) -> dict[str, Path]:
+    """Name → folder of two small phantoms, written into ``folder``."""
+    from brainseg_engine.phantom import phantom_study, write_study
+
+    studies = [phantom_study(n, (96, 96, 64)) for n in range(2)]
+    for study in studies:
+        write_study(study, folder)
+    return {study.id: folder / study.id for study in studies}
+
+
+def random_motion(rng: np.random.Generator, centre: np.ndarray, most_deg: float, most_mm: float) -> Any:
+    """A turn of up to ``most_deg`` about a random axis through ``centre`` (RAS mm), and a shift of up to ``most_mm``."""
+    from scipy.spatial.transform import Rotation
+
+    from brainseg_engine.prepare import Rigid
+
+    axis, direction = rng.normal(size=(2, 3))
+    turn = Rotation.from_rotvec(np.radians(rng.uniform(0, most_deg)) * axis / np.linalg.norm(axis)).as_matrix()
+    shift = rng.uniform(0, most_mm) * direction / np.linalg.norm(direction)
+    matrix = np.eye(4)
+    matrix[:3, :3] = turn
+    matrix[:3, 3] = centre + shift - turn @ centre
+    return Rigid(matrix)
+
+
+def kept(part: Path | None, measure: Callable[[], dict[str, Any]]) -> dict[str, Any]:
+    """What ``measure`` gives; out of the file ``part`` where it was done before, and into it where it was not."""
+    if part is None:
+        return measure()
+    if not part.is_file():
+        part.parent.mkdir(parents=True, exist_ok=True)
+        row = json.dumps(measure())
+        part.with_suffix(".part").write_text(row, encoding="utf-8")
+        part.with_suffix(".part").replace(part)
+    row_read: dict[str, Any] = json.loads(part.read_text(encoding="utf-8"))
+    return row_read
+
+
+def load_now() -> float:
+    """The load of the last minute; 0 where the system does not tell."""
+    return round(os.getloadavg()[0], 1) if hasattr(os, "getloadavg") else 0.0
+
+
+def circumstances(load_before: float) -> dict[str, Any]:
+    """When and where it was measured, and how busy the machine was."""
+    machine = platform.processor() or platform.machine()
+    return {"date": date.today().isoformat(), "machine": machine, "cores": os.cpu_count(), "load_before": load_before}
+
+
+def publish(here: Path, results: Mapping[str, Any], page: str, write: bool = True) -> None:
+    """Print the page, and write it and the results into the benchmark's folder."""
+    print(page)
+    if write:
+        (here / "results.json").write_text(json.dumps(results, indent=1) + "\n", encoding="utf-8")
+        (here / "README.md").write_text(page, encoding="utf-8")
