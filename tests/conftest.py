@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import shutil
 import subprocess
+from collections.abc import Iterator
 from pathlib import Path
+from unittest.mock import patch
 
 import pytest
 from helpers.small_study import make_study
@@ -54,6 +57,21 @@ def real_data() -> Path:
     if not (DATA / "brats").is_dir():
         pytest.skip(f"no real cases in {DATA}; name their folder in BRAINSEG_DATA")
     return DATA
+
+
+@pytest.fixture(autouse=True, scope="module")
+def _what_is_loaded_rests() -> None:
+    """What stays in memory from one module of tests to the next is no longer looked through for garbage: with torch and
+    napari loaded that takes a third of a second each time, and napari does it whenever a layer goes."""
+    gc.collect()
+    gc.freeze()
+
+
+@pytest.fixture(autouse=True, scope="session")
+def _no_wait_for_the_disk() -> Iterator[None]:
+    """What is to outlive a failure of the power is not put to that test here, and thousands of waits are minutes."""
+    with patch.object(os, "fsync", os.fstat):  # which refuses what is no open file, too
+        yield
 
 
 @pytest.fixture(autouse=True)

@@ -187,7 +187,10 @@ def dimse_server(
         return 0x0000
 
     handlers = [(evt.EVT_C_FIND, find), (evt.EVT_C_GET, get), (evt.EVT_C_MOVE, move), (evt.EVT_C_STORE, store)]
-    server = ae.start_server(("127.0.0.1", 0), block=False, evt_handlers=handlers, ssl_context=tls)
+    server = ae.make_server(
+        ("127.0.0.1", 0), evt_handlers=handlers, ssl_context=tls, server_class=transport.ThreadedAssociationServer
+    )
+    threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True).start()
     try:
         yield Dimse(host="127.0.0.1", port=server.server_address[1], title="ARCHIVE")
     finally:

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 from qtpy.QtCore import QEvent, QPoint, QPointF, Qt
 from qtpy.QtGui import QMouseEvent
-from qtpy.QtWidgets import QApplication, QFileDialog, QWidget
+from qtpy.QtWidgets import QApplication, QDockWidget, QFileDialog, QWidget
 
 
 class Window:
@@ -26,6 +26,17 @@ class Window:
         self.session = self.app.session
         qtbot.waitExposed(window)
         qtbot.waitUntil(lambda: self.session.model is not None, timeout=30000)
+
+    def leave(self) -> None:
+        """Close the panel and take it out of the window."""
+        self.app.close()
+        dock = next(
+            (d for d in self.viewer.window._qt_window.findChildren(QDockWidget) if d.widget() is self.panel), None
+        )
+        self.panel.deleteLater()
+        QApplication.sendPostedEvents(self.panel, QEvent.Type.DeferredDelete)  # a panel without a window is styled anew
+        if dock is not None:
+            self.viewer.window.remove_dock_widget(dock)
 
     def widget(self, name: str) -> QWidget:
         return self.panel.findChild(QWidget, name)

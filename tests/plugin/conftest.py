@@ -55,10 +55,40 @@ def model(own_home, request) -> str:
     return "tiny"
 
 
+@pytest.fixture(scope="module")
+def _napari(qapp: object) -> Iterator[object]:
+    from helpers.shared_napari import SharedNapari
+
+    shared = SharedNapari()
+    yield shared
+    shared.drop()
+
+
 @pytest.fixture
-def window(qtbot, make_napari_viewer, model) -> Iterator[object]:
+def shared_viewer(_napari, request) -> Iterator[object]:
+    """A viewer without layers in a window that is shown: the tests of a module share it, one after the other."""
+    yield _napari.get().viewer
+    _napari.give_back(failed=request.node.rep_call.failed)
+
+
+@pytest.fixture
+def idle_worker(monkeypatch) -> None:
+    """For windows in which nothing is segmented: what a study warms up is a small program, neither torch nor a model."""
+    from functools import partial
+
+    from helpers.cases import FAKE_WORKER
+
+    from napari_brainseg.jobs import WorkerClient
+
+    monkeypatch.setattr(
+        "napari_brainseg.app.panel.WorkerClient", partial(WorkerClient, command=[sys.executable, str(FAKE_WORKER)])
+    )
+
+
+@pytest.fixture
+def window(qtbot, shared_viewer, model) -> Iterator[object]:
     from helpers.window import Window
 
-    made = Window(qtbot, make_napari_viewer(show=True))
+    made = Window(qtbot, shared_viewer)
     yield made
-    made.app.close()
+    made.leave()

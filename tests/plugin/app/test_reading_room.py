@@ -12,13 +12,13 @@ from helpers.small_study import make_study
 from helpers.window import Hand
 from qtpy.QtCore import QEvent, QPoint, QPointF, Qt
 from qtpy.QtGui import QWheelEvent
-from qtpy.QtWidgets import QAbstractButton, QAbstractSlider, QApplication, QComboBox, QFileDialog, QLabel, QMessageBox
+from qtpy.QtWidgets import QAbstractButton, QAbstractSlider, QApplication, QComboBox, QFileDialog, QLabel
 
 from brainseg_engine.core.study import Modality, Volume
 from napari_brainseg.display import layers, planes
 from napari_brainseg.qt.frame import PanelView
 
-pytestmark = pytest.mark.window
+pytestmark = [pytest.mark.window, pytest.mark.usefixtures("idle_worker")]
 NAME = "Brain tumour segmentation"
 
 
@@ -185,29 +185,6 @@ def test_a_deleted_segmentation_is_offered_back(hand):
     hand.window.wait(lambda: hand.window.widget("message_offer").isVisible(), 10)
     hand.window.press("message_offer")
     hand.window.wait(lambda: hand.layer is not None and (hand.data == painted).all(), 10)
-
-
-def test_segment_over_edits_asks_once(hand, monkeypatch):
-    asked = []
-    answer = [QMessageBox.StandardButton.No]
-    monkeypatch.setattr(QMessageBox, "question", lambda *a, **_: asked.append(a[2]) or answer[0])
-    hand.window.press("paint_ET")
-    hand.window.press("tool_brush")
-    hand.layer.brush_size = 8
-    hand.click(20, 28, 12)
-    hand.window.wait(lambda: hand.window.session.dirty, 10)
-    hand.window.press("segment")
-    assert len(asked) == 1 and "not accepted" in asked[0] and hand.window.session.job is None
-    answer[0] = QMessageBox.StandardButton.Yes
-    hand.window.press("segment")
-    hand.window.wait(lambda: hand.window.session.job is not None, 10)
-    hand.window.press("cancel")
-    hand.window.wait(lambda: hand.window.session.job is None, 10)
-    hand.window.press("segment")
-    assert len(asked) == 2
-    hand.window.wait(lambda: hand.window.session.job is not None, 10)
-    hand.window.press("cancel")
-    hand.window.wait(lambda: hand.window.session.job is None, 10)
 
 
 def test_a_light_theme_and_a_persons_own_layers(hand):

@@ -15,8 +15,9 @@ import pytest
 from helpers.cases import write
 from helpers.heartbeat import Heartbeat, covered
 from helpers.small_study import make_study
+from helpers.window import Hand
 from qtpy.QtCore import Qt
-from qtpy.QtWidgets import QAbstractButton, QApplication, QFileDialog
+from qtpy.QtWidgets import QAbstractButton, QApplication, QFileDialog, QMessageBox
 
 from brainseg_engine.core.study import Modality
 from brainseg_engine.corrections import working
@@ -215,6 +216,30 @@ def test_painting_with_the_mouse_updates_the_numbers(window, tmp_path, monkeypat
     assert window.session.dirty
     window.qtbot.keyClick(native, Qt.Key.Key_Z, Qt.KeyboardModifier.ControlModifier)
     window.wait(lambda: window.text("region_ET_ml") == before and not window.session.dirty, 10)
+
+
+def test_segment_over_edits_asks_once(window, tmp_path, monkeypatch):
+    hand = Hand(window, write(make_study(id="A", shape=(48, 56, 40)), tmp_path), monkeypatch)
+    asked = []
+    answer = [QMessageBox.StandardButton.No]
+    monkeypatch.setattr(QMessageBox, "question", lambda *a, **_: asked.append(a[2]) or answer[0])
+    hand.window.press("paint_ET")
+    hand.window.press("tool_brush")
+    hand.layer.brush_size = 8
+    hand.click(20, 28, 12)
+    hand.window.wait(lambda: hand.window.session.dirty, 10)
+    hand.window.press("segment")
+    assert len(asked) == 1 and "not accepted" in asked[0] and hand.window.session.job is None
+    answer[0] = QMessageBox.StandardButton.Yes
+    hand.window.press("segment")
+    hand.window.wait(lambda: hand.window.session.job is not None, 10)
+    hand.window.press("cancel")
+    hand.window.wait(lambda: hand.window.session.job is None, 10)
+    hand.window.press("segment")
+    assert len(asked) == 2
+    hand.window.wait(lambda: hand.window.session.job is not None, 10)
+    hand.window.press("cancel")
+    hand.window.wait(lambda: hand.window.session.job is None, 10)
 
 
 SEGMENTING = """

@@ -15,7 +15,6 @@ import numpy as np
 import pytest
 from helpers.cases import write
 from helpers.small_study import make_study
-from helpers.window import Window
 from qtpy.QtCore import QEvent, QPointF, Qt, QTimer
 from qtpy.QtGui import QMouseEvent
 from qtpy.QtWidgets import QApplication, QMessageBox, QPushButton
@@ -24,7 +23,7 @@ from brainseg_engine.corrections import Store, default_store, working
 from brainseg_engine.io import load_segmentation
 from napari_brainseg.display import layers
 
-pytestmark = pytest.mark.window
+pytestmark = [pytest.mark.window, pytest.mark.usefixtures("idle_worker")]
 
 OPEN = """
 import sys, time
@@ -222,13 +221,6 @@ def test_killed_while_it_accepts_the_work_is_in_the_store_or_in_the_copy(tmp_pat
 
 
 # --- in one window
-
-
-@pytest.fixture
-def window(qtbot, make_napari_viewer, own_home, tiny_model):
-    made = Window(qtbot, make_napari_viewer(show=True))
-    yield made
-    made.app.close()
 
 
 def stroke(window) -> None:

@@ -5,7 +5,6 @@ Nothing here looks at an affine. What counts is at which pixel of the canvas a m
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -40,11 +39,10 @@ VIEWS: dict[str, tuple[tuple[float, float, float], tuple[float, float, float]]] 
 
 
 @pytest.fixture
-def window(make_napari_viewer: Callable) -> Iterator:
+def window(shared_viewer):
     """A real viewer with black canvas and nothing on it but the data."""
-    viewer = make_napari_viewer(show=True)
-    viewer.window.resize(900, 700)
-    yield viewer
+    shared_viewer.window.resize(900, 700)
+    return shared_viewer
 
 
 def shot(viewer) -> np.ndarray:
