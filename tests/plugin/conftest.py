@@ -72,17 +72,16 @@ def shared_viewer(_napari, request) -> Iterator[object]:
 
 
 @pytest.fixture
-def idle_worker(monkeypatch) -> None:
-    """For windows in which nothing is segmented: what a study warms up is a small program, neither torch nor a model."""
+def fake_worker(monkeypatch) -> None:
+    """The worker of a window is a small program whose predictor is a threshold: neither torch nor a model is loaded."""
     from functools import partial
 
     from helpers.cases import FAKE_WORKER
 
-    from napari_brainseg.jobs import WorkerClient
+    from napari_brainseg.jobs import everywhere
 
-    monkeypatch.setattr(
-        "napari_brainseg.app.panel.WorkerClient", partial(WorkerClient, command=[sys.executable, str(FAKE_WORKER)])
-    )
+    command = [sys.executable, str(FAKE_WORKER)]
+    monkeypatch.setattr(everywhere, "WorkerClient", partial(everywhere.WorkerClient, command=command))
 
 
 @pytest.fixture

@@ -10,7 +10,7 @@ from qtpy.QtWidgets import QFileDialog
 
 from napari_brainseg.features.view.section import PICTURES
 
-pytestmark = [pytest.mark.window, pytest.mark.usefixtures("idle_worker")]
+pytestmark = [pytest.mark.window, pytest.mark.usefixtures("fake_worker")]
 
 
 @pytest.mark.parametrize("kind", ["sweep", "turn"])

@@ -9,7 +9,7 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
-from helpers.cases import FAKE_WORKER, write
+from helpers.cases import write
 from helpers.small_study import make_study
 from qtpy.QtCore import QEvent, Qt
 from qtpy.QtWidgets import QAbstractButton, QApplication, QComboBox, QFileDialog, QWidget
@@ -46,10 +46,9 @@ def models(*names: str) -> tuple[ModelInfo, ...]:
 
 
 @pytest.fixture
-def app(qtbot, viewer, monkeypatch) -> App:
+def app(qtbot, viewer, fake_worker, monkeypatch) -> App:
     monkeypatch.setattr("brainseg_engine.models.installed", lambda: list(models("threshold", "short", "slow", "bug")))
     made = App(viewer)
-    made.runner._command = [sys.executable, str(FAKE_WORKER)]
     qtbot.addWidget(made.panel)
     made.panel.resize(400, 1000)
     made.panel.show()
@@ -482,7 +481,7 @@ def test_a_place_that_takes_no_mask_loses_nothing(qtbot, app, folder, tmp_path, 
 
 @pytest.mark.parametrize("damage", ["another program's", "damaged"])
 def test_a_model_that_cannot_be_used_is_reported_and_another_can_be_chosen(
-    qtbot, viewer, folder, own_home, monkeypatch, damage
+    qtbot, viewer, folder, own_home, fake_worker, monkeypatch, damage
 ):
     (own_home / "models").mkdir(parents=True)
     path = own_home / "models" / "broken.safetensors"
@@ -493,7 +492,6 @@ def test_a_model_that_cannot_be_used_is_reported_and_another_can_be_chosen(
 
         save_file({"w": np.zeros(3, np.float32)}, path)
     made = App(viewer)
-    made.runner._command = [sys.executable, str(FAKE_WORKER)]
     qtbot.addWidget(made.panel)
     made.panel.show()
     qtbot.waitUntil(lambda: any(m.name == "broken" for m in made.session.models), timeout=10000)

@@ -18,7 +18,7 @@ from brainseg_engine.core.study import Modality, Volume
 from napari_brainseg.display import layers, planes
 from napari_brainseg.qt.frame import PanelView
 
-pytestmark = [pytest.mark.window, pytest.mark.usefixtures("idle_worker")]
+pytestmark = [pytest.mark.window, pytest.mark.usefixtures("fake_worker")]
 NAME = "Brain tumour segmentation"
 
 

@@ -260,7 +260,7 @@ def wait(until):
 app.features.study.open(Path(sys.argv[1]))
 wait(lambda: app.session.measures is not None and app.session.model is not None)
 app.features.segment.segment()
-wait(lambda: app.runner.pid is not None)
+wait(lambda: app.runner._clients[""].pid is not None)
 """
 CLOSED_BY_A_PERSON = (
     SEGMENTING
@@ -268,7 +268,7 @@ CLOSED_BY_A_PERSON = (
 import psutil
 from qtpy.QtCore import QTimer
 app.context.labels.paint((12, 16, 14), 3)
-worker = psutil.Process(app.runner.pid)
+worker = psutil.Process(app.runner._clients[""].pid)
 QTimer.singleShot(0, viewer.window._qt_window.close)  # as the window manager does
 napari.run()
 worker.wait(10)

@@ -93,7 +93,7 @@ class Tuning:
         self.window.press("finetune_start")
         self.window.wait(lambda: self.finetuning.run is not None, 60)
         run, pid = self.finetuning.run, self.finetuning.run.status.pid
-        assert pid not in (os.getpid(), self.window.app.runner.pid) and psutil.pid_exists(pid)
+        assert pid not in (os.getpid(), self.window.app.runner._clients[""].pid) and psutil.pid_exists(pid)
         self.window.panel.bring(self.window.widget("finetune_progress"))
         assert run.running and self.window.widget("finetune_progress").isVisible()
         self.window.wait(lambda: bool(run.loss) or not run.running, 900)

@@ -23,7 +23,7 @@ from brainseg_engine.corrections import Store, default_store, working
 from brainseg_engine.io import load_segmentation
 from napari_brainseg.display import layers
 
-pytestmark = [pytest.mark.window, pytest.mark.usefixtures("idle_worker")]
+pytestmark = [pytest.mark.window, pytest.mark.usefixtures("fake_worker")]
 
 OPEN = """
 import sys, time

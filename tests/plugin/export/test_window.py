@@ -16,7 +16,7 @@ from qtpy.QtWidgets import QApplication, QFileDialog
 from brainseg_engine.io.derived.reading import read_derived
 
 pytest.importorskip("highdicom")
-pytestmark = [pytest.mark.window, pytest.mark.usefixtures("idle_worker")]
+pytestmark = [pytest.mark.window, pytest.mark.usefixtures("fake_worker")]
 
 
 def click(window, name: str) -> None:

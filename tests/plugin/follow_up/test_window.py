@@ -13,7 +13,7 @@ from qtpy.QtWidgets import QFileDialog
 
 from napari_brainseg.display.side_by_side import PRIOR
 
-pytestmark = [pytest.mark.window, pytest.mark.usefixtures("idle_worker")]
+pytestmark = [pytest.mark.window, pytest.mark.usefixtures("fake_worker")]
 
 
 def test_an_earlier_study_stands_beside_and_tells_what_changed(window, monkeypatch, tmp_path):

@@ -16,7 +16,7 @@ from qtpy.QtWidgets import QFileDialog
 
 from napari_brainseg.display import diameter_lines, planes
 
-pytestmark = [pytest.mark.window, pytest.mark.usefixtures("idle_worker")]
+pytestmark = [pytest.mark.window, pytest.mark.usefixtures("fake_worker")]
 
 
 def test_measure_go_there_and_report(window, monkeypatch, tmp_path):

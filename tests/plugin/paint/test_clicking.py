@@ -68,7 +68,7 @@ def test_a_drag_is_a_scribble_with_shift_of_what_is_too_much(house):
 
 
 @pytest.mark.window
-@pytest.mark.usefixtures("idle_worker")
+@pytest.mark.usefixtures("fake_worker")
 def test_clicks_scribbles_and_a_box_by_hand(window, tmp_path, monkeypatch):
     hand = Hand(window, write(make_study(id="A"), tmp_path), monkeypatch)
     z, y, x = (round(c) for c in np.argwhere(hand.data > 0).mean(axis=0))
@@ -102,7 +102,7 @@ def test_clicks_scribbles_and_a_box_by_hand(window, tmp_path, monkeypatch):
 
 
 @pytest.mark.window
-@pytest.mark.usefixtures("idle_worker")
+@pytest.mark.usefixtures("fake_worker")
 def test_the_names_of_the_tools_fit(window, tmp_path, monkeypatch):
     Hand(window, write(make_study(id="A"), tmp_path), monkeypatch)
     window.press("tool_click")

@@ -15,7 +15,7 @@ from napari_brainseg.display.history import history_of
 from napari_brainseg.display.preview import NAME
 from napari_brainseg.display.tools import Tool
 
-pytestmark = [pytest.mark.window, pytest.mark.usefixtures("idle_worker")]
+pytestmark = [pytest.mark.window, pytest.mark.usefixtures("fake_worker")]
 
 
 @pytest.fixture

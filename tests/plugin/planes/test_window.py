@@ -20,7 +20,7 @@ from napari_brainseg.display import layers, planes, region_layer
 from napari_brainseg.display.history import history_of
 from napari_brainseg.display.planes import Plane
 
-pytestmark = [pytest.mark.window, pytest.mark.usefixtures("idle_worker")]
+pytestmark = [pytest.mark.window, pytest.mark.usefixtures("fake_worker")]
 
 
 @pytest.fixture

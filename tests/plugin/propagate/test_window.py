@@ -15,7 +15,7 @@ from napari_brainseg.display import layers, outlines
 from napari_brainseg.jobs import ProposedLabels
 from napari_brainseg.session import Answer
 
-pytestmark = [pytest.mark.window, pytest.mark.usefixtures("idle_worker")]
+pytestmark = [pytest.mark.window, pytest.mark.usefixtures("fake_worker")]
 
 
 def test_a_proposal_is_pressed_outlined_accepted_and_undone(window: Window, monkeypatch, tmp_path):
