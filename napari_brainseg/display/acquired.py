@@ -14,7 +14,7 @@ from brainseg_engine.core.geometry import Grid
 from brainseg_engine.core.study import Modality, Segmentation, Study, Volume
 from napari_brainseg.display.axes import axis_order, display_affine, placement, to_display, world_to_voxel
 from napari_brainseg.display.history import history_of
-from napari_brainseg.display.layers import INFO, LayerInfo, layer_study_id
+from napari_brainseg.display.layers import ACQUIRED, INFO, LayerInfo, layer_study_id
 from napari_brainseg.display.planes import Plane
 from napari_brainseg.display.region_layer import apply_region_view, region_view, set_visible
 from napari_brainseg.display.windows import Window, brain_window, full_range
@@ -39,6 +39,7 @@ def add_series(viewer: ViewerModel, volume: Volume, name: str, window: Window) -
         name=name,
         colormap="gray",
         contrast_limits=window,
+        metadata={ACQUIRED: volume.modality},
         **placement(volume.grid),
     )
     low, high = full_range(view)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from napari_brainseg.display import preferences
-from napari_brainseg.display.layers import layer_modality
+from napari_brainseg.display.layers import ACQUIRED, layer_modality
 
 if TYPE_CHECKING:
     from napari.components import ViewerModel
@@ -20,8 +20,11 @@ _PER_PIXEL = 1 / 400  # of the window's width: a drag across half the canvas dou
 
 
 def shown_image(viewer: ViewerModel) -> Image | None:
-    """The topmost visible image of ours."""
-    return next((layer for layer in reversed(list(viewer.layers)) if layer.visible and layer_modality(layer)), None)
+    """The topmost visible image of ours, a series as acquired included."""
+    for layer in reversed(list(viewer.layers)):
+        if layer.visible and (layer_modality(layer) or ACQUIRED in layer.metadata):
+            return layer
+    return None
 
 
 def drag_window(viewer: ViewerModel, event: Any) -> Generator[None, None, None]:

@@ -29,6 +29,9 @@ if TYPE_CHECKING:
 INFO = "brainseg"
 """Key of the :class:`LayerInfo` in a layer's metadata."""
 
+ACQUIRED = "brainseg_acquired"
+"""Key of the modality of a series that is shown as acquired, in its layer's metadata."""
+
 SURFACE = "brainseg_surface"
 """Key of what a surface layer of ours shows, in its metadata."""
 

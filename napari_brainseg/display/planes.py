@@ -204,8 +204,10 @@ def cursor_point(viewer: ViewerModel) -> NDArray[np.float64] | None:
     return point if viewer.dims.ndisplay == 2 and _in_data(viewer, point) else None
 
 
-def values_at_cursor(viewer: ViewerModel, study_id: str | None = None) -> dict[Modality, float]:
-    """Modality → intensity at the cursor of the topmost (or the named) study, hidden images included.
+def values_at_cursor(
+    viewer: ViewerModel, study_id: str | None = None, images: Mapping[Modality, Image] | None = None
+) -> dict[Modality, float]:
+    """Modality → intensity at the cursor of the topmost (or the named) study, hidden images included; else of ``images``.
 
     Modalities whose grid does not reach the point are absent; in 3D nothing is under the cursor.
     """
@@ -213,7 +215,7 @@ def values_at_cursor(viewer: ViewerModel, study_id: str | None = None) -> dict[M
     if point is None:
         return {}
     values: dict[Modality, float] = {}
-    for modality, layer in image_layers(viewer, study_id).items():
+    for modality, layer in (images or image_layers(viewer, study_id)).items():
         index = np.round(np.asarray(layer.world_to_data(point))).astype(int)
         if (index >= 0).all() and (index < layer.data.shape).all():
             values[modality] = float(layer.data[tuple(index)])
@@ -222,7 +224,12 @@ def values_at_cursor(viewer: ViewerModel, study_id: str | None = None) -> dict[M
 
 def apply_window(layer: Image, preset: str) -> None:
     """Set the layer's window to a preset of :data:`WINDOW_PRESETS`, from the percentiles of its brain."""
-    low, high = brain_window(layer.data, preset, layer_modality(layer))
+    set_window(layer, brain_window(layer.data, preset, layer_modality(layer)))
+
+
+def set_window(layer: Image, window: tuple[float, float]) -> None:
+    """Black and white of the layer; the ends of its slider give way."""
+    low, high = window
     reach = layer.contrast_limits_range
     layer.contrast_limits_range = (min(low, reach[0]), max(high, reach[1]))
     layer.contrast_limits = (low, high)

@@ -20,10 +20,10 @@ from napari_brainseg.session import JobState, Kind, Session
 
 if TYPE_CHECKING:
     from napari.components import ViewerModel
-    from napari.layers import Labels
+    from napari.layers import Image, Labels
 
     from brainseg_engine.core.labels import Mask
-    from brainseg_engine.core.study import Study
+    from brainseg_engine.core.study import Modality, Study
 
 _log = logging.getLogger(__name__)
 T = TypeVar("T")
@@ -114,6 +114,8 @@ class Context:
         self.prepared: Replacement | None = None
         self._reading = Newest()
         self._easel: Easel | None = None
+        self.read_as_acquired: tuple[Modality, Image] | None = None
+        """The series that is read as acquired, in place of the images of the study."""
         self._edits = history.Follower(self._on_edit)
         self.follow(self.brush.edited, session.edited.emit)
         self.follow(session.study_changed, self._find_labels)

@@ -44,6 +44,7 @@ class ReadingAsAcquired:
         self._made: dict[Modality, list[Layer]] = {}
         self._hidden: list[Layer] = []
         self._tool: Tool | None = None
+        self._leave_images: list[Callable[[], None]] = []
         self._leave_look: Callable[[], None] = lambda: None
         self._again = context.later(QUIET_S, self._carry_again)
         context.follow(context.session.segmentation_changed, self._follow_labels)
@@ -77,6 +78,8 @@ class ReadingAsAcquired:
             self._made[series] = own
             own[0].visible = True
             self._viewer.layers.selection.active = own[0]
+        self._context.read_as_acquired = (series, own[0])
+        self._follow_images(acquired)
         planes.set_plane(self._viewer, plane_of_series(volume.grid))
         if here is not None:
             there = acquired.prepared.rigids[series].apply(here)
@@ -137,27 +140,47 @@ class ReadingAsAcquired:
     def _hide(self) -> None:
         """Hide the layers of the study; which were seen is known for later, and of its labels their view tells it."""
         current, labels = self._session.study, self._context.labels
-        for layer in self._viewer.layers if current is not None else ():
-            if layers.layer_study_id(layer) == current.study.id and layer.visible:  # type: ignore[union-attr]
-                if layer is not labels:
-                    self._hidden.append(layer)
-                layer.visible = False
+        with self._context.own_changes():
+            for layer in self._viewer.layers if current is not None else ():
+                if layers.layer_study_id(layer) == current.study.id and layer.visible:  # type: ignore[union-attr]
+                    if layer is not labels:
+                        self._hidden.append(layer)
+                    layer.visible = False
         if labels is not None:
             labels.metadata[PARKED] = True
 
     def _unhide(self) -> None:
         hidden, self._hidden = self._hidden, []
-        for layer in hidden:
-            layer.visible = True
+        with self._context.own_changes():
+            for layer in hidden:
+                layer.visible = True
         labels = self._context.labels
         if labels is not None and labels.metadata.pop(PARKED, False):
             set_visible(labels, region_view(labels).visible)
+
+    def _follow_images(self, acquired: Acquired) -> None:
+        """Who has a series of the study shown, by a button or a key, has it shown as acquired, too."""
+        images = layers.image_layers(self._viewer, acquired.prepared.study.id)
+
+        def follow(series: Modality, layer: Layer) -> Callable[[], None]:
+            def shown(event: object = None) -> None:
+                if layer.visible and not self._context.changing_layers:
+                    self._hidden = [x for x in self._hidden if x not in images.values()] + [layer]
+                    self.show(series)
+                    self._hide()
+
+            return self._context.follow(layer.events.visible, shown)
+
+        self._leave_images = [follow(series, layer) for series, layer in images.items()]
 
     def end(self) -> None:
         """All on the grid of 1 mm again. The layers are kept, hidden, for the next time: napari takes a second to remove one."""
         if self.shown is None:
             return
         own, self.shown = self._made.get(self.shown, []), None
+        self._context.read_as_acquired = None
+        for leave in self._leave_images:
+            leave()
         self._unhide()
         with self._context.own_changes():
             self.painting.end()
@@ -170,7 +193,9 @@ class ReadingAsAcquired:
 
     def forget(self) -> None:
         """Another study is open, or none: take the layers away."""
-        self.shown, self._hidden = None, []
+        self.shown, self._hidden, self._context.read_as_acquired = None, [], None
+        for leave in self._leave_images:
+            leave()
         self.painting.forget()
         made, self._made = [x for own in self._made.values() for x in own], {}
         with self._context.own_changes():

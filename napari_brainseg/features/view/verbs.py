@@ -94,10 +94,11 @@ class ViewVerbs:
             self.caption.show("", "")
             return
         name = elided(current.study.id, self._viewer.canvas.size[1])
-        top = name if modality is None else f"{name}\n{modality.title}"
+        read = self._context.read_as_acquired
+        image = read[1] if read is not None else self._images[modality] if modality is not None else None
+        top = name if image is None else f"{name}\n{image.name}"
         bottom = ""
-        if modality is not None and self.plane is not None:
-            image = self._images[modality]
+        if image is not None and self.plane is not None:
             bottom = f"{place_of(self._viewer, image)}\n{window_of(image)}"
         self.caption.show(top, bottom)
 
@@ -132,16 +133,22 @@ class ViewVerbs:
     @property
     def window(self) -> str | None:
         """The window preset that the series shown has; None for another window."""
-        modality = self.modality
-        if modality is None:
+        read, modality = self._context.read_as_acquired, self.modality
+        image = self._images.get(modality) if modality is not None else None
+        if read is not None:
+            modality, image = read
+        if modality is None or image is None:
             return None
-        now = tuple(self._images[modality].contrast_limits)
+        now = tuple(image.contrast_limits)
         return next((p for p in PRESETS if _close(self._window(modality, p), now)), None)
 
     @property
     def values(self) -> Mapping[Modality, float]:
         """The intensities at the cursor; a series without one there is absent."""
-        return planes.values_at_cursor(self._viewer) if self._looked_at else {}
+        if not self._looked_at:
+            return {}
+        read = self._context.read_as_acquired  # the others lie elsewhere then
+        return planes.values_at_cursor(self._viewer, images=None if read is None else dict([read]))
 
     def _window(self, modality: Modality, preset: str) -> tuple[float, float]:
         layer = self._images[modality]
@@ -305,8 +312,9 @@ class ViewVerbs:
         if not names or self.in_3d:
             return
         images = layers.image_layers(self._viewer)
-        shown = shown_image(self._viewer)
-        here = names.index(next(m for m in names if images[m] is shown)) if shown is not None else -step
+        read, shown = self._context.read_as_acquired, shown_image(self._viewer)
+        now = read[0] if read is not None else next((m for m in names if images[m] is shown), None)
+        here = names.index(now) if now in names else -step
         for i, name in enumerate(names):
             set_visible(images[name], i == (here + step) % len(names))
 
@@ -314,6 +322,11 @@ class ViewVerbs:
         """That window preset on all series."""
         for layer in self._images.values():
             planes.apply_window(layer, preset)
+        if (read := self._context.read_as_acquired) is not None:
+            planes.set_window(
+                read[1], self._window(read[0], preset)
+            )  # of the brain: a bright scalp would leave it dark
+            self._tell()
         self.changed.emit()
 
     def next_window(self) -> None:
@@ -321,10 +334,13 @@ class ViewVerbs:
         layer = shown_image(self._viewer)
         if layer is None:
             return
-        now = layer.metadata.get("brainseg_window", WINDOW_PRESETS[0])
+        now = self.window or layer.metadata.get("brainseg_window", WINDOW_PRESETS[0])
         preset = WINDOW_PRESETS[(WINDOW_PRESETS.index(now) + 1) % len(WINDOW_PRESETS)]
-        planes.apply_window(layer, preset)
         layer.metadata["brainseg_window"] = preset
+        if self._context.read_as_acquired is not None:
+            self.choose_window(preset)
+        else:
+            planes.apply_window(layer, preset)
 
 
 def _close(a: tuple[float, float], b: tuple[float, ...]) -> bool:

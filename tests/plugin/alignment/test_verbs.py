@@ -107,6 +107,32 @@ def test_read_on_a_series_as_acquired_and_back(house, made):
     np.testing.assert_allclose(house.viewer.dims.point, point, atol=5)  # half a thick slice, and back
 
 
+def test_the_buttons_of_the_view_mean_the_series_as_acquired(house, made):
+    raw, _ = made
+    alignment, view = house.features.alignment, house.view
+    alignment.show(Modality.FLAIR)
+    assert view.caption.words[0].endswith("FLAIR as acquired") and "/27" in view.caption.words[1]
+    view.show_modality(Modality.T2)
+    assert alignment.reading.shown is Modality.T2 and "T2 as acquired" in names(house) and "T2" not in names(house)
+    view.show_modality(Modality.T2)
+    assert alignment.reading.shown is Modality.T2 and "T2" not in names(house)
+    view.choose_window("Narrow")
+    assert view.window == "Narrow"
+    view.next_window()
+    assert view.window != "Narrow"
+    image = house.context.read_as_acquired[1]
+    grid = raw.study.volumes[Modality.T2].grid
+    house.viewer.cursor.position = tuple(image.data_to_world((13, 60, 50)))
+    house.viewer.mouse_over_canvas = True
+    view._looked_at = True
+    assert set(view.values) <= {Modality.T2} and image.data.shape == grid.shape[::-1]
+    view.step_modality()
+    assert alignment.reading.shown is Modality.FLAIR
+    view.step_modality(-1)
+    alignment.show(None)
+    assert names(house) == ["T2"]
+
+
 def test_another_study_ends_it(house, study):
     alignment = house.features.alignment
     alignment.check(Mix.CHECKER)
