@@ -39,6 +39,11 @@ class Tiling(Protocol):
     def show(self, arrangement: str | None) -> None:
         """That arrangement; None: the first canvas alone."""
 
+    def _fit_own(self) -> None:
+        """The head fills napari's own canvas, which is as large again as before."""
+        if self.canvases is None and self._head is not None and planes.plane_of(self._viewer) is not None:
+            planes.fit_box(self._viewer, self._head)
+
     def picture(self) -> Any:
         """What is seen."""
 
@@ -63,6 +68,7 @@ class PlanesVerbs:
         self._back_to: Plane | None = None
         self._soon = context.later(_SOON_S, self._refresh)
         self._growing = context.later(0.0, self._grow)
+        self._fitting = context.later(_SOON_S, self._fit_own)
         self._head: planes.Box | None = None
         context.follow(context.viewer.dims.events.ndisplay, self._on_dimensions)
         context.follow(context.session.study_changed, self._on_study)
@@ -83,6 +89,8 @@ class PlanesVerbs:
         """That arrangement from now on. One canvas: the others are taken down."""
         arrangement = Arrangement(arrangement)
         if arrangement is Arrangement.ONE or self.tile is None or canvas_of(self._viewer) is None:
+            if self.canvases is not None:
+                self._fitting.start()
             self._take_down()
         else:
             self._last = self.arrangement = arrangement
@@ -117,6 +125,11 @@ class PlanesVerbs:
         """The head fills every canvas."""
         if self.canvases is not None:
             self.canvases.fit(self._head)
+
+    def _fit_own(self) -> None:
+        """The head fills napari's own canvas, which is as large again as before."""
+        if self.canvases is None and self._head is not None and planes.plane_of(self._viewer) is not None:
+            planes.fit_box(self._viewer, self._head)
 
     def picture(self) -> Any:
         """What is seen on all canvases, as a QImage; None where there is one."""

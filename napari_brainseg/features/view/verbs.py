@@ -124,9 +124,11 @@ class ViewVerbs:
 
     @property
     def modality(self) -> Modality | None:
-        """The topmost visible series; None in 3D."""
+        """The series that is read as acquired, else the topmost visible one; None in 3D."""
         if self.in_3d:
             return None
+        if (read := self._context.read_as_acquired) is not None:
+            return read[0]
         visible = [m for m, layer in self._images.items() if layer.visible and layer in self._viewer.layers]
         return max(visible, key=lambda m: self._viewer.layers.index(self._images[m]), default=None)
 
@@ -322,6 +324,7 @@ class ViewVerbs:
         """That window preset on all series."""
         for layer in self._images.values():
             planes.apply_window(layer, preset)
+            layer.metadata["brainseg_window"] = preset
         if (read := self._context.read_as_acquired) is not None:
             planes.set_window(
                 read[1], self._window(read[0], preset)
@@ -334,13 +337,13 @@ class ViewVerbs:
         layer = shown_image(self._viewer)
         if layer is None:
             return
-        now = self.window or layer.metadata.get("brainseg_window", WINDOW_PRESETS[0])
+        now = layer.metadata.get("brainseg_window", WINDOW_PRESETS[0])
         preset = WINDOW_PRESETS[(WINDOW_PRESETS.index(now) + 1) % len(WINDOW_PRESETS)]
-        layer.metadata["brainseg_window"] = preset
         if self._context.read_as_acquired is not None:
             self.choose_window(preset)
         else:
             planes.apply_window(layer, preset)
+            layer.metadata["brainseg_window"] = preset
 
 
 def _close(a: tuple[float, float], b: tuple[float, ...]) -> bool:

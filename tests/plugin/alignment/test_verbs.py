@@ -115,7 +115,7 @@ def test_the_buttons_of_the_view_mean_the_series_as_acquired(house, made):
     view.show_modality(Modality.T2)
     assert alignment.reading.shown is Modality.T2 and "T2 as acquired" in names(house) and "T2" not in names(house)
     view.show_modality(Modality.T2)
-    assert alignment.reading.shown is Modality.T2 and "T2" not in names(house)
+    assert view.modality is alignment.reading.shown is Modality.T2 and "T2" not in names(house)
     view.choose_window("Narrow")
     assert view.window == "Narrow"
     view.next_window()
