@@ -326,9 +326,9 @@ class ViewVerbs:
             planes.apply_window(layer, preset)
             layer.metadata["brainseg_window"] = preset
         if (read := self._context.read_as_acquired) is not None:
-            planes.set_window(
-                read[1], self._window(read[0], preset)
-            )  # of the brain: a bright scalp would leave it dark
+            # of the brain: a bright scalp would leave it dark
+            planes.set_window(read[1], self._window(read[0], preset))
+            read[1].metadata["brainseg_window"] = preset
             self._tell()
         self.changed.emit()
 
