@@ -78,6 +78,14 @@ OTHERS = {
     "subtraction": (facts("T1 SUB", 12, 500, None, "SE"), "subtraction"),
     "spine": (facts("T2 C-SPINE", 100, 4000, None, "SE"), "spine"),
     "spine by tag": (facts("T2 sag", 100, 4000, None, "SE", body_part="C-SPINE"), "another part"),
+    "calibration, GE": (facts("Asset calibration", 1.3, 100, None, "GR"), "calibration"),
+    "calibration, GE plain": (facts("Calibration Scan", 1, 4, None, "GR"), "calibration"),
+    "calibration, Philips": (facts("SENSE Ref scan", 0.6, 4, None, "GR"), "calibration"),
+    "calibration, Philips new": (facts("Ref_Head_32", 0.6, 4, None, "GR"), "calibration"),
+    "calibration, Philips coil": (facts("CoilSurveyScan", 0.6, 4, None, "GR"), "calibration"),
+    "coarse voxels": (facts("Head", 0.6, 4, None, "GR", spacing=(5.0, 5.0, 6.0)), "coarse"),
+    "blood flow": (facts("Cerebral Blood Flow", 10, 4800, 1500), "perfusion"),
+    "T1 map of an MP2RAGE": (facts("mp2rage_T1_Images", 3, 5000, 700, "GR\\IR"), "a map"),
     "screen save": (facts("Screen Save", image_type=("DERIVED", "SECONDARY", "SCREEN SAVE")), "no scan"),
 }  # fmt: skip
 

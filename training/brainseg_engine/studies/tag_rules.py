@@ -17,6 +17,8 @@ from brainseg_engine.io.contrast_words import plain
 from brainseg_engine.io.naming import classify, contrast_named
 
 LEAST_SLICES = 10
+COARSE_MM = 3.5
+"""Within the slice: a scan with such pixels only prepares the scanner for the others."""
 _DIXON = "a fat or out-of-phase image (Dixon)"
 _PD, _PROTON = "proton-density-weighted", r"pdw?|proton ?\w*"
 _SUSCEPTIBILITY = "T2*- or susceptibility-weighted"
@@ -44,6 +46,11 @@ _OTHER_WORDS: tuple[tuple[str, str], ...] = (
         r"aahead\w*",
         "a localiser",
     ),
+    (
+        r"(?:asset|b[01]|coil)? ?(?:calib\w*|kalib\w*)|(?:sense|coil)? ?ref(?:erence)? ?(?:scan|head\w*)|"
+        r"coil ?(?:survey|sens)\w*|smart ?plan|pre-?scan|shim\w*",
+        "a calibration scan",
+    ),
     (r"d?adc|eadc|apparent diffusion\w*", "a diffusion map (ADC)"),
     (r"dwi|(?:ep2d_)?diff|diff?usi\w*|tracew?|dti|hardi|dki|noddi|colfa|tensor|b-?\d{3,4}", "diffusion-weighted"),
     (
@@ -51,7 +58,8 @@ _OTHER_WORDS: tuple[tuple[str, str], ...] = (
         _SUSCEPTIBILITY,
     ),
     (
-        r"perf|perfusi\w*|dsc|dce|p?c?asl|easl|r?cb[vf]|mtt|ttp|tmax|pbp|ktrans|twist|bold|r?s?fmri|resting|ep2d\w*",
+        r"perf|perfusi\w*|dsc|dce|p?c?asl|easl|r?cb[vf]|mtt|ttp|tmax|pbp|ktrans|twist|bold|r?s?fmri|resting|ep2d\w*|"
+        r"cerebral blood\w*|blood (?:flow|volume)|transit ?time",
         _TIME_SERIES,
     ),
     (r"tof(?:3d)?|mra|mrv|angio\w*|pca|pc3d|veno\w*|inhance|trance", "an angiogram"),
@@ -67,7 +75,7 @@ _OTHER_WORDS: tuple[tuple[str, str], ...] = (
     (r"mip|minip|mnip|projections?|vrt|vr", "a projection"),
     (r"sub(?!-)|subtra[ck]\w*|soustra\w*|sustrac\w*|sottra\w*|subtra[cç]\w*", "a subtraction"),
     (r"spectro\w*|svs|csi|mrs|press", "spectroscopy"),
-    (r"field ?map\w*|b[01] ?map|t[12] ?map|mtr|qsm|phase ?map|synthetic|fus(?:ed|ion)|colou?r", "a map"),
+    (r"field ?map\w*|b[01] ?map|t[12] ?map|mtr|qsm|phase ?map|t1_images|synthetic|fus(?:ed|ion)|colou?r", "a map"),
     (
         r"report|screen ?save|screen ?shots?|screen ?captures?|secondary ?capture|key ?images?|dose|patient ?protocol|phoenix\w*",
         "no scan",
@@ -176,6 +184,8 @@ def _no_scan_of_ours(facts: SeriesFacts) -> str:
         return f"a time series ({facts.time_points} images a position)"
     if "EP" in facts.scanning_sequence:
         return "echo-planar (diffusion, perfusion or functional)"
+    if facts.calibrated and facts.spacing is not None and sorted(facts.spacing)[1] >= COARSE_MM:
+        return f"a coarse scan that prepares others (pixels of {sorted(facts.spacing)[1]:.2g} mm)"
     if slices is not None and slices < LEAST_SLICES:
         return f"too few slices ({slices})"
     return ""

@@ -7,6 +7,8 @@ import struct
 from typing import Any
 
 _BINARY = {"US": "H", "SS": "h", "UL": "I", "SL": "i", "FL": "f", "FD": "d"}
+_ESCAPE = b"\x1b"
+"""Begins a character of more than a byte (ISO 2022, as in Japan and Korea), the others of which may look like ASCII."""
 _ASCII = {"AE", "AS", "CS", "DA", "DS", "DT", "IS", "TM", "UI"}
 
 
@@ -18,7 +20,7 @@ def text(dataset: Any, tag: int) -> str:
             return ""
         value = element.value
         if isinstance(value, bytes):
-            if element.VR in _ASCII or value.isascii():
+            if element.VR in _ASCII or (value.isascii() and _ESCAPE not in value):
                 return value.decode("ascii", "replace").strip(" \0\t\r\n")
             value = dataset[tag].value  # the character set counts
         if isinstance(value, str):
