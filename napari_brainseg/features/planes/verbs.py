@@ -39,11 +39,6 @@ class Tiling(Protocol):
     def show(self, arrangement: str | None) -> None:
         """That arrangement; None: the first canvas alone."""
 
-    def _fit_own(self) -> None:
-        """The head fills napari's own canvas, which is as large again as before."""
-        if self.canvases is None and self._head is not None and planes.plane_of(self._viewer) is not None:
-            planes.fit_box(self._viewer, self._head)
-
     def picture(self) -> Any:
         """What is seen."""
 

@@ -98,6 +98,17 @@ def test_twins_without_a_word_of_contrast_are_told_by_time():
     assert identify(timeless).alternatives[T1]
 
 
+def test_contrast_that_is_named_counts_more_than_the_time_alone():
+    study = [made("T1 ax", 12, 550, None, "SE", 1), made("T1 ax KM", 12, 550, None, "SE", 5),
+             made("T2 ax", 100, 5000, None, "SE", 2), made("FLAIR ax", 120, 9000, 2500, "SE\\IR", 3)]  # fmt: skip
+    late = made("T1 cor", 12, 550, None, "SE", 9, CORONAL)
+    assert identify([*study, late]).chosen[T1CE] == "T1 ax KM at 5"
+    thin = made("Sag 3D T1", 3, 8, 450, "GR", 9, THIN)
+    assert identify([*study, late, thin]).alternatives[T1CE][0] == "Sag 3D T1 at 9"
+    coarse = made("Head", 0.6, 4, None, "GR", 9, THICK | {"spacing": (5.0, 5.0, 6.0)})
+    assert identify([*study, late, coarse]).chosen[T1CE] == "T1 ax KM at 5"
+
+
 @pytest.mark.parametrize("gone", list(Modality))
 def test_a_missing_series_is_missing_and_nothing_else_takes_its_place(gone):
     labels = {T1: ["AX T1"], T1CE: ["AX T1 +C", "COR T1 +C"], T2: ["AX T2 FSE"], FLAIR: ["AX FLAIR"]}[gone]

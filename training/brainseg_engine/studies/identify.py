@@ -28,6 +28,8 @@ T1_VOXELS = 1.5
 """The most that voxels say between T1 and T1ce: less than would take a T1 out of the choice."""
 SLOPE = 5.0
 """Points that a T1 loses as T1ce for each unit of log-odds below -1, and the other way round."""
+UNSAID = 1.5
+"""What a contrast known by the time alone counts less."""
 CANDIDATES = 6
 """At most so many series are weighed for one use."""
 _T1S = (Modality.T1, Modality.T1CE)
@@ -90,14 +92,15 @@ def identify(
             points[f.id] = {m: TOLD + 4 if known[f.id] is m else -TOLD for m in Modality}
     timed = by_time(believable(series), verdicts)
     for id_, m in timed.items():
-        points[id_][Modality.T1CE] += 6 if m is Modality.T1CE else -6
-        points[id_][Modality.T1] -= 6 if m is Modality.T1CE else 0
+        _time_counts(points[id_], m)
     chosen = _best(series, points, looks)
     ranked = {m: [f.id for f in _ranked(series, points, m) if f.id not in chosen.values()] for m in Modality}
     alternatives = {m: tuple(ids) for m, ids in ranked.items() if ids}
     uses = {id_: m for m, id_ in chosen.items()}
+    fitting = _fit_together(chosen, looks)
     proposals = tuple(
-        _proposal(f, verdicts[f.id], uses.get(f.id), points, alternatives, looks, timed, f.id in known) for f in series
+        _proposal(f, verdicts[f.id], uses.get(f.id), points, alternatives, looks, timed, f.id in known, fitting)
+        for f in series
     )
     return Choices(proposals, {m: chosen[m] for m in Modality if m in chosen}, alternatives)
 
@@ -112,6 +115,8 @@ def quality(facts: SeriesFacts) -> float:
     loss = 0.0
     if facts.slice_mm is not None:
         loss += 0.25 * max(0.0, min(facts.slice_mm, 10.0) - 1.0)
+    if facts.spacing is not None and facts.calibrated:
+        loss += 0.5 * max(0.0, sorted(facts.spacing)[1] - 2.0)  # so coarse are scans that prepare others
     if facts.coverage_mm is not None and facts.calibrated:
         loss += sum(0.03 * max(0.0, 130.0 - c) for c in facts.coverage_mm)
     if facts.plane in ("coronal", "sagittal") and (facts.slice_mm or 0) > 2:
@@ -140,6 +145,13 @@ def _points(facts: SeriesFacts, verdict: TagVerdict, look: Look | None) -> dict[
     points[Modality.T1] = base + SLOPE * min(0.0, 1 - odds) + worth
     points[Modality.T1CE] = base + SLOPE * min(0.0, 1 + odds) + worth
     return points
+
+
+def _time_counts(points: dict[Modality, float], use: Modality) -> None:
+    """A T1 was measured before or after contrast was given: it counts nearly as much as a tag or a word that says so."""
+    most = max(points[m] for m in _T1S)
+    for m in _T1S:
+        points[m] = most - UNSAID if m is use else points[m] - (TOLD - 2)
 
 
 def _ranked(
@@ -195,6 +207,7 @@ def _proposal(
     looks: Mapping[str, Look],
     timed: Mapping[str, Modality],
     remembered: bool,
+    fitting: bool,
 ) -> SeriesProposal:
     look = looks.get(facts.id)
     seen = series_order.likely(look) if look is not None else None
@@ -226,7 +239,8 @@ def _proposal(
     odds = own[use] - max(0.0, *others)
     return SeriesProposal(
         facts, use, f"{use.title}: {', '.join(w for w in why if w)}.", round(1 / (1 + float(np.exp(-odds))), 3), could_be,
-        ". ".join(filter(None, (verdict.doubt, _contradiction(use, look)))), weighting_known=verdict.family is not None,
+        ". ".join(filter(None, (verdict.doubt, _contradiction(use, look, fitting)))),
+        weighting_known=verdict.family is not None,
     )  # fmt: skip
 
 
@@ -238,11 +252,22 @@ def _contrast_reason(use: Modality, seen: tuple[Modality, float] | None, timed: 
     return "nothing tells whether contrast was given"
 
 
-def _contradiction(use: Modality, look: Look | None) -> str:
+def _contradiction(use: Modality, look: Look | None, fitting: bool) -> str:
+    """What a series looks like, where that is not its use; ``fitting``: beside the others that are chosen it is."""
     if look is None:
         return ""
     what, sure = series_order.likely(look)
-    return f"its voxels look like {what.title}" if what is not use and sure > 0.95 else ""
+    return f"its voxels look like {what.title}" if what is not use and sure > (0.99 if fitting else 0.95) else ""
+
+
+def _fit_together(chosen: Mapping[Modality, str], looks: Mapping[str, Look]) -> bool:
+    """Whether what was chosen looks, taken together, clearly more like it than in any other order."""
+    seen = {m: looks[i] for m, i in chosen.items() if i in looks}
+    if len(seen) < 2:
+        return False
+    scores = series_order.order_scores(seen)
+    own = scores.pop(tuple(seen))
+    return own - max(scores.values()) > series_order.alarm(seen)
 
 
 def _advantage(facts: SeriesFacts) -> str:

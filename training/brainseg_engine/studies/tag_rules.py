@@ -17,8 +17,6 @@ from brainseg_engine.io.contrast_words import plain
 from brainseg_engine.io.naming import classify, contrast_named
 
 LEAST_SLICES = 10
-COARSE_MM = 3.5
-"""Within the slice: a scan with such pixels only prepares the scanner for the others."""
 _DIXON = "a fat or out-of-phase image (Dixon)"
 _PD, _PROTON = "proton-density-weighted", r"pdw?|proton ?\w*"
 _SUSCEPTIBILITY = "T2*- or susceptibility-weighted"
@@ -47,7 +45,7 @@ _OTHER_WORDS: tuple[tuple[str, str], ...] = (
         "a localiser",
     ),
     (
-        r"(?:asset|b[01]|coil)? ?(?:calib\w*|kalib\w*)|(?:sense|coil)? ?ref(?:erence)? ?(?:scan|head\w*)|"
+        r"cal (?:head|body)\w*|(?:asset|b[01]|coil)? ?(?:calib\w*|kalib\w*)|(?:sense|coil)? ?ref(?:erence)? ?(?:scan|head\w*)|"
         r"coil ?(?:survey|sens)\w*|smart ?plan|pre-?scan|shim\w*",
         "a calibration scan",
     ),
@@ -184,8 +182,6 @@ def _no_scan_of_ours(facts: SeriesFacts) -> str:
         return f"a time series ({facts.time_points} images a position)"
     if "EP" in facts.scanning_sequence:
         return "echo-planar (diffusion, perfusion or functional)"
-    if facts.calibrated and facts.spacing is not None and sorted(facts.spacing)[1] >= COARSE_MM:
-        return f"a coarse scan that prepares others (pixels of {sorted(facts.spacing)[1]:.2g} mm)"
     if slices is not None and slices < LEAST_SLICES:
         return f"too few slices ({slices})"
     return ""

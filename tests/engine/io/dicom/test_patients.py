@@ -146,3 +146,12 @@ def test_nothing_of_a_patient_is_shown_or_logged(tmp_path, caplog, capfd):
         assert secret not in said
     assert not warned
     assert next(listing.series).identity.patient_id == SECRETS[0]  # and is there for writing results
+
+
+def test_a_description_in_japanese_is_read_as_it_was_written(tmp_path):
+    for path in write(tmp_path, new_person(), description="T1"):
+        dataset = pydicom.dcmread(path)
+        dataset.SpecificCharacterSet, dataset.SeriesDescription = ["", "ISO 2022 IR 87"], "造影後 T1 AX"
+        dataset.save_as(path)
+    (series,) = list_series(tmp_path).series
+    assert series.facts.description == "造影後 T1 AX"
