@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from itertools import pairwise
+from itertools import combinations, pairwise
 
 import numpy as np
 import pytest
@@ -78,7 +78,8 @@ def test_all_that_is_drawn_lies_within_the_chart(amounts):
         assert len({x for x, _ in chart.days}) == len(chart.days) > 1
         assert chart.days[0][1] and chart.days[-1][1] and 2 <= len(chart.levels) <= 7
         shown = [x for x, words in chart.days if words]
-        assert all(b - a > 10 for a, b in pairwise(shown))
+        assert all(b - a >= 16 for a, b in pairwise(shown))
+        assert all(a.label_y - b.label_y < -2 or a.label_y - b.label_y > 2 for a, b in combinations(chart.lines, 2))
         for line in chart.lines:
             assert len(line.points) > 1
             assert all(

@@ -21,8 +21,11 @@ TimePoint = dict[str, Any]
 ``sum_of_products_rano_mm2`` of ET (None: not measured)."""
 
 _WIDTH, _HEIGHT, _LEFT, _RIGHT, _TOP, _BOTTOM = 88.0, 31.0, 11.0, 6.0, 5.0, 6.0
-_LABEL = 17.0
-"""Millimetres: of a chart, of the room around its axes, and between two dates that are both written out."""
+_LABEL = 16.0
+_LINE = 2.8
+"""Millimetres: of a chart, of the room around its axes, and between two dates that are both written out; a line of text."""
+_UPPER = {Region.ET: 2, Region.TC: 1, Region.WT: 0}
+"""Of curves that end at one height, whose name stands lower."""
 _DASHES = {Region.WT: "1.6 0.8", Region.TC: "0.4 0.7", Region.ET: ""}
 
 
@@ -66,11 +69,12 @@ def require_later(day: str | None, prior: Mapping[str, Any] | None) -> None:
 
 @dataclass(frozen=True)
 class Curve:
-    """One curve: its points in mm on the chart, its dashes (as SVG has them), and its value at each point in words."""
+    """One curve: its points in mm on the chart, its dashes (as SVG has them), and how far down its name stands at its end."""
 
     name: str
     points: tuple[tuple[float, float], ...]
     dashes: str
+    label_y: float
 
     @property
     def path(self) -> str:
@@ -119,18 +123,30 @@ def _chart(title: str, values: Mapping[Region, Iterable[tuple[str, float | None]
     def y(value: float) -> float:
         return _TOP + height * (1 - value / top)
 
-    lines = tuple(Curve(r.value, tuple((x(d), y(v)) for d, v in pairs), _DASHES[r]) for r, pairs in known.items())
+    placed = {r: tuple((x(d), y(v)) for d, v in pairs) for r, pairs in known.items()}
+    labels = _apart({r: points[-1][1] for r, points in placed.items()})
+    lines = tuple(Curve(r.value, points, _DASHES[r], labels[r]) for r, points in placed.items())
     levels = tuple((y(n * step), f"{n * step:g}") for n in range(round(top / step) + 1))
     return Chart(title, lines, tuple(_written(days, x)), levels)
 
 
+def _apart(wanted: Mapping[Region, float]) -> dict[Region, float]:
+    """The heights of names, moved up as far as is needed for none to lie on another."""
+    out: dict[Region, float] = {}
+    below = math.inf
+    for region in sorted(wanted, key=lambda r: (wanted[r], _UPPER[r]), reverse=True):
+        below = out[region] = min(wanted[region], below - _LINE)
+    return out
+
+
 def _written(days: Sequence[int], x: Any) -> Iterable[tuple[float, str]]:
-    """The days with room to be written out: the first, the last and what fits between; the others have a tick alone."""
-    end, last = x(days[-1]), -_LABEL
+    """The days with room to be written out: the first (from its tick on), the last (up to its tick) and what fits between, in
+    the middle of its tick; the others have a tick alone."""
+    taken, end = x(days[0]) + _LABEL, x(days[-1]) - _LABEL
     for day in days:
-        fits = day == days[-1] or (x(day) - last >= _LABEL and end - x(day) >= _LABEL)
-        last = x(day) if fits else last
-        yield x(day), date.fromordinal(day).isoformat() if fits else ""
+        fits = taken <= x(day) - _LABEL / 2 and x(day) + _LABEL / 2 <= end
+        taken = x(day) + _LABEL / 2 if fits else taken
+        yield x(day), date.fromordinal(day).isoformat() if fits or day in (days[0], days[-1]) else ""
 
 
 def _step(most: float) -> float:
