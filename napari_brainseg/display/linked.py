@@ -13,9 +13,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from napari_brainseg.display.crosshair import Crosshair
+from napari_brainseg.display.linked_cameras import LinkedCameras
 from napari_brainseg.display.mirrors import Painting
 from napari_brainseg.display.panes import FlatPane, SolidPane, canvas_of
-from napari_brainseg.display.planes import ORDERS, Box, Plane, bring_in_sight, fit_box, plane_of
+from napari_brainseg.display.planes import ORDERS, Box, Plane, bring_in_sight, plane_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -47,9 +48,9 @@ class LinkedPlanes:
         self.flat: list[FlatPane] = []
         self.solid: SolidPane | None = None
         self._own = Crosshair(canvas_of(viewer))
-        self.crosshair, self.linked, self.live = True, True, False
+        self.crosshair, self.live = True, False
+        self.cameras = LinkedCameras()
         self._busy = False
-        self._units: dict[int, float] = {}
         self._dirty: set[Layer] = set()
         self._seen: dict[Layer, tuple[Any, ...]] = {}
         self._followed = ExitStack()
@@ -115,22 +116,15 @@ class LinkedPlanes:
 
     def set_linked(self, on: bool) -> None:
         """Whether all planes have one zoom, and one centre."""
-        self.linked = on
-        if on:
-            self.link_from(self._viewer)
+        self.cameras.linked = on
+        self._link_from(self._viewer)
 
     def fit(self, box: Box | None) -> None:
         """Have that box fill every canvas: at one scale, where they are linked and of one size."""
         if box is None:
             return
         with self._quiet():
-            for model in self._models:
-                fit_box(model, box)
-            self._units = {id(model): model.scene.camera.zoom for model in self._models}
-            if self.linked and max(map(_size, self._models)) < 1.2 * min(map(_size, self._models)):
-                self._units = dict.fromkeys(self._units, min(self._units.values()))
-            for model in self._models:
-                model.scene.camera.zoom = self._units[id(model)]
+            self.cameras.fit(self._models, box)
         if self.solid is not None:
             self.solid.fit(box)
 
@@ -311,8 +305,7 @@ class LinkedPlanes:
             with self._quiet():
                 other.place()
                 other.tell()
-            if self.linked:
-                self.link_from(self._viewer)
+            self._link_from(self._viewer)
         self._cross()
 
     def _cross(self) -> None:
@@ -357,31 +350,15 @@ class LinkedPlanes:
 
     def _linker(self, model: ViewerModel) -> Callable[..., None]:
         def moved(event: Any = None) -> None:
-            if self.linked and self.live and not self._busy:
-                self.link_from(model)
+            if self.live and not self._busy:
+                self._link_from(model)
 
         return moved
 
-    def link_from(self, model: ViewerModel) -> None:
-        """Give the other planes the zoom of that one, relative to what fills them, and its centre along the axes they share."""
-        plane = plane_of(model)
-        if plane is None:
-            return
-        camera = model.scene.camera
-        centre = dict(zip(ORDERS[plane][1:], tuple(camera.center)[-2:], strict=True))
-        scale = camera.zoom / self._unit(model)
-        with self._quiet():
-            for other in self._models:
-                shown = plane_of(other)
-                if other is model or shown is None:
-                    continue
-                old = tuple(other.scene.camera.center)[-2:]
-                here = [centre.get(axis, value) for axis, value in zip(ORDERS[shown][1:], old, strict=True)]
-                other.scene.camera.zoom = scale * self._unit(other)
-                other.scene.camera.center = (0.0, float(here[0]), float(here[1]))
-
-    def _unit(self, model: ViewerModel) -> float:
-        return self._units.get(id(model)) or _size(model)
+    def _link_from(self, model: ViewerModel) -> None:
+        if self.cameras.linked:
+            with self._quiet():
+                self.cameras.link(self._models, model)
 
     def close(self) -> None:
         """Take the canvases down, and follow nothing more."""
@@ -392,8 +369,3 @@ class LinkedPlanes:
         self._own.close()
         for pane in self.panes:
             pane.close()
-
-
-def _size(model: ViewerModel) -> float:
-    """The shorter side of the canvas in pixels."""
-    return max(float(min(model.canvas.size)), 1.0)

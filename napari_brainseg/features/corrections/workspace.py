@@ -146,9 +146,9 @@ def versions(store: Store, key: str) -> tuple[Correction | None, Correction | No
 
 def with_hash(model: BaseModel, file: Path | None) -> BaseModel:
     """The model with the SHA-256 of its file."""
-    from brainseg_engine.corrections.reading import file_hash
+    from brainseg_engine.core import plain
 
-    return replace(model, sha256=file_hash(file)) if file is not None else model
+    return replace(model, sha256=plain.sha256_if_readable(file)) if file is not None else model
 
 
 def when_in_words(left_copy: LeftCopy) -> str:

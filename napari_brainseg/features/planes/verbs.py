@@ -140,7 +140,7 @@ class PlanesVerbs:
             self._viewer, self._context.brush.painting, background, self._soon.start, self.turn
         )
         self.canvases.set_crosshair(self.crosshair)
-        self.canvases.linked = self.linked
+        self.canvases.cameras.linked = self.linked
         self._tiling = self.tile(self.canvases.natives)
         self._growing.start()
 

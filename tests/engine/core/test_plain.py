@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 from pathlib import Path
 
@@ -68,3 +69,13 @@ def test_what_is_added_goes_to_the_end(tmp_path):
 
 def test_names_that_no_system_takes_are_no_files():
     assert not plain.is_file(Path("x" * 5000)) and not plain.is_file(Path("a\0b"))
+
+
+def test_the_hash_of_a_file_is_that_of_its_bytes(tmp_path):
+    content = bytes(range(256)) * 5000
+    (tmp_path / "file").write_bytes(content)
+    assert plain.sha256(tmp_path / "file") == hashlib.sha256(content).hexdigest()
+    assert plain.sha256_if_readable(tmp_path / "file") == plain.sha256(tmp_path / "file")
+    assert plain.sha256_if_readable(tmp_path / "absent") == plain.sha256_if_readable(tmp_path) == ""
+    with pytest.raises(FileNotFoundError):
+        plain.sha256(tmp_path / "absent")

@@ -7,7 +7,7 @@ from brainseg_engine import nets
 from brainseg_engine.models import checkpoint
 from brainseg_engine.nets.segresnet import fold, unfold
 from brainseg_engine.recipe import load_recipe, presets, recipe_names
-from brainseg_engine.recipe.networks import NnUNetConfig, OnnxConfig, SegResNetDsConfig, SwinUnetrConfig
+from brainseg_engine.recipe.networks_of_others import NnUNetConfig, OnnxConfig, SegResNetDsConfig, SwinUnetrConfig
 
 SMALL = {
     "attention_unet": ["network.channels=[4, 8, 16]", "window.size=[16, 24, 16]"],

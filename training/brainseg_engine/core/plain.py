@@ -8,6 +8,7 @@ links to anything.
 from __future__ import annotations
 
 import errno
+import hashlib
 import io
 import os
 import stat
@@ -70,6 +71,20 @@ def read(path: Path, most: int = MOST_BYTES) -> bytes:
     if len(content) > most:
         raise OSError(errno.EFBIG, f"it has more than {most / 2**20:.0f} MiB", str(path))
     return content
+
+
+def sha256(path: Path) -> str:
+    """SHA-256 of the bytes of an ordinary file, in hexadecimal. Raises OSError."""
+    with opened(path) as f:
+        return hashlib.file_digest(f, "sha256").hexdigest()
+
+
+def sha256_if_readable(path: Path) -> str:
+    """As :func:`sha256`; "" where the file cannot be read."""
+    try:
+        return sha256(path)
+    except OSError:
+        return ""
 
 
 def require(path: Path) -> None:

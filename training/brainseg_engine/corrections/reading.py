@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
-from brainseg_engine.core import plain, records
+from brainseg_engine.core import records
 from brainseg_engine.core.errors import InputError
 from brainseg_engine.core.labels import LabelArray
 from brainseg_engine.core.names import require_inside
@@ -49,11 +49,3 @@ def require_own(root: Path, file: Path) -> None:
 def labels_hash(labels: LabelArray) -> str:
     """SHA-256 of the labels alone, in file order."""
     return hashlib.sha256(np.ascontiguousarray(labels).data).hexdigest()
-
-
-def file_hash(path: Path) -> str:
-    """SHA-256 of a file's bytes, "" where it cannot be read."""
-    try:
-        return hashlib.sha256(plain.read(path)).hexdigest()
-    except OSError:
-        return ""

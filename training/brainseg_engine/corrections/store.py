@@ -26,7 +26,7 @@ from typing import Any
 import numpy as np
 
 from brainseg_engine.core import labels as codings
-from brainseg_engine.core import records
+from brainseg_engine.core import plain, records
 from brainseg_engine.core.errors import GeometryError, InputError, OutputError
 from brainseg_engine.core.events import CancelCheck, never
 from brainseg_engine.core.geometry import Grid
@@ -37,7 +37,7 @@ from brainseg_engine.core.paths import check_writable, home, private_folder, swe
 from brainseg_engine.core.study import Segmentation, Study
 from brainseg_engine.corrections import checking, exporting, files, readme, sources
 from brainseg_engine.corrections.identity import image_hashes, key_of, label_of, pseudonym
-from brainseg_engine.corrections.reading import file_hash, labels_hash, read_record, require_own
+from brainseg_engine.corrections.reading import labels_hash, read_record, require_own
 from brainseg_engine.corrections.record import BaseModel, Correction, CorrectionState, Writers, proposed_of, tally
 from brainseg_engine.io import nifti
 from brainseg_engine.io.segmentation import load_segmentation
@@ -193,7 +193,7 @@ class Store:
     def read(self, correction: Correction) -> Segmentation:
         """The mask of a version, in the study's own coding. Raises InputError when it is not what was accepted."""
         require_own(self.path, correction.mask)
-        if file_hash(correction.mask) != correction.mask_sha256:
+        if plain.sha256_if_readable(correction.mask) != correction.mask_sha256:
             raise InputError(f"{correction.mask} is not what was accepted (its SHA-256 differs). Restore it from a copy, "
                              f"or exclude the correction '{correction.id}'.")  # fmt: skip
         return replace(load_segmentation(correction.mask), coding=correction.study_coding, made_by=correction.made_by)
@@ -203,7 +203,7 @@ class Store:
         if not correction.writers_sha256:
             return None
         require_own(self.path, correction.writers)
-        if file_hash(correction.writers) != correction.writers_sha256:
+        if plain.sha256_if_readable(correction.writers) != correction.writers_sha256:
             raise InputError(
                 f"{correction.writers} is not what was accepted (its SHA-256 differs). Restore it from a copy."
             )

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import hashlib
 import logging
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from brainseg_engine import io
+from brainseg_engine.core import plain
 from brainseg_engine.core.errors import BrainsegError
 from brainseg_engine.evaluation.truths import Truth
 from brainseg_engine.io.sidecars import read_sidecar
@@ -64,7 +64,7 @@ def _installed_hashes(name: str, digest: str) -> frozenset[str]:
 
     for model in installed():
         same_name = model.card is not None and name in (model.name, model.card.name)
-        if same_name and digest in ("", hashlib.sha256(model.path.read_bytes()).hexdigest()):
+        if same_name and digest in ("", plain.sha256_if_readable(model.path)):
             return frozenset(model.card.training_hashes) if model.card is not None else frozenset()
     _log.info("the model %s is not installed, so whether it was trained on these cases is not known", name)
     return frozenset()

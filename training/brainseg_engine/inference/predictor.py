@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import itertools
 import logging
 import time
@@ -60,7 +59,7 @@ class Predictor:
         self.tta = tta
         path = models.find(model or models.default())
         loaded = checkpoint.load(path)
-        self.sha256 = hashlib.sha256(plain.read(path)).hexdigest()
+        self.sha256 = plain.sha256(path)
         self.card, self.recipe = loaded.card, loaded.recipe
         self._net = place(loaded.network(), self.device)
         self._planner = plan.Planner(self._net, self.recipe)
@@ -209,9 +208,7 @@ def run(
     tile, places = tiles.plan(
         image.shape[1:], rung.largest, window.overlap, nets.divisor(recipe), window.steps == "fixed"
     )
-    flips = [f for f in _FLIPS if 3 not in f or dimensions == 3] if tta else _FLIPS[: 1 + window.mirror]
-    if window.mirror_axes:
-        flips = _FLIPS[:1]  # each tile is mirrored already
+    flips = _flips(recipe, tta)
     # folds are averaged once their tiles are blended, as nnU-Net does
     members = list(getattr(net, "members", ())) or [net]
     done, total = 0, tiles.rounds(image.shape, places, dimensions, window) * len(flips) * len(members)
@@ -233,17 +230,27 @@ def run(
             for member in members:
                 answer += tiles.run(member, mirrored, tile, places, output, between, window).flip(axes) / len(members)
     answer /= len(flips)
-    if not bool(answer.sum().isfinite()):  # no number compares as greater than a threshold: it would say "no tumour"
-        raise CheckpointError(
-            f"The model gives no numbers for '{study_id}', so nothing can be said of it. Use another model."
-        )
+    _require_numbers(answer, study_id)
     if cancelled():
         raise Cancelled
     segmented = time.perf_counter()
     progress(Progress("restoring the grid", 0.92))
     answer = inverse.restored(answer, output, logits=window.average == "logits")
-    seconds = {
-        "network": segmented - began,
-        "restore": time.perf_counter() - segmented,
-    }
-    return answer, seconds
+    return answer, {"network": segmented - began, "restore": time.perf_counter() - segmented}
+
+
+def _flips(recipe: Recipe, tta: bool) -> list[tuple[int, ...]]:
+    """The axes of (C, X, Y, Z) along which each mirror image is taken whose answers are averaged; () is the image itself."""
+    if recipe.window.mirror_axes:
+        return _FLIPS[:1]  # each tile is mirrored already
+    if tta:
+        return [f for f in _FLIPS if 3 not in f or recipe.network.dimensions == 3]
+    return _FLIPS[: 1 + recipe.window.mirror]
+
+
+def _require_numbers(answer: torch.Tensor, study_id: str) -> None:
+    """No number compares as greater than a threshold: it would say "no tumour"."""
+    if not bool(answer.sum().isfinite()):
+        raise CheckpointError(
+            f"The model gives no numbers for '{study_id}', so nothing can be said of it. Use another model."
+        )

@@ -116,12 +116,9 @@ def preprocess(study: Study, recipe: Recipe, divisor: Shape3) -> tuple[torch.Ten
     source = oriented if whole else oriented.crop(_start(cut), _shape(cut))
     working = _working(source, config)
     resampled = working is not source
-    if resampled and math.prod(working.shape) > MOST_VOXELS:
-        raise InputError(
-            f"The study '{study.id}' would become {'×'.join(map(str, working.shape))} voxels at the model's spacing, more than a "
-            f"head has: its own spacing is given as {'×'.join(f'{s:.3g}' for s in original.spacing)} mm. Check its header."
-        )
-    if not resampled:  # nothing to do between the two crops: one, of views
+    if resampled:
+        _require_head(study, working)
+    else:  # nothing to do between the two crops: one, of views
         source = working = oriented
         if config.crop != "margins" and config.resize_to is None:
             cut = _crop(config, oriented.shape, lambda: box_of(tissue, study.id))
@@ -135,14 +132,21 @@ def preprocess(study: Study, recipe: Recipe, divisor: Shape3) -> tuple[torch.Ten
             box = _crop(config, working.shape, lambda: box_of((image != 0).any(dim=0).numpy(), study.id))
         image = image[(slice(None), *box)]
     there = [m in study.volumes for m in recipe.modalities]
-    image = torch.stack(
-        [normalise.channel(c, found, config) if t else c for c, found, t in zip(image, limits, there, strict=True)]
-    )
+    normal = [normalise.channel(c, found, config) if t else c for c, found, t in zip(image, limits, there, strict=True)]
     start, shape = _window(box, recipe, divisor, working.shape, study.id)
     inside = (start[0] - box[0].start, start[1] - box[1].start, start[2] - box[2].start)
     before = _start(cut) if resampled else (0, 0, 0)
     inverse = Inverse(original, oriented, source, working, transform, before, start, shape)
-    return resample.crop_or_pad(image, inside, shape, normalise.outside(config)), inverse
+    return resample.crop_or_pad(torch.stack(normal), inside, shape, normalise.outside(config)), inverse
+
+
+def _require_head(study: Study, working: Grid) -> None:
+    if math.prod(working.shape) > MOST_VOXELS:
+        spacing = study.reference.grid.spacing
+        raise InputError(
+            f"The study '{study.id}' would become {'×'.join(map(str, working.shape))} voxels at the model's spacing, more than a "
+            f"head has: its own spacing is given as {'×'.join(f'{s:.3g}' for s in spacing)} mm. Check its header."
+        )
 
 
 def oriented_as(grid: Grid, orientation: str) -> tuple[NDArray[np.float64], Grid]:

@@ -200,7 +200,7 @@ class Scores:
 def model_hash(path: Path) -> str:
     """SHA-256 of a model's file, by which its scores are kept. Raises CheckpointError when it cannot be read."""
     try:
-        return hashlib.sha256(plain.read(path)).hexdigest()
+        return plain.sha256(path)
     except OSError as e:
         raise CheckpointError(f"The model {path} cannot be read: {e.strerror or e}. Choose another.") from e
 

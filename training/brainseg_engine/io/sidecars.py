@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal
@@ -51,8 +50,8 @@ def sidecar_state(path: Path) -> State:
 
 def _state(written: Mapping[str, Any], path: Path) -> State:
     wanted = written.get("mask_sha256")
-    digest = _digest(path) if wanted is not None else None
-    if digest is None or digest == wanted:
+    digest = plain.sha256_if_readable(path) if wanted is not None else ""
+    if not digest or digest == wanted:
         return "whole"
     return "torn" if digest == written.get("replaces_sha256") else "changed"
 
@@ -65,16 +64,9 @@ def own_sidecar(path: Path) -> Mapping[str, Any]:
 
 def fingerprints(part: Path, path: Path) -> dict[str, str]:
     """Of the mask that is written and of the one that it replaces: the sidecar gets its name first, the mask then."""
-    new, before = _digest(part), _digest(path)
-    hashes = {"mask_sha256": new or ""}
-    return hashes | {"replaces_sha256": before} if before is not None and before != new else hashes
-
-
-def _digest(path: Path) -> str | None:
-    try:
-        return hashlib.sha256(plain.read(path)).hexdigest()
-    except OSError:
-        return None
+    new, before = plain.sha256_if_readable(part), plain.sha256_if_readable(path)
+    hashes = {"mask_sha256": new}
+    return hashes | {"replaces_sha256": before} if before and before != new else hashes
 
 
 def sound_object(path: Path) -> Mapping[str, Any]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -59,7 +58,6 @@ def lineage(name_or_path: str | Path) -> list[Ancestor]:
 def sha256(file: Path) -> str:
     """Of a file's bytes. Raises CheckpointError when it cannot be read."""
     try:
-        with plain.opened(file) as f:
-            return hashlib.file_digest(f, "sha256").hexdigest()
+        return plain.sha256(file)
     except OSError as e:
         raise CheckpointError(f"Cannot read {file}: {e.strerror or e}.") from e

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import hashlib
 import os
 import re
 from collections.abc import Mapping
@@ -69,7 +68,7 @@ class KeptModels:
     def _keep(self, wanted: Mapping[str, Any]) -> None:
         if self._part is None:
             raise OutputError("There is no room for it there.")
-        if _sha256(self._part) != wanted["sha256"]:
+        if plain.sha256_if_readable(self._part) != wanted["sha256"]:
             raise OutputError("It came damaged. Try again.")
         with atomic(self._folder / f"{wanted['sha256']}.safetensors") as made:
             self._part.replace(made)
@@ -91,11 +90,4 @@ class KeptModels:
         if plain.is_file(kept):
             return kept
         alike = (m.path for m in models.installed() if m.path.stat().st_size == wanted.get("size"))
-        return next((p for p in alike if _sha256(p) == name), None)
-
-
-def _sha256(path: Path) -> str:
-    try:
-        return hashlib.sha256(plain.read(path)).hexdigest()
-    except OSError:
-        return ""
+        return next((p for p in alike if plain.sha256_if_readable(p) == name), None)
