@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from datetime import date
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -40,6 +41,7 @@ class FollowUpVerbs:
         self.lines: tuple[str, ...] = ()
         self.busy = False
         self._aligned: AlignedPrior | None = None
+        self._days: tuple[str, ...] = ()
         self._beside = SideBySide(context.viewer)
         self._newest = Newest()
         context.follow(context.session.study_changed, self.drop)
@@ -67,20 +69,24 @@ class FollowUpVerbs:
         self.drop()
         self.busy = True
 
-        def work() -> tuple[AlignedPrior, tuple[str, ...]]:
+        def work() -> tuple[AlignedPrior, tuple[str, ...], tuple[str, ...]]:
             from brainseg_engine.io import load_study
             from brainseg_engine.prepare.prior import align_prior
+            from brainseg_engine.report.identity import examined_on
 
             prior = load_study(folder)
             aligned = align_prior(prior, current.study, threads=1)
             now = layers.segmentation_of(layer) if layer is not None else None
-            return aligned, _compared(prior.segmentation, now)
+            day = current.day.isoformat() if current.day else examined_on(current.study.reference)
+            days = days_of(examined_on(prior.reference), day)
+            return aligned, days, _compared(prior.segmentation, now)
 
-        def done(made: tuple[AlignedPrior, tuple[str, ...]]) -> None:
+        def done(made: tuple[AlignedPrior, tuple[str, ...], tuple[str, ...]]) -> None:
             self.busy = False
             if self._session.study is not current:
                 return
-            self._aligned, self.lines = made
+            self._aligned, self._days, lines = made
+            self.lines = (*self._days, *lines)
             self.prior = self._aligned.study.id
             shown = self._aligned.volumes.get(current.study.reference.modality) or next(
                 iter(self._aligned.volumes.values())
@@ -106,7 +112,7 @@ class FollowUpVerbs:
             return
 
         def done(lines: tuple[str, ...]) -> None:
-            self.lines = lines
+            self.lines = (*self._days, *lines)
             self.changed.emit()
 
         self._context.run(lambda: _compared(aligned.study.segmentation, layers.segmentation_of(layer)), done)
@@ -134,6 +140,15 @@ def time_point(segmentation: Segmentation) -> TimePoint:
     if Region.ET in segmentation.regions and segmentation.grid.calibrated:
         product = diameters(segmentation.labels, segmentation.grid, (Region.ET,))[Region.ET].sum_of_products_mm2()
     return TimePoint(ml, product)
+
+
+def days_of(before: str | None, now: str | None) -> tuple[str, ...]:
+    """The days of both examinations in a line, where they are known."""
+    if before is None or now is None:
+        return ()
+    apart = (date.fromisoformat(now) - date.fromisoformat(before)).days
+    order = "" if apart >= 0 else ": the earlier study is the later one"
+    return (f"{before} → {now} ({abs(apart)} days{order})",)
 
 
 def _compared(prior: Segmentation | None, now: Segmentation | None) -> tuple[str, ...]:

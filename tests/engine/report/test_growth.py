@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from dataclasses import replace
 from itertools import combinations, pairwise
 
 import numpy as np
@@ -13,9 +14,11 @@ from hypothesis import strategies as st
 
 from brainseg_engine.core.errors import InputError
 from brainseg_engine.core.labels import Region
+from brainseg_engine.core.records import write_json
 from brainseg_engine.report import growth
 from brainseg_engine.report import record as records
 from brainseg_engine.report.html import report_page
+from brainseg_engine.report.writing import earlier_record
 
 
 @pytest.fixture(scope="module")
@@ -54,6 +57,24 @@ def test_the_range_of_rano_is_told_of_all_known_dates(small):
     made = records.build(small.segmentation, small, examined="2025-06-10", prior=prior)
     assert "range of progression" in made["rano_range"]  # though it is what it was before
     assert "stable" in records.build(small.segmentation, small, prior=prior)["rano_range"]  # no date: the prior alone
+
+
+def test_a_study_beside_whose_mask_a_report_lies_is_known_with_all_before_it(small, tmp_path):
+    path = tmp_path / "Case_1_seg.nii.gz"
+    assert earlier_record(replace(small, segmentation=None)) is None
+    study = replace(small, segmentation=replace(small.segmentation, path=path))
+    assert earlier_record(study)["examined"] is None
+    first = records.build(small.segmentation, small, examined="2025-01-10")
+    write_json(
+        tmp_path / f"{small.id}_report.json",
+        records.build(small.segmentation, small, examined="2025-03-10", prior=first),
+    )
+    made = earlier_record(study)
+    assert made["examined"] == "2025-03-10" and [p["date"] for p in made["history"]] == ["2025-01-10"]
+    now = records.build(small.segmentation, small, examined="2025-05-10", prior=made)
+    assert [p["date"] for p in now["history"]] == ["2025-01-10", "2025-03-10"]
+    (tmp_path / f"{small.id}_report.json").write_text("{}")
+    assert earlier_record(study)["history"] == []
 
 
 def test_a_report_of_the_same_day_takes_the_place_of_the_other(small):
@@ -97,8 +118,6 @@ def test_all_that_is_drawn_lies_within_the_chart(amounts):
 )  # fmt: skip
 def test_a_damaged_history_is_refused(small, spoilt, tmp_path):
     made = records.build(small.segmentation, small, examined="2025-06-10")
-    from brainseg_engine.core.records import write_json
-
     write_json(tmp_path / "r.json", made | {"history": [point("2025-01-01") | spoilt]})
     with pytest.raises(InputError):
         records.read(tmp_path / "r.json")

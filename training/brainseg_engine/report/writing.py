@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import csv
 import json
 import logging
@@ -16,6 +17,7 @@ from brainseg_engine.core.events import CancelCheck, Progress, ProgressCallback,
 from brainseg_engine.core.paths import atomic, check_writable
 from brainseg_engine.core.study import Study
 from brainseg_engine.io.sidecars import read_sidecar
+from brainseg_engine.report import growth
 from brainseg_engine.report import record as records
 from brainseg_engine.report.hidden import Deidentify, hide, hide_prior, moved_day, moved_now
 from brainseg_engine.report.html import Entry, index_page, report_page
@@ -72,13 +74,20 @@ def write_report(result: Result, out: Path, *, prior: Mapping[str, Any] | None =
 
 
 def earlier_record(study: Study) -> records.Record | None:
-    """The record of an earlier study of the patient, to be compared with; None where it has no mask."""
+    """The record of an earlier study of the patient, to be compared with; None where it has no mask.
+
+    Measured anew; the day of the examination, and what was known before it, also from a report that lies beside the mask.
+    """
     if study.segmentation is None:
         return None
-    path = study.segmentation.path
-    return records.build(
-        study.segmentation, study, sidecar=read_sidecar(path) if path else {}, examined=examined_on(study.reference)
-    )
+    path, told = study.segmentation.path, None
+    beside = path.parent / f"{file_stem(study.id)}_report.json" if path else None
+    if beside is not None and beside.is_file():
+        with contextlib.suppress(BrainsegError):  # of somebody else
+            told = records.read(beside)
+    day = examined_on(study.reference) or (told or {}).get("examined")
+    made = records.build(study.segmentation, study, sidecar=read_sidecar(path) if path else {}, examined=day)
+    return made | {"history": [p for p in growth.history(told) if day is None or p["date"] < day]}
 
 
 def pictures_of(result: Result, record: Mapping[str, Any]) -> list[Picture]:
