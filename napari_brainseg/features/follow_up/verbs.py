@@ -70,11 +70,11 @@ class FollowUpVerbs:
         self.busy = True
 
         def work() -> tuple[AlignedPrior, tuple[str, ...], tuple[str, ...]]:
-            from brainseg_engine.io import load_study
             from brainseg_engine.prepare.prior import align_prior
             from brainseg_engine.report.identity import examined_on
+            from brainseg_engine.report.sources import study_with_mask
 
-            prior = load_study(folder)
+            prior = study_with_mask(folder)
             aligned = align_prior(prior, current.study, threads=1)
             now = layers.segmentation_of(layer) if layer is not None else None
             day = current.day.isoformat() if current.day else examined_on(current.study.reference)

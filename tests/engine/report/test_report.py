@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import csv
 import json
+import os
 import re
+import shutil
 from dataclasses import replace
 from html.parser import HTMLParser
 
@@ -24,8 +26,8 @@ from brainseg_engine.report import record as records
 from brainseg_engine.report.html import Entry, index_page, report_page
 from brainseg_engine.report.identity import examined_on, of_study
 from brainseg_engine.report.pictures import key_images, view_3d
-from brainseg_engine.report.sources import Result, find_results
-from brainseg_engine.report.writing import write_report
+from brainseg_engine.report.sources import Result, find_results, study_with_mask
+from brainseg_engine.report.writing import earlier_record, write_report
 from brainseg_engine.scores.diameters import diameters, to_json
 from brainseg_engine.scores.follow_up import CAVEAT, rano_range
 from brainseg_engine.scores.volumes import volumes_ml
@@ -373,6 +375,32 @@ def test_the_day_of_the_examination_comes_from_dicom_or_from_the_call(tmp_path):
     assert [p["date"] for p in records.read(tmp_path / "b" / f"{study.id}_report.json")["history"]] == ["2025-03-14"]
     said = CliRunner().invoke(app, ["report", str(tmp_path / "a"), "--out", str(tmp_path), "--date", "tomorrow"])
     assert said.exit_code == 3
+
+
+@pytest.mark.slow
+def test_an_earlier_study_in_dicom_brings_the_newest_mask_drawn_on_it(tmp_path):
+    pytest.importorskip("highdicom")
+    from dicom_studies import new_person, write_clinical
+
+    from brainseg_engine.report.exporting import Onto, export
+
+    images = tmp_path / "p"
+    write_clinical(images, make_study(shape=(48, 56, 24)), thickness_mm=None, person=new_person(study_date="20250110"))
+    study = study_with_mask(images)
+    assert study.segmentation is None
+    labels = np.zeros(study.reference.grid.shape, np.uint8)
+    for n, reach in enumerate((8, 12)):
+        labels[4:reach, 4:reach, 4:reach] = 3
+        mask = replace(study, segmentation=Segmentation(labels.copy(), study.reference.grid))
+        (file,) = export(result_of(mask), ["seg"], tmp_path / str(n), Onto(images))
+        os.utime(file, (n, n))
+        shutil.move(file, images / f"{n}.dcm")
+    (images / "2.dcm").write_bytes((images / "1.dcm").read_bytes()[:4000])  # one that is damaged
+    found = study_with_mask(images)
+    assert np.array_equal(found.segmentation.labels, labels)
+    record = earlier_record(found)
+    assert record["examined"] == "2025-01-10"
+    assert record["regions"]["ET"]["volume_voxels"] == 8**3
 
 
 @pytest.mark.slow

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from brainseg_engine.core.errors import InputError
+from brainseg_engine.core.errors import BrainsegError, InputError
 from brainseg_engine.core.study import Segmentation, Study
 from brainseg_engine.io import find_series, find_studies, load_segmentation, load_study, require_on_grid
 from brainseg_engine.io.derived.reading import is_derived, read_derived
@@ -77,6 +78,21 @@ def load_result(source: ReportSource, coding: str | None = None) -> Result:
         if not mask.grid.same_as(study_of.reference.grid):
             study_of = None  # made on another series: its numbers hold, pictures over the reference would not
     return Result(source.id, mask, study_of, read_sidecar(source.mask))
+
+
+def study_with_mask(place: Path) -> Study:
+    """The study at that place with its mask: of DICOM the newest SEG or RTSTRUCT in the folder that is drawn on one of its
+    series, best on its reference series. Raises InputError where there is no study."""
+    study = load_study(find_study(place))
+    if study.segmentation is not None or not place.is_dir() or not is_export(place):
+        return study
+    found: list[Segmentation] = []
+    files = [p for p in place.rglob("*") if p.is_file() and is_derived(p)]
+    for path in sorted(files, key=lambda p: p.stat().st_mtime, reverse=True):
+        with contextlib.suppress(BrainsegError):  # of something else, or on images that are not here
+            found.append(read_derived(path, images=place))
+    fitting = [m for m in found if m.grid.same_as(study.reference.grid)] or found
+    return replace(study, segmentation=fitting[0]) if fitting else study
 
 
 def _by_id(images: Path) -> dict[str, Path]:
