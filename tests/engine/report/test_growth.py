@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 from dataclasses import replace
+from datetime import date
 from itertools import combinations, pairwise
 
 import numpy as np
@@ -15,8 +16,10 @@ from hypothesis import strategies as st
 from brainseg_engine.core.errors import InputError
 from brainseg_engine.core.labels import Region
 from brainseg_engine.core.records import write_json
+from brainseg_engine.io.derived import pseudonyms
 from brainseg_engine.report import growth
 from brainseg_engine.report import record as records
+from brainseg_engine.report.hidden import Deidentify, hide_prior, moved_day
 from brainseg_engine.report.html import report_page
 from brainseg_engine.report.writing import earlier_record
 
@@ -75,6 +78,18 @@ def test_a_study_beside_whose_mask_a_report_lies_is_known_with_all_before_it(sma
     assert [p["date"] for p in now["history"]] == ["2025-01-10", "2025-03-10"]
     (tmp_path / f"{small.id}_report.json").write_text("{}")
     assert earlier_record(study)["history"] == []
+
+
+def test_de_identified_all_dates_are_moved_together_and_no_id_stays(small, own_home):
+    first = records.build(small.segmentation, small, id="Lindqvist-1", examined="2025-01-10")
+    prior = records.build(small.segmentation, small, id="Lindqvist-2", examined="2025-03-10", prior=first)
+    how = Deidentify(pseudonyms.load())
+    shift = how.of_id("Lindqvist-3")[0].shift
+    hidden = hide_prior(prior, how, shift)
+    now = records.build(small.segmentation, small, examined=moved_day("2025-05-10", shift), prior=hidden)
+    days = [date.fromisoformat(p["date"]) for p in [*now["history"], growth.time_point(now)]]
+    assert [(b - a).days for a, b in pairwise(days)] == [59, 61]
+    assert days[0].year < 2025 and "Lindqvist" not in report_page(now, []) + str(now["history"])
 
 
 def test_a_report_of_the_same_day_takes_the_place_of_the_other(small):
