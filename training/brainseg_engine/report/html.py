@@ -52,7 +52,7 @@ def index_page(entries: Sequence[Entry]) -> str:
     lesions = [
         ((e.record["regions"].get("ET") or {}).get("diameters") or {}).get("sum_of_products_rano_mm2") for e in entries
     ]
-    columns.append(("ET sum of products", [-_sortable(value) for value in lesions]))
+    columns.append(("ET sum of products, mm²", [-_sortable(value) for value in lesions]))
     ranks = [_ranks(values) for _, values in columns]
     rows = [(e, [r[i] for r in ranks]) for i, e in enumerate(entries)]
     page = _environment().get_template("index.html.j2")
