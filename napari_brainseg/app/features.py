@@ -123,7 +123,8 @@ class Features:
         return Keys(self.viewer, self.commands(more or {}))
 
     def closing_steps(self, canvas_stays: bool = True) -> list[Callable[[], object]]:
-        """What releases the viewer, in order. The layers stay. Without the canvas, what is drawn on it is not to be touched."""
+        """The steps that release the viewer, to be taken in this order; the layers stay. ``canvas_stays`` False: napari's window
+        closes, and what is drawn on its canvas must not be touched any more."""
         steps: list[Callable[[], object]] = [
             self.context.close,
             self.context.runner.close,

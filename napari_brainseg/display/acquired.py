@@ -25,7 +25,8 @@ if TYPE_CHECKING:
 
 
 def window_of(aligned: Study, modality: Modality) -> Window:
-    """From black to white as the brain alone says, cut out of the aligned study: a bright scalp would leave it dark."""
+    """The values shown black and white, taken from the brain that the aligned study has cut out: by the whole head, a bright
+    scalp would leave the brain dark."""
     return brain_window(aligned.volumes[modality].data, modality=modality)
 
 

@@ -126,7 +126,8 @@ class _Sampled:
 
 
 def mixed(a: NDArray[np.float32], b: NDArray[np.float32], look: CompareLook) -> NDArray[np.uint8]:
-    """Two pictures (..., rows, columns) of 0 … 1 as one, RGB (..., rows, columns, 3)."""
+    """Two pictures (..., rows, columns) of 0 … 1 as one, RGB (..., rows, columns, 3): by a swipe, in
+    squares, by edges or in turn, as ``look`` says."""
     rows, columns = a.shape[-2:]
     line = None
     if look.mix is Mix.SWIPE:

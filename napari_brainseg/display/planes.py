@@ -228,7 +228,7 @@ def apply_window(layer: Image, preset: str) -> None:
 
 
 def set_window(layer: Image, window: tuple[float, float]) -> None:
-    """Black and white of the layer; the ends of its slider give way."""
+    """Set the values that the layer shows black and white; napari's slider is widened where it does not reach them."""
     low, high = window
     reach = layer.contrast_limits_range
     layer.contrast_limits_range = (min(low, reach[0]), max(high, reach[1]))

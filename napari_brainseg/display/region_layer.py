@@ -26,7 +26,7 @@ def region_view(layer: Labels) -> RegionView:
 
 
 def set_visible(layer: Layer, on: bool) -> None:
-    """Show or hide a layer. Said twice, napari would forget the tool that was in hand."""
+    """Show or hide a layer. Nothing is set that is so already: hiding a hidden layer has napari forget the tool in hand."""
     if layer.visible != on:
         layer.visible = on
 

@@ -28,7 +28,8 @@ class Replacement:
 
 
 def replacement(layer: Labels | None, segmentation: Segmentation) -> Replacement:
-    """Lay the segmentation out, and compare it with the layer. May run in the background."""
+    """The segmentation as the canvas wants it in memory, and the box of voxels in which ``layer`` (None: there is none yet)
+    differs from it. Takes some tenths of a second and touches no widget, so it may run in the background."""
     segmentation = laid_out(segmentation)
     if layer is None:
         return Replacement(segmentation, None, None)

@@ -154,7 +154,7 @@ class _Child:
         threading.Thread(target=self._read, name="brainseg-aside", daemon=True).start()
 
     def send(self, asked: bytes) -> None:
-        """Raises OSError where it has ended."""
+        """Hand it one pickled call. Raises OSError where the process has ended."""
         assert self._popen.stdin is not None
         self._popen.stdin.write(asked)
         self._popen.stdin.flush()

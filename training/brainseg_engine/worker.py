@@ -129,8 +129,8 @@ class Worker:
                 fill(ArraySpec.from_dict(wanted), stacked)
             self._look_ahead_at(study)
             del study
-        told = prediction_to_wire(prediction)
-        return {**told, "seconds": {**seconds, **told["seconds"]}}
+        sent = prediction_to_wire(prediction)
+        return {**sent, "seconds": {**seconds, **sent["seconds"]}}
 
     def _doubt(self, job: str, command: Mapping[str, Any]) -> dict[str, Any]:
         """Where the model doubts: the map into ``map``, the score in the result."""

@@ -127,7 +127,7 @@ class FollowUpVerbs:
 
 
 def time_point(segmentation: Segmentation) -> TimePoint:
-    """Its volumes and sum of products, on its own grid."""
+    """The volumes (mL by region) and the sum of products of diameters (mm²) of a segmentation, measured on its own grid."""
     from brainseg_engine.scores.diameters import diameters
     from brainseg_engine.scores.volumes import volumes_ml
 

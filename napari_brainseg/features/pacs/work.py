@@ -97,7 +97,7 @@ class OneAtATime:
             self._task.stop = True
 
     def say(self, words: str, *, wrong: bool = False) -> None:
-        """Words for the dialogs."""
+        """Show those words in the dialogs; ``wrong``: as an error."""
         self.words, self.wrong = words, wrong
         self.changed.emit()
 

@@ -1,7 +1,7 @@
 """Artefacts as tensor operations, on any device.
 
 What happens along one axis of k-space only needs one Fourier transform along that axis. TorchIO takes the real part of the
-changed image, which is to make the change symmetric about the centre of k-space; half of it then suffices.
+changed image, which is to make the change symmetric about the centre of k-space; half of it is then enough.
 """
 
 from __future__ import annotations

@@ -36,7 +36,8 @@ class CachedCase:
 
 
 class Index:
-    """The entry of one case under one recipe; ``None`` files where they cannot be known so (slices, DICOM)."""
+    """The entry of one case under one recipe: what its preprocessed arrays are called in the cache, as long as the files of the
+    case at ``path`` are what they were. Nothing is noted of cases whose files are not known beforehand (slices, DICOM)."""
 
     def __init__(self, folder: Path, path: Path, recipe: Recipe, divisor: Shape3, coding: str | None) -> None:
         facts = [

@@ -70,7 +70,10 @@ def _frame(
 
 
 def film_of(pictures: Sequence[bytes], path: Path) -> None:
-    """A film of PNG pictures of one size. Raises InputError where there is none, OutputError."""
+    """Write a film of PNG pictures of one size; see :func:`save_film`.
+
+    Raises InputError where there are no pictures, OutputError.
+    """
     from PIL import Image
 
     save_film([np.asarray(Image.open(io.BytesIO(p)).convert("RGB")) for p in pictures], path)

@@ -29,7 +29,7 @@ class UNet2d(nn.Module):
         self.head = nn.Conv2d(width, out_channels, 1)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        """Images → logits. Raises ValueError for sizes that do not fit."""
+        """Images (N, C, Y, X) → logits (N, K, Y, X). Raises ValueError for sizes that do not fit."""
         require_multiples(x, self.divisor)
         skips = []
         for block in self.encoder:

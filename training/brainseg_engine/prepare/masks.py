@@ -34,7 +34,7 @@ def read_mask(
 
 
 def taken(segmentation: Segmentation, prepared: Prepared) -> Segmentation:
-    """A mask on the grid of 1 mm or on a series' own, told on the grid of 1 mm. Raises GeometryError."""
+    """A mask that lies on the 1 mm grid or on a series' own, on the 1 mm grid. Raises GeometryError where it lies on none."""
     if segmentation.grid.same_as(prepared.grid):
         return segmentation
     for series in _ordered(prepared):

@@ -60,7 +60,7 @@ class Prepared:
         onto: Onto = None,
         probabilities: Mapping[Region, NDArray[np.float16]] | None = None,
     ) -> Segmentation:
-        """A result on the 1 mm grid, told on a series' own grid (the reference's unless said otherwise).
+        """A result on the 1 mm grid, carried onto a series' own grid (the reference's unless ``onto`` names another).
 
         A prediction's probabilities, where it holds them, place the borders; so do ``probabilities`` of the answer that a
         segmentation is a correction of. Raises GeometryError for a result that is on another grid, InputError for a series
@@ -79,7 +79,7 @@ class Prepared:
         return resampling.probabilities_onto(prediction, *self._target(onto))
 
     def forward(self, segmentation: Segmentation, of: Onto = None) -> Segmentation:
-        """A mask painted on a series' own grid (the reference's unless said otherwise), told on the 1 mm grid.
+        """A mask painted on a series' own grid (the reference's unless ``of`` names another), carried onto the 1 mm grid.
 
         Raises GeometryError when it is not on that series' grid.
         """

@@ -54,7 +54,7 @@ class Rigid:
         return p @ self.matrix[:3, :3].T + self.matrix[:3, 3]
 
     def carry(self, grid: Grid) -> Grid:
-        """A grid of the other series, told in the reference's world."""
+        """A grid of the other series, its affine in the reference's world (RAS mm)."""
         return Grid(grid.shape, self.inverse.matrix @ grid.affine, grid.calibrated)
 
 

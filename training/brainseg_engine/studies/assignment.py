@@ -142,7 +142,8 @@ def read_assignment(path: Path) -> dict[Modality, str | None]:
 
 
 def wanted_of(tree: Any, where: str) -> dict[Modality, str | None]:
-    """A table from a file as a mapping. Raises InputError naming the key that is wrong."""
+    """Modality → pattern of a series' name (None: none is wanted), from a table such as ``t1ce = "*GD*"``; ``where`` names its
+    file in messages. Raises InputError naming the key that is wrong."""
     if not isinstance(tree, dict):
         raise InputError(f'{where} names no uses. Write lines like t1ce = "*GD*", for t1, t1ce, t2 and flair.')
     wanted: dict[Modality, str | None] = {}

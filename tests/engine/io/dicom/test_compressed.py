@@ -57,7 +57,7 @@ def test_each_gives_what_was_stored(slice_, name):
     pixels = compressed(slice_, name)
     assert np.array_equal(stored_frames(slice_, [0])[0], pixels)
     if name != "RLE":
-        assert codestream.told(stream_of(slice_)) == codestream.Codestream(*pixels.shape, 1)
+        assert codestream.size_of(stream_of(slice_)) == codestream.Codestream(*pixels.shape, 1)
 
 
 @pytest.mark.parametrize("bits", [8, 16])

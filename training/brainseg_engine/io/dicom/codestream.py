@@ -23,8 +23,8 @@ class Codestream:
     components: int
 
 
-def told(stream: bytes) -> Codestream | None:
-    """What a JPEG, JPEG-LS or JPEG 2000 codestream tells; None for one that tells nothing (damaged)."""
+def size_of(stream: bytes) -> Codestream | None:
+    """The size that the header of a JPEG, JPEG-LS or JPEG 2000 codestream gives; None for a damaged one."""
     try:
         at = stream.find(_J2K, 0, _REACH)
         if at >= 0 and (at == 0 or stream[4:8] == b"jP  "):

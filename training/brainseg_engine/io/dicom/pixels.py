@@ -109,7 +109,7 @@ def _decompressed(dataset: Any, indices: Sequence[int]) -> list[NDArray[Any]]:
         return [rle.decoded(stream, wanted.rows, wanted.columns, kind) for stream in streams]
     if syntax in (*uid.JPEGTransferSyntaxes, *uid.JPEGLSTransferSyntaxes, *uid.JPEG2000TransferSyntaxes, *_HTJ2K):
         for i in indices:
-            if codestream.told(get_frame(dataset.PixelData, i, number_of_frames=frames)) != wanted:
+            if codestream.size_of(get_frame(dataset.PixelData, i, number_of_frames=frames)) != wanted:
                 raise ValueError
     return list(iter_pixels(dataset, indices=list(indices), raw=True))
 

@@ -78,11 +78,11 @@ def write(found: Foreign, options: ImportOptions) -> Path:
         regions=recipe.output.regions,
         parameters=nets.count_parameters(skeleton(recipe)),
         created=datetime.now(UTC).date().isoformat(),
-        licence=options.licence or found.licence or "not told by its files: see where it was published before using it",
+        licence=options.licence or found.licence or "its files do not say: see where it was published before using it",
         terms=options.terms or found.terms or terms_of(options.licence or found.licence),
         citation=options.citation or found.citation,
         source=f"{found.source} (sha256 {hashes}…)" if hashes else found.source,
-        data=found.data or "not told by its files",
+        data=found.data or "its files do not say",
         known_failures=(*found.failures, *UNKNOWN),
         made_with=versions(),
     )
