@@ -39,7 +39,7 @@ from napari_brainseg.features.regions.section import SCHEMES, RegionsSection
 from napari_brainseg.features.regions.view import RegionsView
 from napari_brainseg.features.save.section import CODING_CHOICES, SaveSection
 from napari_brainseg.features.save.view import SaveView
-from napari_brainseg.features.segment.section import SegmentSection
+from napari_brainseg.features.segment.section import SegmentSection, elsewhere
 from napari_brainseg.features.segment.view import SegmentView
 from napari_brainseg.features.series.section import SeriesSection, methods
 from napari_brainseg.features.series.view import SeriesView
@@ -73,7 +73,7 @@ class Sections:
         self.models = ModelsRow()
         self.segment.head.addWidget(self.models)
         self.alignment = AlignmentView()
-        self.queue, self.finetune = QueueView(), FinetuneView(DEVICES)
+        self.queue, self.finetune = QueueView(), FinetuneView({**DEVICES, **elsewhere()})
         self._paint = PaintSection(self.paint, f.paint, context)
         self._corrections = CorrectionsSection(self.corrections, f.corrections, context)
         self._study = StudySection(self.study, f.study, context)

@@ -85,8 +85,7 @@ class SegmentSection:
 
     def _show_devices(self) -> None:
         device = self._session.device
-        elsewhere = {d: f"{Place.of(d).host} (ssh)" for d in dict.fromkeys([*known.used(), device]) if is_remote(d)}
-        self._view.show_devices({**DEVICES, **elsewhere, ANOTHER: "Another machine (ssh) …"}, device)
+        self._view.show_devices({**DEVICES, **elsewhere(device), ANOTHER: "Another machine (ssh) …"}, device)
 
     def _choose_device(self, device: str) -> None:
         if device != ANOTHER:
@@ -111,6 +110,11 @@ class SegmentSection:
             return
         elsewhere = current is None or current.token != job.token
         self._view.show_progress((f"{job.study_id}: {job.stage}" if elsewhere else job.stage, job.fraction))
+
+
+def elsewhere(*chosen: str) -> dict[str, str]:
+    """Machines that were used before, and those of the ``chosen`` devices: device → how the panel calls it."""
+    return {d: f"{Place.of(d).host} (ssh)" for d in dict.fromkeys([*known.used(), *chosen]) if is_remote(d)}
 
 
 def _title(model: ModelInfo) -> str:

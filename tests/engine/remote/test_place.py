@@ -48,5 +48,5 @@ def test_the_program_is_looked_for_where_pip_and_pipx_put_it(tmp_path):
 
 
 def test_a_command_that_computes_here_alone_says_so():
-    with pytest.raises(DeviceError, match="another machine, for 'predict' and the window"):
+    with pytest.raises(DeviceError, match="another machine, for 'predict', 'finetune' and the window"):
         device.choose("ssh:gpu1")

@@ -165,3 +165,6 @@ def test_a_split_is_written_once_and_says_what_it_is(data, tmp_path):
     both = call("data", "split", data, "--out", tmp_path / "x.csv", "--folds", "4", "--validation", "0.2")
     assert both.exit_code == 8
     assert "contradict" in both.stderr
+    unlike = call("data", "split", data, "--out", tmp_path / "x.csv", "--coding", "brats2021")
+    assert unlike.exit_code == 3 and "holds the value 3" in unlike.stderr and not (tmp_path / "x.csv").exists()
+    assert call("data", "split", data, "--out", tmp_path / "x.csv", "--coding", "brats2023").exit_code == 0

@@ -94,6 +94,10 @@ def split(
             help="Which cases are one patient's: auto, case, folder, or a regular expression with one group.",
         ),
     ] = "auto",
+    coding: Annotated[
+        str | None,
+        typer.Option("--coding", help="Read every mask by this label coding first, and refuse what does not fit it."),
+    ] = None,
     force: Annotated[bool, typer.Option("--force", help="Replace the file when it is there.")] = False,
 ) -> None:
     """Divide the cases of a data folder into training, validation and test, and write it down as a CSV file.
@@ -120,6 +124,8 @@ def split(
     names = [case.name for case in cases if _has_mask(case.source)]
     if not names:
         raise InputError(f"None of the {len(cases)} cases of {folder} has a mask, so there is nothing to train on.")
+    if coding is not None:
+        _require_coding([case.source for case in cases if case.name in set(names)], coding)
     whose = cohort.patients_of((case for case in cases if case.name in set(names)), patients)
     share = 0.2 if validation is None else validation
     divided = (
@@ -286,6 +292,18 @@ def _has_mask(source: Path) -> bool:
     except BrainsegError:
         return True
     return series.segmentation is not None or "mask" in series.ambiguous
+
+
+def _require_coding(sources: list[Path], coding: str) -> None:
+    """Raise CodingError for the first mask that does not fit, InputError for one that cannot be read."""
+    from brainseg_engine.core import labels
+    from brainseg_engine.io import load_segmentation, series_of
+
+    labels.coding(coding)
+    for source in sources:
+        mask = series_of(source).segmentation
+        if mask is not None:
+            load_segmentation(mask, coding=coding)
 
 
 def _require_folder(out: Path) -> None:

@@ -66,3 +66,11 @@ def serve() -> None:
     from brainseg_engine.remote.serving import main
 
     main()
+
+
+@app.command(hidden=True)
+def tune() -> None:
+    """Fine-tune for another machine, through stdin and stdout: ssh starts it."""
+    from brainseg_engine.remote.tuning_there import main
+
+    main()

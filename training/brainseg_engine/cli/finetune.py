@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from brainseg_engine.cli.options import CacheOption, DeviceOption, ResumeOption, WorkersOption
+from brainseg_engine.cli.options import CacheOption, DeviceAnywhereOption, ResumeOption, WorkersOption
 from brainseg_engine.cli.printing import TrainingDisplay, messages, say, say_json
 from brainseg_engine.core.errors import RecipeError
 
@@ -97,7 +97,7 @@ def finetune(
         typer.Option("--make-default", help="Use it where no model is named, unless it is worse, or better at a cost."),
     ] = False,
     resume: ResumeOption = False,
-    device: DeviceOption = "auto",
+    device: DeviceAnywhereOption = "auto",
     workers: WorkersOption = 0,
     cache: CacheOption = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print the report as one JSON object.")] = False,
@@ -119,7 +119,7 @@ def finetune(
     from brainseg_engine.cli.stopping import Stop
     from brainseg_engine.core import device as devices
     from brainseg_engine.finetune import FinetuneOptions
-    from brainseg_engine.finetune.job import run
+    from brainseg_engine.remote import is_remote
 
     if minutes is not None and epochs is not None:
         raise RecipeError(f"--minutes {minutes:g} and --epochs {epochs} contradict each other; give one of them.")
@@ -136,6 +136,7 @@ def finetune(
     )
     stop = Stop("Stopping after this step; once more to stop at once.")
     with stop.listening(), Progress(*columns, console=messages()) as bars:
+        run = _runner(is_remote(device))
         report = run(options, TrainingDisplay(bars, "held-out Dice"), stop)
     if as_json:
         say_json(report)
@@ -143,6 +144,16 @@ def finetune(
         _print(report)
     if make_default:
         _make_default(report)
+
+
+def _runner(elsewhere: bool) -> Any:
+    if elsewhere:
+        from brainseg_engine.remote.tuning import tune
+
+        return tune
+    from brainseg_engine.finetune.job import run
+
+    return run
 
 
 def _make_default(report: dict[str, Any]) -> None:

@@ -40,7 +40,7 @@ def choose(name: str = "auto") -> str:
     """
     if name.startswith(REMOTE):
         raise DeviceError(
-            f"'{name}' is another machine, for 'predict' and the window. Here the choices are auto, cpu and cuda."
+            f"'{name}' is another machine, for 'predict', 'finetune' and the window. Here the choices are auto, cpu and cuda."
         )
     import torch
 
