@@ -156,6 +156,18 @@ def test_enhancing_and_oedema_exchanged_are_a_question(tmp_path):
         load_segmentation(path)
 
 
+def test_a_tumour_that_hardly_enhances_is_read_as_it_is_named(tmp_path):
+    study = make_study(0, shape=(72, 76, 70))
+    t1ce, labels = study.volumes[Modality.T1CE], study.segmentation.labels
+    healthy = t1ce.data[(labels == 0) & (t1ce.data > 0)]
+    data = t1ce.data.astype(np.float32)
+    for label, percent in ((Label.ET, 20), (Label.ED, 45), (Label.NCR, 5)):
+        data[labels == label] = np.percentile(healthy, percent)
+    weak = replace(study, volumes={**study.volumes, Modality.T1CE: replace(t1ce, data=data)})
+    mask = load_segmentation(write_case(tmp_path, weak, {Label.NCR: 1, Label.ED: 2, Label.ET: 3}))
+    assert np.array_equal(mask.labels, labels) and not mask.note
+
+
 @pytest.mark.parametrize("id_", [ID, "BraTS2021_00001"])
 def test_a_mask_of_one_value_is_no_necrosis(tmp_path, id_):
     """0 and 1: nobody's tumour is nothing but necrosis, and masks of the whole tumour look so."""

@@ -180,7 +180,7 @@ WRONG = {
     "unknown value": ({"values": (1, 2, 7)}, CodingError, "holds the value 7, which"),
     "value of another coding": ({"values": (1, 2, 3)}, CodingError, "holds the value 3.*the choices are"),
     "fraction": ({"values": (1, 2.5), "dtype": np.float32}, CodingError, "fractional.*Export it again"),
-    "not a number": ({"values": (1, np.nan), "dtype": np.float32}, CodingError, "NaN or infinite"),
+    "not a number": ({"values": (*[1] * 18, np.nan), "dtype": np.float32}, CodingError, "NaN or infinite"),
     "infinite": ({"values": (1, np.inf), "dtype": np.float64}, CodingError, "NaN or infinite"),
     "negative": ({"values": (1, -2), "dtype": np.int16}, CodingError, "holds the value -2"),
     "vast": ({"values": (1, 70000), "dtype": np.int32}, CodingError, "holds the value 70000"),

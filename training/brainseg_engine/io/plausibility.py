@@ -40,9 +40,9 @@ FEW = 20
 """Voxels that a class needs before its brightness says anything."""
 
 AGAINST = 0.1
-"""By this much in rank, necrosis may not be brighter than enhancing tumour: it was darker in all 38 studies that hold both, by
-0.04 at least (a weakly enhancing rim with less than 200 voxels of necrosis) and 0.17 elsewhere. Nor may oedema: it was
-brighter in one of them, by 0.09, and darker by 0.13 and more elsewhere."""
+"""By this much in rank, necrosis and oedema may not be brighter than enhancing tumour and bright (``BRIGHT``) themselves.
+Necrosis was darker in all 38 studies that hold both, by 0.05 at least; oedema by 0.14 at least, but for one weakly enhancing
+tumour, where it was brighter by 0.09 (by 0.18 with noise and a bias field) and yet not bright (0.35 to 0.41)."""
 _AFTER_TREATMENT = re.compile(r"brats-gli-\d+-1\d\d(?!\d)", re.IGNORECASE)
 """Names of BraTS 2024's gliomas after treatment, which may hold a cavity: their time points count from 100."""
 
@@ -137,7 +137,7 @@ def _require_order(table: codings.Coding, values: NDArray[Any], path: Path) -> N
 
 
 def _require_bright(table: codings.Coding, values: NDArray[Any], path: Path, t1ce: Evidence) -> None:
-    """Raise CodingError where what would be enhancing tumour is darker than what would be necrosis, or oedema."""
+    """Raise CodingError where what would be necrosis or oedema is bright, and brighter than what would be enhancing tumour."""
     core = [v for v, label in table.values.items() if label is Label.NCR]
     bright = [v for v, label in table.values.items() if label is Label.ET]
     voxels = np.bincount(values.ravel(), minlength=256)
@@ -149,7 +149,8 @@ def _require_bright(table: codings.Coding, values: NDArray[Any], path: Path, t1c
     ranks = _ranks(values, t1ce)
     enhancing = max((ranks[v] for v in bright if v in ranks), default=1.0)
     for what, held in enough.items():
-        if max((ranks[v] for v in held if v in ranks), default=0.0) > enhancing + AGAINST:
+        rank = max((ranks[v] for v in held if v in ranks), default=0.0)
+        if rank >= BRIGHT and rank > enhancing + AGAINST:
             raise CodingError(
                 f"{path} is read as '{table.name}' ({table.description}) by its name, but in the T1ce what would be {what} is "
                 f"brighter than what would be enhancing tumour. {_ask()}"
