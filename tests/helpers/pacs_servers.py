@@ -190,6 +190,7 @@ def dimse_server(
     server = ae.make_server(
         ("127.0.0.1", 0), evt_handlers=handlers, ssl_context=tls, server_class=transport.ThreadedAssociationServer
     )
+    ae._servers.append(server)  # as start_server does; shutdown takes it out
     threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True).start()
     try:
         yield Dimse(host="127.0.0.1", port=server.server_address[1], title="ARCHIVE")

@@ -76,12 +76,13 @@ def test_a_port_where_nothing_listens(kind):
 
 
 @contextmanager
-def talker(answer: bytes):
-    """Something that answers, and is no PACS."""
+def talker(*answers: bytes):
+    """Something that answers, and is no PACS; of several answers each caller who asks gets the next, the last one from then on."""
     listener = socket.create_server(("127.0.0.1", 0))
     listener.settimeout(5)
 
     def serve() -> None:
+        left = list(answers)
         while True:
             try:
                 other, _ = listener.accept()
@@ -90,8 +91,8 @@ def talker(answer: bytes):
             with other:
                 other.settimeout(1)
                 try:
-                    other.recv(4096)
-                    other.sendall(answer)
+                    if other.recv(4096):
+                        other.sendall(left.pop(0) if len(left) > 1 else left[0])
                 except OSError:
                     pass
 
@@ -109,6 +110,18 @@ def test_something_that_is_no_pacs(kind):
     with talker(page) as port:
         said = problem(at(kind, "127.0.0.1", port))
     assert ("was not DICOM" if kind == "web" else "does not speak DICOM") in said
+
+
+def test_a_refusal_is_heard_though_the_connection_was_closed_over_it():
+    """A PACS that refuses and closes at once (Orthanc) is now and then not heard: it is asked again."""
+    refusal = bytes([3, 0, 0, 0, 0, 4, 0, 1, 1, 7])  # A-ASSOCIATE-RJ: called AE title not recognised
+    with talker(b"", b"", refusal) as port:
+        assert "does not go by the AE title 'ARCHIVE'" in problem(at("dimse", "127.0.0.1", port))
+
+
+def test_http_spoken_to_another_service_is_the_wrong_port():
+    with talker(b"") as port:
+        assert "does not speak HTTP" in problem(at("web", "127.0.0.1", port))
 
 
 def test_a_login_page_is_no_answer(holding):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
@@ -10,6 +11,10 @@ from brainseg_engine.core.errors import BrainsegError, InputError
 from brainseg_engine.pacs.connections import Dimse
 from brainseg_engine.pacs.needed import module
 from brainseg_engine.pacs.reaching import ANSWER_S, CONNECT_S, context, reach
+
+ATTEMPTS = 4
+"""A PACS that refuses and closes the connection in one is now and then not heard (2 in 100 refusals of Orthanc)."""
+_AT_ONCE_S = 2.0
 
 
 class Associations:
@@ -64,10 +69,15 @@ class Associations:
             reach(self._name, connection)
             self._reached = True
         wanted = [pynetdicom.presentation.build_context(kind, list(syntaxes)) for kind, syntaxes in contexts]
-        association = ae.associate(
-            connection.host, connection.port, wanted, ae_title=connection.title, ext_neg=list(roles), tls_args=self._tls,
-            evt_handlers=list(handlers),
-        )  # fmt: skip
+        for _ in range(ATTEMPTS):
+            began = time.monotonic()
+            association = ae.associate(
+                connection.host, connection.port, wanted, ae_title=connection.title, ext_neg=list(roles), tls_args=self._tls,
+                evt_handlers=list(handlers),
+            )  # fmt: skip
+            told = association.is_established or association.is_rejected or association.rejected_contexts
+            if told or time.monotonic() - began > _AT_ONCE_S:
+                break
         if not association.is_established:
             raise self._not_associated(association)
         return association

@@ -38,6 +38,8 @@ class WebPacs:
         for library in ("dicomweb_client", "retrying"):  # their notes quote what came
             logging.getLogger(library).setLevel(logging.CRITICAL)
         self._session = _session(name, connection)
+        self._answered = False
+        """It has answered once, so it is no other service."""
         self._client = client_module.DICOMwebClient(
             connection.url.rstrip("/"), session=self._session, permissive_uid=True, timeout=(CONNECT_S, ANSWER_S)
         )
@@ -171,6 +173,7 @@ class WebPacs:
         name, where = self.name, self._connection.url
         try:
             yield
+            self._answered = True
         except requests.HTTPError as e:
             raise InputError(self._http_problem(e.response.status_code if e.response is not None else 0)) from e
         except (ValueError, KeyError, TypeError, AttributeError, IndexError, errors.InvalidDicomError) as e:
@@ -180,6 +183,11 @@ class WebPacs:
             ) from e
         except requests.RequestException as e:
             reach(name, self._connection)  # says what is wrong, where the way there is
+            if not self._answered:
+                raise InputError(
+                    f"{name}: what answers at {self._connection.host}:{self._connection.port} does not speak HTTP, or takes "
+                    f"longer than {ANSWER_S:.0f} s. Check the port."
+                ) from e
             raise InputError(
                 f"{name}: {self._connection.host}:{self._connection.port} broke off, or took longer than {ANSWER_S:.0f} s to "
                 "answer. Try again; what came is kept."
