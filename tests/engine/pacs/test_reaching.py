@@ -77,7 +77,7 @@ def test_a_port_where_nothing_listens(kind):
 
 @contextmanager
 def talker(*answers: bytes):
-    """Something that answers, and is no PACS; of several answers each caller who asks gets the next, the last one from then on."""
+    """Something that answers, and is no PACS; of several answers each who asks gets the next, and the last from then on."""
     listener = socket.create_server(("127.0.0.1", 0))
     listener.settimeout(5)
 
