@@ -148,6 +148,36 @@ def test_what_is_no_brain_is_refused_in_a_sentence(raw, tmp_path):
         prepare(Study("S", {Modality.T1CE: t1ce}), PrepareOptions(reference=Modality.FLAIR))
 
 
+def bottle(grid: Grid, seed: int) -> np.ndarray:
+    """A cylinder of water with a little noise, brighter towards one side as a coil makes it."""
+    at = (np.stack(np.indices(grid.shape), -1) - (np.array(grid.shape) - 1) / 2) * grid.spacing
+    water = (np.hypot(at[..., 0], at[..., 1]) < 40) & (np.abs(at[..., 2]) < 36)
+    noise = np.random.default_rng(seed).normal(0, 15, grid.shape)
+    return np.abs(np.where(water, 1000 + 4 * at[..., 0], 0) + noise).astype(np.float32)
+
+
+def test_a_bottle_of_water_is_said_to_be_none(raw):
+    volumes = {m: replace(v, data=bottle(v.grid, i)) for i, (m, v) in enumerate(raw.study.volumes.items())}
+    done = prepare(Study("Bottle", volumes), PrepareOptions(brain="rough", align="never", threads=1))
+    assert any("phantom" in w for w in done.warnings), done.warnings
+
+
+def test_a_head_as_small_as_an_infant_s_is_said(raw):
+    small = np.diag([0.6, 0.6, 0.6, 1.0])
+    t1ce = raw.study.volumes[Modality.T1CE]
+    infant = replace(t1ce, grid=Grid(t1ce.grid.shape, small @ t1ce.grid.affine))
+    done = prepare(Study("Infant", {Modality.T1CE: infant}), PrepareOptions(brain="rough", threads=1))
+    assert any("too small for a brain" in w and "adults" in w for w in done.warnings)
+
+
+def test_a_series_that_no_registration_can_bring_anywhere_is_said(raw):
+    t2 = raw.study.volumes[Modality.T2]
+    noise = replace(t2, data=np.random.default_rng(0).normal(100, 20, t2.grid.shape).astype(np.float32))
+    some = {Modality.T1CE: raw.study.volumes[Modality.T1CE], Modality.T2: noise}
+    done = prepare(Study("Noise", some), PrepareOptions(brain="rough", threads=1))
+    assert done.doubtful == (Modality.T2,) and any("T2 does not match T1ce" in w for w in done.warnings)
+
+
 def test_a_missing_extra_is_named(raw, monkeypatch):
     monkeypatch.setattr("brainseg_engine.prepare.brain_mask.find_spec", lambda _: None)
     with pytest.raises(InputError, match=r"\[prepare\]"):

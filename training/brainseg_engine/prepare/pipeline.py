@@ -162,6 +162,8 @@ class _Preparation:
         for n, (modality, volume) in enumerate(self.study.volumes.items()):
             self._tell(n / len(self.study.volumes) * 0.15)
             volumes[modality] = self._onto(volume, rigids[modality], grid, mask)
+        if mask is not None and (doubt := brain_mask.without_tissue((v.data for v in volumes.values()), mask)):
+            self.warnings.append(doubt)
         brain_is = np.ones(grid.shape, np.bool_) if mask is None else mask
         self.choices |= {"brain": "skull left on" if brain is None else brain.by, "n4": self.options.n4}
         study = Study(self.study.id, volumes, coding=self.study.coding)
