@@ -224,7 +224,8 @@ def summary(scores: Mapping[str, Any], seconds: Mapping[str, float], corrected: 
             }  # fmt: skip
     return {
         "date": date.today().isoformat(), "machine": platform.processor() or platform.machine(), "cores": os.cpu_count(),
-        "long": "trained by steps" if args.steps else f"{args.minutes:g} minutes of training", "seconds": dict(seconds), "steps": report["training"]["steps"], "corrected": corrected,
+        "long": "trained by steps" if args.steps else f"{args.minutes:g} minutes of training",
+        "seconds": dict(seconds), "steps": report["training"]["steps"], "corrected": corrected,
         "shift": {"seed": SEED, "slice_mm": SLICE_MM, "noise": NOISE, "bias": BIAS, "bias_mm": BIAS_MM},
         "guard": report["guard"], "verdict": report["verdict"], "words": report["words"], "rows": rows,
     }  # fmt: skip
