@@ -40,7 +40,8 @@ class Elsewhere:
 
     @property
     def asked(self) -> list[dict]:
-        return [json.loads(line) for line in self._log.read_text().splitlines()] if self._log.exists() else []
+        records = [json.loads(line) for line in self._log.read_text().splitlines()] if self._log.exists() else []
+        return [r for r in records if r["do"] != "beat"]  # these come by the clock
 
     def works(self) -> list[dict]:
         """What the worker there was asked."""

@@ -68,6 +68,11 @@ def test_device_check_says_what_is_missing_and_what_to_do(sshd):
     sshd.install()
     code, said = call(sshd, "device", "check", "ssh:gpu1")
     assert code == 0 and "PyTorch" in said and "cores" in said
+    (sshd.folder / "half").mkdir()
+    (sshd.folder / "half" / "torch.py").write_text("raise ImportError('libtorch_cpu.so is missing')")
+    sshd.install("env", f"PYTHONPATH={sshd.folder / 'half'}:$PYTHONPATH", sys.executable, "-m", "brainseg_engine")
+    check("ssh:gpu1", "gpu1 has no PyTorch that works", "libtorch_cpu.so is missing", "pip install torch")
+    sshd.install()
     elsewhere = sshd.folder / "of_its_own"
     sshd.install(path=elsewhere)
     (sshd.folder / "there" / "napari-brainseg").unlink()
