@@ -143,4 +143,5 @@ class Sections:
         for section in (self.paint, self.finetune):
             section.fold.toggled.connect(partial(panel.scroll_to, section))
         self.corrections.offered.connect(lambda: panel.bring(self.corrections))
+        self.series.arrived.connect(partial(panel.scroll_to, self.series))
         self.finetune.arrived.connect(lambda: panel.scroll_to(self.finetune.result, panel.shows(self.finetune)))

@@ -56,6 +56,8 @@ class SeriesView(Section):
     prepare_requested = Signal(str)
     cancel_requested = Signal()
     close_requested = Signal()
+    arrived = Signal()
+    """There are series to look over."""
 
     def __init__(self, methods: Sequence[tuple[str, str, str]]) -> None:
         """``methods`` that find the brain: (text, name, tooltip), the default first."""
@@ -109,6 +111,8 @@ class SeriesView(Section):
 
     def show_table(self, table: Table | None) -> None:
         """Show that table; None puts the section away."""
+        if table is not None and self._table is None:
+            self.arrived.emit()
         done = table is not None and table.done
         if done != (self._table is not None and self._table.done):
             # what has been prepared makes room for what comes next, but for what is to be looked at

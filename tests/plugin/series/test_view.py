@@ -28,6 +28,14 @@ def test_without_a_table_there_is_no_section(view):
     assert not view.isVisible()
 
 
+def test_it_says_once_that_there_are_series_to_look_over(view):
+    said = []
+    view.arrived.connect(lambda: said.append(1))
+    view.show_table(Table(["patient 1"], 0, ROWS))
+    view.show_table(Table(["patient 1"], 0, ROWS[1:]))
+    assert said == [1]
+
+
 def test_the_series_in_use_come_first_and_the_others_unfold(qtbot, view):
     view.show_table(Table(["patient 1"], 0, ROWS))
     assert list(view.uses) == ["c", "b"] and not view.visits.isVisible() and view.prepare.isEnabled()

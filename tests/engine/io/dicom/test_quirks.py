@@ -117,6 +117,19 @@ def test_overlays_in_unused_bits_are_ignored(tmp_path):
     assert_right(only(tmp_path), twelve)
 
 
+def test_overlay_planes_secret_or_not_are_no_part_of_the_image(tmp_path):
+    for path in write(tmp_path):
+        dataset = pydicom.dcmread(path)
+        for group in (0x6000, 0x6002):
+            for element, vr, value in ((0x10, "US", GRID.shape[1]), (0x11, "US", GRID.shape[0]), (0x40, "CS", "G"),
+                                       (0x50, "SS", [1, 1]), (0x100, "US", 1), (0x102, "US", 0),
+                                       (0x3000, "OW", b"\xff" * 256)):  # fmt: skip
+                dataset.add_new((group, element), vr, value)
+        dataset.BurnedInAnnotation = "NO"
+        dataset.save_as(path)
+    assert_right(only(tmp_path))
+
+
 def test_twelve_bits_signed(tmp_path):
     """The sign stands in bit 11; the bits above may hold anything."""
     signed = STORED.astype(np.int16) - 600
