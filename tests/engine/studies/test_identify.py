@@ -109,6 +109,13 @@ def test_contrast_that_is_named_counts_more_than_the_time_alone():
     assert identify([*study, late, coarse]).chosen[T1CE] == "T1 ax KM at 5"
 
 
+def test_of_a_thin_slab_too_the_t1_that_time_tells_is_taken():
+    slab = THICK | {"spacing": (1.0, 1.0, 1.0), "coverage_mm": (48.0, 56.0, 24.0)}
+    study = [made("t1", 9, 550, None, "SE", 1, slab), made("t1 km", 9, 550, None, "SE", 5, slab, contrast="Gadovist"),
+             made("t2", 95, 4500, None, "SE", 2, slab), made("flair", 110, 9000, 2500, "SE\\IR", 3, slab)]  # fmt: skip
+    assert set(identify(study).chosen) == set(Modality)
+
+
 @pytest.mark.parametrize("gone", list(Modality))
 def test_a_missing_series_is_missing_and_nothing_else_takes_its_place(gone):
     labels = {T1: ["AX T1"], T1CE: ["AX T1 +C", "COR T1 +C"], T2: ["AX T2 FSE"], FLAIR: ["AX FLAIR"]}[gone]

@@ -30,6 +30,8 @@ SLOPE = 5.0
 """Points that a T1 loses as T1ce for each unit of log-odds below -1, and the other way round."""
 UNSAID = 1.5
 """What a contrast known by the time alone counts less."""
+FIT = 0.1
+"""Points that a series is not brought below by that alone: it is better than none, of a thin slab too."""
 CANDIDATES = 6
 """At most so many series are weighed for one use."""
 _T1S = (Modality.T1, Modality.T1CE)
@@ -151,7 +153,7 @@ def _time_counts(points: dict[Modality, float], use: Modality) -> None:
     """A T1 was measured before or after contrast was given: it counts nearly as much as a tag or a word that says so."""
     most = max(points[m] for m in _T1S)
     for m in _T1S:
-        points[m] = most - UNSAID if m is use else points[m] - (TOLD - 2)
+        points[m] = min(most, max(most - UNSAID, FIT)) if m is use else points[m] - (TOLD - 2)
 
 
 def _ranked(
