@@ -85,6 +85,8 @@ class Context:
 
     labels_changed = Signal()
     """Another labels layer than before is that of the open study, or none."""
+    aligned_wanted = Signal()
+    """What is to be shown lies on the grid of the open study: a series that is read as acquired is left for it."""
     easel_changed = Signal()
     """Painting is done on another layer than before: see ``easel``."""
     labels_edited = Signal()
@@ -141,6 +143,16 @@ class Context:
         if value is not self._easel:
             self._easel = value
             self.easel_changed.emit()
+
+    @property
+    def seen_labels(self) -> Labels | None:
+        """The labels that are looked at: those over a series as acquired, else those of the open study."""
+        return self.labels if self._easel is None else self._easel.layer
+
+    def show_aligned(self) -> None:
+        """Leave a series that is read as acquired: what comes lies in the world of the open study."""
+        if self.read_as_acquired is not None:
+            self.aligned_wanted.emit()
 
     def _find_labels(self, event: object = None) -> None:
         labels = self.labels

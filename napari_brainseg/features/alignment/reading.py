@@ -50,6 +50,7 @@ class ReadingAsAcquired:
         context.follow(context.session.segmentation_changed, self._follow_labels)
         context.follow(context.labels_edited, self._follow_labels)
         context.follow(context.labels_changed, self._follow_look)
+        context.follow(context.aligned_wanted, lambda: self.show(None))
         context.follow(context.viewer.layers.selection.events.active, self._on_active)
 
     def show(self, series: Modality | None) -> None:

@@ -175,6 +175,7 @@ class DoubtVerbs:
             if place is None:
                 self._session.say("The model doubts no slice of this study.")
             elif self._session.study is current:
+                self._context.show_aligned()
                 planes.go_to_world(self._viewer, place[0])
                 self._session.say(f"Doubtful slice {place[1] + 1} of {place[2]}.")
 
@@ -233,6 +234,7 @@ class DoubtVerbs:
         to = int(beyond[0]) if len(beyond) else int(held[0] if step > 0 else held[-1])
         flat = np.argwhere(np.take(layer.data, to, axis=axis))
         index = np.insert(flat[len(flat) // 2], axis, to)
+        self._context.show_aligned()
         planes.go_to_world(self._viewer, np.asarray(layer.data_to_world(index), dtype=np.float64))
         self._session.say(f"Changed slice {int(np.searchsorted(held, to)) + 1} of {len(held)}.")
 

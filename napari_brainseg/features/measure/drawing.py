@@ -98,6 +98,7 @@ class DrawingVerbs:
         flat = int(np.argmin(spread))
         plane = {"R": "sagittal", "L": "sagittal", "A": "coronal", "P": "coronal"}
         world = axes.voxel_to_world(grid, grid.to_index(one.centre))
+        self._context.show_aligned()
         planes.set_plane(self._viewer, planes.Plane(plane.get(grid.orientation[flat], "axial")), at=world)
         planes.go_to_world(self._viewer, world)
 

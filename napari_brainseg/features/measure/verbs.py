@@ -174,6 +174,7 @@ class MeasureVerbs:
             "P": planes.Plane.CORONAL,
         }
         world = axes.voxel_to_world(self._grid, index)
+        self._context.show_aligned()
         planes.set_plane(self._context.viewer, plane.get(across, planes.Plane.AXIAL), at=world)
         planes.go_to_world(self._context.viewer, world)
 

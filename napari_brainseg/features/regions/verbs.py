@@ -195,7 +195,7 @@ class RegionVerbs:
 
     def visit(self) -> None:
         """Show the slice of the plane shown in which the whole tumour is largest; nothing in 3D, and where there is none."""
-        layer = self._context.labels
+        layer = self._context.seen_labels
         if layer is None or self._viewer.dims.ndisplay != 2:
             return
         axis = int(self._viewer.dims.order[0])
@@ -212,7 +212,7 @@ class RegionVerbs:
         (26-connected)."""
         from brainseg_engine.core.morphology import components
 
-        layer = self._context.labels
+        layer = self._context.seen_labels
         if layer is None:
             self._session.say("Segment the study, or open a mask, to go from lesion to lesion.")
             return
@@ -247,7 +247,7 @@ class RegionVerbs:
         """Show the axial slice in which that region or class is largest."""
         from brainseg_engine.scores.volumes import largest_axial_slice
 
-        layer, scheme = self._context.labels, self._view.scheme
+        layer, scheme = self._context.seen_labels, self._view.scheme
         if layer is None:
             return
 

@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from helpers.rig import Later, segment, shown
+from helpers.rig import Later, prediction, segment, shown
 
 from brainseg_engine.core.labels import Region
 from brainseg_engine.core.study import Modality
@@ -187,3 +187,34 @@ def test_another_study_takes_the_layers_over_the_series_with_it(house, study):
     house.session.open(OpenStudy(replace(study, id="other")), None)
     assert house.context.easel is None and house.paint.brush.layer is house.labels
     assert not any("acquired" in x.name for x in house.viewer.layers)
+
+
+def test_another_answer_while_a_series_is_read_takes_the_place_of_what_was_shown(house):
+    alignment = house.features.alignment
+    dab(house, Modality.FLAIR)
+    house.segment.segment()
+    request, listener = house.runner.jobs[-1]
+    given = prediction(request)
+    other = np.zeros_like(given.segmentation.labels)
+    other[20:40, 20:40, 20:40] = 2
+    listener.finished(replace(given, segmentation=replace(given.segmentation, labels=other)))
+    house.timers.pass_time()
+    layer = over(house, Modality.FLAIR)
+    assert alignment.reading.shown is Modality.FLAIR and house.paint.brush.layer is layer and not house.labels.visible
+    assert set(np.unique(layer.data)) == {0, 2} and (shown(house) == 2).sum() == 8000
+    again = dab(house, Modality.FLAIR)
+    assert (again == 3).any() and (shown(house) == 3).any()
+    house.paint.undo()
+    assert not (shown(house) == 3).any() and not (layer.data == 3).any()
+
+
+def test_from_lesion_to_lesion_on_the_series_and_to_a_measured_slice_on_the_grid_of_1_mm(house):
+    alignment = house.features.alignment
+    dab(house, Modality.FLAIR)
+    layer = over(house, Modality.FLAIR)
+    house.features.regions.step_lesion()
+    assert alignment.reading.shown is Modality.FLAIR
+    k = round(float(layer.world_to_data(house.viewer.dims.point)[0]))
+    assert k == layer.data.shape[0] // 2
+    house.context.show_aligned()
+    assert alignment.reading.shown is None
