@@ -68,6 +68,7 @@ class ViewVerbs:
         for event in (viewer.layers.events.inserted, viewer.layers.events.removed):
             context.follow(event, self._on_layers)
         context.follow(context.session.study_changed, self._attach)
+        context.follow(context.easel_changed, self._on_change)
         self._attach()
         if not self.controls_shown:
             self._arrange_controls()

@@ -110,7 +110,11 @@ def test_read_on_a_series_as_acquired_and_back(house, made):
 def test_the_buttons_of_the_view_mean_the_series_as_acquired(house, made):
     raw, _ = made
     alignment, view = house.features.alignment, house.view
+    segment(house)
+    said = []
+    view.changed.connect(lambda: said.append(view.modality))
     alignment.show(Modality.FLAIR)
+    assert said[-1] is Modality.FLAIR
     assert view.caption.words[0].endswith("FLAIR as acquired") and "/27" in view.caption.words[1]
     view.show_modality(Modality.T2)
     assert alignment.reading.shown is Modality.T2 and "T2 as acquired" in names(house) and "T2" not in names(house)
@@ -130,7 +134,7 @@ def test_the_buttons_of_the_view_mean_the_series_as_acquired(house, made):
     assert alignment.reading.shown is Modality.FLAIR
     view.step_modality(-1)
     alignment.show(None)
-    assert names(house) == ["T2"]
+    assert names(house) == ["T2", "Segmentation"]
 
 
 def test_another_study_ends_it(house, study):
