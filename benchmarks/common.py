@@ -5,10 +5,12 @@ A benchmark is run as a file of its own folder; it puts this folder on ``sys.pat
 
 from __future__ import annotations
 
+import argparse
 import json
 import os
 import platform
 import sys
+import tempfile
 from collections.abc import Callable, Mapping
 from datetime import date
 from pathlib import Path
@@ -80,6 +82,29 @@ def circumstances(load_before: float) -> dict[str, Any]:
     """When and where it was measured, and how busy the machine was."""
     machine = platform.processor() or platform.machine()
     return {"date": date.today().isoformat(), "machine": machine, "cores": os.cpu_count(), "load_before": load_before}
+
+
+def over_cases(
+    here: Path,
+    description: str,
+    measure: Callable[[Mapping[str, Path]], list[dict[str, Any]]],
+    page: Callable[[Mapping[str, Any]], str],
+    facts: Callable[[], dict[str, Any]] = dict,
+) -> int:
+    """The program of a benchmark that measures rows over the stored validation cases, or over two phantoms with ``--smoke``.
+
+    ``facts``: what else stands beside the rows. Returns the exit code.
+    """
+    options = argparse.ArgumentParser(description=description)
+    options.add_argument("--data", type=Path, default=os.environ.get("BRAINSEG_DATA"))
+    options.add_argument("--smoke", action="store_true", help="two small phantoms; nothing is written here")
+    args = options.parse_args()
+    load = load_now()
+    with tempfile.TemporaryDirectory() as folder:
+        rows = measure(two_phantoms(Path(folder)) if args.smoke else stored_cases(args.data))
+    results = {**circumstances(load), **facts(), "rows": rows}
+    publish(here, results, page(results), write=not args.smoke)
+    return 0
 
 
 def publish(here: Path, results: Mapping[str, Any], page: str, write: bool = True) -> None:

@@ -13,10 +13,7 @@ stand in for the model's probabilities, as with a mask that was opened. Writes r
 
 from __future__ import annotations
 
-import argparse
-import os
 import sys
-import tempfile
 import time
 from collections.abc import Mapping
 from pathlib import Path
@@ -26,7 +23,7 @@ import numpy as np
 
 HERE = Path(__file__).parent
 sys.path.insert(0, str(HERE.parent))
-from common import circumstances, load_now, publish, stored_cases, two_phantoms  # noqa: E402
+from common import over_cases  # noqa: E402
 
 # --- fixed before the first result, and not changed after it
 
@@ -46,17 +43,7 @@ BASE = "brats-baseline"
 
 def main() -> int:
     """Click, answer, score, write the page."""
-    options = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    options.add_argument("--data", type=Path, default=os.environ.get("BRAINSEG_DATA"))
-    options.add_argument("--smoke", action="store_true", help="two small phantoms; nothing is written here")
-    args = options.parse_args()
-    load = load_now()
-    with tempfile.TemporaryDirectory() as folder:
-        cases = two_phantoms(Path(folder)) if args.smoke else stored_cases(args.data)
-        rows = measure(cases)
-    results = {**circumstances(load), "rows": rows}
-    publish(HERE, results, page(results), write=not args.smoke)
-    return 0
+    return over_cases(HERE, __doc__.splitlines()[0], measure, page)
 
 
 def measure(cases: Mapping[str, Path]) -> list[dict[str, Any]]:

@@ -27,6 +27,9 @@ from typing import Any
 import numpy as np
 
 HERE = Path(__file__).parent
+sys.path.insert(0, str(HERE.parent))
+from common import publish  # noqa: E402
+
 SEED = 1_000_100
 WAYS = {
     "predictor": "napari-brainseg Predictor",
@@ -53,10 +56,7 @@ def main() -> int:
                 rounds[way].append(_child(way, model, study, options.device, Path(folder) / f"{way}.npy"))
         agreement = _agreement(*(np.load(Path(folder) / f"{way}.npy") for way in WAYS))
     results = _summary(rounds, agreement, model)
-    (HERE / "results.json").write_text(json.dumps(results, indent=2) + "\n", encoding="utf-8")
-    text = _page(results)
-    (HERE / "README.md").write_text(text, encoding="utf-8")
-    print(text)
+    publish(HERE, results, _page(results))
     return 0
 
 

@@ -14,10 +14,7 @@ than 10 slices, as a person would choose who means to propagate.
 
 from __future__ import annotations
 
-import argparse
-import os
 import sys
-import tempfile
 import time
 from collections.abc import Mapping
 from pathlib import Path
@@ -27,7 +24,7 @@ import numpy as np
 
 HERE = Path(__file__).parent
 sys.path.insert(0, str(HERE.parent))
-from common import circumstances, load_now, publish, stored_cases, two_phantoms  # noqa: E402
+from common import over_cases  # noqa: E402
 
 # --- fixed before the first result, and not changed after it
 
@@ -49,17 +46,7 @@ BASE = "brats-baseline"
 
 def main() -> int:
     """Correct, propose, score, write the page."""
-    options = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    options.add_argument("--data", type=Path, default=os.environ.get("BRAINSEG_DATA"))
-    options.add_argument("--smoke", action="store_true", help="two small phantoms; nothing is written here")
-    args = options.parse_args()
-    load = load_now()
-    with tempfile.TemporaryDirectory() as folder:
-        cases = two_phantoms(Path(folder)) if args.smoke else stored_cases(args.data)
-        rows = measure(cases)
-    results = {**circumstances(load), "threads": threads(), "slices": SLICES, "rows": rows}
-    publish(HERE, results, page(results), write=not args.smoke)
-    return 0
+    return over_cases(HERE, __doc__.splitlines()[0], measure, page, lambda: {"threads": threads(), "slices": SLICES})
 
 
 def measure(cases: Mapping[str, Path]) -> list[dict[str, Any]]:

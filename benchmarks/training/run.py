@@ -27,6 +27,9 @@ from pathlib import Path
 from typing import Any
 
 HERE = Path(__file__).parent
+sys.path.insert(0, str(HERE.parent))
+from common import publish  # noqa: E402
+
 SEED = 1_000_200
 STUDIES = 4
 COUNTED = 24
@@ -52,10 +55,7 @@ def main() -> int:
             for child in ways.values():
                 child.terminate()
     results = _summary(rounds, options)
-    (HERE / "results.json").write_text(json.dumps(results, indent=2) + "\n", encoding="utf-8")
-    text = _page(results)
-    (HERE / "README.md").write_text(text, encoding="utf-8")
-    print(text)
+    publish(HERE, results, _page(results))
     return 0
 
 

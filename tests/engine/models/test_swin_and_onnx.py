@@ -101,8 +101,8 @@ def test_another_auto3dseg_is_refused(key, value, words, tmp_path):
         import_foreign(tmp_path / "model.pt", ImportOptions("m"))
 
 
-@pytest.fixture
-def small(tmp_path, case):
+@pytest.fixture(scope="module")
+def small(tmp_path_factory, case):
     """A small model of this program, briefly trained."""
     recipe = load_recipe("baseline", ["network.init_filters=8", "network.blocks_down=[1, 1]", "network.blocks_up=[1]",
                                       "network.norm_over='image'", "postprocess.min_component_ml={}"])  # fmt: skip
@@ -110,15 +110,23 @@ def small(tmp_path, case):
     net = nets.build(recipe)
     order = recipe.modalities
     peers.fitted(net, normalised(case, order)[..., :44], peers.targets(case)[[1, 0, 2]], steps=8)
-    torch.save(net.state_dict(), tmp_path / "w.pt")
-    return import_model(tmp_path / "w.pt", recipe, "small")
+    weights = tmp_path_factory.mktemp("weights") / "w.pt"
+    torch.save(net.state_dict(), weights)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("BRAINSEG_HOME", str(tmp_path_factory.mktemp("home")))
+        return import_model(weights, recipe, "small")
 
 
-def test_onnx_out_and_in_again_gives_the_answers_of_torch(small, case, tmp_path):
-    pytest.importorskip("onnxruntime")
+@pytest.fixture(scope="module")
+def exported(small, tmp_path_factory):
+    """That model as ONNX."""
     pytest.importorskip("onnxscript")
-    out = export_onnx(small, tmp_path / "small.onnx")
-    path = import_foreign(out, ImportOptions("back"))
+    return export_onnx(small, tmp_path_factory.mktemp("onnx") / "small.onnx")
+
+
+def test_onnx_out_and_in_again_gives_the_answers_of_torch(small, exported, case):
+    pytest.importorskip("onnxruntime")
+    path = import_foreign(exported, ImportOptions("back"))
     one, other = (Predictor(p, "cpu").predict(case, probabilities=True) for p in (small, path))
     assert np.array_equal(one.segmentation.labels, other.segmentation.labels)
     for region, p in one.probabilities.items():
@@ -126,11 +134,9 @@ def test_onnx_out_and_in_again_gives_the_answers_of_torch(small, case, tmp_path)
     assert "trained" in " ".join(checkpoint.read_metadata(path)[0].known_failures)
 
 
-def test_onnx_that_tells_nothing_needs_a_recipe(small, tmp_path):
+def test_onnx_that_tells_nothing_needs_a_recipe(small, exported, tmp_path):
     onnx = pytest.importorskip("onnx")
-    pytest.importorskip("onnxscript")
-    out = export_onnx(small, tmp_path / "small.onnx")
-    bare = onnx.load(str(out))
+    bare = onnx.load(str(exported))
     del bare.metadata_props[:]
     onnx.save(bare, str(tmp_path / "bare.onnx"))
     with pytest.raises(CheckpointError, match="--recipe"):
@@ -142,14 +148,12 @@ def test_onnx_that_tells_nothing_needs_a_recipe(small, tmp_path):
         import_foreign(tmp_path / "bare.onnx", ImportOptions("n", recipe=wrong))
 
 
-def test_onnx_that_is_damaged_or_keeps_weights_elsewhere_is_refused(small, tmp_path):
+def test_onnx_that_is_damaged_or_keeps_weights_elsewhere_is_refused(exported, tmp_path):
     onnx = pytest.importorskip("onnx")
-    pytest.importorskip("onnxscript")
-    out = export_onnx(small, tmp_path / "small.onnx")
-    (tmp_path / "cut.onnx").write_bytes(out.read_bytes()[:2000])
+    (tmp_path / "cut.onnx").write_bytes(exported.read_bytes()[:2000])
     with pytest.raises(CheckpointError, match="refuses"):
         import_foreign(tmp_path / "cut.onnx", ImportOptions("m"))
-    graph = onnx.load(str(out))
+    graph = onnx.load(str(exported))
     onnx.save(graph, str(tmp_path / "split.onnx"), save_as_external_data=True, size_threshold=0, location="beside")
     with pytest.raises(CheckpointError, match="other files"):
         import_foreign(tmp_path / "split.onnx", ImportOptions("m"))
