@@ -42,11 +42,12 @@ class Window:
         return self.panel.findChild(QWidget, name)
 
     def press(self, name: str) -> None:
+        self.panel.bring(self.widget(name))
+        # a person waits until a button is there, too: what enables it may still be on its way through the event loop, and a
+        # row of buttons may be made anew meanwhile
+        self.wait(lambda: self.widget(name).isVisible() and self.widget(name).isEnabled(), 5)
+        self.wait(lambda: self.shows(self.widget(name)), 5)
         widget = self.widget(name)
-        self.panel.bring(widget)
-        # a person waits until a button is there, too: what enables it may still be on its way through the event loop
-        self.wait(lambda: widget.isVisible() and widget.isEnabled(), 5)
-        self.wait(lambda: self.shows(widget), 5)
         self.qtbot.mouseClick(widget, Qt.MouseButton.LeftButton, pos=self.spot(widget))
 
     def shows(self, widget: QWidget) -> None:

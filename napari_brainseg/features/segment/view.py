@@ -87,8 +87,10 @@ class SegmentView(Section):
 
     def _rebuild(self, names: Sequence[str]) -> None:
         while (item := self._answers.takeAt(0)) is not None:
-            if item.widget() is not None:
-                item.widget().deleteLater()
+            if (old := item.widget()) is not None:
+                old.hide()
+                old.setParent(None)  # it goes a moment later, and is not found or pressed until then
+                old.deleteLater()
         self.answers = {}
         for name in names:
             tip = f"Put the answer of {name} into the labels"
