@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-import logging
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from pathlib import Path
+from collections.abc import Callable
 from typing import Any
 
 from brainseg_engine.core import outputs
-from brainseg_engine.core.errors import BrainsegError, Cancelled, OutputError, TrainingError
-from brainseg_engine.core.events import CancelCheck, Event, Failed, Finished, never
+from brainseg_engine.core.errors import OutputError, TrainingError
+from brainseg_engine.core.events import CancelCheck, Event, Finished, never
 from brainseg_engine.core.names import is_model_name
 from brainseg_engine.finetune import excluded, plan, planning, recipes, status
 from brainseg_engine.finetune.options import FinetuneOptions
@@ -20,7 +17,6 @@ from brainseg_engine.finetune.under_way import UnderWay
 from brainseg_engine.models import checkpoint
 from brainseg_engine.runs import RunFolder
 
-_log = logging.getLogger(__name__)
 REPORT = Callable[[Event], None]
 
 
@@ -35,31 +31,11 @@ def run(options: FinetuneOptions, report: REPORT = lambda _: None, cancelled: Ca
             f"'{options.name}' cannot be a model's name: use letters, digits, '-', '_' and '.' alone (--name)."
         )
     folder = RunFolder(options.out, outputs.Use.FINETUNING)
-    with folder.lock(), folder.log(), _recording(options.out, report) as recorder:
+    with folder.lock(), folder.log(), status.recording(options.out, report) as recorder:
         result = _run(options, UnderWay(options.out, recorder, lambda: cancelled() or recorder.asked_to_stop()))
         summary = {k: result[k] for k in ("verdict", "words", "model")}
         recorder.end("done", Finished("finetune", summary))
     return result
-
-
-@contextmanager
-def _recording(out: Path, report: REPORT) -> Iterator[status.Recorder]:
-    """How it ends is recorded in the files too."""
-    recorder = status.Recorder(out, report)
-    try:
-        yield recorder
-    except BrainsegError as e:
-        stopped = isinstance(e, Cancelled)
-        recorder.end("stopped" if stopped else "failed", Failed("finetune", str(e), cancelled=stopped))
-        raise
-    except KeyboardInterrupt:
-        recorder.end("stopped", Failed("finetune", "Fine-tuning was interrupted.", cancelled=True))
-        raise
-    except Exception as e:
-        _log.exception("fine-tuning failed")
-        message = f"Something unexpected ended the run ({type(e).__name__}); train.log in its folder tells more."
-        recorder.end("failed", Failed("finetune", message, repr(e)))
-        raise
 
 
 def _run(options: FinetuneOptions, job: UnderWay) -> dict[str, Any]:

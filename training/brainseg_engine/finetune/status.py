@@ -7,13 +7,15 @@ import contextlib
 import logging
 import os
 import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Literal, get_args
 
 from brainseg_engine.core import plain, records
-from brainseg_engine.core.errors import OutputError
+from brainseg_engine.core.errors import BrainsegError, Cancelled, OutputError
 from brainseg_engine.core.events import Event, Failed, Finished, Progress
 from brainseg_engine.core.locks import is_held
 from brainseg_engine.core.paths import home, private_folder
@@ -183,3 +185,25 @@ class Recorder:
 def _save(out: Path, status: Status) -> None:
     when = datetime.now(UTC).isoformat(timespec="seconds").replace("+00:00", "Z")
     records.write_json(out / FILE, asdict(replace(status, when=when)), indent=None)
+
+
+@contextmanager
+def recording(
+    out: Path, report: Callable[[Event], None], interrupted: str = "Fine-tuning was interrupted."
+) -> Iterator[Recorder]:
+    """How a run ends is recorded in its files, whatever ends it; ``interrupted`` is said of Ctrl-C."""
+    recorder = Recorder(out, report)
+    try:
+        yield recorder
+    except BrainsegError as e:
+        stopped = isinstance(e, Cancelled)
+        recorder.end("stopped" if stopped else "failed", Failed("finetune", str(e), cancelled=stopped))
+        raise
+    except KeyboardInterrupt:
+        recorder.end("stopped", Failed("finetune", interrupted, cancelled=True))
+        raise
+    except Exception as e:
+        _log.exception("fine-tuning failed")
+        message = f"Something unexpected ended the run ({type(e).__name__}); train.log in its folder tells more."
+        recorder.end("failed", Failed("finetune", message, repr(e)))
+        raise

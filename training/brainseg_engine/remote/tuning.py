@@ -20,13 +20,13 @@ import numpy as np
 
 from brainseg_engine import models
 from brainseg_engine.core import outputs, plain, records
-from brainseg_engine.core.errors import BrainsegError, Cancelled, DeviceError, InputError, OutputError, TrainingError
+from brainseg_engine.core.errors import Cancelled, DeviceError, InputError, OutputError, TrainingError
 from brainseg_engine.core.events import CancelCheck, Event, Failed, Finished, Progress, from_json, never
 from brainseg_engine.core.locks import held
 from brainseg_engine.core.paths import atomic
 from brainseg_engine.corrections import Correction, Store, source_of
 from brainseg_engine.finetune import FinetuneOptions
-from brainseg_engine.finetune.status import LOCK, Recorder
+from brainseg_engine.finetune.status import LOCK, Recorder, recording
 from brainseg_engine.io.formats import beside
 from brainseg_engine.remote.host import PATIENCE
 from brainseg_engine.remote.line import LineBroken, SshLine
@@ -109,18 +109,11 @@ def tune(
             "command there."
         )
     outputs.claim(options.out, outputs.Use.FINETUNING, private=True)
-    with held(options.out / LOCK, 0.0):
-        recorder = Recorder(options.out, report)
+    interrupted = "It is not followed any more; --resume does."
+    with held(options.out / LOCK, 0.0), recording(options.out, report, interrupted) as recorder:
         follower = _Follower(place, _run_id(options, place), recorder)
         try:
             result = _tuned(options, follower, recorder, lambda: cancelled() or recorder.asked_to_stop())
-        except BrainsegError as e:
-            stopped = isinstance(e, Cancelled)
-            recorder.end("stopped" if stopped else "failed", Failed("finetune", str(e), cancelled=stopped))
-            raise
-        except KeyboardInterrupt:
-            recorder.end("stopped", Failed("finetune", "It is not followed any more; --resume does.", cancelled=True))
-            raise
         finally:
             follower.close()
         recorder.end("done", Finished("finetune", {k: result[k] for k in ("verdict", "words", "model")}))
