@@ -105,18 +105,22 @@ NNUNET_RESIDUAL = {"n_blocks_per_stage": [1, 2, 1]}
 
 
 def nnunet_plans(*, residual: bool = False, spacing=(1.0, 1.0, 1.0), transpose=(0, 1, 2), patch=(24, 40, 32)) -> dict:
-    """Plans of nnU-Net 2.8 with a small network; axes as there: z, y, x, transposed."""
+    """Plans of nnU-Net 2.8 with a small network; axes as there: z, y, x, transposed. With a patch of two sides, of its
+    configuration ``2d``: ``spacing`` is then two numbers too."""
+    d = len(patch)
+    called = "3d_fullres" if d == 3 else "2d"
     name = "ResidualEncoderUNet" if residual else "PlainConvUNet"
     arch = {
-        "n_stages": 3, "features_per_stage": [8, 16, 24], "conv_op": "torch.nn.modules.conv.Conv3d",
-        "kernel_sizes": [[1, 3, 3], [3, 3, 3], [3, 3, 3]], "strides": [[1, 1, 1], [1, 2, 2], [2, 2, 2]],
+        "n_stages": 3, "features_per_stage": [8, 16, 24], "conv_op": f"torch.nn.modules.conv.Conv{d}d",
+        "kernel_sizes": [k[-d:] for k in ([1, 3, 3], [3, 3, 3], [3, 3, 3])],
+        "strides": [s[-d:] for s in ([1, 1, 1], [1, 2, 2], [2, 2, 2])],
         **(NNUNET_RESIDUAL if residual else NNUNET_PLAIN), "n_conv_per_stage_decoder": [1, 1], "conv_bias": True,
-        "norm_op": "torch.nn.modules.instancenorm.InstanceNorm3d", "norm_op_kwargs": {"eps": 1e-05, "affine": True},
+        "norm_op": f"torch.nn.modules.instancenorm.InstanceNorm{d}d", "norm_op_kwargs": {"eps": 1e-05, "affine": True},
         "dropout_op": None, "dropout_op_kwargs": None, "nonlin": "torch.nn.LeakyReLU", "nonlin_kwargs": {"inplace": True},
     }  # fmt: skip
     resampling = "resample_data_or_seg_to_shape"
     configuration = {
-        "data_identifier": "nnUNetPlans_3d_fullres", "preprocessor_name": "DefaultPreprocessor", "batch_size": 2,
+        "data_identifier": f"nnUNetPlans_{called}", "preprocessor_name": "DefaultPreprocessor", "batch_size": 2,
         "patch_size": list(patch), "median_image_size_in_voxels": [44.0, 72.0, 64.0], "spacing": list(spacing),
         "normalization_schemes": ["ZScoreNormalization"] * 4, "use_mask_for_norm": [True, True, False, True],
         "resampling_fn_data": resampling, "resampling_fn_seg": resampling, "resampling_fn_probabilities": resampling,
@@ -139,10 +143,10 @@ def nnunet_plans(*, residual: bool = False, spacing=(1.0, 1.0, 1.0), transpose=(
     }
     return {
         "dataset_name": "Dataset137_BraTS", "plans_name": "nnUNetPlans",
-        "original_median_spacing_after_transp": list(spacing), "original_median_shape_after_transp": [44, 72, 64],
+        "original_median_spacing_after_transp": [1.0, 1.0, 1.0], "original_median_shape_after_transp": [44, 72, 64],
         "image_reader_writer": "SimpleITKIO", "transpose_forward": list(transpose),
         "transpose_backward": [list(transpose).index(a) for a in range(3)],
-        "configurations": {"3d_fullres": configuration}, "experiment_planner_used": "ExperimentPlanner",
+        "configurations": {called: configuration}, "experiment_planner_used": "ExperimentPlanner",
         "label_manager": "LabelManager",
         "foreground_intensity_properties_per_channel": {str(n): numbers for n in range(4)},
     }  # fmt: skip
@@ -167,14 +171,15 @@ def nnunet_trained(folder: Path, plans: dict, dataset: dict, study: Study, folds
     from nnunetv2.inference.data_iterators import PreprocessAdapterFromNpy  # noqa: F401  # nnU-Net is there
     from nnunetv2.training.nnUNetTrainer.nnUNetTrainer import nnUNetTrainer
 
-    at = folder / "nnUNetTrainer__nnUNetPlans__3d_fullres"
+    configuration = next(iter(plans["configurations"]))
+    at = folder / f"nnUNetTrainer__nnUNetPlans__{configuration}"
     at.mkdir(parents=True)
     (at / "plans.json").write_text(json.dumps(plans))
     (at / "dataset.json").write_text(json.dumps(dataset))
     for fold in folds:
         torch.manual_seed(int(fold))
         told = {**json.loads(json.dumps(plans)), "continue_training": False}  # the trainer takes it out again
-        trainer = nnUNetTrainer(told, "3d_fullres", int(fold), dataset, torch.device("cpu"))
+        trainer = nnUNetTrainer(told, configuration, int(fold), dataset, torch.device("cpu"))
         prepared = Path(trainer.preprocessed_dataset_folder)
         prepared.mkdir(parents=True, exist_ok=True)
         (prepared / "case.b2nd").touch()  # it looks at what lies there to choose how to read it
@@ -209,17 +214,22 @@ def _nnunet_sample(trainer, study: Study, regions: bool):
 
 
 def _nnunet_steps(trainer, image, truth, steps: int = 14) -> None:
+    """On the piece (C, *spatial), or on its slices as a batch where the network works in two dimensions."""
     optimiser = torch.optim.AdamW(trainer.network.parameters(), lr=3e-3)
     trainer.network.train()
-    weight = torch.tensor([1.0 + 9.0 * (truth.shape[0] == 3 or n > 0) for n in range(truth.shape[0])]).view(-1, 1, 1, 1)
+    regions = truth.shape[0] == 3
+    weight = torch.tensor([1.0 + 9.0 * (regions or n > 0) for n in range(truth.shape[0])])
+    in_slices = len(trainer.configuration_manager.patch_size) == 2
+    image, truth = (a.transpose(0, 1) if in_slices else a[None] for a in (image, truth))
     for _ in range(steps):
         optimiser.zero_grad()
-        found = trainer.network(image[None])
+        found = trainer.network(image)
         found = found[0] if isinstance(found, list | tuple) else found
-        if truth.shape[0] == 3:
-            loss = torch.nn.functional.binary_cross_entropy_with_logits(found[0], truth, pos_weight=weight)
+        if regions:
+            each = weight.view(-1, *[1] * (truth.ndim - 2))
+            loss = torch.nn.functional.binary_cross_entropy_with_logits(found, truth, pos_weight=each)
         else:
-            loss = torch.nn.functional.cross_entropy(found, truth.argmax(0)[None], weight=weight.flatten())
+            loss = torch.nn.functional.cross_entropy(found, truth.argmax(1), weight=weight)
         loss.backward()
         optimiser.step()
 

@@ -23,6 +23,10 @@ KINDS = {
     "residual, classes, another spacing, transposed": (
         {"residual": True, "spacing": (1.4, 1.2, 1.1), "transpose": (1, 0, 2), "patch": (32, 24, 40)}, {"regions": False}, ("0",),
     ),
+    "in two dimensions": ({"spacing": (1.0, 1.0), "patch": (40, 32)}, {}, ("0",)),
+    "in two dimensions, along another axis, another spacing, residual, classes": (
+        {"residual": True, "spacing": (1.3, 1.2), "transpose": (2, 0, 1), "patch": (32, 40)}, {"regions": False}, ("0",),
+    ),
     "thick slices, two folds": ({"spacing": (3.6, 1.0, 1.0), "patch": (12, 40, 32)}, {}, ("0", "1")),
 }  # fmt: skip
 
@@ -81,6 +85,7 @@ def changed(tree, *path, value):
 
 
 CONFIGURATION = ("configurations", "3d_fullres")
+CASCADE = changed(peers.nnunet_plans(), *CONFIGURATION, "previous_stage", value="3d_lowres")
 REFUSED = {
     "newer network": ({"plans": changed(peers.nnunet_plans(), *CONFIGURATION, "architecture", "network_class_name",
                                         value="a.b.Primus")}, "Primus.*2.0 to 2.8"),
@@ -94,7 +99,8 @@ REFUSED = {
                                                    "force_separate_z", value=True)}, "force_separate_z"),
     "settings that are none": ({"plans": changed(peers.nnunet_plans(), *CONFIGURATION, "resampling_fn_data_kwargs",
                                                  value="cubic")}, "cubic"),
-    "cascade": ({"plans": changed(peers.nnunet_plans(), *CONFIGURATION, "previous_stage", value="3d_lowres")}, "cascade"),
+    "cascade": ({"plans": {**CASCADE, "configurations": {**CASCADE["configurations"], "3d_lowres": {}}}},
+                "cascade.*3d_lowres.*answers alone: 3d_lowres"),
     "CT": ({"plans": changed(peers.nnunet_plans(), *CONFIGURATION, "normalization_schemes",
                              value=["CTNormalization"] * 4)}, "CT"),
     "spleen": ({"dataset": {"channel_names": {"0": "CT"}, "labels": {"background": 0, "spleen": 1}}}, "another task.*CT"),

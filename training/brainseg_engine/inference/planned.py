@@ -40,7 +40,7 @@ class PlannedInverse(preprocess.Inverse):
         plans, to = self.plans, self.source.shape
         if to != shape:
             where = array.device
-            spacings = (plans.spacing_mm, self.spacing)
+            spacings = (wanted(plans, self.spacing), self.spacing)
             moved = spline(array.cpu().numpy(), to, spacings, plans, plans.order_back, plans.order_back_across)
             array = torch.from_numpy(moved).to(where)
         return self.placed(tiles.probabilities(array[None], output)[0] if logits else array)
@@ -73,7 +73,8 @@ def prepared(study: Study, recipe: Recipe, plans: Plans) -> tuple[torch.Tensor, 
         channels.append(_normalised(data, way, brain[box]))
     image = np.stack(channels)
     if target != shape:
-        image = spline(image, target, (spacing, plans.spacing_mm), plans, plans.order, plans.order_across)
+        spacings = (spacing, wanted(plans, spacing))
+        image = spline(image, target, spacings, plans, plans.order, plans.order_across)
     window = recipe.window.size or (1, 1, 1)
     padded = (max(target[0], window[0]), max(target[1], window[1]), max(target[2], window[-1]))
     begin = (
@@ -84,8 +85,14 @@ def prepared(study: Study, recipe: Recipe, plans: Plans) -> tuple[torch.Tensor, 
     return resample.crop_or_pad(torch.from_numpy(np.ascontiguousarray(image)), begin, padded), inverse
 
 
+def wanted(plans: Plans, spacing: Spacing) -> Spacing:
+    """The model's spacing (x, y, z) in mm, for a study of that ``spacing``."""
+    x, y, z = (own if planned is None else planned for planned, own in zip(plans.spacing_mm, spacing, strict=True))
+    return x, y, z
+
+
 def _shape(shape: Shape3, spacing: Spacing, plans: Plans) -> Shape3:
-    x, y, z = (round(s / t * n) for s, t, n in zip(spacing, plans.spacing_mm, shape, strict=True))
+    x, y, z = (round(s / t * n) for s, t, n in zip(spacing, wanted(plans, spacing), shape, strict=True))
     return max(x, 1), max(y, 1), max(z, 1)
 
 

@@ -105,7 +105,8 @@ class Plans(RecipeSection):
     """Preparation as nnU-Net v2 does it (Isensee 2021, doi:10.1038/s41592-020-01008-z): the box of what is not 0, each channel
     normalised, then resampled by splines; the answer's logits come back by splines too. Axes are x, y, z."""
 
-    spacing_mm: tuple[Annotated[float, Field(ge=0.05, le=20)], ...] = Field(min_length=3, max_length=3)
+    spacing_mm: tuple[Annotated[float, Field(ge=0.05, le=20)] | None, ...] = Field(min_length=3, max_length=3)
+    """None for an axis that stays as it is: that of the slices, of a network that works in two dimensions."""
     normalise: tuple[Normalisation, ...]
     """Of each channel: standardised over the box, or over the voxels of the brain alone; to 0…1; or as it is."""
     order: int = Field(default=3, ge=0, le=5)

@@ -1,7 +1,8 @@
 """Trained folders of nnU-Net v2: ``plans.json``, ``dataset.json``, ``fold_X/checkpoint_final.pth``.
 
 Its arrays run z, y, x and may be transposed; here all runs x, y, z, and the kernels are turned once instead. Its answers are
-put into the order of the classes here. Known are the plans of nnU-Net 2.0 to 2.8, 3D, plain and residual.
+put into the order of the classes here. One that works in two dimensions becomes one in three whose pieces are one slice thick.
+Known are the plans of nnU-Net 2.0 to 2.8, plain and residual.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ from brainseg_engine.core.errors import CheckpointError
 from brainseg_engine.core.labels import Label, Region
 from brainseg_engine.models.importers import monai_config
 from brainseg_engine.models.importers.meaning import classes_of, region_of, series_of
-from brainseg_engine.models.importers.nnunet_plans import KNOWN, network, plans
+from brainseg_engine.models.importers.nnunet_plans import KNOWN, along, network, plans
 from brainseg_engine.models.importers.writing import Foreign, ImportOptions
 from brainseg_engine.nets.foreign import read_tree, state_dict
 from brainseg_engine.recipe import parse_recipe
@@ -66,8 +67,8 @@ def read(folder: Path, source: Path, options: ImportOptions) -> Foreign:
                        "crop": "nonzero"},
         "plans": prepare,
         "window": {
-            "policy": "patch", "size": [configuration["patch_size"][a] for a in axes], "overlap": 0.5, "weights": "nnunet",
-            "average": "logits", "mirror_axes": _mirrored(first, axes),
+            "policy": "patch", "size": along(axes, configuration["patch_size"], across=1), "overlap": 0.5, "weights": "nnunet",
+            "average": "logits", "mirror_axes": _mirrored(first, axes, len(configuration["patch_size"])),
         },
         "network": {**net, "members": len(files)},
         "output": output,
@@ -129,15 +130,21 @@ def _configuration(tree: Mapping[str, Any], folder: Path, planned: Mapping[str, 
         chain = {**found[parent], **chain}
     if chain.get("previous_stage"):
         raise CheckpointError(
-            f"{where} is the second stage of a cascade ('{name}'), which is not known here: 3D ones alone are."
+            f"{where} is the second stage of a cascade ('{name}'): it takes the answer of '{chain['previous_stage']}' besides "
+            f"the images, which is not known here. Give the folder of a configuration that answers alone{_alone(found)}."
         )
     return chain
 
 
-def _mirrored(tree: Mapping[str, Any], axes: Sequence[int]) -> list[str]:
+def _alone(configurations: Mapping[str, Any]) -> str:
+    names = [k for k, v in configurations.items() if isinstance(v, Mapping) and not v.get("previous_stage")]
+    return f": {' or '.join(names)}" if names else ""
+
+
+def _mirrored(tree: Mapping[str, Any], axes: Sequence[int], dimensions: int) -> list[str]:
     """The axes x, y, z along which its answers are averaged over mirror images."""
     given = tree.get("inference_allowed_mirroring_axes")
-    allowed = given if isinstance(given, tuple | list) else ()
+    allowed = [a + 3 - dimensions for a in given] if isinstance(given, tuple | list) else []
     return [name for name, a in zip("xyz", axes, strict=True) if a in allowed]
 
 
@@ -185,6 +192,8 @@ def _state(
         for key, tensor in state.items():
             if ".all_modules." in key or key.startswith("decoder.encoder."):
                 continue  # the same tensors under second names
+            if tensor.ndim == 4:
+                tensor = tensor.unsqueeze(2)
             if tensor.ndim == 5:
                 tensor = tensor.permute(0, 1, *(2 + a for a in axes))
             if ".seg_layers." in key:

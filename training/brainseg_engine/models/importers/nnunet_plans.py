@@ -7,7 +7,7 @@ from typing import Any
 
 from brainseg_engine.core.errors import CheckpointError
 
-KNOWN = "Known are the 3D plans of nnU-Net 2.0 to 2.8, plain and with residual encoders; this may be one of a newer version."
+KNOWN = "Known are the plans of nnU-Net 2.0 to 2.8 in 3D and 2D, plain and with residual encoders; this may be of a newer version."
 NORMALISATION = {"ZScoreNormalization": "zscore", "RescaleTo01Normalization": "unit", "NoNormalization": "none"}
 _PREPROCESSOR = "DefaultPreprocessor"
 _RESAMPLED = "resample_data_or_seg_to_shape"
@@ -20,12 +20,9 @@ def plans(
 ) -> tuple[list[int], dict[str, Any]]:
     """(for each of x, y, z: which axis of nnU-Net's arrays it is; the recipe's ``plans``)."""
     forward = planned.get("transpose_forward", [0, 1, 2])
-    if (
-        sorted(forward) != [0, 1, 2]
-        or len(configuration.get("spacing", [])) != 3
-        or len(configuration["patch_size"]) != 3
-    ):
-        raise CheckpointError(f"{where} works in two dimensions, or its plans are not understood. {KNOWN}")
+    spacing = configuration.get("spacing", [])
+    if sorted(forward) != [0, 1, 2] or len(spacing) not in (2, 3) or len(spacing) != len(configuration["patch_size"]):
+        raise CheckpointError(f"{where} has plans that are not understood. {KNOWN}")
     axes = [list(forward).index(2 - x) for x in range(3)]
     preprocessor = configuration.get("preprocessor_name", _PREPROCESSOR)
     if preprocessor != _PREPROCESSOR:
@@ -40,7 +37,7 @@ def plans(
             f"here. {KNOWN}"
         )
     found: dict[str, Any] = {
-        "spacing_mm": [configuration["spacing"][a] for a in axes],
+        "spacing_mm": along(axes, spacing, across=None),
         "normalise": _normalisations(configuration, channels, where),
         "resample": data is not None,
     }
@@ -50,6 +47,13 @@ def plans(
             "order_back_across": back.get("order_z", 0), "apart": data.get("force_separate_z"),
         }  # fmt: skip
     return axes, found
+
+
+def along(axes: Sequence[int], values: Sequence[Any], across: Any) -> list[Any]:
+    """Values along nnU-Net's axes → along x, y, z. Two values are those within slices, which run along its first axis: there it
+    is ``across``."""
+    three = [across, *values] if len(values) == 2 else list(values)
+    return [three[a] for a in axes]
 
 
 def _resampling(configuration: Mapping[str, Any], what: str, where: str) -> dict[str, Any] | None:
@@ -92,8 +96,8 @@ def network(configuration: Mapping[str, Any], axes: Sequence[int], where: str) -
         raise CheckpointError(f"{where}: its plans do not say what network it is ({e!r}). {KNOWN}") from e
     return {
         **found,
-        "kernels": [[kernel[a] for a in axes] for kernel in found["kernels"]],
-        "strides": [[stride[a] for a in axes] for stride in found["strides"]],
+        "kernels": [along(axes, kernel, across=1) for kernel in found["kernels"]],
+        "strides": [along(axes, stride, across=1) for stride in found["strides"]],
     }
 
 
@@ -102,26 +106,26 @@ def _newer(configuration: Mapping[str, Any], where: str) -> dict[str, Any]:
     architecture = configuration["architecture"]
     encoder = _encoder(str(architecture["network_class_name"]).rsplit(".", 1)[-1], where)
     given = dict(architecture["arch_kwargs"])
-    stages = given.pop("n_stages")
-    _require_usual(given, where)
+    stages, dimensions = given.pop("n_stages"), len(configuration["patch_size"])
+    _require_usual(given, dimensions, where)
     blocks = given["n_blocks_per_stage" if encoder == "residual" else "n_conv_per_stage"]
     return {
         "name": "nnunet",
         "encoder": encoder,
         "features": _each(given["features_per_stage"], stages),
-        "kernels": [_triple(k) for k in _each(given["kernel_sizes"], stages)],
-        "strides": [_triple(s) for s in _each(given["strides"], stages)],
+        "kernels": [_sides(k, dimensions) for k in _each(given["kernel_sizes"], stages)],
+        "strides": [_sides(s, dimensions) for s in _each(given["strides"], stages)],
         "blocks": _each(blocks, stages),
         "blocks_up": _each(given["n_conv_per_stage_decoder"], stages - 1),
         "bias": bool(given.get("conv_bias", False)),
     }
 
 
-def _require_usual(given: Mapping[str, Any], where: str) -> None:
+def _require_usual(given: Mapping[str, Any], dimensions: int, where: str) -> None:
     """Raise CheckpointError for layers other than nnU-Net's usual ones."""
     usual: Mapping[str, tuple[Any, ...]] = {
-        "conv_op": ("torch.nn.modules.conv.Conv3d",),
-        "norm_op": ("torch.nn.modules.instancenorm.InstanceNorm3d",),
+        "conv_op": (f"torch.nn.modules.conv.Conv{dimensions}d",),
+        "norm_op": (f"torch.nn.modules.instancenorm.InstanceNorm{dimensions}d",),
         "norm_op_kwargs": ({"eps": 1e-05, "affine": True},),
         "dropout_op": (None,),
         "nonlin": ("torch.nn.LeakyReLU", "torch.nn.modules.activation.LeakyReLU"),
@@ -145,13 +149,13 @@ def _older(configuration: Mapping[str, Any], where: str) -> dict[str, Any]:
     encoder = _encoder(str(configuration["UNet_class_name"]), where)
     kernels, strides = configuration["conv_kernel_sizes"], configuration["pool_op_kernel_sizes"]
     base, most = configuration["UNet_base_num_features"], configuration["unet_max_num_features"]
-    blocks = configuration["n_conv_per_stage_encoder"]
+    blocks, dimensions = configuration["n_conv_per_stage_encoder"], len(configuration["patch_size"])
     return {
         "name": "nnunet",
         "encoder": encoder,
         "features": [min(base * 2**n, most) for n in range(len(kernels))],
-        "kernels": [_triple(k) for k in kernels],
-        "strides": [_triple(s) for s in strides],
+        "kernels": [_sides(k, dimensions) for k in kernels],
+        "strides": [_sides(s, dimensions) for s in strides],
         "blocks": _each(blocks, len(kernels)),
         "blocks_up": _each(configuration["n_conv_per_stage_decoder"], len(kernels) - 1),
         "bias": True,
@@ -168,5 +172,5 @@ def _each(value: Any, n: int) -> list[Any]:
     return list(value) if isinstance(value, list | tuple) else [value] * n
 
 
-def _triple(value: Any) -> list[int]:
-    return [value] * 3 if isinstance(value, int) else list(value)
+def _sides(value: Any, dimensions: int) -> list[int]:
+    return [value] * dimensions if isinstance(value, int) else list(value)
