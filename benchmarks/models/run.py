@@ -123,14 +123,14 @@ def _row(found: list[dict[str, Any]], of: int) -> dict[str, Any]:
 
 def _child(part: str, who: str, work: Path, options: argparse.Namespace, cases: Path) -> dict[str, Any]:
     command = [sys.executable, __file__, "--part", part, "--who", who, "--work", str(work), "--cases", str(cases)]
+    command += ["--minutes", str(options.minutes), "--memory", str(options.memory)]
     one_core = {"OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
     print(f"{part}: {NAMES[who]}", file=sys.stderr, flush=True)
     (work / who).mkdir(exist_ok=True)
     with (work / who / f"{part}.log").open("a") as log:
         ended = subprocess.run(
-            [*command, "--minutes", str(options.minutes), "--memory", str(options.memory)], env={**os.environ, **one_core}, stdout=subprocess.PIPE, stderr=log,
-            text=True, check=False,
-        )  # fmt: skip
+            command, env={**os.environ, **one_core}, stdout=subprocess.PIPE, stderr=log, text=True, check=False
+        )
         log.write(ended.stdout)
     if ended.returncode:
         raise SystemExit(f"{part} of {NAMES[who]} failed: see {work / who / f'{part}.log'}")
@@ -225,8 +225,9 @@ def _page(results: Mapping[str, Any]) -> str:
         "- Seconds are of one core's processor time, from the files to the labels; GiB is the peak of that process; MB is the",
         "  model's file (nnU-Net keeps its optimiser in it).",
         f"- nnU-Net {results['nnunetv2']}: its own planner for {results['memory']:g} GB (patch {planned.get('patch')}, batch",
-        f"  {planned.get('batch')}), its own preprocessing, trainer, augmentation, loss, optimiser and predictor, fold `all`; not changed but in one thing: its",
-        "  learning rate, which falls over 1000 epochs of 250 steps, falls over the given time. So does that of `baseline`.",
+        f"  {planned.get('batch')}), its own preprocessing, trainer, augmentation, loss, optimiser and predictor, fold `all`;",
+        "  changed in one thing: its learning rate, which falls over 1000 epochs of 250 steps, falls over the given time; so",
+        "  does that of `baseline`.",
         "- So short a training without a GPU is not what nnU-Net is made for: with its usual day or more on a GPU it is among",
         "  the best there is. The table says what each gives on a desktop's processor in that time, and nothing else.",
         "",

@@ -28,8 +28,8 @@ def settle(work: Path) -> None:
 
 
 def prepare(cases: Mapping[str, Path], work: Path, memory: float) -> None:
-    """The data set in its form, fingerprint, plans and preprocessed cases, all by its own defaults; planned for ``memory`` GB (its
-    default: 8)."""
+    """The data set in its form, fingerprint, plans and preprocessed cases, all by its own defaults but ``memory``: the GB
+    that it plans for (8)."""
     os.environ.update({PROCESSES: "1"})
     from nnunetv2.experiment_planning import plan_and_preprocess_api as api
 

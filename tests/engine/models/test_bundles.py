@@ -59,6 +59,79 @@ def test_the_answers_are_those_of_monai(made, case):
     assert agreement(found.segmentation.labels, theirs) >= 0.999
 
 
+CLASSES = {0: "background", 1: "edema", 2: "non-enhancing tumor", 3: "enhancing tumour"}  # as the Decathlon has them
+OF_CLASSES = {
+    "network_def": {"_target_": "SegResNet", "blocks_down": [1, 2], "blocks_up": [1], "init_filters": 8, "in_channels": 4,
+                    "out_channels": 4},
+    "network_data_format": {
+        "inputs": {"image": {"num_channels": 4, "channel_def": {"0": "T1c", "1": "T1", "2": "T2", "3": "FLAIR"}}},
+        "outputs": {"pred": {"num_channels": 4, "channel_def": {str(n): name for n, name in CLASSES.items()}}}},
+    "postprocessing": {"transforms": [{"_target_": "Activationsd", "keys": "pred", "softmax": True},
+                                      {"_target_": "AsDiscreted", "keys": "pred", "argmax": True}]},
+}  # fmt: skip
+
+
+def test_classes_are_those_of_monai_in_our_order(case, tmp_path):
+    from monai.transforms import Activations, AsDiscrete, NormalizeIntensity
+
+    folder = bundle(tmp_path / "b", **OF_CLASSES)
+    parser = bundle_parser(folder)
+    torch.manual_seed(0)
+    net = parser.get_parsed_content("network_def")
+    order = [Modality.T1CE, Modality.T1, Modality.T2, Modality.FLAIR]
+    image = torch.as_tensor(NormalizeIntensity(nonzero=True, channel_wise=True)(stacked(case, order)))
+    value = np.array([0, 2, 1, 3])  # canonical → theirs, and back
+    truth = torch.from_numpy(np.stack([value[case.segmentation.labels] == n for n in range(4)]).astype(np.float32))
+    optimiser = torch.optim.AdamW(net.parameters(), lr=3e-3)
+    for _ in range(12):
+        optimiser.zero_grad()
+        weight = torch.tensor([1.0, 8.0, 8.0, 8.0])
+        torch.nn.functional.cross_entropy(net(image[None]), truth.argmax(0)[None], weight=weight).backward()
+        optimiser.step()
+    torch.save(net.eval().state_dict(), folder / "models" / "model.pt")
+    with torch.inference_mode():
+        logits = parser.get_parsed_content("inferer")(image[None], net)[0]
+    theirs, labels = Activations(softmax=True)(logits).numpy(), AsDiscrete(argmax=True)(logits)[0].numpy().astype(int)
+
+    found = Predictor(import_foreign(folder, ImportOptions("classes")), "cpu").predict(case, probabilities=True)
+    assert len(np.unique(labels)) > 2
+    assert agreement(found.segmentation.labels, value[labels]) >= 0.999
+    ours = np.stack([found.probabilities[r] for r in ("WT", "TC", "ET")]).astype(np.float32)
+    assert np.abs(ours - np.stack([theirs[1:].sum(0), theirs[2:].sum(0), theirs[3]])).max() < 1e-3
+
+
+def named(**changes):
+    """The bundle of classes with other names of channels."""
+    channels = {str(n): changes.get(f"c{n}", name) for n, name in CLASSES.items()}
+    inputs = OF_CLASSES["network_data_format"]["inputs"]
+    return {**OF_CLASSES, "network_data_format": {"inputs": inputs, "outputs": {"pred": {"channel_def": channels}}}}
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        (named(c1="liver", c2="vessel", c3="cyst"), "another task.*liver"),
+        (named(c1="necrosis"), "not clearly.*--coding"),
+        (named(c1="label 1", c2="label 2", c3="label 3"), "--coding"),
+        ({**OF_CLASSES, "postprocessing": {"transforms": [{"_target_": "Activationsd", "sigmoid": True}]}}, "sigmoid"),
+    ],
+)
+def test_classes_that_are_not_clear_are_refused(change, words, tmp_path):
+    with pytest.raises(CheckpointError, match=words):
+        import_foreign(bundle(tmp_path / "b", **change), ImportOptions("m"))
+
+
+def test_classes_that_the_user_names_settle_it(tmp_path):
+    from monai.networks.nets import SegResNet
+
+    folder = bundle(tmp_path / "b", **named(c1="label 1", c2="label 2", c3="label 3"))
+    net = SegResNet(blocks_down=[1, 2], blocks_up=[1], init_filters=8, in_channels=4, out_channels=4)
+    torch.save(net.state_dict(), folder / "models" / "model.pt")
+    loaded = checkpoint.load(import_foreign(folder, ImportOptions("m", coding="1=ET,2=ED,3=NCR")))
+    given = net.state_dict()["conv_final.2.conv.weight"]
+    assert torch.equal(loaded.state["body.conv_final.2.conv.weight"], given[[0, 3, 2, 1]])
+
+
 def test_what_its_files_tell_is_on_the_card(made):
     card, recipe = checkpoint.read_metadata(import_foreign(made[0], ImportOptions("bundle")))
     assert [m.value for m in card.modalities] == ["t1ce", "t1", "t2", "flair"]

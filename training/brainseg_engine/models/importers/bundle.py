@@ -12,7 +12,8 @@ from typing import Any
 
 from brainseg_engine.core.errors import CheckpointError
 from brainseg_engine.models.importers import monai_config, monai_networks
-from brainseg_engine.models.importers.meaning import regions_of, series_of
+from brainseg_engine.models.importers.bundle_answers import answers
+from brainseg_engine.models.importers.meaning import series_of
 from brainseg_engine.models.importers.monai_config import Config
 from brainseg_engine.models.importers.writing import Foreign, ImportOptions
 from brainseg_engine.nets.foreign import read_weights
@@ -36,13 +37,15 @@ def read(folder: Path, source: Path, options: ImportOptions) -> Foreign:
     metadata = monai_config.read(folder / "configs" / "metadata.json")
     where = f"The bundle {source.name}"
     inputs, outputs = _channels(metadata, "inputs"), _channels(metadata, "outputs")
-    regions = regions_of(outputs, where)
-    series = series_of(inputs, where, options.series)
     path = next((p for name in CONFIGS if (p := folder / "configs" / name).is_file()), None)
     if path is None:
         raise CheckpointError(f"{where} has no configs/inference.json, which says how it is run. Fetch it again.")
     config = Config(path)
-    network, keys = monai_networks.of(config, "network_def", "network", "net", inputs=len(series), outputs=len(regions))
+    given = answers(outputs, config, options.coding, where)
+    series = series_of(inputs, where, options.series)
+    network, keys = monai_networks.of(
+        config, "network_def", "network", "net", inputs=len(series), outputs=given.channels
+    )
     prepare = _preparation(config)
     tree = {
         "name": "monai_bundle",
@@ -52,15 +55,15 @@ def read(folder: Path, source: Path, options: ImportOptions) -> Foreign:
         "preprocess": prepare,
         "window": _window(config),
         "network": network,
-        "output": {"kind": "regions", "regions": [r.value for r in regions]},
-        "loss": {"dice": 1.0, "squared": True, "cross_entropy": 0.0},
-        "postprocess": {"threshold": _threshold(config)},
+        "output": given.output,
+        "loss": given.loss,
+        "postprocess": given.postprocess,
     }
     recipe: Recipe = parse_recipe(tree, where)
     weights = _weights(folder, where)
     return Foreign(
         recipe,
-        {keys(k): v for k, v in read_weights(weights).items()},
+        {keys(k): given.in_order(k, v) for k, v in read_weights(weights).items()},
         f"MONAI bundle {metadata.get('name', source.name)} {metadata.get('version', '')}".strip(),
         licence=_licence(folder, metadata),
         citation="; ".join(_texts(metadata.get("references")))[:4000],
@@ -188,26 +191,6 @@ def sliding(roi: Any, arguments: Mapping[str, Any], where: Path | str) -> dict[s
     return {
         "policy": "patch", "size": list(sides), "overlap": float(overlap), "steps": "fixed", "weights": mode, "average": "logits",
     }  # fmt: skip
-
-
-def _threshold(config: Config) -> float:
-    """Of the probabilities. Raises CheckpointError where the answer is made in a way that gives no regions."""
-    pipeline = config.tree.get("postprocessing")
-    transforms = pipeline.get("transforms") if isinstance(pipeline, Mapping) else None
-    threshold = 0.5
-    for transform in transforms if isinstance(transforms, list) else []:
-        if not isinstance(transform, Mapping):
-            continue
-        name = str(transform.get("_target_", "")).rsplit(".", 1)[-1]
-        if name == "Activationsd" and not config.plain(transform.get("sigmoid", False), name):
-            raise CheckpointError(
-                f"{config.path}: its answers are no independent regions (Activationsd without sigmoid)."
-            )
-        if name == "AsDiscreted" and config.plain(transform.get("argmax", False), name):
-            raise CheckpointError(f"{config.path}: its answers are no independent regions (AsDiscreted with argmax).")
-        if name == "AsDiscreted" and "threshold" in transform:
-            threshold = config.plain(transform["threshold"], name)
-    return threshold
 
 
 def _weights(folder: Path, where: str) -> Path:

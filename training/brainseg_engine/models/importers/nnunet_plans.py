@@ -7,7 +7,7 @@ from typing import Any
 
 from brainseg_engine.core.errors import CheckpointError
 
-KNOWN = "Known are the plans of nnU-Net 2.0 to 2.8 in 3D and 2D, plain and with residual encoders; this may be of a newer version."
+KNOWN = "Known are the plans of nnU-Net 2.0 to 2.8 in 3D and 2D, plain or with residual encoders; this may be a newer version."
 NORMALISATION = {"ZScoreNormalization": "zscore", "RescaleTo01Normalization": "unit", "NoNormalization": "none"}
 _PREPROCESSOR = "DefaultPreprocessor"
 _RESAMPLED = "resample_data_or_seg_to_shape"
