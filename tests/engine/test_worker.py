@@ -47,16 +47,40 @@ class Worker:
             progress.append(event)
         return progress, event
 
+    def end(self) -> None:
+        self.process.kill()
+        self.process.wait()
+        for pipe in (self.process.stdin, self.process.stdout, self.process.stderr):
+            with contextlib.suppress(BrokenPipeError):
+                pipe.close()
+
+
+@pytest.fixture(scope="module")
+def shared() -> Iterator[list[Worker]]:
+    """The process that tests take over from each other, once there is one; one of its own would be a second for each."""
+    workers: list[Worker] = []
+    yield workers
+    for w in workers:
+        w.end()
+
 
 @pytest.fixture
-def process() -> Iterator[Worker]:
+def process(shared: list[Worker], request: pytest.FixtureRequest) -> Iterator[Worker]:
+    """A worker that is idle, as the test leaves it when it passes."""
+    if not shared:
+        shared.append(Worker())
+    failed = request.session.testsfailed
+    yield shared[0]
+    if request.session.testsfailed > failed or shared[0].process.poll() is not None:
+        shared.pop().end()
+
+
+@pytest.fixture
+def own_process() -> Iterator[Worker]:
+    """A worker for a test that ends it."""
     w = Worker()
     yield w
-    w.process.kill()
-    w.process.wait()
-    for pipe in (w.process.stdin, w.process.stdout, w.process.stderr):
-        with contextlib.suppress(BrokenPipeError):
-            pipe.close()
+    w.end()
 
 
 @pytest.fixture
@@ -135,7 +159,8 @@ def test_labels_and_probabilities_come_back(process, sent, study):
         np.testing.assert_array_equal(probabilities.array[2], (expected(study) > 0) * np.float16(0.75))
 
 
-def test_what_libraries_print_does_not_reach_the_protocol(process, sent, study):
+def test_what_libraries_print_does_not_reach_the_protocol(own_process, sent, study):
+    process = own_process
     process.say(**sent.command("noisy"))
     _, done = process.outcome()
     assert isinstance(done, Finished) and done.job == "j1"
@@ -194,7 +219,8 @@ def test_nonsense_is_passed_over(process, sent):
 
 
 @pytest.mark.parametrize("how", ["eof", "quit"])
-def test_it_leaves_in_mid_pass_when_the_window_goes(process, sent, how):
+def test_it_leaves_in_mid_pass_when_the_window_goes(own_process, sent, how):
+    process = own_process
     process.say(**sent.command("deaf"))
     process.hear(), process.hear()
     if how == "quit":

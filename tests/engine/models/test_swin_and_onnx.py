@@ -124,6 +124,7 @@ def exported(small, tmp_path_factory):
     return export_onnx(small, tmp_path_factory.mktemp("onnx") / "small.onnx")
 
 
+@pytest.mark.slow
 def test_onnx_out_and_in_again_gives_the_answers_of_torch(small, exported, case):
     pytest.importorskip("onnxruntime")
     path = import_foreign(exported, ImportOptions("back"))
@@ -134,6 +135,7 @@ def test_onnx_out_and_in_again_gives_the_answers_of_torch(small, exported, case)
     assert "trained" in " ".join(checkpoint.read_metadata(path)[0].known_failures)
 
 
+@pytest.mark.slow
 def test_onnx_that_tells_nothing_needs_a_recipe(small, exported, tmp_path):
     onnx = pytest.importorskip("onnx")
     bare = onnx.load(str(exported))
@@ -148,6 +150,7 @@ def test_onnx_that_tells_nothing_needs_a_recipe(small, exported, tmp_path):
         import_foreign(tmp_path / "bare.onnx", ImportOptions("n", recipe=wrong))
 
 
+@pytest.mark.slow
 def test_onnx_that_is_damaged_or_keeps_weights_elsewhere_is_refused(exported, tmp_path):
     onnx = pytest.importorskip("onnx")
     (tmp_path / "cut.onnx").write_bytes(exported.read_bytes()[:2000])

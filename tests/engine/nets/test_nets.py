@@ -27,7 +27,10 @@ NARROWER = {
     "unet2d_lgg": "network.width=16",
 }
 ALL = [(name, preset) for name in recipe_names() for preset in presets(name)]
-each = pytest.mark.parametrize(("name", "preset"), ALL)
+MILLIONS = ("efficientnet_graft", "as_published")
+each = pytest.mark.parametrize(
+    ("name", "preset"), [pytest.param(*one, marks=pytest.mark.slow if one == MILLIONS else ()) for one in ALL]
+)
 
 
 def small(name, preset):

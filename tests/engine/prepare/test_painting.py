@@ -44,7 +44,7 @@ def test_painted_on_a_series_the_1_mm_grid_holds_it_and_gives_it_back(own, rigid
 
 
 @given(acquired, motions, st.integers(0, 1000))
-@settings(max_examples=5)
+@settings(max_examples=3)
 def test_strokes_side_by_side_leave_no_seam_and_what_was_not_painted_stays(own, rigid, seed):
     labels = blobs(seed, FINE.shape)
     before = segmentation_onto(Segmentation(labels, FINE), own, rigid.inverse).labels

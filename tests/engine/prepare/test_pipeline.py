@@ -111,13 +111,20 @@ def test_steps_are_skipped_or_replaced_by_files(raw, brain_file, tmp_path):
     assert left.warnings  # they are not aligned, and it says so
 
 
+@pytest.mark.slow
 def test_a_start_by_hand_leads_the_registration(raw, brain_file):
     far = {m: raw.rigids[m] for m in (Modality.T2,)}
     done = prepare(raw.study, PrepareOptions(brain=brain_file, starts=far, threads=1))
     assert done.choices["t2"]["alignment"] == "registered from the given position"
 
 
-@pytest.mark.parametrize("spoilt", ["another patient", "mirrored", "upside down", "half a head"])
+@pytest.mark.parametrize(
+    "spoilt",
+    [
+        "another patient",
+        *(pytest.param(how, marks=pytest.mark.slow) for how in ("mirrored", "upside down", "half a head")),
+    ],
+)
 def test_a_series_that_does_not_belong_is_said(raw, spoilt):
     volume = raw.study.volumes[Modality.T2]
     if spoilt == "another patient":
@@ -170,6 +177,7 @@ def test_a_head_as_small_as_an_infant_s_is_said(raw):
     assert any("too small for a brain" in w and "adults" in w for w in done.warnings)
 
 
+@pytest.mark.slow
 def test_a_series_that_no_registration_can_bring_anywhere_is_said(raw):
     t2 = raw.study.volumes[Modality.T2]
     noise = replace(t2, data=np.random.default_rng(0).normal(100, 20, t2.grid.shape).astype(np.float32))
@@ -203,7 +211,8 @@ def test_cancelled_at_any_moment(raw, brain_file):
 
 def test_progress_rises_and_choices_are_json(raw, prepared, brain_file):
     seen = []
-    prepare(raw.study, PrepareOptions(brain=brain_file, threads=1), progress=lambda e: seen.append(e.fraction))
+    two = Study("two", {m: raw.study.volumes[m] for m in (Modality.T1CE, Modality.T2)})
+    prepare(two, PrepareOptions(brain=brain_file, threads=1), progress=lambda e: seen.append(e.fraction))
     assert seen == sorted(seen)
     assert 0 <= seen[0] <= seen[-1] <= 1
     text = json.dumps(dict(prepared.choices))

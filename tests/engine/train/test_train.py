@@ -78,8 +78,15 @@ def test_same_seed_same_weights_whatever_the_workers(tiny_recipe, cohort, tmp_pa
     assert not equal(tmp_path / "a/last.safetensors", tmp_path / "c/last.safetensors")
 
 
-def test_stopped_and_resumed_equals_never_stopped(tiny_recipe, cohort, tmp_path):
-    run(tiny_recipe, cohort, tmp_path / "whole", 12)
+@pytest.fixture(scope="module")
+def whole(tiny_recipe, cohort, tmp_path_factory):
+    """The folder of a run of 12 steps that nothing stopped."""
+    out = tmp_path_factory.mktemp("whole")
+    run(tiny_recipe, cohort, out, 12)
+    return out
+
+
+def test_stopped_and_resumed_equals_never_stopped(whole, tiny_recipe, cohort, tmp_path):
     seen = []
     with pytest.raises(Cancelled):
         train(
@@ -89,9 +96,9 @@ def test_stopped_and_resumed_equals_never_stopped(tiny_recipe, cohort, tmp_path)
     with (tmp_path / "parts/metrics.csv").open("a") as f:
         f.write("9,11,0.1,1e-3,,,,1.0\n")  # what a killed process may have written after its last checkpoint
     run(tiny_recipe, cohort, tmp_path / "parts", 12, resume=True)
-    assert equal(tmp_path / "whole/last.safetensors", tmp_path / "parts/last.safetensors")
-    assert equal(tmp_path / "whole/model.safetensors", tmp_path / "parts/model.safetensors")
-    assert table(tmp_path / "whole") == table(tmp_path / "parts")
+    assert equal(whole / "last.safetensors", tmp_path / "parts/last.safetensors")
+    assert equal(whole / "model.safetensors", tmp_path / "parts/model.safetensors")
+    assert table(whole) == table(tmp_path / "parts")
 
 
 def test_bad_input_is_reported_in_words(tiny_recipe, cohort, tmp_path):
@@ -141,18 +148,17 @@ def table(folder):
 
 
 @pytest.mark.parametrize("when", ["reading Case_0", "step 5 of 12", "step 7 of 12", "step 12 of 12"])
-def test_a_stop_anywhere_is_clean_and_resumes_exactly(when, tiny_recipe, cohort, tmp_path):
+def test_a_stop_anywhere_is_clean_and_resumes_exactly(when, whole, tiny_recipe, cohort, tmp_path):
     """While it reads, while it validates (every 5 steps, and at the end), between steps."""
-    run(tiny_recipe, cohort, tmp_path / "whole", 12)
     seen = []
     options = TrainOptions(*cohort, tmp_path / "parts", steps=12, device="cpu")
     with pytest.raises(Cancelled, match="start it again" if "reading" in when else "--resume"):
         train(tiny_recipe, options, seen.append, lambda: any(getattr(e, "stage", "").startswith(when) for e in seen))
     assert (tmp_path / "parts/last.safetensors").exists() == ("reading" not in when)
     run(tiny_recipe, cohort, tmp_path / "parts", 12, resume=True)
-    assert equal(tmp_path / "whole/last.safetensors", tmp_path / "parts/last.safetensors")
-    assert equal(tmp_path / "whole/model.safetensors", tmp_path / "parts/model.safetensors")
-    assert table(tmp_path / "whole") == table(tmp_path / "parts")
+    assert equal(whole / "last.safetensors", tmp_path / "parts/last.safetensors")
+    assert equal(whole / "model.safetensors", tmp_path / "parts/model.safetensors")
+    assert table(whole) == table(tmp_path / "parts")
 
 
 def test_a_stop_before_the_first_step_resumes(tiny_recipe, cohort, tmp_path):

@@ -27,6 +27,7 @@ def click(window, name: str) -> None:
     QApplication.processEvents()
 
 
+@pytest.mark.slow
 def test_export_by_clicks(window, monkeypatch, tmp_path):
     study = make_study(id="A", shape=(70, 80, 60), affine=np.diag([-2.0, -2.0, 2.0, 1.0]))
     write_clinical(tmp_path / "dicom", study, thickness_mm=None, distractors=0)

@@ -16,6 +16,7 @@ from napari_brainseg.display.side_by_side import PRIOR
 pytestmark = [pytest.mark.window, pytest.mark.usefixtures("fake_worker")]
 
 
+@pytest.mark.slow
 def test_an_earlier_study_stands_beside_and_tells_what_changed(window, monkeypatch, tmp_path):
     affine = np.diag([-2.0, -2.0, 2.0, 1.0])
     now, before = (write(make_study(id=i, shape=(60, 64, 48), affine=affine), tmp_path) for i in ("now", "before"))

@@ -45,6 +45,7 @@ def test_measure_go_there_and_report(window, monkeypatch, tmp_path):
     assert all(layer.name != diameter_lines.NAME for layer in window.viewer.layers)
 
 
+@pytest.mark.slow
 def test_a_ruler_two_diameters_and_a_region_of_interest_by_hand(window, monkeypatch, tmp_path):
     affine = np.diag([-1.0, -1.0, 3.0, 1.0])
     hand = Hand(window, write(make_study(id="A", shape=(70, 80, 30), affine=affine), tmp_path), monkeypatch)

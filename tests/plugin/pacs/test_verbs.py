@@ -79,6 +79,7 @@ def test_what_was_fetched_is_deleted_but_for_the_open_study(house, holding):
     assert "1 study" in pacs.work.words
 
 
+@pytest.mark.slow
 def test_a_series_that_is_not_wanted_is_left(house, holding):
     pacs = house.pacs
     pacs.worklist.search("archive", Query())

@@ -30,6 +30,7 @@ def centre_of(hand: Hand) -> tuple[int, int, int]:
     return z, y, x
 
 
+@pytest.mark.slow
 def test_every_tool_by_hand_then_undone_and_redone_bit_for_bit(hand):
     window = hand.window
     z, y, x = centre_of(hand)

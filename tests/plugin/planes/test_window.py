@@ -155,6 +155,7 @@ def test_painted_on_another_canvas_with_the_rules_and_one_history(four):
     assert not history_of(hand.layer).done and len(history_of(hand.layer).undone) == 3
 
 
+@pytest.mark.slow
 def test_polygon_eraser_and_fill_on_another_canvas(four):
     hand, window = four, four.window
     coronal = PaneHand(hand, Plane.CORONAL)
@@ -208,6 +209,7 @@ def test_wheel_click_and_keys_move_all(four):
     assert viewer.dims.point == at
 
 
+@pytest.mark.slow
 def test_zoom_and_centre_are_shared_or_not(four):
     hand, window = four, four.window
     coronal, camera = PaneHand(hand, Plane.CORONAL), four.viewer.scene.camera
@@ -228,6 +230,7 @@ def test_zoom_and_centre_are_shared_or_not(four):
     assert scales == pytest.approx([scales[0]] * 3, rel=0.02)
 
 
+@pytest.mark.slow
 def test_a_double_click_shows_one_canvas_alone_and_all_again(four):
     hand, window, viewer = four, four.window, four.viewer
     own = viewer.window._qt_viewer.canvas.native
