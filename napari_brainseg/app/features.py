@@ -132,6 +132,7 @@ class Features:
             self.series.leave,
             self.pacs.work.cancel,
             self.finetune.close,
+            self.models.cancel_fetch,
             self.corrections.close,
             self.view.close,
         ]

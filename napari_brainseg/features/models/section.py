@@ -32,6 +32,7 @@ class ModelsSection:
         context.follow(context.session.models_changed, self._show)
         context.follow(context.session.message_changed, self._show_words)
         context.follow(context.session.reading_changed, self._show_words)
+        context.follow(verbs.fetch_changed, self._show_fetch)
 
     def _open(self) -> None:
         dialog = self._dialog = ModelsDialog(self._row)
@@ -39,12 +40,14 @@ class ModelsSection:
         dialog.folder_requested.connect(self._folder)
         dialog.file_requested.connect(self._file)
         dialog.install_requested.connect(self._install)
+        dialog.cancel_requested.connect(self._verbs.cancel_fetch)
         dialog.remove_requested.connect(self._remove)
         dialog.default_requested.connect(self._verbs.make_default)
         dialog.finished.connect(self._closed)
         known = self._verbs.known
         dialog.show_known([(f"{k.title}", k.name, k.licence) for k in known])
         self._show()
+        self._show_fetch()
         dialog.open()
 
     def _closed(self, _result: int) -> None:
@@ -61,6 +64,18 @@ class ModelsSection:
         if self._dialog is not None:
             message = self._session.message
             self._dialog.show_words(self._session.reading or (message.text if message is not None else ""))
+
+    def _show_fetch(self) -> None:
+        fetch = self._verbs.fetch
+        if self._dialog is None:
+            return
+        if fetch is None:
+            self._dialog.show_fetch("", None)
+        elif fetch.installing:
+            self._dialog.show_fetch(f"bringing {fetch.name} in …", None, stoppable=False)
+        else:
+            words = f"stopping {fetch.name} …" if fetch.stopped else f"fetching {fetch.name}"
+            self._dialog.show_fetch(words, fetch.fraction or None, stoppable=not fetch.stopped)
 
     def _folder(self, name: str, series: str) -> None:
         folder = QFileDialog.getExistingDirectory(self._row, "Folder of a MONAI bundle or of nnU-Net v2")

@@ -12,6 +12,7 @@ from qtpy.QtWidgets import (
     QHBoxLayout,
     QHeaderView,
     QLineEdit,
+    QProgressBar,
     QTableWidget,
     QTableWidgetItem,
     QVBoxLayout,
@@ -57,6 +58,7 @@ class ModelsDialog(QDialog):
     folder_requested = Signal(str, str)
     file_requested = Signal(str, str)
     install_requested = Signal(str)
+    cancel_requested = Signal()
     remove_requested = Signal(str)
     default_requested = Signal(str)
 
@@ -129,7 +131,26 @@ class ModelsDialog(QDialog):
         self.install = button("Install…", "model_install", "Show its licence, then fetch it",
                               lambda: self.install_requested.emit(self.known.currentData() or ""))  # fmt: skip
         row.addWidget(self.install)
+        self.bar = QProgressBar()
+        self.bar.setObjectName("model_progress")
+        self.cancel = button("Cancel", "model_cancel", "Stop; what arrived is kept, and Install goes on there",
+                             self.cancel_requested.emit)  # fmt: skip
+        row.addWidget(self.bar, 1)
+        row.addWidget(self.cancel)
+        self.show_fetch("", None)
         return row
+
+    def show_fetch(self, words: str, fraction: float | None, *, stoppable: bool = True) -> None:
+        """How much of a model has arrived (None: not known), in place of the choice; ``words`` "" for none on its way."""
+        busy = bool(words)
+        self.known.setVisible(not busy)
+        self.install.setVisible(not busy)
+        self.bar.setVisible(busy)
+        self.cancel.setVisible(busy)
+        self.cancel.setEnabled(stoppable)
+        self.bar.setRange(0, 0 if fraction is None else 1000)
+        self.bar.setValue(round(1000 * (fraction or 0.0)))
+        self.bar.setFormat(words if fraction is None else f"{words}  %p %")
 
     @property
     def _told(self) -> tuple[str, str]:

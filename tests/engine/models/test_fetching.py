@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import hashlib
-import http.server
 import json
-import threading
 from pathlib import Path
 
 import pytest
 import torch
 from helpers import peers
+from helpers.file_server import file_server
 from typer.testing import CliRunner
 
 from brainseg_engine.cli import app
@@ -20,45 +19,10 @@ from brainseg_engine.models import catalogue, fetching, upkeep
 from brainseg_engine.models.catalogue import KnownModel
 
 
-class Server(http.server.BaseHTTPRequestHandler):
-    """Serves ``files``; ``cut`` bytes of the first answer alone."""
-
-    files: dict[str, bytes]
-    cut = 0
-    asked: list[str]
-
-    def do_GET(self):
-        data = self.files.get(self.path)
-        if data is None:
-            self.send_error(404)
-            return
-        wanted = self.headers.get("Range", "")
-        type(self).asked.append(wanted)
-        start = int(wanted.removeprefix("bytes=").rstrip("-")) if wanted else 0
-        self.send_response(206 if wanted else 200)
-        self.send_header("ETag", '"1"')
-        self.send_header("Content-Length", str(len(data) - start))
-        self.end_headers()
-        rest = data[start:]
-        if self.cut:
-            rest, type(self).cut = rest[: self.cut], 0
-        self.wfile.write(rest)
-
-    def log_message(self, *args):
-        pass
-
-
 @pytest.fixture
 def server():
-    handler = type("Handler", (Server,), {"files": {}, "asked": [], "cut": 0})
-    running = http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler)
-    thread = threading.Thread(target=running.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True)
-    thread.start()
-    handler.mirror = f"http://127.0.0.1:{running.server_port}"
-    yield handler
-    running.shutdown()
-    running.server_close()
-    thread.join()
+    with file_server() as running:
+        yield running
 
 
 @pytest.fixture

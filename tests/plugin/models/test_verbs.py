@@ -6,15 +6,19 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from helpers.file_server import file_server
+from helpers.rig import House
 
 from brainseg_engine.core.errors import CheckpointError
 from brainseg_engine.core.geometry import Grid
 from brainseg_engine.core.labels import Region, region_mask
 from brainseg_engine.core.study import Segmentation
 from brainseg_engine.corrections import BaseModel
-from napari_brainseg.features.models.verbs import by_command
+from brainseg_engine.models import ModelInfo
+from brainseg_engine.models.catalogue import KnownModel
+from napari_brainseg.features.models.verbs import Fetch, ModelsVerbs, by_command
 from napari_brainseg.features.segment.several import agreement, in_words, mean_of
-from napari_brainseg.session import Answer
+from napari_brainseg.session import Answer, Kind
 
 GRID = Grid((4, 4, 4), np.eye(4))
 
@@ -56,3 +60,58 @@ def test_the_majority_decides_where_there_are_labels_alone():
 def test_a_command_that_fails_says_why(tmp_path: Path):
     with pytest.raises(CheckpointError, match="is no model that is known"):
         by_command(["import", str(tmp_path), "--name", "m"])
+
+
+@pytest.fixture
+def fetching(viewer, monkeypatch):
+    """(verbs that note their commands, those, the server, a model that it has)."""
+    data = bytes(4 << 18)
+    with file_server() as server:
+        server.files["/m.zip"] = data
+        monkeypatch.setenv("BRAINSEG_MIRROR", server.mirror)
+        house, commands = House(viewer), []
+        verbs = ModelsVerbs(
+            house.context, lambda words: commands.append(words) or "licence: CC0\nIts hash is not known."
+        )
+        known = KnownModel(
+            name="some", title="Some", url="https://nowhere.example/m.zip", size=len(data), licence="CC0"
+        )
+        yield verbs, commands, server, known
+        house.close()
+
+
+def test_a_fetch_shows_how_far_it_is_stops_and_goes_on(fetching):
+    verbs, commands, server, known = fetching
+    seen = []
+
+    def watch():
+        if verbs.fetch is not None and not seen:
+            seen.append(verbs.fetch)
+            follow = verbs.fetch.follow
+            verbs.fetch.follow = lambda e: (follow(e), verbs.cancel_fetch())
+
+    verbs.fetch_changed.connect(watch)
+    verbs.install(known)
+    assert verbs.fetch is None and not commands and 0 < seen[0].fraction < 1
+    assert verbs._session.message.text.startswith("Stopped") and verbs._session.message.kind is Kind.INFO
+    verbs.install(known)
+    assert server.asked == ["", f"bytes={1 << 18}-"]
+    assert commands == [["install", "some", "--accept"]] and verbs.fetch is None
+    assert verbs._session.message.text == "The model 'some' was installed. Licence: CC0. Its hash is not known."
+
+
+def test_a_fetch_that_fails_says_why_and_a_name_that_is_taken_is_not_fetched(fetching):
+    verbs, commands, server, known = fetching
+    server.files.clear()
+    verbs.install(known)
+    assert "404" in verbs._session.message.text and verbs.fetch is None and not commands
+    verbs._session.set_models([ModelInfo("some", Path("some.safetensors"), None, bundled=False)])
+    verbs.install(known)
+    assert "already" in verbs._session.message.text and server.asked == []
+
+
+def test_one_model_is_fetched_after_the_other(fetching):
+    verbs, _, server, known = fetching
+    verbs.fetch = Fetch("other")
+    verbs.install(known)
+    assert "other" in verbs._session.message.text and server.asked == []
