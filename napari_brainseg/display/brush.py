@@ -293,7 +293,9 @@ class Brush:
 
     def _recount(self, event: Any = None) -> None:
         if self._layer is not None:
-            self._settled = np.bincount(np.asarray(self._layer.data, dtype=np.uint8).ravel(), minlength=256)
+            data = np.asarray(self._layer.data, dtype=np.uint8)
+            self._settled = np.bincount(data[data > 0], minlength=256)  # most is background, and counted in no time
+            self._settled[0] = data.size - self._settled.sum()
             self._open[:] = 0
             self.counted.emit()
 

@@ -17,6 +17,7 @@ from napari_brainseg.display.linked_cameras import LinkedCameras
 from napari_brainseg.display.mirrors import Painting
 from napari_brainseg.display.panes import FlatPane, SolidPane, canvas_of
 from napari_brainseg.display.planes import ORDERS, Box, Plane, bring_in_sight, plane_of
+from napari_brainseg.display.pointing import in_hand
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -322,7 +323,9 @@ class LinkedPlanes:
 
     @property
     def _moving(self) -> bool:
-        """True while the left button paints nothing."""
+        """True while the left button paints and draws nothing."""
+        if in_hand(self._viewer):
+            return False
         active = self._viewer.layers.selection.active
         return active is None or str(getattr(active, "mode", "pan_zoom")) == "pan_zoom"
 

@@ -17,6 +17,7 @@ from napari_brainseg.display.crosshair import Crosshair
 from napari_brainseg.display.gestures import drag_image, drag_window, shown_image, turn_wheel
 from napari_brainseg.display.mirrors import Mirror, Painting
 from napari_brainseg.display.planes import ORDERS, SMALL_PX, Box, Marks, Plane, fit_box
+from napari_brainseg.display.pointing import point_elsewhere
 from napari_brainseg.display.surfaces import SurfaceManager
 
 if TYPE_CHECKING:
@@ -92,12 +93,13 @@ class Pane:
             font_family=qt._overlay_font,
             key_map_handler=qt._key_map_handler,
             size=(200, 200),
+            dpi=qt.canvas._scene_canvas.dpi,  # else vispy asks another program for it, each time
             autoswap=settings.experimental.autoswap_buffers,
             config={"samples": 4 if settings.advanced.multisampling else 0},
         )
         self.model.layers.events.inserted.connect(self._draw_layer)
         self.small = False
-        self.marks = Marks(self.model, bar=self.has_bar)
+        self.marks = Marks(self.model, bar=self.has_bar, canvas=self.canvas)
         self.caption = Caption(self.model, small=True)
 
     @property
@@ -146,7 +148,7 @@ class FlatPane(Pane):
         self.plane = plane
         self.mirrors: dict[Layer, Mirror] = {}
         self.crosshair = Crosshair(self.canvas)
-        self.model.mouse_drag_callbacks += [drag_window, drag_image]
+        self.model.mouse_drag_callbacks += [point_elsewhere(viewer), drag_window, drag_image]
         self.model.mouse_wheel_callbacks.append(turn_wheel)
 
     @property

@@ -14,6 +14,7 @@ from brainseg_engine.core.labels import Mask
 from brainseg_engine.core.morphology import bounding_box
 from brainseg_engine.core.study import Modality, Study
 from napari_brainseg.display.axes import ras_to_world, voxel_to_world
+from napari_brainseg.display.head import Head
 from napari_brainseg.display.layers import SURFACE, image_layers, layer_info, layer_modality
 from napari_brainseg.display.windows import PRESETS, brain_window, foreground, sampling
 
@@ -249,17 +250,19 @@ def letters_in_3d(viewer: ViewerModel) -> tuple[str, str, str, str]:
 
 
 class Marks:
-    """R/L/A/P/S/I at the edges of the canvas, following the plane, and the camera in 3D; and a scale bar in mm.
+    """R/L/A/P/S/I at the edges of the canvas, following the plane, and the camera in 3D; a small head beside them there (where
+    ``canvas``, its vispy side, is given); and a scale bar in mm.
 
     The marks stand as long as the object is not closed; a second one on the same viewer takes the first one's place.
     """
 
     _EDGES = ("top_center", "bottom_center", "middle_left", "middle_right")
 
-    def __init__(self, viewer: ViewerModel, bar: bool = True) -> None:
+    def __init__(self, viewer: ViewerModel, bar: bool = True, canvas: Any = None) -> None:
         from napari.components.overlays import TextOverlay
 
         self._viewer = viewer
+        self.head = Head(canvas) if canvas is not None else None
         self._overlays: list[Any] = []
         for edge in self._EDGES:
             overlay = TextOverlay(text="", position=edge, font_size=16, box=False, color="#f5d76e", gridded=True)
@@ -278,6 +281,7 @@ class Marks:
         viewer.dims.events.order.connect(self._update)
         viewer.dims.events.ndisplay.connect(self._update)
         viewer.scene.camera.events.angles.connect(self._update)
+        viewer.canvas.events.size.connect(self._update)
         self._update()
 
     @property
@@ -307,6 +311,11 @@ class Marks:
             overlay.visible = letters is not None
             if letters is not None:
                 overlay.text = letters[i]
+        if self.head is not None:
+            if letters is not None and dims.ndisplay == 3:
+                self.head.show(self._viewer)
+            else:
+                self.head.hide()
 
     def _update_bar(self, event: object = None) -> None:
         """No millimetres over images that tell no voxel size; otherwise the bar is left as the user has it."""
@@ -325,6 +334,9 @@ class Marks:
         self._viewer.dims.events.order.disconnect(self._update)
         self._viewer.dims.events.ndisplay.disconnect(self._update)
         self._viewer.scene.camera.events.angles.disconnect(self._update)
+        self._viewer.canvas.events.size.disconnect(self._update)
+        if self.head is not None:
+            self.head.close()
         self._viewer.canvas.overlays["scale_bar"].visible = self._had_bar
         self._viewer.canvas.overlays["_brush_circle"].box = self._circle_had_box
         self._viewer.canvas.background_color_override = self._canvas_colour

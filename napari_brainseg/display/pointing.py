@@ -46,15 +46,16 @@ class Pointer:
         """``clicked(world point)`` at the next left click in 2D; an earlier question is dropped."""
         self.drop()
         self._asked = clicked
-        self._viewer.mouse_drag_callbacks.insert(0, self._click)
+        self._viewer.mouse_drag_callbacks.insert(0, self.drag)
 
     def drop(self) -> None:
         """Wait for a click no longer."""
         self._asked = None
-        if self._click in self._viewer.mouse_drag_callbacks:
-            self._viewer.mouse_drag_callbacks.remove(self._click)
+        if self.drag in self._viewer.mouse_drag_callbacks:
+            self._viewer.mouse_drag_callbacks.remove(self.drag)
 
-    def _click(self, viewer: ViewerModel, event: Any) -> Generator[None, None, None]:
+    def drag(self, viewer: ViewerModel, event: Any) -> Generator[None, None, None]:
+        """The click, on that viewer's canvas: a ``mouse_drag_callback``."""
         asked = self._asked
         if asked is None or event.button != 1 or viewer.dims.ndisplay != 2:
             return
@@ -75,28 +76,52 @@ class Pointer:
 
 
 class Sketch:
-    """While ``active()``, a left click or drag in 2D is no movement of the image: ``drawn(world points, modifiers)``."""
+    """While ``active()``, a left click or drag in 2D is no movement of the image: ``drawn(world points, modifiers, across)``,
+    with the world axis across the plane that was drawn in."""
 
     def __init__(
-        self, viewer: ViewerModel, active: Callable[[], bool], drawn: Callable[[list[Any], tuple[str, ...]], None]
+        self, viewer: ViewerModel, active: Callable[[], bool], drawn: Callable[[list[Any], tuple[str, ...], int], None]
     ) -> None:
-        self._viewer, self._active, self._drawn = viewer, active, drawn
-        viewer.mouse_drag_callbacks.insert(0, self._drag)
+        self._viewer, self.active, self._drawn = viewer, active, drawn
+        viewer.mouse_drag_callbacks.insert(0, self.drag)
 
     def close(self) -> None:
         """Draw nothing more."""
-        if self._drag in self._viewer.mouse_drag_callbacks:
-            self._viewer.mouse_drag_callbacks.remove(self._drag)
+        if self.drag in self._viewer.mouse_drag_callbacks:
+            self._viewer.mouse_drag_callbacks.remove(self.drag)
 
-    def _drag(self, viewer: ViewerModel, event: Any) -> Generator[None, None, None]:
+    def drag(self, viewer: ViewerModel, event: Any) -> Generator[None, None, None]:
+        """What is drawn on that viewer's canvas: a ``mouse_drag_callback``."""
         modifiers = tuple(str(m) for m in event.modifiers)
-        if event.button != 1 or "Control" in modifiers or viewer.dims.ndisplay != 2 or not self._active():
+        if event.button != 1 or "Control" in modifiers or viewer.dims.ndisplay != 2 or not self.active():
             return
         event.handled = True
+        across = int(viewer.dims.order[0])
         points = [tuple(event.position)]
         yield
         while event.type == "mouse_move":
             event.handled = True
             points.append(tuple(event.position))
             yield
-        self._drawn(points, modifiers)
+        self._drawn(points, modifiers, across)
+
+
+def in_hand(viewer: ViewerModel) -> list[Pointer | Sketch]:
+    """What takes the next left click on that viewer's canvas, whatever else it would do."""
+    tools = [getattr(callback, "__self__", None) for callback in viewer.mouse_drag_callbacks]
+    return [
+        tool
+        for tool in tools
+        if (isinstance(tool, Pointer) and tool.waiting) or (isinstance(tool, Sketch) and tool.active())
+    ]
+
+
+def point_elsewhere(viewer: ViewerModel) -> Callable[[ViewerModel, Any], Generator[None, None, None]]:
+    """A ``mouse_drag_callback`` for another canvas of the viewer: what takes a click on the viewer's own canvas takes it
+    on that one, too."""
+
+    def drag(model: ViewerModel, event: Any) -> Generator[None, None, None]:
+        for tool in in_hand(viewer)[:1]:
+            yield from tool.drag(model, event)
+
+    return drag

@@ -118,7 +118,7 @@ class DrawingVerbs:
         current = self._session.study
         return current.study.reference.grid if current is not None else None
 
-    def _on_drawn(self, points: list[Any], modifiers: tuple[str, ...]) -> None:
+    def _on_drawn(self, points: list[Any], modifiers: tuple[str, ...], across: int) -> None:
         grid, kind, current = self._grid, self.tool, self._session.study
         if grid is None or kind is None or current is None:
             return
@@ -128,8 +128,8 @@ class DrawingVerbs:
         if kind is DrawnKind.RULER:
             self._add(engine.ruler(start, end))
         elif kind is DrawnKind.ROI:
-            across = axes.axis_order(grid.affine)[self._viewer.dims.order[0]]
-            self._add(engine.roi(start, end, grid, across, current.study.volumes.values()))
+            axis = axes.axis_order(grid.affine)[across]
+            self._add(engine.roi(start, end, grid, axis, current.study.volumes.values()))
         elif self._first is None:
             self._first = engine.ruler(start, end)
             self._add(self._first)

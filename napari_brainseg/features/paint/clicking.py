@@ -57,7 +57,7 @@ class Clicking:
         target = self._brush.settings.target
         return target if isinstance(target, Region) else _REGION_OF.get(target, Region.WT)
 
-    def _drawn(self, points: list[Any], modifiers: tuple[str, ...]) -> None:
+    def _drawn(self, points: list[Any], modifiers: tuple[str, ...], across: int) -> None:
         layer = self._brush.layer
         if layer is None or in_stroke(layer):
             return

@@ -13,6 +13,7 @@ from brainseg_engine.core.study import Modality
 from napari_brainseg.display import layers, planes, preferences
 from napari_brainseg.display.caption import Caption, elided, place_of, window_of
 from napari_brainseg.display.gestures import drag_image, drag_window, shown_image, step_slice, turn_wheel
+from napari_brainseg.display.panes import canvas_of
 from napari_brainseg.display.planes import WINDOW_PRESETS, Marks, Plane
 from napari_brainseg.display.region_layer import set_visible
 from napari_brainseg.display.windows import PRESETS, brain_window
@@ -38,7 +39,7 @@ class ViewVerbs:
 
     def __init__(self, context: Context) -> None:
         self._context, self._session, self._viewer = context, context.session, context.viewer
-        self.marks = Marks(context.viewer)
+        self.marks = Marks(context.viewer, canvas=canvas_of(context.viewer))
         self.caption = Caption(context.viewer)
         self.all_canvases: Callable[[], Any] = lambda: None
         """A picture of all canvases, as a QImage; None where there is one."""

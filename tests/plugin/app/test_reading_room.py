@@ -281,9 +281,20 @@ def test_the_canvas_says_what_is_seen(hand):
     hand.key(Qt.Key.Key_T)
     hand.window.qtbot.wait(50)
     assert caption.words == ("A", "") and hand.app.features.view.marks.letters == ("S", "I", "R", "L")
+    head = hand.app.features.view.marks.head
+    assert head.shown
+    front = hand.viewer.screenshot(flash=False)
     hand.viewer.scene.camera.set_view_direction((0.1, 0.2, 1.0), (-1.0, 0.0, 0.0))  # from the patient's right
+    assert (corner(front) != corner(hand.viewer.screenshot(flash=False))).any()  # the head turns along
     assert hand.app.features.view.marks.letters == ("S", "I", "P", "A")
     assert {str(x.interpolation2d) for x in layers.image_layers(hand.viewer).values()} == {"linear"}
+    hand.key(Qt.Key.Key_T)
+    hand.window.wait(lambda: not head.shown)
+
+
+def corner(picture):
+    """Where the head stands."""
+    return picture[-90:, :95, :3]
 
 
 def test_what_is_seen_is_saved_as_a_picture(hand, tmp_path, monkeypatch):

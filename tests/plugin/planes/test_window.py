@@ -254,6 +254,42 @@ def test_a_double_click_shows_one_canvas_alone_and_all_again(four):
         assert planes.plane_of(p.model) is p.plane
 
 
+def test_clicks_to_fix_measures_and_points_are_those_of_every_canvas(four):
+    """What takes a click on napari's own canvas takes it on the others, and moves no crosshair there."""
+    hand, window, viewer = four, four.window, four.viewer
+    coronal, sagittal = PaneHand(hand, Plane.CORONAL), PaneHand(hand, Plane.SAGITTAL)
+    z, y, x = hand.middle
+    drawing, point = hand.app.features.measure.drawing, viewer.dims.point
+    window.press("draw_ruler")
+    coronal.drag((z - 6, y, x - 8), (z, y, x), (z + 6, y, x + 8))
+    window.wait(lambda: len(drawing.drawn) == 1, 10)
+    assert drawing.drawn[0].first.mm == pytest.approx(20.0, abs=1.5)
+    window.wait(lambda: all("Measurements" in [x.name for x in p.model.layers] for p in linked(hand).flat), 10)
+    window.press("draw_roi")
+    sagittal.drag((z - 5, y - 5, x), (z, y, x), (z + 5, y + 5, x))
+    window.wait(lambda: len(drawing.drawn) == 2, 10)
+    spread = np.ptp([drawing.drawn[1].first.start, drawing.drawn[1].second.end, drawing.drawn[1].first.end], axis=0)
+    assert np.flatnonzero(spread < 0.1).tolist() == [0]  # it lies in its sagittal slice
+    window.press("draw_roi")  # out of the hand
+    assert drawing.tool is None
+    window.press("paint_WT")
+    hand.key(Qt.Key.Key_8)
+    before = hand.data
+    empty = next(i for i in range(z, before.shape[0]) if before[i, y, x] == 0)
+    coronal.click(empty, y, x)
+    window.wait(lambda: hand.data[empty, y, x] > 0, 20)
+    assert history_of(hand.layer).done[-1].tool == "click"
+    coronal.click(empty, y, x)
+    coronal.double_click()
+    assert viewer.dims.point == point and not hand.app.features.planes.alone
+    window.press("tool_move")
+    window.press("work_erase_part")
+    labelled = hand.data
+    sagittal.click(z, y, x)
+    window.wait(lambda: (hand.data != labelled).any() and hand.data[z, y, x] == 0, 20)
+    assert viewer.dims.point == point
+
+
 def hand_double(hand: Hand) -> None:
     at, left = QPointF(hand.native.rect().center()), Qt.MouseButton.LeftButton
     hand.mouse(QEvent.Type.MouseButtonDblClick, at, left, left)
@@ -304,7 +340,9 @@ def test_the_panel_goes_and_takes_its_canvases(four):
     hand, window, viewer = four, four.window, four.viewer
     own = viewer.window._qt_viewer.canvas.native
     parent = own.parentWidget()
+    assert gc.get_freeze_count() > 100_000  # what napari is made of: collections do not look through it
     hand.app.close()
+    assert gc.get_freeze_count() == 0
     window.qtbot.wait(50)
     assert own.isVisible() and parent.layout().indexOf(own) == 0 and parent.layout().count() == 2
     viewer.dims.set_current_step(0, 3)
