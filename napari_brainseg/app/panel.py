@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import gc
 from collections.abc import Callable
 from functools import partial
 from typing import TYPE_CHECKING, Any
@@ -10,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from qtpy.QtCore import QEvent, QObject, QTimer
 from qtpy.QtWidgets import QWidget
 
+from brainseg_engine.core.device import return_arrays
 from brainseg_engine.core.errors import BrainsegError
 from napari_brainseg.app.closing import ask_before, may_close, take_all
 from napari_brainseg.app.features import Features
@@ -50,6 +52,7 @@ class App(QObject):
     def __init__(self, viewer: Any, runner: Runner | None = None) -> None:
         super().__init__()
         self.viewer: ViewerModel = getattr(viewer, "__wrapped__", viewer)  # napari hands plugins a proxy
+        return_arrays()
         self._closed = False
         self._window_closes = False
         self._unask: Callable[[], None] | None = None
@@ -79,6 +82,7 @@ class App(QObject):
         self.panel.destroyed.connect(self.close)
         self.panel.installEventFilter(self)
         self.features.start()
+        self._set_aside()
 
     def eventFilter(self, watched: QObject, event: QEvent) -> bool:
         """Follow the panel into its window, and ask about edits before that closes."""
@@ -113,11 +117,21 @@ class App(QObject):
         with contextlib.suppress(BrainsegError):
             self.features.corrections.autosave.flush()
         self._closed = True
+        gc.unfreeze()
         if self._unask is not None:
             self._unask()
             self._unask = None
         steps = self.features.closing_steps(canvas_stays=not self._window_closes)
         take_all(self._gui.close, self._threads.close, self._children.close, *steps, self.keys.close)
+
+    def _set_aside(self) -> None:
+        """Keep what napari and its libraries are made of out of garbage collections for as long as the panel is there.
+
+        napari asks for one whenever a layer goes, which would hold the window up for 0.3 s. Where something of a person's own
+        is open already nothing is kept out: that is to be freed when it goes.
+        """
+        if not len(self.viewer.layers):
+            gc.freeze()
 
     def _show_message(self) -> None:
         message = self.session.message

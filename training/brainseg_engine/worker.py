@@ -203,8 +203,12 @@ class Worker:
 
     def rest(self, busy: CancelCheck) -> None:
         """Nothing is asked for, until ``busy()``."""
+        from brainseg_engine.core.device import release_heap
+
         if self._ahead is not None:
             self._ahead.work(busy)
+        if not busy():
+            release_heap()
 
     def _prepare(self, job: str, command: Mapping[str, Any]) -> dict[str, Any]:
         """A raw study made ready, into a folder that the other side owns."""

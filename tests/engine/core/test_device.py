@@ -1,5 +1,9 @@
 """Devices are named in words, and so are those that are not there."""
 
+import platform
+import subprocess
+import sys
+
 import numpy as np
 import pytest
 import torch
@@ -34,3 +38,37 @@ def test_running_out_of_memory_is_known_by_every_library():
         assert device.out_of_memory(e.value)
     assert device.out_of_memory(torch.OutOfMemoryError("CUDA out of memory"))
     assert not device.out_of_memory(RuntimeError("shapes differ"))
+
+
+@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="only glibc keeps what is freed")
+@pytest.mark.parametrize(
+    ("before", "size", "after", "least", "most"),
+    [("keep_heap", 5_000_000, "release_heap", 0.8, 0.3), ("return_arrays", 5_000_000, "int", 0.0, 0.1)],
+)
+def test_what_was_freed_goes_back_to_the_system(before, size, after, least, most):
+    """In a process of its own: here others allocate, too. Of what is freed among what stays."""
+    done = subprocess.run(
+        [sys.executable, "-c", HOLES, before, str(size), after], capture_output=True, text=True, timeout=60
+    )
+    assert done.returncode == 0, done.stderr
+    held, freed, released = map(int, done.stdout.split())
+    assert least * held <= freed and released < most * held
+
+
+HOLES = """
+import sys
+import psutil
+from brainseg_engine.core.device import keep_heap, release_heap, return_arrays
+before, size, after = sys.argv[1], int(sys.argv[2]), sys.argv[3]
+rss = lambda: psutil.Process().memory_info().rss
+globals()[before]()
+bytearray(b"x" * 30_000_000)  # glibc would learn from it to keep what is as large
+began = rss()
+blocks = [bytearray(b"x" * size) for _ in range(60)]
+held = rss() - began
+kept = blocks[::20]
+del blocks
+freed = rss() - began
+getattr(sys.modules["__main__"], after, int)()
+print(held, freed, rss() - began)
+"""
