@@ -25,7 +25,7 @@ class FollowUpSection:
 
     def _show(self) -> None:
         verbs = self._verbs
-        self._view.show_state(verbs.possible, verbs.busy, verbs.prior, verbs.lines)
+        self._view.show_state(verbs.possible, verbs.busy, verbs.prior, verbs.lines, verbs.charts)
 
     def _ask(self) -> None:
         current = self._context.session.study

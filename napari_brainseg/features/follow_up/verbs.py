@@ -20,14 +20,25 @@ from napari_brainseg.session import Kind
 if TYPE_CHECKING:
     from brainseg_engine.core.study import Segmentation, Study
     from brainseg_engine.prepare.prior import AlignedPrior
+    from brainseg_engine.report.growth import Chart
 
 
 @dataclass(frozen=True)
 class TimePoint:
-    """Region → mL, and the sum of products of the enhancing target lesions in mm² (None: not measured)."""
+    """Region → mL, and of the enhancing lesions the sum of products in mm² and the diameters of the largest in mm (None: not
+    measured)."""
 
     ml: Mapping[Region, float]
     product_mm2: float | None
+    largest_mm: tuple[float, float] | None = None
+
+
+@dataclass(frozen=True)
+class Compared:
+    """What changed, a line each, and how the tumour grew over the days that are known."""
+
+    lines: tuple[str, ...]
+    charts: tuple[Chart, ...] = ()
 
 
 class FollowUpVerbs:
@@ -39,9 +50,10 @@ class FollowUpVerbs:
         self._context, self._session, self._viewer = context, context.session, context.viewer
         self.prior = ""
         self.lines: tuple[str, ...] = ()
+        self.charts: tuple[Chart, ...] = ()
         self.busy = False
         self._aligned: AlignedPrior | None = None
-        self._days: tuple[str, ...] = ()
+        self._day: str | None = None
         self._beside = SideBySide(context.viewer)
         self._newest = Newest()
         context.follow(context.session.study_changed, self.drop)
@@ -69,7 +81,7 @@ class FollowUpVerbs:
         self.drop()
         self.busy = True
 
-        def work() -> tuple[AlignedPrior, tuple[str, ...], tuple[str, ...]]:
+        def work() -> tuple[AlignedPrior, str | None, Compared]:
             from brainseg_engine.prepare.prior import align_prior
             from brainseg_engine.report.identity import examined_on
             from brainseg_engine.report.sources import study_with_mask
@@ -78,15 +90,14 @@ class FollowUpVerbs:
             aligned = align_prior(prior, current.study, threads=1)
             now = layers.segmentation_of(layer) if layer is not None else None
             day = current.day.isoformat() if current.day else examined_on(current.study.reference)
-            days = days_of(examined_on(prior.reference), day)
-            return aligned, days, _compared(prior.segmentation, now)
+            return aligned, day, compared(prior, current.study, now, day)
 
-        def done(made: tuple[AlignedPrior, tuple[str, ...], tuple[str, ...]]) -> None:
+        def done(made: tuple[AlignedPrior, str | None, Compared]) -> None:
             self.busy = False
             if self._session.study is not current:
                 return
-            self._aligned, self._days, lines = made
-            self.lines = (*self._days, *lines)
+            self._aligned, self._day, found = made
+            self.lines, self.charts = found.lines, found.charts
             self.prior = self._aligned.study.id
             shown = self._aligned.volumes.get(current.study.reference.modality) or next(
                 iter(self._aligned.volumes.values())
@@ -107,20 +118,24 @@ class FollowUpVerbs:
 
     def measure(self) -> None:
         """The numbers again, of the labels as they are now."""
-        aligned, layer = self._aligned, self._context.labels
-        if aligned is None or layer is None:
+        aligned, layer, current, day = self._aligned, self._context.labels, self._session.study, self._day
+        if aligned is None or layer is None or current is None:
             return
 
-        def done(lines: tuple[str, ...]) -> None:
-            self.lines = (*self._days, *lines)
+        def done(found: Compared) -> None:
+            self.lines, self.charts = found.lines, found.charts
             self.changed.emit()
 
-        self._context.run(lambda: _compared(aligned.study.segmentation, layers.segmentation_of(layer)), done)
+        self._context.run(
+            lambda: compared(aligned.study, current.study, layers.segmentation_of(layer), day),
+            done,
+            current=self._newest.next(),
+        )
 
     def drop(self) -> None:
         """One study fills the canvas again."""
         self._newest.next()
-        self._aligned, self.prior, self.lines, self.busy = None, "", (), False
+        self._aligned, self.prior, self.lines, self.charts, self.busy = None, "", (), (), False
         with self._context.own_changes():
             self._beside.hide()
         self.changed.emit()
@@ -136,10 +151,11 @@ def time_point(segmentation: Segmentation) -> TimePoint:
         for r, v in volumes_ml(segmentation.labels, segmentation.grid, segmentation.regions).items()
         if v is not None
     }
-    product = None
-    if Region.ET in segmentation.regions and segmentation.grid.calibrated:
-        product = diameters(segmentation.labels, segmentation.grid, (Region.ET,))[Region.ET].sum_of_products_mm2()
-    return TimePoint(ml, product)
+    if Region.ET not in segmentation.regions or not segmentation.grid.calibrated:
+        return TimePoint(ml, None)
+    found = diameters(segmentation.labels, segmentation.grid, (Region.ET,))[Region.ET]
+    largest = [(x.longest.mm, x.perpendicular.mm) for x in found.lesions[:1]]
+    return TimePoint(ml, found.sum_of_products_mm2(), largest[0] if largest else None)
 
 
 def days_of(before: str | None, now: str | None) -> tuple[str, ...]:
@@ -151,21 +167,44 @@ def days_of(before: str | None, now: str | None) -> tuple[str, ...]:
     return (f"{before} → {now} ({abs(apart)} days{order})",)
 
 
-def _compared(prior: Segmentation | None, now: Segmentation | None) -> tuple[str, ...]:
-    """What changed, a line each."""
-    if prior is None or now is None:
-        whose = "The earlier study" if prior is None else "The open study"
-        return (f"{whose} has no mask, so nothing is measured: segment it, and save the mask beside its images.",)
-    before, after = time_point(prior), time_point(now)
+def growth_of(prior: Study, current: Study, now: Segmentation, day: str | None) -> tuple[Chart, ...]:
+    """How the tumour grew up to the open study (examined on ``day``), from what is known of the earlier one and before it."""
+    from brainseg_engine.report import growth
+    from brainseg_engine.report.record import build
+    from brainseg_engine.report.writing import earlier_record
+
+    earlier = earlier_record(prior)
+    last = growth.time_point(build(now, current, sidecar={}, examined=day))
+    if last is None:
+        return ()
+    return tuple(growth.charts([*(p for p in growth.history(earlier) if p["date"] < last["date"]), last]))
+
+
+def compared(prior: Study, current: Study, now: Segmentation | None, day: str | None) -> Compared:
+    """The labels ``now`` of the open study (examined on ``day``, where that is known) with those of an earlier one."""
+    from brainseg_engine.report.identity import examined_on
+
+    days = days_of(examined_on(prior.reference), day)
+    if prior.segmentation is None or now is None:
+        whose = "The earlier study" if prior.segmentation is None else "The open study"
+        lack = f"{whose} has no mask, so nothing is measured: segment it, and save the mask beside its images."
+        return Compared((*days, lack))
+    before, after = time_point(prior.segmentation), time_point(now)
     lines = [
         f"{r.value}  {Change(before.ml[r], after.ml[r]).words('mL')}"
         for r in Region
         if r in before.ml and r in after.ml
     ]
+    if before.largest_mm is not None and after.largest_mm is not None:
+        lines.append(f"Largest ET lesion  {_across(before.largest_mm)} → {_across(after.largest_mm)} mm")
     if before.product_mm2 is not None and after.product_mm2 is not None:
         lines.append(f"ET products  {Change(before.product_mm2, after.product_mm2).words('mm²', 0)}")
         category = rano_range([before.product_mm2, after.product_mm2])
         if category:
             lines.append(f"{category[0].upper()}{category[1:]}.")
         lines.append(CAVEAT)
-    return tuple(lines)
+    return Compared((*days, *lines), growth_of(prior, current, now, day))
+
+
+def _across(diameters_mm: tuple[float, float]) -> str:
+    return " × ".join(f"{d:.0f}" for d in diameters_mm)

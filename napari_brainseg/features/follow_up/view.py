@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 from qtpy.QtCore import Signal
 from qtpy.QtWidgets import QHBoxLayout
 
+from napari_brainseg.features.follow_up.growth import GrowthView
 from napari_brainseg.qt.widgets import Elided, Section, Words, button
+
+if TYPE_CHECKING:
+    from brainseg_engine.report.growth import Chart
 
 
 class FollowUpView(Section):
@@ -33,10 +38,15 @@ class FollowUpView(Section):
         self.body.addLayout(row)
         self.words = Words("follow_up_words")
         self.body.addWidget(self.words)
+        self.growth = GrowthView()
+        self.body.addWidget(self.growth)
         self.show_state(False, False, "", ())
 
-    def show_state(self, possible: bool, busy: bool, prior: str, lines: Sequence[str]) -> None:
-        """``possible``: a study is open; ``busy``: one is being aligned; ``prior``: the name of the one that is shown."""
+    def show_state(
+        self, possible: bool, busy: bool, prior: str, lines: Sequence[str], charts: Sequence[Chart] = ()
+    ) -> None:
+        """``possible``: a study is open; ``busy``: one is being aligned; ``prior``: the name of the one that is shown;
+        ``charts``: how the tumour grew over the days that are known."""
         self.open.setEnabled(possible and not busy)
         self.open.setText("Aligning …" if busy else "Prior…")
         self.name.show_text(f"Prior: {prior}" if prior else "")
@@ -45,3 +55,4 @@ class FollowUpView(Section):
             b.setVisible(bool(prior))
         self.words.show_text("\n".join(lines))
         self.words.setVisible(bool(lines))
+        self.growth.show_charts(charts)

@@ -16,6 +16,11 @@ from napari_brainseg.display.side_by_side import PRIOR
 pytestmark = [pytest.mark.window, pytest.mark.usefixtures("fake_worker")]
 
 
+def day_of(series) -> str:
+    """These phantoms tell no day of their own."""
+    return "2025-01-10" if "before" in str(series.path) else "2025-03-10"
+
+
 @pytest.mark.slow
 def test_an_earlier_study_stands_beside_and_tells_what_changed(window, monkeypatch, tmp_path):
     affine = np.diag([-2.0, -2.0, 2.0, 1.0])
@@ -23,6 +28,8 @@ def test_an_earlier_study_stands_beside_and_tells_what_changed(window, monkeypat
     window.open(monkeypatch, now)
     window.wait(lambda: window.session.measures is not None)
     monkeypatch.setattr(QFileDialog, "getExistingDirectory", lambda *_: str(before))
+    for module in ("identity", "writing"):
+        monkeypatch.setattr(f"brainseg_engine.report.{module}.examined_on", day_of)
     window.press("follow_up_open")
     follow_up, viewer = window.app.features.follow_up, window.viewer
     window.wait(lambda: follow_up.prior == "before", 120)
@@ -34,9 +41,17 @@ def test_an_earlier_study_stands_beside_and_tells_what_changed(window, monkeypat
     assert cells[f"{PRIOR} T1ce"] == cells[f"{PRIOR} segmentation"] != cells["T1ce"] == cells["Segmentation"]
     text = window.widget("follow_up_words").toPlainText()
     assert "WT" in text and "mL" in text and "stable disease" in text and "research use" in text
+    growth = window.widget("follow_up_growth")
+    assert growth.isVisible() and [c.title for c in growth.charts] == ["Volume, mL", "ET: sum of products, mm²"]
+    assert "2025-01-10 to 2025-03-10" in growth.accessibleDescription() and growth.height() > 150
+    native = (
+        viewer.window._qt_viewer.canvas.native
+    )  # both scroll, zoom and change planes together: one camera, one slice
+    assert native.isVisible() and len(viewer.window._qt_viewer.canvas.grid.children) >= 2
     prior, labels = np.array(viewer.layers[-1].data), np.array(window.app.context.labels.data)
     assert 2 * ((prior > 0) & (labels > 0)).sum() / ((prior > 0).sum() + (labels > 0).sum()) > 0.9
     if os.environ.get("BRAINSEG_SCREENSHOTS"):
+        window.panel.scroll.ensureWidgetVisible(growth)
         window.qtbot.wait(500)
         window.viewer.window._qt_window.grab().save(str(Path(os.environ["BRAINSEG_SCREENSHOTS"]) / "prior.png"))
     window.press("plane_3d")
