@@ -331,7 +331,7 @@ class LinkedPlanes:
 
     def _click(self, model: ViewerModel, event: Any) -> Generator[None, None, None]:
         """A click moves the crosshair; a drag moves the image, as ever."""
-        if event.button != 1 or event.modifiers or not self._points(model) or not self._moving:
+        if event.button != 1 or event.modifiers or event.handled or not self._points(model) or not self._moving:
             return
         start, at = np.asarray(event.pos), tuple(event.position)
         yield

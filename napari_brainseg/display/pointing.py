@@ -60,6 +60,7 @@ class Pointer:
         if asked is None or event.button != 1 or viewer.dims.ndisplay != 2:
             return
         self.drop()
+        event.handled = True
         active = viewer.layers.selection.active
         mode = getattr(active, "mode", None)
         if mode is not None:
