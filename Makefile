@@ -56,6 +56,7 @@ bench: $(VENV)/.dev
 
 screenshots: $(VENV)/.dev | system
 	@scripts/with-display $(BIN)/python docs/make_screenshots.py
+	@scripts/with-display $(BIN)/python docs/reading_layouts.py
 
 docs: $(VENV)/.docs
 	@NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
