@@ -17,6 +17,7 @@ import json
 import os
 import sys
 import tempfile
+import time
 from collections.abc import Callable
 from datetime import date
 from pathlib import Path
@@ -65,6 +66,7 @@ def day(folders: list[Path]) -> list[dict[str, float]]:
     def turn(ready: Callable[[], bool]) -> None:
         while not ready():
             QApplication.processEvents()
+            time.sleep(0.005)
         QApplication.processEvents()
 
     turn(lambda: session.model is not None)

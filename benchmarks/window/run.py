@@ -63,6 +63,7 @@ class Bench:
         QApplication.processEvents()
         while not ready():
             QApplication.processEvents()
+            time.sleep(0.001)
         QApplication.processEvents()
 
     def measure(
@@ -148,7 +149,9 @@ class Bench:
         """That arrangement, until all canvases are there."""
         planes = self.features.planes
         planes.arrange(arrangement)
-        self.turn(lambda: planes.canvases is None or (planes.canvases.solid is not None and planes.canvases.live))
+        self.turn(lambda: planes.canvases is None or (
+            planes.canvases.solid is not None and all(w.isVisible() for w in planes.canvases.natives)
+        ))  # fmt: skip
 
     def run(self) -> Measured:
         """All of it."""

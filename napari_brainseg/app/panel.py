@@ -81,6 +81,7 @@ class App(QObject):
         self._show_theme()
         self.panel.destroyed.connect(self.close)
         self.panel.installEventFilter(self)
+        self.context.follow(self.session.reading_changed, self._set_aside)
         self.features.start()
         self._set_aside()
 
@@ -130,7 +131,9 @@ class App(QObject):
         napari asks for one whenever a layer goes, which would hold the window up for 0.3 s. Where something of a person's own
         is open already nothing is kept out: that is to be freed when it goes.
         """
-        if not len(self.viewer.layers):
+        if not self.session.reading and not len(
+            self.viewer.layers
+        ):  # after the first reading: that loads libraries, too
             gc.freeze()
 
     def _show_message(self) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import weakref
 from collections.abc import Mapping
 from enum import StrEnum
 from typing import TYPE_CHECKING, Any
@@ -62,10 +63,19 @@ SMALL_PX = 280
 """A canvas that is narrower is a small one."""
 _EDGE_PX = 30
 """Kept free for the letters at the edges."""
+_heads: list[tuple[Box, list[weakref.ref[Any]]]] = []
+"""A box, and the images (weakly) that it was found in."""
 
 
 def head_box(study: Study) -> Box:
-    """The box around what is no air in any series of the study; around the grid where there is nothing else."""
+    """The box around what is no air in any series of the study; around the grid where there is nothing else.
+
+    That of the study asked about last is remembered: several ask when one is opened.
+    """
+    arrays = [v.data for v in study.volumes.values()]
+    for known, of in list(_heads):
+        if len(of) == len(arrays) and all(ref() is a for ref, a in zip(of, arrays, strict=True)):
+            return known
     corners = []
     for volume in study.volumes.values():
         step = sampling(volume.data.shape)
@@ -74,7 +84,9 @@ def head_box(study: Study) -> Box:
         low = [s.start * n for s, n in zip(box, step, strict=True)]
         high = [min((s.stop - 1) * n, m - 1) for s, n, m in zip(box, step, volume.data.shape, strict=True)]
         corners += [voxel_to_world(volume.grid, low), voxel_to_world(volume.grid, high)]
-    return np.min(corners, axis=0), np.max(corners, axis=0)
+    box = np.min(corners, axis=0), np.max(corners, axis=0)
+    _heads[:] = [(box, [weakref.ref(a) for a in arrays])]
+    return box
 
 
 def fit(viewer: ViewerModel, box: Box) -> None:

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from napari.layers import Layer
 
 PRIOR = "Prior"
+_SIZE = 10
 
 
 class SideBySide:
@@ -43,6 +44,8 @@ class SideBySide:
             Image(data, name=f"{PRIOR} {volume.modality.title}", colormap="gray", contrast_limits=window,
                   interpolation2d="linear", **placement(volume.grid)),
         ]  # fmt: skip
+        made[0].name_overlay.visible = True  # which of the two it is, said in its own cell
+        made[0].name_overlay.font_size = _SIZE
         if labels is not None:
             shown = np.array(to_display(labels, volume.grid.affine)[0], order="C")
             made.append(Labels(shown, name=f"{PRIOR} segmentation", colormap=colormap_of(RegionView()), opacity=1.0,

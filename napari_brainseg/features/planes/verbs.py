@@ -60,6 +60,7 @@ class PlanesVerbs:
         self._tiling: Tiling | None = None
         self._last = Arrangement.FOUR
         self._alone = False
+        self._made = False  # a canvas that is not laid out yet
         self._back_to: Plane | None = None
         self._soon = context.later(_SOON_S, self._refresh)
         self._growing = context.later(0.0, self._grow)
@@ -145,13 +146,19 @@ class PlanesVerbs:
         self._growing.start()
 
     def _grow(self) -> None:
-        """One canvas at a time, so that the window answers in between."""
+        """One canvas at a time, made and then shown, so that the window answers in between."""
         canvases, tiling = self.canvases, self._tiling
-        if canvases is None or tiling is None or not canvases.grow():
+        if canvases is None or tiling is None:
             return
-        tiling.add(canvases.natives[-1])
-        self._on_labels()
-        self._lay_out()
+        if self._made:
+            self._made = False
+            tiling.add(canvases.natives[-1])
+            self._on_labels()
+            self._lay_out()
+        elif canvases.grow():
+            self._made = True
+        else:
+            return
         self._growing.start()
 
     def _lay_out(self) -> None:
@@ -167,6 +174,7 @@ class PlanesVerbs:
     def _take_down(self) -> None:
         canvases, tiling = self.canvases, self._tiling
         self.canvases = self._tiling = None
+        self._made = False
         self._return()
         self.arrangement, self._alone = Arrangement.ONE, False
         if tiling is not None:

@@ -14,6 +14,7 @@ from brainseg_engine.core.errors import BrainsegError, GeometryError
 from brainseg_engine.core.geometry import Grid
 from brainseg_engine.core.study import Modality, Segmentation, SeriesNeeded, Study, Volume
 from napari_brainseg.display.axes import laid_out
+from napari_brainseg.display.planes import head_box
 from napari_brainseg.session import Acquired, Answer, OpenStudy, checksum
 
 if TYPE_CHECKING:
@@ -107,6 +108,7 @@ def opened(
     acquired = acquired_of(study)
     if acquired is not None:
         problems = (*problems, *acquired.prepared.warnings)
+    head_box(study)  # it is remembered: the window need not look for it
     return Opened(OpenStudy(study, files, problems, findings, truth=mask, acquired=acquired), answer, trouble)
 
 
