@@ -84,9 +84,9 @@ def head_box(study: Study) -> Box:
         low = [s.start * n for s, n in zip(box, step, strict=True)]
         high = [min((s.stop - 1) * n, m - 1) for s, n, m in zip(box, step, volume.data.shape, strict=True)]
         corners += [voxel_to_world(volume.grid, low), voxel_to_world(volume.grid, high)]
-    box = np.min(corners, axis=0), np.max(corners, axis=0)
-    _heads[:] = [(box, [weakref.ref(a) for a in arrays])]
-    return box
+    head = np.min(corners, axis=0), np.max(corners, axis=0)
+    _heads[:] = [(head, [weakref.ref(a) for a in arrays])]
+    return head
 
 
 def fit(viewer: ViewerModel, box: Box) -> None:
