@@ -21,7 +21,7 @@ SCREENS = ((1366, 768, 1), (1920, 1080, 1), (1366, 768, 2))
 """Width and height of the window, and the scale factor of the screen."""
 LAYOUTS = {(1366, 768, 1): ("one", "four", "large"), (1920, 1080, 1): ("four",), (1366, 768, 2): ("four",)}
 THEMES = ("dark", "light")
-COLOURS = 128
+COLOURS = 256
 
 
 def main() -> int:

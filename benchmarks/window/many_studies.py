@@ -15,6 +15,7 @@ import argparse
 import itertools
 import json
 import os
+import statistics
 import sys
 import tempfile
 import time
@@ -90,6 +91,15 @@ def memory() -> dict[str, float]:
     return {"window_mb": round(own.memory_full_info().uss / 2**20, 1), "worker_mb": round(worker / 2**20, 1)}
 
 
+def _span(rows: list[dict[str, float]], what: str) -> str:
+    values = [row[what] for row in rows[SETTLED - 1 :]]
+    return f"{min(values):.0f} to {max(values):.0f} MB"
+
+
+def _middle(rows: list[dict[str, float]]) -> float:
+    return statistics.median(row["window_mb"] for row in rows)
+
+
 def page(rows: list[dict[str, float]], cases: int, grown: float) -> str:
     """The page."""
     shown = [row for row in rows if row["study"] in (1, 2, SETTLED, len(rows)) or row["study"] % 10 == 0]
@@ -103,7 +113,9 @@ def page(rows: list[dict[str, float]], cases: int, grown: float) -> str:
 |---|---|---|
 {table}
 
-From study {SETTLED} to the last the window grew by {100 * grown:.1f} %: {held} the {100 * MOST:.0f} % that are allowed.
+From study {SETTLED} to the last the window grew by {100 * grown:.1f} %: {held} the {100 * MOST:.0f} % that are allowed. In between it held
+{_span(rows, "window_mb")}, its first ten studies from there {_middle(rows[SETTLED - 1 : SETTLED + 9]):.0f} MB and the last ten
+{_middle(rows[-10:]):.0f} MB in the median; the worker held {_span(rows, "worker_mb")}.
 
 Made by `scripts/with-display python benchmarks/window/many_studies.py --data DIR`.
 """

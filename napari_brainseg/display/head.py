@@ -18,7 +18,9 @@ if TYPE_CHECKING:
 SIDE = 64
 """Pixels of the picture, each way."""
 _SHOWN, _EDGE = 84, 8
-"""Pixels on the canvas, and from its corner."""
+"""Pixels on the canvas at most, and from its corner."""
+_PART = 0.25
+"""Of the canvas's shorter side, at most."""
 SKIN, DARK, NOSE = (0.80, 0.74, 0.68), (0.16, 0.17, 0.20), (0.96, 0.84, 0.43)
 _REACH = 1.75
 """Half of what the picture shows; the skull is about 1 wide each way from its centre."""
@@ -82,8 +84,10 @@ class Head:
         self._image = Image(np.zeros((SIDE, SIDE, 4), np.float32), interpolation="linear", parent=canvas.view)
         self._image.order = 10_000
         self._image.set_gl_state("translucent", depth_test=False)
-        self._image.transform = STTransform(scale=(_SHOWN / SIDE, _SHOWN / SIDE))
+        self._image.transform = STTransform()
         self._image.visible = False
+        canvas.view.events.resize.connect(self._place)
+        self._place()
 
     @property
     def shown(self) -> bool:
@@ -98,13 +102,20 @@ class Head:
         if key != self._seen:
             self._seen = key
             self._image.set_data(picture(view, up, np.cross(view, up)))
-        self._image.transform.translate = (_EDGE, self._canvas.view.rect.height - _SHOWN - _EDGE)
         self._image.visible = True
 
     def hide(self) -> None:
         """Off the canvas."""
         self._image.visible = False
 
+    def _place(self, event: Any = None) -> None:
+        """In the corner, and smaller on a small canvas."""
+        width, height = self._canvas.view.size
+        side = min(_SHOWN, _PART * min(width, height))
+        self._image.transform.scale = (side / SIDE, side / SIDE)
+        self._image.transform.translate = (_EDGE, height - side - _EDGE)
+
     def close(self) -> None:
         """Take it off for good."""
+        self._canvas.view.events.resize.disconnect(self._place)
         self._image.parent = None

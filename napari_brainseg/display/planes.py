@@ -293,7 +293,6 @@ class Marks:
         viewer.dims.events.order.connect(self._update)
         viewer.dims.events.ndisplay.connect(self._update)
         viewer.scene.camera.events.angles.connect(self._update)
-        viewer.canvas.events.size.connect(self._update)
         self._update()
 
     @property
@@ -346,7 +345,6 @@ class Marks:
         self._viewer.dims.events.order.disconnect(self._update)
         self._viewer.dims.events.ndisplay.disconnect(self._update)
         self._viewer.scene.camera.events.angles.disconnect(self._update)
-        self._viewer.canvas.events.size.disconnect(self._update)
         if self.head is not None:
             self.head.close()
         self._viewer.canvas.overlays["scale_bar"].visible = self._had_bar
