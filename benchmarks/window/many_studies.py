@@ -114,8 +114,8 @@ def page(rows: list[dict[str, float]], cases: int, grown: float) -> str:
 {table}
 
 From study {SETTLED} to the last the window grew by {100 * grown:.1f} %: {held} the {100 * MOST:.0f} % that are allowed.
-In between it held {_span(rows, "window_mb")}; in the median the ten studies from there {_middle(rows[SETTLED - 1 : SETTLED + 9]):.0f} MB,
-and the last ten {_middle(rows[-10:]):.0f} MB. The worker held {_span(rows, "worker_mb")}.
+In between it held {_span(rows, "window_mb")}; in the median {_middle(rows[SETTLED - 1 : SETTLED + 9]):.0f} MB in the first
+ten studies from there and {_middle(rows[-10:]):.0f} MB in the last ten. The worker held {_span(rows, "worker_mb")}.
 
 Made by `scripts/with-display python benchmarks/window/many_studies.py --data DIR`.
 """
