@@ -45,24 +45,54 @@ def bundles(folder: Path) -> Case:
     return _changed([at / "configs" / name for name in ("metadata.json", "inference.json")], at)
 
 
+def bundle_classes(folder: Path) -> Case:
+    """A bundle of MONAI that answers in classes."""
+    import torch
+    from helpers import peers
+    from monai.networks.nets import SegResNet
+
+    given = {"in_channels": 4, "out_channels": 4, "blocks_down": [1, 2], "blocks_up": [1], "init_filters": 8}
+    names = ("background", "edema", "non-enhancing tumor", "enhancing tumour")
+    series = {str(n): name for n, name in enumerate(("T1c", "T1", "T2", "FLAIR"))}
+    at = peers.bundle(
+        folder / "b", network_def={"_target_": "SegResNet", **given},
+        network_data_format={"inputs": {"image": {"channel_def": series}},
+                             "outputs": {"pred": {"channel_def": {str(n): name for n, name in enumerate(names)}}}},
+        postprocessing={"transforms": [{"_target_": "Activationsd", "softmax": True},
+                                       {"_target_": "AsDiscreted", "argmax": True}]},
+    )  # fmt: skip
+    torch.save(SegResNet(**given).state_dict(), at / "models" / "model.pt")
+    return _changed([at / "configs" / name for name in ("metadata.json", "inference.json")], at)
+
+
 def nnunet(folder: Path) -> Case:
     """A trained folder of nnU-Net."""
+    return _nnunet(folder / "T__P__3d_fullres", (24, 40, 32), (1.0, 1.0, 1.0))
+
+
+def nnunet_2d(folder: Path) -> Case:
+    """A trained folder of nnU-Net that works in two dimensions."""
+    return _nnunet(folder / "T__P__2d", (40, 32), (1.0, 1.0))
+
+
+def _nnunet(at: Path, patch: tuple[int, ...], spacing: tuple[float, ...]) -> Case:
     import torch
     from helpers import peers
 
     from brainseg_engine.nets.nnunet import UNet
     from brainseg_engine.recipe import NnUNetConfig
 
-    at = folder / "T__P__3d_fullres"
     (at / "fold_0").mkdir(parents=True)
-    (at / "plans.json").write_text(json.dumps(peers.nnunet_plans()))
+    (at / "plans.json").write_text(json.dumps(peers.nnunet_plans(patch=patch, spacing=spacing)))
     (at / "dataset.json").write_text(json.dumps(peers.nnunet_dataset()))
     config = NnUNetConfig(
         features=(8, 16, 24), kernels=((3, 3, 1), (3, 3, 3), (3, 3, 3)), strides=((1, 1, 1), (2, 2, 1), (2, 2, 2)),
         blocks=(1, 1, 1), blocks_up=(1, 1),
     )  # fmt: skip
     weights = {k: v.permute(0, 1, 4, 3, 2) if v.ndim == 5 else v for k, v in UNet(4, 3, config).state_dict().items()}
-    tree = {"network_weights": weights, "init_args": {"configuration": "3d_fullres"}}
+    if len(patch) == 2:
+        weights = {k: v[:, :, v.shape[2] // 2] if v.ndim == 5 else v for k, v in weights.items()}
+    tree = {"network_weights": weights, "init_args": {"configuration": at.name.rpartition("__")[2]}}
     torch.save(tree, at / "fold_0" / "checkpoint_final.pth")
     return _changed([at / "plans.json", at / "dataset.json"], at)
 
@@ -124,4 +154,4 @@ def onnx_metadata(folder: Path) -> Case:
     return one
 
 
-FOREIGN = (bundles, nnunet, auto3dseg, onnx_metadata)
+FOREIGN = (bundles, bundle_classes, nnunet, nnunet_2d, auto3dseg, onnx_metadata)

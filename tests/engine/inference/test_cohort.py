@@ -10,6 +10,7 @@ import shutil
 import signal
 import time
 from pathlib import Path
+from typing import ClassVar
 
 import numpy as np
 import pytest
@@ -163,6 +164,39 @@ def test_models_of_different_series_and_regions_answer_as_one(data, tiny_model, 
     mean = (alone[0]["WT"].astype(np.float32) + alone[1]["WT"].astype(np.float32)) / 2
     np.testing.assert_allclose(found.probabilities["WT"].astype(np.float32), mean, atol=2e-3)
     np.testing.assert_allclose(found.probabilities["ET"], alone[0]["ET"], atol=2e-3)
+
+
+def test_where_memory_is_scarce_one_model_is_freed_before_the_next(data, tiny_model, tmp_path, monkeypatch):
+    import gc
+    import weakref
+
+    from brainseg_engine.inference import ensemble, plan
+
+    class Counted(Predictor):
+        living: ClassVar[weakref.WeakSet] = weakref.WeakSet()
+        most = 0
+
+        def __init__(self, *args, **more):
+            gc.collect()
+            super().__init__(*args, **more)
+            Counted.living.add(self)
+            Counted.most = max(Counted.most, len(Counted.living))
+
+    study, models = load_study(data / "Case_0"), [tiny_model, tiny_model, tiny_model]
+    usual = Ensemble(models, "cpu")
+    assert usual.stays_loaded
+    before = usual.predict(study, probabilities=True)
+    monkeypatch.setattr(ensemble, "Predictor", Counted)
+    monkeypatch.setattr(ensemble, "_SHARE", 0.0)
+    scarce = Ensemble(models, "cpu")
+    found = scarce.predict(study, probabilities=True)
+    assert not scarce.stays_loaded and Counted.most == 1
+    np.testing.assert_array_equal(found.segmentation.labels, before.segmentation.labels)
+    np.testing.assert_array_equal(found.probabilities["WT"], before.probabilities["WT"])
+    assert found.plan.count("tiny: one pass") == 3 and found.fallen == ""
+    monkeypatch.setattr(plan, "CAPS", (24, 16))
+    monkeypatch.setattr(plan, "free_bytes", lambda device: 1)
+    assert Ensemble(models, "cpu").predict(study).fallen.count("tiny: Memory did not allow") == 3
 
 
 SBATCH = """#!{python}

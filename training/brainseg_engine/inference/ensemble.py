@@ -2,81 +2,132 @@
 
 from __future__ import annotations
 
+import gc
 import hashlib
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import torch
 
+from brainseg_engine import models as installed
+from brainseg_engine.core import device as devices
 from brainseg_engine.core.events import CancelCheck, Progress, ProgressCallback
 from brainseg_engine.core.labels import Region
 from brainseg_engine.core.study import Modality, Study
+from brainseg_engine.inference import plan
 from brainseg_engine.inference.postprocess import of_regions
 from brainseg_engine.inference.predictor import PlanReport, Predictor
+from brainseg_engine.models.checkpoint import Card
 from brainseg_engine.recipe import Output, Postprocess, Recipe
+
+_SHARE = 0.25
+"""Of the free memory, that the weights of all models may take together and stay loaded."""
 
 
 class Ensemble(Predictor):
     """A Predictor over several models, each with its own series, preparation and window; their answers meet on the study's grid.
 
     A region's probability is the mean over the models that give it. Where all give the same answers, the first one's rules turn
-    the mean into labels (thresholds, specks); else every region begins at one half. Raises as :class:`Predictor`.
+    the mean into labels (thresholds, specks); else every region begins at one half. Large models are loaded one at a time: each
+    is freed before the next one comes. Raises as :class:`Predictor`.
     """
 
     def __init__(
         self, models: Sequence[Path | str], device: str = "auto", *, tta: bool = False, threads: int | None = None
     ) -> None:
-        self.members = [Predictor(m, device, tta=tta, threads=threads) for m in models]
-        first = self.members[0]
-        self.device, self.tta, self.plan = first.device, tta, PlanReport()
-        self._net, self._planner = first._net, first._planner
-        recipes = [p.recipe for p in self.members]
+        self.device, self.tta, self.plan, self._threads = devices.choose(device), tta, PlanReport(), threads
+        self._files = [installed.find(m) for m in models]
+        weights = sum(file.stat().st_size for file in self._files if file.is_file())
+        self.stays_loaded = weights <= _SHARE * plan.free_bytes(self.device)
+        """Whether all models are kept in memory at once."""
+        self._loaded: dict[int, Predictor] = {}
+        members = [self._facts(n) for n in range(len(self._files))]
+        first = members[0]
+        recipes = [p.recipe for p in members]
         self._alike = all((r.output.kind, r.output.regions) == _kind(first.recipe) for r in recipes)
         self.recipe = _shared(recipes, self._alike)
         self.card = first.card.model_copy(
             update={
-                "name": "+".join(p.card.name for p in self.members),
-                "version": "+".join(p.card.version for p in self.members),
+                "name": "+".join(p.card.name for p in members),
+                "version": "+".join(p.card.version for p in members),
                 "modalities": self.recipe.modalities,
                 "may_lack": self.recipe.may_lack,
                 "lacks_at_most": self.recipe.lacks_at_most,
                 "regions": self.recipe.output.regions,
-                "terms": "; ".join(dict.fromkeys(p.card.terms for p in self.members if p.card.terms)),
-                "training_hashes": tuple(dict.fromkeys(h for p in self.members for h in p.card.training_hashes)),
+                "terms": "; ".join(dict.fromkeys(p.card.terms for p in members if p.card.terms)),
+                "training_hashes": tuple(dict.fromkeys(h for p in members for h in p.card.training_hashes)),
             }
         )
-        self.sha256 = hashlib.sha256("".join(p.sha256 for p in self.members).encode()).hexdigest()
+        self.sha256 = hashlib.sha256("".join(p.sha256 for p in members).encode()).hexdigest()
+
+    @property
+    def network(self) -> torch.nn.Module:
+        """That of the first model."""
+        return self._member(0).network
+
+    def _member(self, n: int) -> Predictor:
+        """The model of that number, loaded; where memory is scarce, alone."""
+        if n not in self._loaded:
+            if not self.stays_loaded and self._loaded:
+                self._loaded.clear()
+                gc.collect()
+                plan.give_back(self.device)
+            self._loaded[n] = Predictor(self._files[n], self.device, tta=self.tta, threads=self._threads)
+        return self._loaded[n]
+
+    def _facts(self, n: int) -> _Facts:
+        member = self._member(n)
+        return _Facts(member.card, member.recipe, member.sha256)
 
     @torch.inference_mode()
     def probabilities(
         self, study: Study, progress: ProgressCallback, cancelled: CancelCheck
     ) -> tuple[torch.Tensor, Mapping[str, float]]:
-        """The mean over the models, and the sum of their seconds."""
-        n = len(self.members)
-
-        def part(first: int) -> ProgressCallback:
-            return lambda e: progress(Progress(e.stage, (first + e.fraction) / n))
-
-        regions = self.recipe.output.regions
+        """The mean over the models, in this machine's own memory, and the sum of their seconds."""
         total: torch.Tensor | None = None
         given = torch.zeros(self.recipe.output.channels)
         summed: dict[str, float] = {}
-        for i, member in enumerate(self.members):
-            answer, more = member.probabilities(study, part(i), cancelled)
-            answer = answer.to(self.device)
+        plans: list[PlanReport] = []
+        for n in range(len(self._files)):
+            answer, rows, more, planned = self._answer(n, study, progress, cancelled)
             total = answer.new_zeros((len(given), *answer.shape[1:])) if total is None else total
-            if self._alike:
-                rows = list(range(len(given)))
-            else:
-                answer = of_regions(answer, member.recipe.output)
-                rows = [regions.index(r) for r in member.recipe.output.regions]
             total[rows] += answer
             given[rows] += 1
             summed = {k: summed.get(k, 0.0) + v for k, v in more.items()}
-        self.plan = self.members[0].plan
+            plans.append(planned)
+        self.plan = PlanReport("; ".join(p.line for p in plans), " ".join(p.fallen for p in plans if p.fallen))
         if total is None:
             raise ValueError("an ensemble has members")
-        return total / given.to(total.device)[:, None, None, None], summed
+        return total / given[:, None, None, None], summed
+
+    def _answer(
+        self, n: int, study: Study, progress: ProgressCallback, cancelled: CancelCheck
+    ) -> tuple[torch.Tensor, list[int], Mapping[str, float], PlanReport]:
+        """(probabilities of one model, which channels of ours they are, its seconds, how it was run)."""
+        member, of = self._member(n), len(self._files)
+
+        def part(event: Progress) -> None:
+            progress(Progress(event.stage, (n + event.fraction) / of))
+
+        answer, more = member.probabilities(study, part, cancelled)
+        answer, regions = answer.cpu(), self.recipe.output.regions
+        rows = list(range(self.recipe.output.channels))
+        if not self._alike:
+            answer = of_regions(answer, member.recipe.output)
+            rows = [regions.index(r) for r in member.recipe.output.regions]
+        name, plan_of_it = member.card.name, member.plan
+        fallen = f"{name}: {plan_of_it.fallen}" if plan_of_it.fallen else ""
+        return answer, rows, more, PlanReport(f"{name}: {plan_of_it.line}", fallen)
+
+
+@dataclass(frozen=True)
+class _Facts:
+    """What is known of a model without its weights."""
+
+    card: Card
+    recipe: Recipe
+    sha256: str
 
 
 def _kind(recipe: Recipe) -> tuple[str, tuple[Region, ...]]:
