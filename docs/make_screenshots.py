@@ -20,7 +20,7 @@ import napari
 import numpy as np
 from napari.utils.io import imsave
 from numpy.typing import NDArray
-from qtpy.QtCore import QTimer
+from qtpy.QtCore import Qt, QTimer
 from qtpy.QtWidgets import QAbstractButton, QApplication, QComboBox, QDialog, QMessageBox, QSlider
 
 from brainseg_engine.core.palette import REGION_COLOURS, RGB
@@ -86,6 +86,7 @@ def make(viewer: napari.Viewer, out: Path) -> None:
     canvases(viewer, panel, out)
     correct(viewer, panel, out)
     export(panel, out)
+    models(panel, out)
     finetune(viewer, panel, out)
     press(panel, "plane_3d")
     surfaces = panel.owner.features.regions.surfaces
@@ -246,6 +247,35 @@ def export(panel: Any, out: Path) -> None:
     pause(0.5)
     dialog.grab().save(str(out / "export.png"))
     dialog.reject()
+
+
+def models(panel: Any, out: Path) -> None:
+    """The dialog of *Models…*, a bundle of MONAI's form (random weights) beside the bundled model. Raises Failure."""
+    sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
+    import torch
+    from helpers import peers
+    from monai.networks.nets import SegResNet
+
+    at = peers.bundle(Path(os.environ["BRAINSEG_HOME"]) / "brats_mri_segmentation")
+    net = SegResNet(blocks_down=[1, 2], blocks_up=[1], init_filters=8, in_channels=4, out_channels=3, dropout_prob=0.2)
+    torch.save(net.state_dict(), at / "models" / "model.pt")
+    session = panel.owner.session
+    panel.owner.features.models.bring_in(at, "monai")
+    wait(lambda: any(m.name == "monai" for m in session.models), 120, "the imported model", session)
+    press(panel, "models")
+    dialog = panel.findChild(QDialog, "models_dialog")
+    if dialog is None or not dialog.isVisible():
+        raise Failure("the dialog of 'Models…' does not open.")
+    for n in range(len(session.models)):
+        dialog.table.item(0, n).setCheckState(Qt.CheckState.Checked)
+    pause(0.5)
+    if not dialog.segment.isEnabled():
+        raise Failure("no two models can be ticked in the dialog of 'Models…'.")
+    dialog.grab().save(str(out / "models.png"))
+    dialog.reject()
+    panel.owner.features.models.remove("monai")
+    wait(lambda: all(m.name != "monai" for m in session.models), 60, "the end of the imported model", session)
+    press(panel, "message_close")
 
 
 def finetune(viewer: napari.Viewer, panel: Any, out: Path) -> None:

@@ -9,9 +9,9 @@ stopped.
 
 nnU-Net's mirroring makes 8 passes of each piece, which without a GPU takes many minutes a study: it is run without it
 (its --disable_tta) first, and as it is by itself last. --table measures nothing and writes the table of what is there.
---memory is nnU-Net's own: the GB it plans its patches for; with 8, its default, a training without a GPU takes some 11 GB.
-DATA holds brats/ and brats_split.csv. --smoke: two small phantoms, seconds; nothing is written here. Writes results.json and
-README.md beside this file. nnU-Net is needed beside this package: pip install nnunetv2.
+--memory is nnU-Net's own: the GB it plans its patches for; with 8, its default, a training without a GPU takes 8 GB and more.
+DATA holds brats/ and brats_split.csv. --smoke: two small phantoms, to be had with --minutes 0.2; nothing is written here. Writes
+results.json and README.md beside this file. nnU-Net is needed beside this package: pip install nnunetv2.
 """
 
 from __future__ import annotations
@@ -38,6 +38,8 @@ NAMES = {
     "bundled": "napari-brainseg, the bundled model *(many hours of training)*",
     "theirs": "nnU-Net, the same weights, run with mirroring (its default)",
 }
+SHOWN = ("ours", "plain", "theirs", "bundled")
+"""The order of the table; things are run in the order of NAMES, the slowest last."""
 REGIONS = ("WT", "TC", "ET")
 
 
@@ -97,7 +99,7 @@ def _measured(sides: Mapping[str, Mapping[str, Path]], work: Path, options: argp
 def _found(work: Path, cases: list[str]) -> list[dict[str, Any]]:
     """One row a model, of the cases that it labelled already."""
     rows = []
-    for who in NAMES:
+    for who in SHOWN:
         trained = work / ("theirs" if who == "plain" else who) / "trained.json"
         files = [f for case in cases if (f := work / who / "cases" / f"{case}.json").is_file()]
         if files:
@@ -133,7 +135,8 @@ def _child(part: str, who: str, work: Path, options: argparse.Namespace, cases: 
         )
         log.write(ended.stdout)
     if ended.returncode:
-        raise SystemExit(f"{part} of {NAMES[who]} failed: see {work / who / f'{part}.log'}")
+        said = (work / who / f"{part}.log").read_text(encoding="utf-8").strip().splitlines()[-5:]
+        raise SystemExit("\n".join([*said, f"{part} of {NAMES[who]} failed: see {work / who / f'{part}.log'}"]))
     return dict(json.loads(ended.stdout.splitlines()[-1]))
 
 
@@ -221,11 +224,14 @@ def _page(results: Mapping[str, Any]) -> str:
         f"|{'---|' * len(head)}",
         *lines,
         "",
-        "- Dice and HD95 (mm) are means over the cases; HD95 counts the cases where both masks have the region.",
+        "- Dice and HD95 (mm) are means over the cases; a region that was not found at all counts as 0 and the grid's diagonal,",
+        "  373 mm, as in BraTS.",
         "- Seconds are of one core's processor time, from the files to the labels; GiB is the peak of that process; MB is the",
         "  model's file (nnU-Net keeps its optimiser in it).",
-        f"- nnU-Net {results['nnunetv2']}: its own planner for {results['memory']:g} GB (patch {planned.get('patch')}, batch",
-        f"  {planned.get('batch')}), its own preprocessing, trainer, augmentation, loss, optimiser and predictor, fold `all`;",
+        f"- nnU-Net {results['nnunetv2']}: its own planner for {results['memory']:g} GB, which gives patches of",
+        f"  {'×'.join(map(str, planned.get('patch', ())))} and batches of {planned.get('batch')} (for its default of 8 GB: 128³,",
+        "  which takes 8 GB of memory and more in training without a GPU); its own preprocessing, trainer, augmentation, loss,",
+        "  optimiser and predictor, fold `all`;",
         "  changed in one thing: its learning rate, which falls over 1000 epochs of 250 steps, falls over the given time; so",
         "  does that of `baseline`.",
         "- So short a training without a GPU is not what nnU-Net is made for: with its usual day or more on a GPU it is among",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -13,7 +14,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 NUMBER, NAME = 137, "Dataset137_BraTS"
-SERIES = ("t1", "t1ce", "t2", "flair")
+SERIES = {"t1": "_t1|-t1n", "t1ce": "_t1ce|-t1c", "t2": "_t2|-t2w", "flair": "_flair|-t2f"}
+"""Series, in nnU-Net's order of them → how its file's name ends, in BraTS up to 2022 and from 2023 on."""
 CANONICAL_OF = np.array([0, 2, 1, 3], dtype=np.uint8)
 """nnU-Net's values of BraTS (1 oedema, 2 necrotic core, 3 enhancing) → this package's."""
 PROCESSES = "nnUNet_n_proc_DA"
@@ -68,7 +70,8 @@ def _write_dataset(cases: Mapping[str, Path], at: Path) -> None:
 
 
 def _image(folder: Path, series: str) -> Path:
-    return (folder / f"{folder.name}_{series}.nii.gz").resolve()
+    ending = re.compile(rf"({SERIES[series]})\.nii\.gz", re.IGNORECASE)
+    return next(p for p in folder.resolve().iterdir() if ending.fullmatch(p.name.removeprefix(folder.name)))
 
 
 def train(work: Path, minutes: float) -> dict[str, Any]:

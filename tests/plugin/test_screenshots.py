@@ -46,6 +46,7 @@ def test_the_pictures_are_made_with_the_bundled_model(tmp_path):
     assert ended.returncode == 0, ended.stderr[-2000:]
     pictures = {
         "panel-2d.png", "panel-3d.png", "panel-correct.png", "panel-fine-tune.png", "panel-series.png", "panel-alignment.png",
-        "panel-as-acquired.png", "export.png", "worklist.png", "send.png", "canvases-four.png", "canvases-large.png",
+        "panel-as-acquired.png", "export.png", "models.png", "worklist.png", "send.png", "canvases-four.png",
+        "canvases-large.png",
     }  # fmt: skip
     assert {p.name for p in tmp_path.iterdir()} == pictures

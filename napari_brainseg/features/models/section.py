@@ -120,7 +120,7 @@ def _shown(model: ModelInfo, default: str) -> ModelShown:
         f"Dice {', '.join(dice)}{f' on {card.scores_on}' if card.scores_on else ''}" if dice else "not measured here"
     )
     rows = (
-        f"{card.summary} Version {card.version}.".strip(),
+        f"{card.summary.rstrip('.')}. Version {card.version}.".removeprefix(". "),
         ", ".join(m.title for m in card.modalities),
         ", ".join(card.regions),
         f"{card.recipe}, {card.parameters:,} weights",
