@@ -111,7 +111,8 @@ def save(viewer: Any, size: tuple[int, int], path: Path) -> None:
         raise Failure(f"{path.name} has {seen.shape[1]}×{seen.shape[0]} pixels instead of {size[0]}×{size[1]}.")
     if (seen.max(axis=-1) > 20).mean() < LEAST_LIT:
         raise Failure(f"{path.name} is blank; is the platform xcb, with OpenGL?")
-    Image.fromarray(seen).quantize(COLOURS, dither=Image.Dither.NONE).save(path, optimize=True)
+    few = Image.fromarray(seen).quantize(COLOURS, Image.Quantize.MAXCOVERAGE, dither=Image.Dither.NONE)
+    few.save(path, optimize=True)
     print(path)
 
 

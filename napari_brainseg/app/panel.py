@@ -16,6 +16,7 @@ from brainseg_engine.core.errors import BrainsegError
 from napari_brainseg.app.closing import ask_before, may_close, take_all
 from napari_brainseg.app.features import Features
 from napari_brainseg.app.sections import Sections
+from napari_brainseg.display.layers import layer_info
 from napari_brainseg.features.context import Context
 from napari_brainseg.jobs import Children, Everywhere, Runner
 from napari_brainseg.qt.frame import PanelView
@@ -53,7 +54,7 @@ class App(QObject):
         super().__init__()
         self.viewer: ViewerModel = getattr(viewer, "__wrapped__", viewer)  # napari hands plugins a proxy
         return_arrays()
-        self._closed = False
+        self._closed = self._all_aside = False
         self._window_closes = False
         self._unask: Callable[[], None] | None = None
         self._gui = GuiThread()
@@ -81,7 +82,8 @@ class App(QObject):
         self._show_theme()
         self.panel.destroyed.connect(self.close)
         self.panel.installEventFilter(self)
-        self.context.follow(self.session.reading_changed, self._set_aside)
+        for change in (self.session.reading_changed, self.session.measures_changed):
+            self.context.follow(change, self._set_aside)
         self.features.start()
         self._set_aside()
 
@@ -129,11 +131,13 @@ class App(QObject):
         """Keep what napari and its libraries are made of out of garbage collections for as long as the panel is there.
 
         napari asks for one whenever a layer goes, which would hold the window up for 0.3 s. Where something of a person's own
-        is open already nothing is kept out: that is to be freed when it goes.
+        is open already nothing is kept out: that is to be freed when it goes. Once more after the first study was read, which
+        loads libraries, and when it is shown: its image layers stay, and show the next one.
         """
-        if not self.session.reading and not len(
-            self.viewer.layers
-        ):  # after the first reading: that loads libraries, too
+        own = all(layer_info(layer) is not None for layer in self.viewer.layers)
+        shown = self.session.measures is not None
+        if own and not self._all_aside and not self.session.reading and (shown or not len(self.viewer.layers)):
+            self._all_aside = shown
             gc.freeze()
 
     def _show_message(self) -> None:
