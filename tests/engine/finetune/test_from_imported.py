@@ -30,26 +30,59 @@ def monai_bundle(tmp_path):
     return import_foreign(folder, ImportOptions("bundle", licence="CC-BY-NC 4.0"))
 
 
-def nnunet(tmp_path, members=1):
-    folder = tmp_path / "T__P__3d_fullres"
+def bundle_of_classes(tmp_path):
+    from monai.networks.nets import SegResNet
+
+    given = {"blocks_down": [1, 2], "blocks_up": [1], "init_filters": 8, "in_channels": 4, "out_channels": 4}
+    names = ("background", "edema", "necrosis", "enhancing")
+    series = {str(n): name for n, name in enumerate(("T1c", "T1", "T2", "FLAIR"))}
+    folder = peers.bundle(
+        tmp_path / "b", roi=(32, 32, 24), network_def={"_target_": "SegResNet", **given},
+        network_data_format={"inputs": {"image": {"channel_def": series}},
+                             "outputs": {"pred": {"channel_def": {str(n): name for n, name in enumerate(names)}}}},
+        postprocessing={"transforms": [{"_target_": "AsDiscreted", "argmax": True}]}, copyright="For research only",
+    )  # fmt: skip
+    (folder / "LICENSE").unlink()
+    torch.save(SegResNet(**given).state_dict(), folder / "models" / "model.pt")
+    return import_foreign(folder, ImportOptions("classes", licence="CC-BY-NC 4.0"))
+
+
+def nnunet(tmp_path, members=1, dimensions=3):
+    called = "3d_fullres" if dimensions == 3 else "2d"
+    folder = tmp_path / f"T__P__{called}"
     config = NnUNetConfig(
         features=(8, 16, 24), kernels=((3, 3, 1), (3, 3, 3), (3, 3, 3)), strides=((1, 1, 1), (2, 2, 1), (2, 2, 2)),
         blocks=(1, 1, 1), blocks_up=(1, 1),
     )  # fmt: skip
     for n in range(members):
         state = {k: v.permute(0, 1, 4, 3, 2) if v.ndim == 5 else v for k, v in UNet(4, 3, config).state_dict().items()}
+        if dimensions == 2:
+            state = {k: v[:, :, v.shape[2] // 2] if v.ndim == 5 else v for k, v in state.items()}
         (folder / f"fold_{n}").mkdir(parents=True)
-        tree = {"network_weights": state, "init_args": {"configuration": "3d_fullres"},
-                "inference_allowed_mirroring_axes": (0, 1, 2)}  # fmt: skip
+        tree = {"network_weights": state, "init_args": {"configuration": called},
+                "inference_allowed_mirroring_axes": (0, 1, 2)[:dimensions]}  # fmt: skip
         torch.save(tree, folder / f"fold_{n}" / "checkpoint_final.pth")
-    plans = peers.nnunet_plans(patch=(16, 24, 24), spacing=(1.2, 1.2, 1.2))
+    plans = peers.nnunet_plans(patch=(16, 24, 24)[-dimensions:], spacing=(1.2, 1.2, 1.2)[-dimensions:])
     (folder / "plans.json").write_text(json.dumps(plans))
     (folder / "dataset.json").write_text(json.dumps(peers.nnunet_dataset()))
     return import_foreign(folder, ImportOptions("nn"))
 
 
+def nnunet_2d(tmp_path):
+    return nnunet(tmp_path, dimensions=2)
+
+
+def swin_unetr(tmp_path):
+    from monai.networks.nets import SwinUNETR
+
+    net = SwinUNETR(in_channels=4, out_channels=3, feature_size=12)
+    torch.save({"state_dict": net.state_dict()}, tmp_path / "model.pt")
+    small = ("window.size=[64, 64, 64]",)
+    return import_foreign(tmp_path / "model.pt", ImportOptions("swin", settings=small, licence="CC-BY-NC 4.0"))
+
+
 @pytest.mark.slow
-@pytest.mark.parametrize("make", [monai_bundle, nnunet])
+@pytest.mark.parametrize("make", [monai_bundle, bundle_of_classes, nnunet, nnunet_2d, swin_unetr])
 def test_training_goes_on_from_it(make, tmp_path):
     torch.manual_seed(0)
     base = make(tmp_path)

@@ -115,6 +115,14 @@ def test_no_network_is_said_with_what_helps(packed):
         fetching.fetched(entry(packed), "http://127.0.0.1:9")
 
 
+def test_a_proxy_of_the_environment_is_used(server, packed, monkeypatch):
+    monkeypatch.setenv("http_proxy", server.mirror)
+    for name in ("no_proxy", "NO_PROXY"):
+        monkeypatch.delenv(name, raising=False)
+    server.files["http://mirror.invalid/a/b.zip"] = packed  # what a proxy is asked for
+    assert fetching.fetched(entry(packed), "http://mirror.invalid").read_bytes() == packed
+
+
 def test_a_server_without_the_file_is_told_of(server, packed):
     with pytest.raises(InputError, match="404"):
         fetching.fetched(entry(packed), server.mirror)
