@@ -76,6 +76,12 @@ class LinkedPlanes:
             return True
         return False
 
+    def settle(self) -> None:
+        """Give the canvas that was made last its layers, while it is out of sight."""
+        if self.flat and self.solid is None:
+            with self._quiet():
+                self.flat[-1].arrange()
+
     @property
     def panes(self) -> list[FlatPane | SolidPane]:
         """The canvases beside napari's own."""

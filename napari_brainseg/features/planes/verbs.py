@@ -146,18 +146,20 @@ class PlanesVerbs:
         self._growing.start()
 
     def _grow(self) -> None:
-        """One canvas at a time, made and then shown, so that the window answers in between."""
+        """One canvas at a time, made and then given its layers, so that the window answers in between. They come in sight
+        together: each time they are arranged all of them are drawn."""
         canvases, tiling = self.canvases, self._tiling
         if canvases is None or tiling is None:
             return
         if self._made:
             self._made = False
             tiling.add(canvases.natives[-1])
+            canvases.settle()
             self._on_labels()
-            self._lay_out()
         elif canvases.grow():
             self._made = True
         else:
+            self._lay_out()
             return
         self._growing.start()
 
