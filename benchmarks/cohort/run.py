@@ -58,7 +58,9 @@ class Watched:
     def run(self, command: Sequence[object], out: Path, env: Mapping[str, str]) -> None:
         """Run it to its end. Ends the program where it fails."""
         began = time.perf_counter()
-        process = subprocess.Popen([str(c) for c in command], stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, env=env)
+        process = subprocess.Popen(
+            [str(c) for c in command], stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, env=env
+        )
         root = psutil.Process(process.pid)
         while process.poll() is None:
             self._look(root, out, began)
@@ -144,7 +146,9 @@ def measured(cases: Mapping[str, Path], work: Path, wanted: Sequence[str]) -> di
         if made != len(cases):
             sys.exit(f"{WAYS[way]}: {made} masks of {len(cases)} studies")
         found[way] = {**watched.row(len(cases)), "load_before": load}
-        print(f"{WAYS[way]}: { {k: v for k, v in found[way].items() if k != 'peaks_mib'} }", file=sys.stderr, flush=True)
+        print(
+            f"{WAYS[way]}: { {k: v for k, v in found[way].items() if k != 'peaks_mib'} }", file=sys.stderr, flush=True
+        )
     agree = agreement(cases, work) if {"nnunet", "imported"} <= set(wanted) else None
     return {"ways": found, "agreement": agree}
 
@@ -158,7 +162,10 @@ def small_nnunet(work: Path) -> tuple[Path, Path]:
     from brainseg_engine.phantom import phantom_study
 
     folder = peers.nnunet_trained(
-        work / "trained", peers.nnunet_plans(patch=PATCH), peers.nnunet_dataset(), phantom_study(1_000_003, (64, 72, 44))
+        work / "trained",
+        peers.nnunet_plans(patch=PATCH),
+        peers.nnunet_dataset(),
+        phantom_study(1_000_003, (64, 72, 44)),
     )
     weights = folder / "fold_0" / "checkpoint_final.pth"
     content = torch.load(weights, weights_only=False)  # our own, made a moment ago

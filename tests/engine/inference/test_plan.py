@@ -92,3 +92,26 @@ def test_running_out_goes_down_the_ladder_to_the_cpu_and_comes_back(predictor, s
     monkeypatch.setattr(module, "run", never)
     with pytest.raises(DeviceError, match="out of memory for 'Case_1'"):
         predictor.predict(study)
+
+
+@pytest.mark.parametrize("short", [torch.float16, torch.bfloat16])
+def test_short_numbers_multiply_and_everything_else_stays(predictor, study, monkeypatch, caplog, short):
+    """As on a GPU, on the CPU: the network's convolutions have 16 bits, its answer has 32, and the labels hardly change."""
+    assert plan.short_numbers("cuda:1") is torch.float16 and plan.short_numbers("cpu") is None
+    usual = predictor.predict(study, probabilities=True)
+    monkeypatch.setattr(plan, "short_numbers", lambda device: short)
+    seen, convolution = [], next(m for m in predictor.network.modules() if isinstance(m, torch.nn.Conv3d))
+    hook = convolution.register_forward_hook(lambda module, given, out: seen.append(out.dtype))
+    found = predictor.predict(study, probabilities=True)
+    assert set(seen) == {short}
+    for region, p in found.probabilities.items():
+        np.testing.assert_allclose(p, usual.probabilities[region], atol=0.02)
+    assert (found.segmentation.labels == usual.segmentation.labels).mean() > 0.99
+
+    hook.remove()  # a model whose numbers are too large for them is run again with the usual ones
+    hook = convolution.register_forward_hook(lambda module, given, out: out * torch.inf if out.dtype is short else out)
+    with caplog.at_level(logging.WARNING):
+        again = predictor.predict(study)
+    hook.remove()
+    assert "do not suffice" in caplog.text
+    np.testing.assert_array_equal(again.segmentation.labels, usual.segmentation.labels)

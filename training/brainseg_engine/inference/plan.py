@@ -170,6 +170,12 @@ def free_bytes(device: str) -> int:
     return free
 
 
+def short_numbers(device: str) -> torch.dtype | None:
+    """What a GPU multiplies with, twice as fast and in half the memory; sums, normalisation and what comes out stay float32.
+    None elsewhere: CPUs gain nothing by it."""
+    return torch.float16 if device.startswith("cuda") else None
+
+
 def give_back(device: str) -> None:
     """Free what a failed pass left on a GPU."""
     if device.startswith("cuda"):

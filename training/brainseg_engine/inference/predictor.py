@@ -64,6 +64,7 @@ class Predictor:
         self._net = place(loaded.network(), self.device)
         self._planner = plan.Planner(self._net, self.recipe)
         self.plan = PlanReport()
+        self._heap = devices.Heap()
 
     @property
     def network(self) -> torch.nn.Module:
@@ -133,6 +134,8 @@ class Predictor:
         shares = zip(regions, of_regions(answer, output), strict=True) if probabilities else ()
         kept = {r: p.half().cpu().numpy() for r, p in shares} or None
         seconds = {**seconds, "postprocess": time.perf_counter() - began}
+        del answer, shares
+        self._heap.settle()
         progress(Progress("done", 1.0))
         made_by = f"{self.card.name} {self.card.version}"
         own = study.segmentation.coding if study.segmentation else study.coding
@@ -217,19 +220,28 @@ def run(
         nonlocal done
         if cancelled():
             raise Cancelled
-        progress(Progress("segmenting", 0.1 + 0.8 * done / total, done, total))
+        progress(Progress("segmenting", 0.1 + 0.8 * min(done / total, 1.0), min(done, total), total))
         done += 1
 
     output = recipe.output
-    answer = torch.zeros((output.channels, *image.shape[1:]), device=rung.device)
-    for axes in flips:
-        mirrored = image.flip(axes)
-        if dimensions == 2:
-            answer += tiles.run_slices(net, mirrored, output, between).flip(axes)
-        else:
-            for member in members:
-                answer += tiles.run(member, mirrored, tile, places, output, between, window).flip(axes) / len(members)
-    answer /= len(flips)
+
+    def answered() -> torch.Tensor:
+        answer = torch.zeros((output.channels, *image.shape[1:]), device=rung.device)
+        for axes in flips:
+            mirrored = image.flip(axes)
+            if dimensions == 2:
+                answer += tiles.run_slices(net, mirrored, output, between).flip(axes)
+            else:
+                for m in members:
+                    answer += tiles.run(m, mirrored, tile, places, output, between, window).flip(axes) / len(members)
+        return answer.div_(len(flips))
+
+    short = plan.short_numbers(rung.device)
+    with torch.autocast(rung.device.partition(":")[0], short, enabled=short is not None):
+        answer = answered()
+    if short is not None and not bool(answer.sum().isfinite()):
+        _log.warning("%s: numbers of 16 bits do not suffice for this model; computed again with 32", study_id)
+        answer = answered()
     _require_numbers(answer, study_id)
     if cancelled():
         raise Cancelled
