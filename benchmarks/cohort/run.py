@@ -13,7 +13,6 @@ runs the same one, imported. Memory is that of a way's processes together, looke
 from __future__ import annotations
 
 import argparse
-import json
 import os
 import subprocess
 import sys
@@ -226,25 +225,27 @@ def page(results: Mapping[str, Any]) -> str:
             f"{flat} | {row['load_before']} |"
         )
     agree = results["agreement"]
-    said = "" if agree is None else (
-        f"The small nnU-Net answers the same in both: at least {100 * agree:.3f} % of the brain's voxels have one label in every study."
-    )  # fmt: skip
+    said = (
+        ""
+        if agree is None
+        else "The small nnU-Net answers the same in both: at least "
+        f"{100 * agree:.3f} % of the brain's voxels have one label in every study."
+    )
     return "\n".join([
         "# A cohort from the command line",
         "",
-        f"{results['studies']} studies of BraTS as published (240×240×155, `.nii.gz`), files → masks, all ways one after the other in one "
-        "run.",
-        f"{results['date']}, {results['machine']}, {results['cores']} cores, CPU only; load before each way as in the table.",
-        "The first three run the bundled model, the last two one small nnU-Net that was made here "
-        f"(3 stages, 8–24 features, patches of {'×'.join(map(str, results['patch']))} at 1 mm, no mirror images): its speed is asked, "
+        f"{results['studies']} studies of BraTS as published (240×240×155, `.nii.gz`), files → masks, all ways one after the other",
+        f"in one run. {results['date']}, {results['machine']}, {results['cores']} cores, CPU only, busy with other work too: trust",
+        "ratios and CPU seconds. The first three run the bundled model, the last two one small nnU-Net that was made here (3",
+        f"stages, 8–24 features, patches of {'×'.join(map(str, results['patch']))} at 1 mm, no mirror images): its speed is asked,",
         "not its answers.",
         "",
         "| way | studies a minute | ratio | CPU s a study | peak memory, GiB | peak after the 5th study / before | load |",
         "|---|---|---|---|---|---|---|",
         *lines,
         "",
-        "Ratio: to `predict` over all with the same model. Memory: resident, of all processes of a way, pages that they share counted in "
-        "each.",
+        "Ratio: to `predict` over all with the same model. Memory: resident, of all processes of a way, pages that they share",
+        "counted in each.",
         said,
         "",
         "`python benchmarks/cohort/run.py --data DIR`; `--studies N` for fewer, `--ways one,loop` for some.",

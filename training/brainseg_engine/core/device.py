@@ -55,8 +55,8 @@ def _glibc(function: str, *calls: tuple[int, ...]) -> None:
 
 
 class Heap:
-    """The heap that is kept between studies, and given back where it creeps: what is in use lies scattered in it, each study is of
-    another size, and so each finds a little less of it fitting (70 MB a study were measured)."""
+    """The heap that is kept between studies, and given back where it creeps: what is in use lies scattered in it, each study is
+    of another size, and so each finds a little less of it fitting (70 MB a study were measured)."""
 
     MOST = 1.1
     """Times what lay in memory after the first study, after which what is free is given back. It costs about a second."""
