@@ -104,12 +104,14 @@ class Sshd:
             assert time.monotonic() < until, "sshd does not come up"
             time.sleep(0.05)
 
-    def cut(self) -> None:
-        """As if the machine lost its power: sshd, its connections and what they run are gone."""
+    def cut(self, spared: str = "") -> None:
+        """As if the machine lost its power: sshd, its connections and what they run are gone, but for command lines with that
+        word in them."""
         assert self._process is not None
         for process in [*psutil.Process(self._process.pid).children(recursive=True), psutil.Process(self._process.pid)]:
             with contextlib.suppress(psutil.NoSuchProcess):
-                process.kill()
+                if not spared or spared not in process.cmdline():
+                    process.kill()
         self._process.wait()
         (self.folder / "sshd.log").unlink()
 

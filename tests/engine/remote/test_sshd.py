@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 import sys
@@ -12,8 +13,11 @@ from pathlib import Path
 import nibabel as nib
 import numpy as np
 import pytest
+from helpers.small_world import make_world
 from helpers.sshd import Sshd
 
+from brainseg_engine import __version__
+from brainseg_engine.finetune import anchors, status_of
 from brainseg_engine.phantom import phantom_study, write_study
 
 pytestmark = pytest.mark.slow
@@ -131,3 +135,30 @@ def test_what_cannot_be_done_elsewhere_is_refused(sshd, data, tmp_path):
     ):
         code, said = call(sshd, "predict", data, "--out", tmp_path, "--device", "ssh:gpu1", *more)
         assert code == 3 and word in said and "Leave one of them out" in " ".join(said.split())
+
+
+def test_a_fine_tuning_goes_on_there_when_the_line_breaks_and_lies_here_in_the_end(sshd, tiny_model, tmp_path):
+    sshd.install()
+    make_world(tmp_path, corrections=2, anchors=0)
+    samples = sshd.folder / "home_there" / "samples" / __version__
+    for seed in (
+        *anchors.PHANTOMS_REPLAYED,
+        *anchors.PHANTOMS_SCORED,
+    ):  # found there, they need not be made in full size
+        write_study(phantom_study(seed, (24, 28, 20)), samples)
+    run, words = tmp_path / "run", ("--corrections", tmp_path / "corrections", "--model", tiny_model, "--epochs", 2)
+    process = begin(sshd, "finetune", *words, "--out", run, "--name", "theirs", "--device", "ssh:gpu1")
+    until = time.monotonic() + 150
+    while not any(" finetune " in line for line in sshd.running()):  # it has begun there
+        assert process.poll() is None and time.monotonic() < until, process.communicate()
+        time.sleep(0.05)
+    sshd.cut(spared="finetune")
+    sshd.start()
+    out, err = process.communicate(timeout=240)
+    assert process.returncode == 0, out + err
+    assert "broke" in err
+    report = json.loads((run / "report.json").read_text(encoding="utf-8"))
+    assert "It was made on gpu1." in report["notes"] and report["model"]["name"] == "theirs"
+    assert {"plan.json", "report.md", "split.csv", "model.safetensors"} <= {p.name for p in run.iterdir()}
+    assert status_of(run).state == "done" and Path(report["model"]["file"]).is_file()
+    assert not list((sshd.folder / "home_there" / "received-runs").iterdir())  # nothing stays there
