@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -60,6 +61,14 @@ def train(cases: Mapping[str, Path], work: Path, minutes: float) -> dict[str, An
     )  # fmt: skip
     checkpoint.save(work / "model.safetensors", nets.for_use(recipe, learner.ema), card, recipe.for_use(), half=True)
     return told
+
+
+def imported(folder: Path, work: Path) -> Path:
+    """nnU-Net's trained folder as a model file of this package, to be run without mirroring."""
+    from brainseg_engine.models.importers import ImportOptions, import_foreign
+
+    os.environ["BRAINSEG_HOME"] = str(work / "home")  # not among the user's own
+    return import_foreign(folder, ImportOptions("imported", force=True, settings=("window.mirror_axes=[]",)))
 
 
 class Ours:

@@ -106,6 +106,11 @@ def train(work: Path, minutes: float) -> dict[str, Any]:
     return {**told, "patch": chosen["patch_size"], "batch": chosen["batch_size"]}
 
 
+def trained(work: Path) -> Path:
+    """The folder that its trainer wrote."""
+    return work / "nnUNet_results" / NAME / f"{TRAINER}__nnUNetPlans__{CONFIGURATION}"
+
+
 class Theirs:
     """nnU-Net's own predictor: its overlap, its Gaussian, and its mirroring where it is wanted."""
 
@@ -113,7 +118,7 @@ class Theirs:
         import torch
         from nnunetv2.inference.predict_from_raw_data import nnUNetPredictor
 
-        at = work / "nnUNet_results" / NAME / f"{TRAINER}__nnUNetPlans__{CONFIGURATION}"
+        at = trained(work)
         self._predictor = nnUNetPredictor(
             use_mirroring=mirroring, device=torch.device("cpu"), perform_everything_on_device=False, allow_tqdm=False
         )
