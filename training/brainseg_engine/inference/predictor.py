@@ -37,7 +37,11 @@ class PlanReport:
 
 
 def _fallen(usual: plan.Rung, taken: plan.Rung) -> str:
-    smaller = " Smaller tiles may answer a little differently." if taken.tile != usual.tile else ""
+    smaller = (
+        " Smaller tiles see less of the brain and answer differently: look at the borders."
+        if taken.tile != usual.tile
+        else ""
+    )
     return f"Memory did not allow {usual.words}, so it was {taken.words}.{smaller}"
 
 
