@@ -73,7 +73,7 @@ def picture(view: ArrayLike, up: ArrayLike, right: ArrayLike) -> NDArray[np.floa
     return made
 
 
-class Head:
+class SmallHead:
     """The head on one of napari's canvases (its vispy side). ``close`` takes it away."""
 
     def __init__(self, canvas: Any) -> None:

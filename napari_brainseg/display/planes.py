@@ -15,7 +15,7 @@ from brainseg_engine.core.labels import Mask
 from brainseg_engine.core.morphology import bounding_box
 from brainseg_engine.core.study import Modality, Study
 from napari_brainseg.display.axes import ras_to_world, voxel_to_world
-from napari_brainseg.display.head import Head
+from napari_brainseg.display.head import SmallHead
 from napari_brainseg.display.layers import SURFACE, image_layers, layer_info, layer_modality
 from napari_brainseg.display.windows import PRESETS, brain_window, foreground, sampling
 
@@ -274,7 +274,7 @@ class Marks:
         from napari.components.overlays import TextOverlay
 
         self._viewer = viewer
-        self.head = Head(canvas) if canvas is not None else None
+        self.head = SmallHead(canvas) if canvas is not None else None
         self._overlays: list[Any] = []
         for edge in self._EDGES:
             overlay = TextOverlay(text="", position=edge, font_size=16, box=False, color="#f5d76e", gridded=True)

@@ -23,7 +23,7 @@ _HEAD = re.compile(r"conv_final\.2\.conv\.|\.head\.|out\.conv\.conv\.|model\.2\.
 
 
 @dataclass(frozen=True)
-class Answers:
+class AnswerChannels:
     """Sections of the recipe, and for classes which of the bundle's channels stands for each of ours."""
 
     output: Mapping[str, Any]
@@ -43,7 +43,7 @@ class Answers:
         return tensor[list(self.order)].contiguous()
 
 
-def answers(names: Sequence[str], config: Config, coding: str, where: str) -> Answers:
+def answers(names: Sequence[str], config: Config, coding: str, where: str) -> AnswerChannels:
     """What channels of these names are. Raises CheckpointError for another task, or an answer that is made in another way."""
     way, threshold = _way(config)
     backgrounds = [n for n, name in enumerate(names) if _BACKGROUND.fullmatch(name.strip())]
@@ -60,13 +60,13 @@ def answers(names: Sequence[str], config: Config, coding: str, where: str) -> An
             f"{config.path}: its answers are no independent regions (softmax in Activationsd, or argmax in AsDiscreted), and no "
             "classes with a background first either."
         )
-    return Answers(
+    return AnswerChannels(
         {"kind": "regions", "regions": [r.value for r in regions]}, {"dice": 1.0, "squared": True, "cross_entropy": 0.0},
         {"threshold": threshold},
     )  # fmt: skip
 
 
-def _of_classes(names: Sequence[str], coding: str, where: str) -> Answers:
+def _of_classes(names: Sequence[str], coding: str, where: str) -> AnswerChannels:
     if coding:
         values = codings.coding(coding).values
         found = {label: value for value, label in values.items() if label}
@@ -78,7 +78,7 @@ def _of_classes(names: Sequence[str], coding: str, where: str) -> Answers:
             f"{where} gives {', '.join(names)}: background, necrotic core, oedema and enhancing tumour are needed, and no others "
             "but a resection cavity. If it gives them under other names, say which: --coding 1=ED,2=NCR,3=ET."
         )
-    return Answers(
+    return AnswerChannels(
         {"kind": "classes", "cavity": Label.RC in found}, {"dice": 1.0, "cross_entropy": 1.0},
         order=(0, *(found[label] for label in wanted)),
     )  # fmt: skip
