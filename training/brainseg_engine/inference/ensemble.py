@@ -41,6 +41,7 @@ class Ensemble(Predictor):
         weights = sum(file.stat().st_size for file in self._files if file.is_file())
         self.stays_loaded = weights <= _SHARE * plan.free_bytes(self.device)
         """Whether all models are kept in memory at once."""
+        self._heap = devices.Heap()
         self._loaded: dict[int, Predictor] = {}
         members = [self._facts(n) for n in range(len(self._files))]
         first = members[0]
