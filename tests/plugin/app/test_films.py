@@ -13,6 +13,7 @@ from napari_brainseg.features.view.section import PICTURES
 pytestmark = [pytest.mark.window, pytest.mark.usefixtures("fake_worker")]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", ["sweep", "turn"])
 def test_a_film_by_the_button(window, tmp_path, monkeypatch, kind):
     window.open(monkeypatch, write(make_study(id="A"), tmp_path))

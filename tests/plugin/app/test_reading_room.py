@@ -187,6 +187,7 @@ def test_a_deleted_segmentation_is_offered_back(hand):
     hand.window.wait(lambda: hand.layer is not None and (hand.data == painted).all(), 10)
 
 
+@pytest.mark.slow
 def test_a_light_theme_and_a_persons_own_layers(hand):
     viewer = hand.viewer
     viewer.theme = "light"
@@ -212,6 +213,7 @@ def wheel(hand, turns, *modifiers) -> None:
     hand.window.qtbot.wait(20)
 
 
+@pytest.mark.slow
 def test_the_mouse_is_that_of_a_reading_station(hand):
     viewer = hand.viewer
     camera, step = viewer.scene.camera, viewer.dims.current_step[0]
@@ -297,6 +299,7 @@ def corner(picture):
     return picture[-90:, :95, :3]
 
 
+@pytest.mark.slow
 def test_what_is_seen_is_saved_as_a_picture(hand, tmp_path, monkeypatch):
     from PIL import Image
 
@@ -351,6 +354,7 @@ def test_a_key_chosen_in_the_preferences_is_the_one_bound(hand):
     assert not hand.app.features.regions.view.outline
 
 
+@pytest.mark.slow
 def test_images_of_any_name_open_and_are_assigned_by_their_pictures(window, tmp_path):
     """What voxels tell is proposed; every image stands in the lists, with a picture."""
     from brainseg_engine.phantom import phantom_study

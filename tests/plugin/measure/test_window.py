@@ -19,6 +19,7 @@ from napari_brainseg.display import diameter_lines, planes
 pytestmark = [pytest.mark.window, pytest.mark.usefixtures("fake_worker")]
 
 
+@pytest.mark.slow
 def test_measure_go_there_and_report(window, monkeypatch, tmp_path):
     affine = np.diag([-2.0, -2.0, 2.0, 1.0])
     window.open(monkeypatch, write(make_study(id="A", shape=(70, 80, 60), affine=affine), tmp_path))

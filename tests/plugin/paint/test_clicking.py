@@ -67,6 +67,7 @@ def test_a_drag_is_a_scribble_with_shift_of_what_is_too_much(house):
     assert len(said) == 1
 
 
+@pytest.mark.slow
 @pytest.mark.window
 @pytest.mark.usefixtures("fake_worker")
 def test_clicks_scribbles_and_a_box_by_hand(window, tmp_path, monkeypatch):
@@ -101,6 +102,7 @@ def test_clicks_scribbles_and_a_box_by_hand(window, tmp_path, monkeypatch):
         window.wait(lambda state=state: np.array_equal(hand.data, state))
 
 
+@pytest.mark.slow
 @pytest.mark.window
 @pytest.mark.usefixtures("fake_worker")
 def test_the_names_of_the_tools_fit(window, tmp_path, monkeypatch):

@@ -100,6 +100,7 @@ def test_every_tool_by_hand_then_undone_and_redone_bit_for_bit(hand):
     assert not np.array_equal(hand.data, states[0])
 
 
+@pytest.mark.slow
 def test_undo_in_3d(hand):
     z, y, x = centre_of(hand)
     start = hand.data
@@ -129,6 +130,7 @@ def test_the_sizes_follow_in_mid_stroke(hand):
     hand.window.wait(lambda: hand.window.text("region_WT_ml") == before, 5)
 
 
+@pytest.mark.slow
 def test_threshold_by_key_with_its_preview_and_slider(hand):
     window = hand.window
     z, y, x = centre_of(hand)
@@ -151,6 +153,7 @@ def test_threshold_by_key_with_its_preview_and_slider(hand):
     assert NAME not in hand.viewer.layers
 
 
+@pytest.mark.slow
 def test_a_click_where_to_grow_and_the_parts_under_the_mouse(hand):
     centre_of(hand)
     window = hand.window

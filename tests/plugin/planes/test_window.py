@@ -177,6 +177,7 @@ def test_polygon_eraser_and_fill_on_another_canvas(four):
     assert not hand.app.features.planes.alone  # the double click was the polygon's
 
 
+@pytest.mark.slow
 def test_wheel_click_and_keys_move_all(four):
     hand, window = four, four.window
     coronal, viewer = PaneHand(hand, Plane.CORONAL), four.viewer
@@ -254,6 +255,7 @@ def test_a_double_click_shows_one_canvas_alone_and_all_again(four):
         assert planes.plane_of(p.model) is p.plane
 
 
+@pytest.mark.slow
 def test_clicks_to_fix_measures_and_points_are_those_of_every_canvas(four):
     """What takes a click on napari's own canvas takes it on the others, and moves no crosshair there."""
     hand, window, viewer = four, four.window, four.viewer
@@ -336,6 +338,7 @@ def test_another_study_layers_of_ones_own_theme_and_regions(four, tmp_path, monk
     window.press("canvases_one")
 
 
+@pytest.mark.slow
 def test_the_panel_goes_and_takes_its_canvases(four):
     hand, window, viewer = four, four.window, four.viewer
     own = viewer.window._qt_viewer.canvas.native

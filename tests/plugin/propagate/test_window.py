@@ -18,6 +18,7 @@ from napari_brainseg.session import Answer
 pytestmark = [pytest.mark.window, pytest.mark.usefixtures("fake_worker")]
 
 
+@pytest.mark.slow
 def test_a_proposal_is_pressed_outlined_accepted_and_undone(window: Window, monkeypatch, tmp_path):
     study = make_study(id="A", shape=(40, 44, 36))
     window.open(monkeypatch, write(study, tmp_path, mask=False))

@@ -68,6 +68,7 @@ def test_a_dicom_folder_is_listed_and_nothing_is_opened(house, export):
     assert "axial" in t1ce.extent and t1ce.extent.endswith("1×1×4 mm") and t1ce.reason.startswith("T1-weighted")
 
 
+@pytest.mark.slow
 def test_one_click_prepares_and_opens_and_the_mask_goes_back(house, export, raw, prepared, tmp_path):
     house.study.open(export)
     house.series.prepare("rough")
