@@ -67,9 +67,8 @@ def main() -> int:
     return 0
 
 
-def make(viewer: napari.Viewer, out: Path) -> None:
-    """Open the sample, segment it, and take the pictures. Raises Failure."""
-    viewer.window.resize(*SIZE)
+def segmented_sample(viewer: napari.Viewer) -> Any:
+    """The panel, once it has opened and segmented the sample. Raises Failure."""
     _, panel = viewer.window.add_plugin_dock_widget(*PANEL)
     session = panel.owner.session
     press(panel, "open_sample")
@@ -78,6 +77,13 @@ def make(viewer: napari.Viewer, out: Path) -> None:
     wait(lambda: press(panel, "segment"), 60, "the button 'Segment'")
     wait(lambda: session.segmentation is not opened and session.job is None, 300, "the segmentation", session)
     wait(lambda: session.measures is not None, 60, "the volumes")
+    return panel
+
+
+def make(viewer: napari.Viewer, out: Path) -> None:
+    """Open the sample, segment it, and take the pictures. Raises Failure."""
+    viewer.window.resize(*SIZE)
+    panel = segmented_sample(viewer)
     press(panel, "show_t1ce")
     panel.owner.sections.regions.jump_requested.emit("ET")
     viewer.scene.camera.zoom *= CLOSER[2]

@@ -62,16 +62,9 @@ def at_scale(scale: int, out: Path) -> int:
 
 def make(viewer: Any, scale: int, out: Path) -> None:
     """Open and segment the sample, and take the pictures. Raises Failure."""
-    from make_screenshots import PANEL, press, wait
+    from make_screenshots import segmented_sample
 
-    _, panel = viewer.window.add_plugin_dock_widget(*PANEL)
-    session = panel.owner.session
-    press(panel, "open_sample")
-    wait(lambda: session.study is not None and session.reading == "", 120, "the sample study")
-    opened = session.segmentation
-    wait(lambda: press(panel, "segment"), 60, "the button 'Segment'")
-    wait(lambda: session.segmentation is not opened and session.job is None, 300, "the segmentation", session)
-    wait(lambda: session.measures is not None, 60, "the volumes")
+    panel = segmented_sample(viewer)
     for width, height, of in SCREENS:
         for layout in LAYOUTS[width, height, of] if of == scale else ():
             arrange(viewer, panel, width, height, layout)

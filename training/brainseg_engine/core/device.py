@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import ctypes
 import logging
 import os
@@ -39,7 +38,7 @@ def return_arrays() -> None:
 
 def release_heap() -> None:
     """Give back to the system what :func:`keep_heap` had glibc keep, when nothing is going on: what is asked for next is faulted
-    in anew. Takes some hundredths of a second. No effect elsewhere."""
+    in anew, which costs the next study up to a second. No effect elsewhere."""
     _glibc("malloc_trim", (0,))
 
 
@@ -59,7 +58,7 @@ class Heap:
     of another size, and so each finds a little less of it fitting (70 MB a study were measured)."""
 
     MOST = 1.1
-    """Times what lay in memory after the first study, after which what is free is given back. It costs about a second."""
+    """Times what lay in memory after the first study, after which what is free is given back."""
 
     def __init__(self) -> None:
         self._usual = 0
@@ -71,9 +70,8 @@ class Heap:
         now = int(psutil.Process().memory_info().rss)
         if not self._usual:
             self._usual = now
-        elif now > self.MOST * self._usual and sys.platform.startswith("linux"):
-            with contextlib.suppress(OSError, AttributeError):  # another C library (musl)
-                ctypes.CDLL("libc.so.6").malloc_trim(0)
+        elif now > self.MOST * self._usual:
+            release_heap()
 
 
 def choose(name: str = "auto") -> str:

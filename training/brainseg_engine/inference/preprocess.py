@@ -123,9 +123,8 @@ def preprocess(study: Study, recipe: Recipe, divisor: Shape3) -> tuple[torch.Ten
         if config.crop != "margins" and config.resize_to is None:
             cut = _crop(config, oriented.shape, lambda: box_of(tissue, study.id))
     limits = [_limits(study, m, config) if m in study.volumes else None for m in recipe.modalities]
-    channels = (
-        read_channel(study, m, transform, cut, strays) for m in recipe.modalities
-    )  # of fine voxels, one at a time
+    # one at a time in memory where the voxels are fine
+    channels = (read_channel(study, m, transform, cut, strays) for m in recipe.modalities)
     image = torch.cat([resample.linear(c, source, working) if resampled else c for c in channels])
     box = cut
     if resampled:
