@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 import torch
 from helpers.small_study import make_study
-from helpers.small_world import correct, make_world
+from helpers.small_world import correct, make_world, thick
 from hypothesis import given
 from hypothesis import strategies as st
 from safetensors.torch import load_file
@@ -26,17 +26,22 @@ from brainseg_engine.corrections import Store
 from brainseg_engine.corrections.sources import source_of
 from brainseg_engine.finetune import (
     FinetuneOptions,
+    anchors,
     collecting,
     command,
     guard,
+    keeping,
     memory,
+    plan,
     proof,
+    recipes,
     status,
     status_of,
     usable,
     verdict,
 )
 from brainseg_engine.finetune.job import run
+from brainseg_engine.finetune.under_way import UnderWay
 from brainseg_engine.inference.predictor import Predictor
 from brainseg_engine.io import load_study
 from brainseg_engine.models import checkpoint
@@ -551,7 +556,6 @@ def test_regions_that_a_person_edited_are_known(tmp_path):
 
 def test_anchors_that_the_base_has_learnt_from_do_not_judge(tmp_path, tiny_recipe):
     from brainseg_engine import dataset
-    from brainseg_engine.finetune import anchors
 
     store, folder = make_world(tmp_path, 1, 6)
     cases = taken(store, tiny_recipe, tmp_path).cases
@@ -566,6 +570,65 @@ def test_anchors_that_the_base_has_learnt_from_do_not_judge(tmp_path, tiny_recip
     found = anchors.of_folder(folder, split, cases, tiny_recipe, 0, everything, lambda p: None, lambda: None)
     assert set(found.choosing) | set(found.scored) == set(names)
     assert any("too careful" in note for note in found.notes)
+
+
+# --- a model that keeps its base
+
+
+def planned(tmp_path: Path, model: Path, anchors: Path | None, **more):
+    """The plan of a run that was stopped before its first step."""
+    with pytest.raises(Cancelled):
+        run(options(tmp_path, model, anchors, **more), cancelled=(tmp_path / "run/plan.json").exists)
+    made = plan.load(tmp_path / "run")
+    assert made is not None
+    return made
+
+
+@pytest.mark.parametrize(
+    ("looks", "mix", "kept"), [(thick, None, True), (thick, 0.5, False), (lambda s: s, None, False)]
+)
+def test_the_base_is_kept_where_the_corrected_studies_look_unlike_the_anchors(tmp_path, tiny_model, looks, mix, kept):
+    _, anchors = make_world(tmp_path, 4, 6, change=looks)
+    made = planned(tmp_path, tiny_model, anchors, mix=mix)
+    assert bool(made.gate) == kept
+    assert bool(made.replayed) != kept  # what is kept need not be learnt again
+    assert any("keeps the base model" in note for note in made.notes) == kept
+    base = checkpoint.load(tiny_model)
+    assert (recipes.recipe_of(base.recipe, made).training.pull == 0) == kept
+    assert (keeping.kept(made, base) is not None) == kept
+
+
+def test_phantoms_tell_nothing_of_what_else_the_model_will_see(tmp_path, tiny_model, monkeypatch):
+    store, folder = make_world(tmp_path, 4, 6, change=thick)
+    fixed = anchors.Anchors({p.name: p for p in folder.iterdir() if p.is_dir()}, {}, {}, "phantoms", False)
+    base = checkpoint.load(tiny_model)
+    cases = taken(store, base.recipe, tmp_path).cases
+    job = UnderWay(tmp_path, lambda _: None, lambda: False)
+    given = options(tmp_path, tiny_model, folder)
+    assert keeping.gate_of(given, cases, fixed, base.recipe, job) is None
+    assert keeping.gate_of(given, cases, replace(fixed, real=True), base.recipe, job) is not None
+
+
+@pytest.mark.slow
+def test_a_model_that_keeps_its_base_forgets_nothing(tmp_path, tiny_model):
+    _, folder = make_world(tmp_path, 4, 6, change=thick)
+    report = run(options(tmp_path, tiny_model, folder, epochs=20))
+    scores = report["anchor_scores"]
+    assert scores["before"]["cases"] == scores["after"]["cases"]
+    assert report["guard"]["alpha"] == 1 and report["verdict"] != "worse"
+    assert any("answered 1 of 1 held-out corrections and 0 of 1 anchors" in note for note in report["notes"])
+    path = models.find(report["model"]["name"])
+    made, base = checkpoint.load(path), checkpoint.load(tiny_model)
+    assert made.card.tuned.keeps_base
+    assert all(torch.equal(made.kept.state[k], v) for k, v in base.state.items())
+    assert any(not torch.equal(made.state[k], v) for k, v in base.state.items())
+
+    # once more, from that model: what it kept stays kept, and what it learnt is what is learnt from
+    again = FinetuneOptions(
+        tmp_path / "again", report["model"]["name"], tmp_path / "corrections", folder, epochs=1, device="cpu"
+    )
+    second = checkpoint.load(models.find(run(again)["model"]["name"]))
+    assert all(torch.equal(second.kept.state[k], v) for k, v in base.state.items())
 
 
 def test_the_split_file_names_no_patient(tmp_path, tiny_model):

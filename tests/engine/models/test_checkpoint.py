@@ -31,6 +31,28 @@ def test_half_precision_is_close_and_small(tiny_model, tmp_path):
         torch.testing.assert_close(v, loaded.state[k], atol=1e-3, rtol=1e-3)
 
 
+def _two_in_one(path, tiny_model):
+    """A fine-tuned model that keeps its base; returns what it keeps."""
+    loaded = checkpoint.load(tiny_model)
+    tuned = checkpoint.Tuned(parent="tiny", parent_sha256="0", keeps_base=True)
+    kept = checkpoint.Kept(
+        {k: v + 1 for k, v in loaded.state.items()},
+        {"own": [0.1, -2.0], "other": [1.0, 1 / 3], "weight": [4.0, 0.0]},
+    )
+    checkpoint.save(path, loaded.state, loaded.card.model_copy(update={"tuned": tuned}), loaded.recipe, kept=kept)
+    return kept
+
+
+def test_what_a_model_keeps_of_its_base_comes_back(tiny_model, tmp_path):
+    path = tmp_path / "two.safetensors"
+    kept = _two_in_one(path, tiny_model)
+    loaded = checkpoint.load(path)
+    assert loaded.kept is not None
+    assert loaded.kept.gate == kept.gate
+    assert all(torch.equal(loaded.kept.state[k], v) for k, v in kept.state.items())
+    assert all(torch.equal(loaded.state[k], v) for k, v in checkpoint.load(tiny_model).state.items())
+
+
 def _foreign(path, tiny_model):
     save_file({"w": torch.zeros(3)}, path, metadata={"format": "pt"})
 
@@ -68,8 +90,46 @@ def _newer_recipe(path, tiny_model):
     save_file(load_file(tiny_model), path, metadata={**raw, "recipe": json.dumps(recipe)})
 
 
+def _changed(path, tiny_model, change):
+    _two_in_one(path, tiny_model)
+    raw = {k: str(v) for k, v in checkpoint.raw_metadata(path).items()}
+    state = load_file(path)
+    change(state)
+    save_file(state, path, metadata=raw)
+
+
+def _no_base(path, tiny_model):
+    _changed(path, tiny_model, lambda s: s.pop(next(k for k in s if k.startswith("kept-base."))))
+
+
+def _no_gate(path, tiny_model):
+    _changed(path, tiny_model, lambda s: s.pop("kept-gate.own"))
+
+
+def _uneven_gate(path, tiny_model):
+    _changed(path, tiny_model, lambda s: s.update({"kept-gate.own": torch.zeros(3, dtype=torch.float64)}))
+
+
+def _endless_gate(path, tiny_model):
+    _changed(path, tiny_model, lambda s: s["kept-gate.weight"].fill_(float("nan")))
+
+
 @pytest.mark.parametrize(
-    "damage", [_foreign, _truncated, _noise, _pickle, _empty, _no_card, _other_weights, _newer_recipe]
+    "damage",
+    [
+        _no_base,
+        _no_gate,
+        _uneven_gate,
+        _endless_gate,
+        _foreign,
+        _truncated,
+        _noise,
+        _pickle,
+        _empty,
+        _no_card,
+        _other_weights,
+        _newer_recipe,
+    ],
 )
 def test_damaged_or_foreign_files_are_refused_in_words(damage, tiny_model, tmp_path):
     path = tmp_path / "bad.safetensors"

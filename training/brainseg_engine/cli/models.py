@@ -229,7 +229,8 @@ def _rows(model: ModelInfo) -> list[tuple[str, str]]:
 
 def _origin(tuned: Tuned) -> str:
     parent = f"{tuned.parent} {tuned.parent_version}".strip()
-    return f"from {parent} on {len(tuned.corrections)} corrections: {tuned.verdict}"
+    kept = "; keeps its base for studies that look unlike the corrected ones" if tuned.keeps_base else ""
+    return f"from {parent} on {len(tuned.corrections)} corrections: {tuned.verdict}{kept}"
 
 
 def _scores(scores: Mapping[str, Mapping[str, float | None]], on: str) -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -16,11 +16,13 @@ from brainseg_engine.models.checkpoint import Card, Tuned
 
 @dataclass(frozen=True)
 class Outcome:
-    """What was planned, the mix that was chosen, and the scores before and after on ``held_out`` and on ``anchors``."""
+    """What was planned, the mix that was chosen, and the scores before and after on ``held_out`` and on ``anchors``; ``by_base``:
+    the cases of these that the base model's weights answered, where the new model keeps them."""
 
     plan: plan.FinetunePlan
     choice: guard.Choice
     sets: Mapping[str, proof.BeforeAfter]
+    by_base: Collection[str] = ()
 
     def card(self, base: Card, trained: Card) -> Card:
         """The new model's, after those of the base model and of the training."""
@@ -30,7 +32,7 @@ class Outcome:
         tuned = Tuned(
             parent=made.base["name"], parent_version=made.base["version"], parent_sha256=made.base["sha256"],
             corrections=tuple(c.mask_sha256 for c in made.training), held_out=tuple(c.mask_sha256 for c in made.held_out),
-            anchors=anchors, alpha=self.choice.alpha, verdict=proof.overall(self.sets),
+            anchors=anchors, alpha=self.choice.alpha, keeps_base=bool(made.gate), verdict=proof.overall(self.sets),
             scores={k: one.means() for k, one in self.sets.items() if one.before.cases},
             cases={k: len(one.before.cases) for k, one in self.sets.items()},
         )  # fmt: skip
@@ -64,7 +66,7 @@ class Outcome:
                 side: [{"name": c.name, "mask_sha256": c.mask_sha256} for c in group] for side, group in groups.items()
             },
             "refused": made.refused,
-            "notes": made.notes,
+            "notes": [*made.notes, *self._answered()],
             "anchors": {
                 "of": made.anchors,
                 "real": made.real,
@@ -81,6 +83,19 @@ class Outcome:
             "held_out": self.sets["held_out"].to_dict(),
             "anchor_scores": self.sets["anchors"].to_dict(),
         }
+
+    def _answered(self) -> list[str]:
+        """Whose answers were scored, where the model keeps two sets of weights."""
+        if not self.plan.gate:
+            return []
+        counts = []
+        for key, one in self.sets.items():
+            cases = list(one.after.cases)
+            tuned = sum(name not in self.by_base for name in cases)
+            counts.append(f"{tuned} of {len(cases)} {proof.SETS[key]}")
+        return [
+            f"The fine-tuned weights answered {' and '.join(counts)}; the base model's weights answered the others."
+        ]
 
     @property
     def _words(self) -> str:

@@ -64,6 +64,8 @@ class FinetunePlan:
     on_cpu: Flag = False
     """Since the device was out of memory for a piece of any size."""
     trained: Flag = False
+    gate: dict[Text, list[float]] = field(default_factory=dict)
+    """What tells the corrected studies from the anchors, where something does: the model then keeps its base beside it."""
 
     @property
     def training(self) -> list[Learnt]:

@@ -13,7 +13,7 @@ from brainseg_engine.core.errors import CheckpointError, TrainingError
 from brainseg_engine.core.names import as_model_name
 from brainseg_engine.core.paths import atomic
 from brainseg_engine.corrections import Store
-from brainseg_engine.finetune import anchors, collecting, plan, recipes, report_files
+from brainseg_engine.finetune import anchors, collecting, keeping, plan, recipes, report_files
 from brainseg_engine.finetune.options import FinetuneOptions
 from brainseg_engine.finetune.under_way import UnderWay
 from brainseg_engine.models.checkpoint import Checkpoint
@@ -51,6 +51,10 @@ def make(options: FinetuneOptions, path: Path, base: Checkpoint, job: UnderWay) 
     collected = collecting.collect(store, base.recipe, job.data, job.progress("collecting"), job.stop)
     cases, notes = collecting.hold_out(collected.cases, store)
     fixed = _anchors(options, cases, base, job)
+    gate = keeping.gate_of(options, cases, fixed, base.recipe, job)
+    if gate is not None:
+        fixed.replayed = {}
+        notes.append(keeping.SENTENCE)
     seen = [c.name for c in cases if c.held_out and not set(c.images).isdisjoint(base.card.training_hashes)]
     if seen:
         notes.append(f"The base model was trained on {', '.join(seen)}, held out now: its scores there flatter it.")
@@ -61,7 +65,7 @@ def make(options: FinetuneOptions, path: Path, base: Checkpoint, job: UnderWay) 
         settings=options.settings(), base=base_model, name=name, corrections=[_learnt(c) for c in cases],
         replayed=_places(fixed.replayed), scored=_places(fixed.scored), choosing=_places(fixed.choosing),
         patients=fixed.patients, anchors=fixed.words, real=fixed.real, refused=collected.refused,
-        notes=[*collected.notes, *notes, *fixed.notes],
+        notes=[*collected.notes, *notes, *fixed.notes], gate=gate.to_dict() if gate is not None else {},
     )  # fmt: skip
     _write_split(made, job.split)
     with atomic(job.out / "README.txt") as part:

@@ -8,16 +8,17 @@ from typing import Any
 
 import torch
 
-from brainseg_engine import models, nets
+from brainseg_engine import models
 from brainseg_engine.core import device as devices
 from brainseg_engine.core.errors import CheckpointError
 from brainseg_engine.core.events import Progress
 from brainseg_engine.core.labels import Region
 from brainseg_engine.evaluation import Evaluation
-from brainseg_engine.finetune import excluded, guard, plan, proof, recipes, report_files
+from brainseg_engine.finetune import excluded, guard, keeping, plan, proof, recipes, report_files
 from brainseg_engine.finetune.outcome import Outcome
 from brainseg_engine.finetune.scoring import Scorer, mean_dice
 from brainseg_engine.finetune.under_way import UnderWay
+from brainseg_engine.inference import gated
 from brainseg_engine.models import checkpoint
 from brainseg_engine.models.checkpoint import Checkpoint
 from brainseg_engine.runs import RunFolder
@@ -31,7 +32,8 @@ class Proving:
     def __init__(self, made: plan.FinetunePlan, base: Checkpoint, device: str, job: UnderWay) -> None:
         self._plan, self._base, self._job = made, base, job
         self._trained = checkpoint.load(RunFolder(job.training).model)
-        self._scorer = Scorer(nets.build(base.recipe), base.recipe, devices.choose(device))
+        self._kept = keeping.kept(made, base)
+        self._scorer = Scorer(gated.of_model(base), base.recipe, devices.choose(device))
         coding = made.settings.get("anchor_coding")
         if coding:
             self._scorer.codings = dict.fromkeys((*made.choosing, *made.scored), coding)
@@ -42,10 +44,11 @@ class Proving:
         state = guard.mixed(self._base.state, self._trained.state, choice.alpha)
         sets = self._before_and_after(state)
         self._settle_name()
-        outcome = Outcome(self._plan, choice, sets)
+        outcome = Outcome(self._plan, choice, sets, frozenset(self._scorer.by_base))
         model = self._job.out / "model.safetensors"
         if not _is_written(model, self._plan.name, state):
-            checkpoint.save(model, state, outcome.card(self._base.card, self._trained.card), self._base.recipe)
+            card = outcome.card(self._base.card, self._trained.card)
+            checkpoint.save(model, state, card, self._base.recipe, kept=self._kept)
         models.add(model, self._plan.name)
         rate = recipes.recipe_of(self._base.recipe, self._plan).optimiser.learning_rate
         report = outcome.report(model, self._trained.card.steps, rate, self._scorer.device)
@@ -57,7 +60,7 @@ class Proving:
 
         def score(alpha: float) -> guard.AlphaScore:
             nonlocal done
-            self._scorer.load(guard.mixed(self._base.state, self._trained.state, alpha))
+            self._scorer.use(self._network(guard.mixed(self._base.state, self._trained.state, alpha)))
 
             def before(name: str) -> None:
                 self._job.stop()
@@ -78,18 +81,23 @@ class Proving:
         sets = {"held_out": held_out, "anchors": {n: Path(p) for n, p in made.scored.items()}}
         seen = frozenset(self._base.card.training_hashes)
 
-        def scored(weights: guard.StateDict, when: str, n: int) -> dict[str, Evaluation]:
+        def scored(net: torch.nn.Module, when: str, n: int) -> dict[str, Evaluation]:
             def before(name: str) -> None:
                 self._job.stop()
                 progress(Progress(f"scoring {name} {when}", n / 2))
 
-            self._scorer.load(weights)
+            self._scorer.use(net)
+            self._scorer.by_base.clear()
             return {k: self._scorer.score(cases, hd95=True, seen=seen, before=before) for k, cases in sets.items()}
 
-        old, new = scored(self._base.state, "before", 0), scored(state, "after", 1)
+        old, new = scored(gated.of_model(self._base), "before", 0), scored(self._network(state), "after", 1)
         patients = {c.name: c.patient for c in made.held_out} | made.patients
         edited = {c.name: [Region(r) for r in c.edited] for c in made.held_out if c.edited is not None}
         return {k: proof.BeforeAfter(old[k], new[k], patients, edited if k == "held_out" else {}) for k in sets}
+
+    def _network(self, state: guard.StateDict) -> torch.nn.Module:
+        """The new model's, with these weights of its own."""
+        return gated.of_model(Checkpoint(self._base.card, self._base.recipe, state, self._kept))
 
     def _settle_name(self) -> None:
         """The new model's name, which no other model has; it may have been taken while this one was trained."""

@@ -26,7 +26,8 @@ def recipe_of(base: Recipe, made: plan.FinetunePlan) -> Recipe:
     """The base model's recipe as this plan changes it. Raises RecipeError."""
     chosen = made.settings
     tree = base.model_dump(mode="json")
-    pull = PULL if chosen["pull"] is None else chosen["pull"]
+    usual = 0.0 if made.gate else PULL  # a model that keeps its base need not stay near it
+    pull = usual if chosen["pull"] is None else chosen["pull"]
     tree["training"] |= {"parts": PARTS[chosen["parts"] or "everything"], "pull": pull}
     if chosen["epochs"] is not None:
         tree["training"]["epochs"] = chosen["epochs"]

@@ -14,6 +14,7 @@ from brainseg_engine.core.errors import DeviceError
 from brainseg_engine.core.labels import Region
 from brainseg_engine.core.study import Study
 from brainseg_engine.evaluation import Evaluation
+from brainseg_engine.inference.gated import Gated
 from brainseg_engine.inference.postprocess import to_labels
 from brainseg_engine.inference.predictor import infer
 from brainseg_engine.recipe import Recipe
@@ -23,17 +24,18 @@ _log = logging.getLogger(__name__)
 
 
 class Scorer:
-    """Scores states of one network. ``device`` becomes the CPU when the device is out of memory."""
+    """Scores networks of one recipe. ``device`` becomes the CPU when the device is out of memory."""
 
     def __init__(self, net: torch.nn.Module, recipe: Recipe, device: str) -> None:
         self.net, self.recipe, self.device = net, recipe, device
+        self.by_base: set[str] = set()
+        """Cases that a gated network's base answered."""
         self.codings: Mapping[str, str] = {}
         """Case → the label coding of its mask, where the files do not tell it."""
 
-    def load(self, state: Mapping[str, torch.Tensor]) -> None:
-        """Score with these weights from now on."""
-        self.net.load_state_dict(dict(state))
-        self.net.to(self.device).eval()
+    def use(self, net: torch.nn.Module) -> None:
+        """Score this network from now on."""
+        self.net = net.to(self.device).eval()
 
     def score(
         self, cases: Mapping[str, Path], *, hd95: bool, seen: frozenset[str], before: Callable[[str], None]
@@ -47,6 +49,8 @@ class Scorer:
             study, truth = dataset.with_truth(source, self.recipe, self.codings.get(name))
             grid = study.reference.grid
             labels = to_labels(self._infer(study), self.recipe.output, self.recipe.postprocess, grid)
+            if isinstance(self.net, Gated) and self.net.asked == "base":
+                self.by_base.add(name)
             case_scores = score_case(labels, truth, grid, self.recipe.output.regions, hd95)
             scores[name] = {r: case_scores.get(r, RegionScore()) for r in Region}
             if not seen.isdisjoint(dataset.hashes_of(study, self.recipe)):

@@ -10,8 +10,8 @@ from brainseg_engine.core.errors import Cancelled
 from brainseg_engine.core.events import CancelCheck, Event, Progress
 from brainseg_engine.finetune import plan
 
-_STAGES = {"collecting": (0.0, 0.05), "anchors": (0.05, 0.1), "reading": (0.1, 0.15), "training": (0.15, 0.75),
-           "choosing": (0.75, 0.9), "proving": (0.9, 1.0)}  # fmt: skip
+_STAGES = {"collecting": (0.0, 0.05), "anchors": (0.05, 0.09), "looks": (0.09, 0.1), "reading": (0.1, 0.15),
+           "training": (0.15, 0.75), "choosing": (0.75, 0.9), "proving": (0.9, 1.0)}  # fmt: skip
 
 
 @dataclass(frozen=True)

@@ -18,7 +18,7 @@ from brainseg_engine.core.errors import Cancelled, CheckpointError, DeviceError
 from brainseg_engine.core.events import CancelCheck, Progress, ProgressCallback, never, silent
 from brainseg_engine.core.labels import Region
 from brainseg_engine.core.study import Prediction, Segmentation, Study
-from brainseg_engine.inference import plan, tiles
+from brainseg_engine.inference import gated, plan, tiles
 from brainseg_engine.inference.postprocess import decided, of_regions
 from brainseg_engine.inference.preprocess import Inverse, preprocess
 from brainseg_engine.models import checkpoint
@@ -65,15 +65,15 @@ class Predictor:
         loaded = checkpoint.load(path)
         self.sha256 = plain.sha256(path)
         self.card, self.recipe = loaded.card, loaded.recipe
-        self._net = place(loaded.network(), self.device)
-        self._planner = plan.Planner(self._net, self.recipe)
+        self._net = place(gated.of_model(loaded), self.device)
+        self._planner = plan.Planner(self.network, self.recipe)
         self.plan = PlanReport()
         self._heap = devices.Heap()
 
     @property
     def network(self) -> torch.nn.Module:
-        """The network, in evaluation mode: to be looked at, never to be changed."""
-        return self._net
+        """The network, in evaluation mode: to be looked at, never to be changed. The fine-tuned one of two."""
+        return gated.main(self._net)
 
     @torch.inference_mode()
     def probabilities(
@@ -83,20 +83,21 @@ class Predictor:
         began = time.perf_counter()
         progress(Progress("preparing", 0.0))
         image, inverse = preprocess(study, self.recipe, nets.divisor(self.recipe))
+        net = gated.answering(self._net, image)
+        by = gated.words(self._net, net)
         seconds = {"preprocess": time.perf_counter() - began}
         ladder = self._planner.ladder(image.shape, self.device)
         free = {d: plan.free_bytes(d) for d in {r.device for r in ladder}}
         at = plan.choose(ladder, free)
         while True:
             rung = ladder[at]
-            self.plan = PlanReport(rung.described(free[rung.device]), "" if at == 0 else _fallen(ladder[0], rung))
+            line = "; ".join(t for t in (rung.described(free[rung.device]), by) if t)
+            self.plan = PlanReport(line, "" if at == 0 else _fallen(ladder[0], rung))
             _log.info("%s: %s", study.id, self.plan.line)
             try:
                 if rung.device != self.device:
                     self._net.to(rung.device)
-                answer, more = run(
-                    self._net, image, inverse, study.id, self.recipe, rung, self.tta, progress, cancelled
-                )
+                answer, more = run(net, image, inverse, study.id, self.recipe, rung, self.tta, progress, cancelled)
                 return answer, {**seconds, **more}
             except (RuntimeError, MemoryError) as e:
                 if not devices.out_of_memory(e) or at + 1 == len(ladder):
@@ -174,7 +175,7 @@ def place(net: torch.nn.Module, where: str) -> torch.nn.Module:
 
 @torch.inference_mode()
 def infer(
-    net: Callable[[torch.Tensor], torch.Tensor],
+    net: torch.nn.Module,
     study: Study,
     recipe: Recipe,
     where: str,
@@ -192,6 +193,7 @@ def infer(
     prepared = time.perf_counter() - began
     largest = recipe.window.size if recipe.window.policy == "patch" and recipe.window.size else recipe.window.largest
     usual = plan.Rung(where, (largest[0], largest[1], largest[-1]), (0, 0, 0), 0)
+    net = gated.answering(net, image)
     answer, seconds = run(net, image, inverse, study.id, recipe, usual, tta, progress, cancelled)
     return answer, {"preprocess": prepared, **seconds}
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Container, Mapping
+from collections.abc import Container, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -20,6 +20,8 @@ if TYPE_CHECKING:  # cards are read where torch is not to be imported: in the wi
     import torch
 
 FORMAT = "napari-brainseg-model/1"
+_BASE, _GATE = "kept-base.", "kept-gate."
+"""Before the names of tensors that a fine-tuned model keeps of its base."""
 
 
 class Tuned(BaseModel):
@@ -39,6 +41,8 @@ class Tuned(BaseModel):
     """On what forgetting was measured, in words: "phantoms", or how many cases. No name of a folder or case."""
     alpha: float = 1.0
     """Weights = parent + alpha · (trained − parent)."""
+    keeps_base: bool = False
+    """Whether the file holds the base model's weights too, for studies that do not look like the corrected ones."""
     verdict: str = ""
     """better, no worse, worse, no claim, or "better, at a cost" (see ``finetune.proof``)."""
     scores: Mapping[str, Mapping[str, Mapping[str, Mapping[str, float | None]]]] = Field(default_factory=dict)
@@ -109,12 +113,22 @@ class Card(BaseModel):
 
 
 @dataclass(frozen=True)
+class Kept:
+    """What a fine-tuned model keeps of its base: the weights, and the gate between the corrected studies and others (numbers
+    of :class:`brainseg_engine.inference.appearance.Gate`)."""
+
+    state: Mapping[str, torch.Tensor]
+    gate: Mapping[str, Sequence[float]]
+
+
+@dataclass(frozen=True)
 class Checkpoint:
     """A loaded model file; tensors float32 on the CPU."""
 
     card: Card
     recipe: Recipe
     state: Mapping[str, torch.Tensor]
+    kept: Kept | None = None
 
     def network(self) -> torch.nn.Module:
         """The network with these weights, in evaluation mode."""
@@ -125,12 +139,23 @@ class Checkpoint:
         return net.eval()
 
 
-def save(path: Path, state: Mapping[str, torch.Tensor], card: Card, recipe: Recipe, *, half: bool = False) -> None:
-    """Write a model file atomically; ``half`` stores float16 (half the size, and exact enough for inference).
+def save(
+    path: Path,
+    state: Mapping[str, torch.Tensor],
+    card: Card,
+    recipe: Recipe,
+    *,
+    half: bool = False,
+    kept: Kept | None = None,
+) -> None:
+    """Write a model file atomically; ``half`` stores float16 (half the size, and exact enough for inference). With ``kept``,
+    which the card tells of, the base model's weights are in it too.
 
     Raises OutputError, and the old file stays.
     """
     tensors = {k: v.half() if half and v.is_floating_point() else v for k, v in state.items()}
+    if kept is not None:
+        tensors |= _packed(kept)
     metadata = {"format": FORMAT, "card": card.model_dump_json(), "recipe": recipe.model_dump_json()}
     write_tensors(path, tensors, metadata)
 
@@ -157,8 +182,12 @@ def load(path: Path) -> Checkpoint:
         state = load_file(path)
     except Exception as e:  # safetensors raises its own class, OSError or ValueError, by the kind of damage
         raise CheckpointError(f"The model file {path} is damaged ({e}). Fetch or train it again.") from e
-    state = {k: v.float() if v.is_floating_point() else v for k, v in state.items()}
+    state = {k: v.float() if v.is_floating_point() and not k.startswith(_GATE) else v for k, v in state.items()}
     expected = {k: tuple(v.shape) for k, v in _skeleton(recipe).items()}
+    two = card.tuned is not None and card.tuned.keeps_base
+    if two:
+        expected |= {_BASE + k: shape for k, shape in expected.items()}
+    gate = {k.removeprefix(_GATE): state.pop(k) for k in list(state) if two and k.startswith(_GATE)}
     shapes = {k: tuple(v.shape) for k, v in state.items()}
     if expected != shapes:
         wrong = sorted(k for k in expected.keys() | shapes.keys() if expected.get(k) != shapes.get(k))
@@ -170,7 +199,31 @@ def load(path: Path) -> Checkpoint:
     if endless is not None:
         raise CheckpointError(f"The model file {path} holds weights that are no numbers, in '{endless}': its training diverged, "
                               "or it is damaged. Train or fetch it again.")  # fmt: skip
-    return Checkpoint(card, recipe, state)
+    if not two:
+        return Checkpoint(card, recipe, state)
+    base = {k.removeprefix(_BASE): state.pop(k) for k in list(state) if k.startswith(_BASE)}
+    return Checkpoint(card, recipe, state, Kept(base, _gate(gate, path)))
+
+
+def _packed(kept: Kept) -> dict[str, torch.Tensor]:
+    import torch
+
+    gate = {_GATE + k: torch.tensor(list(v), dtype=torch.float64) for k, v in kept.gate.items()}
+    return {**{_BASE + k: v for k, v in kept.state.items()}, **gate}
+
+
+def _gate(found: Mapping[str, torch.Tensor], path: Path) -> Mapping[str, Sequence[float]]:
+    """Raises CheckpointError for what is no gate."""
+    import torch
+
+    sizes = {tuple(v.shape) for v in found.values()}
+    whole = set(found) == {"own", "other", "weight"} and len(sizes) == 1 and len(next(iter(sizes))) == 1
+    if not whole or not all(v.dtype == torch.float64 and bool(v.isfinite().all()) for v in found.values()):
+        raise CheckpointError(
+            f"The model file {path} does not tell which studies its two sets of weights are for; it is damaged. Train or "
+            "fetch it again."
+        )
+    return {k: v.tolist() for k, v in found.items()}
 
 
 def read_metadata(path: Path) -> tuple[Card, Recipe]:

@@ -21,6 +21,7 @@ from brainseg_engine.models import checkpoint
 from brainseg_engine.models.importers.onnx import CARD, RECIPE
 from brainseg_engine.nets.onnx import session
 
+_log = logging.getLogger(__name__)
 TOLERANCE = 1e-3
 """Of probabilities, between torch and onnxruntime."""
 
@@ -38,6 +39,11 @@ def export_onnx(model: Path, out: Path) -> Path:
         raise CheckpointError("Writing ONNX needs its extra: pip install 'napari-brainseg[onnx]'.") from e
     loaded = checkpoint.load(model)
     net, recipe = loaded.network(), loaded.recipe
+    if loaded.kept is not None:
+        _log.warning(
+            "the model '%s' keeps its base model for studies that look unlike the corrected ones; ONNX holds the fine-tuned "
+            "weights alone", loaded.card.name,
+        )  # fmt: skip
     if recipe.network.dimensions != 3 or recipe.network.name == "onnx":
         raise CheckpointError(
             f"The model '{loaded.card.name}' works on slices or is ONNX already; 3D networks are written."
