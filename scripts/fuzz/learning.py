@@ -83,8 +83,10 @@ def recipe(folder: Path) -> Callable[[random.Random], None]:
 
 def model(folder: Path) -> Callable[[random.Random], None]:
     import torch
+    from safetensors.torch import load
 
     from brainseg_engine import nets
+    from brainseg_engine.inference import appearance, gated
     from brainseg_engine.models import checkpoint
     from brainseg_engine.recipe import load_recipe
 
@@ -94,23 +96,30 @@ def model(folder: Path) -> Callable[[random.Random], None]:
         name="m", recipe="baseline", modalities=tiny.modalities, regions=tiny.output.regions, parameters=1
     )
     path = folder / "m.safetensors"
-    checkpoint.save(path, net.state_dict(), card, tiny)
-    raw = path.read_bytes()
-    card_content, recipe_ = json.loads(card.model_dump_json()), json.loads(tiny.model_dump_json())
+    tuned = card.model_copy(update={"tuned": checkpoint.Tuned(parent="m", parent_sha256="0", keeps_base=True)})
+    numbers = [1.0] * (appearance.OF_A_SERIES * len(tiny.modalities))
+    kept = checkpoint.Kept(net.state_dict(), dict.fromkeys(("own", "other", "weight"), numbers))
+    sound = []
+    for of_it, base in ((card, None), (tuned, kept)):
+        checkpoint.save(path, net.state_dict(), of_it, tiny, kept=base)
+        sound.append((path.read_bytes(), of_it.model_dump_json()))
 
     def one(r: random.Random) -> None:
+        raw, card_text = r.choice(sound)
         if r.random() < 0.4:
             path.write_bytes(bytes_changed(raw, r, r.choice((None, 4000))))
         else:
-            metadata = {"format": checkpoint.FORMAT, "card": json.dumps(card_content), "recipe": json.dumps(recipe_)}
+            metadata = {"format": checkpoint.FORMAT, "card": card_text, "recipe": tiny.model_dump_json()}
             which = r.choice(("card", "recipe"))
             metadata[which] = json_changed(metadata[which].encode(), r).decode("utf-8", "replace")
-            state = dict(net.state_dict())
+            state = load(raw)
+            if r.random() < 0.2:
+                state.pop(r.choice(list(state)))
             if r.random() < 0.2:
                 key = r.choice(list(state))
                 state[key] = torch.full_like(state[key].float(), r.choice((float("nan"), float("inf"), 1e30)))
             checkpoint.write_tensors(path, state, metadata)
-        door(checkpoint.load, path)
+        door(lambda: gated.of_model(checkpoint.load(path)))
 
     return one
 

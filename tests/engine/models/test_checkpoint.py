@@ -53,6 +53,15 @@ def test_what_a_model_keeps_of_its_base_comes_back(tiny_model, tmp_path):
     assert all(torch.equal(loaded.state[k], v) for k, v in checkpoint.load(tiny_model).state.items())
 
 
+def test_a_model_that_went_no_way_from_its_base_is_written_too(tiny_model, tmp_path):
+    loaded = checkpoint.load(tiny_model)
+    tuned = checkpoint.Tuned(parent="tiny", parent_sha256="0", alpha=0, keeps_base=True)
+    kept = checkpoint.Kept(loaded.state, {"own": [0.0], "other": [1.0], "weight": [1.0]})
+    path = tmp_path / "two.safetensors"
+    checkpoint.save(path, loaded.state, loaded.card.model_copy(update={"tuned": tuned}), loaded.recipe, kept=kept)
+    assert all(torch.equal(checkpoint.load(path).kept.state[k], v) for k, v in loaded.state.items())
+
+
 def _foreign(path, tiny_model):
     save_file({"w": torch.zeros(3)}, path, metadata={"format": "pt"})
 

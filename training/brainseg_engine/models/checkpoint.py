@@ -209,7 +209,8 @@ def _packed(kept: Kept) -> dict[str, torch.Tensor]:
     import torch
 
     gate = {_GATE + k: torch.tensor(list(v), dtype=torch.float64) for k, v in kept.gate.items()}
-    return {**{_BASE + k: v for k, v in kept.state.items()}, **gate}
+    # a copy each: what went no way from its base shares the base's tensors, which a file may not
+    return {**{_BASE + k: v.clone() for k, v in kept.state.items()}, **gate}
 
 
 def _gate(found: Mapping[str, torch.Tensor], path: Path) -> Mapping[str, Sequence[float]]:
