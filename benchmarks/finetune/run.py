@@ -271,7 +271,8 @@ def page(r: Mapping[str, Any]) -> str:
         "",
         f"- The shift costs the base model {cost:.3f} Dice.",
         f"- Fine-tuning gains {gain:+.3f} on shifted cases; the target was {wanted:+.3f} ({_met(gain >= wanted)}).",
-        f"- It loses {loss:+.3f} on unshifted cases; the target was at most {TARGET_LOSS} ({_met(loss <= TARGET_LOSS)}).",
+        f"- It loses {max(loss, 0.0):.3f} on unshifted cases; the target was at most {TARGET_LOSS} "
+        f"({_met(loss <= TARGET_LOSS)}).",
         f"- The guard took α = {r['guard']['alpha']:g}: {r['guard']['why']}. What the program said: {r['words']} "
         f"{' '.join(r['notes'])}",
         "- One set of weights (`--mix 0.5`): anchors are half of what is learnt from, the weights are pulled to the base model's "
