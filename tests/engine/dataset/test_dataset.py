@@ -83,8 +83,8 @@ def test_shapes_types_and_names(policy, prepared):
     assert key.tolist() == [2, 1]
     assert image.shape[1:] == labels.shape
     assert image.shape[0] == 4
-    depth = found[0].shape[0]
-    sizes = {"brain": 3, "patch": 9, "slices": sum(c.shape[0] for c in found), "pieces": 15}
+    depth = found[0].shape[1]
+    sizes = {"brain": 3, "patch": 9, "slices": sum(c.shape[1] for c in found), "pieces": 15}
     assert len(samples) == sizes[policy]
     spatial = {"patch": (8, 12, 16), "pieces": (12, 16), "slices": found[0].shape[2:], "brain": found[0].shape[1:]}
     assert tuple(labels.shape) == spatial[policy]
@@ -104,7 +104,7 @@ def test_whole_brains_and_slices_are_what_preprocessing_gave(cohort, prepared):
     assert torch.equal(given[0], image.half().float())
     assert torch.equal(given[1], labels)
     slices = Samples(prepared["slices"], SLICES, 0, augmented=False)
-    depth = prepared["slices"][0].shape[0]
+    depth = prepared["slices"][0].shape[1]
     for z in range(depth):
         image_z, labels_z, _ = slices[(0, depth + z)]
         assert torch.equal(image_z, image.half().float()[..., z].transpose(1, 2))
@@ -120,7 +120,7 @@ def test_pieces_lie_inside_and_match_their_labels(prepared, epoch, index, share,
     samples = Samples(prepared[policy], recipe, 3, augmented=False)
     image, labels, _ = samples[(epoch, index)]
     case = prepared[policy][int(samples.case_id(index)[-1])]
-    whole = case.image if policy == "patch" else case.image.transpose(0, 1)  # (C, Z, Y, X)
+    whole = case.image  # of slices (C, Z, Y, X)
     piece = image if policy == "patch" else image[:, None]
     windows = whole.float().unfold(1, piece.shape[1], 1).unfold(2, piece.shape[2], 1).unfold(3, piece.shape[3], 1)
     same = (windows == piece[:, None, None, None]).flatten(4).all(dim=4).all(dim=0)
@@ -155,7 +155,7 @@ def test_other_pieces_are_centred_on_the_brain(prepared, policy):
 
 
 def test_slices_of_tumour_come_at_their_share(prepared):
-    depth = prepared["slices"][0].shape[0]
+    depth = prepared["slices"][0].shape[1]
     empty = [z for z in range(depth) if not prepared["slices"][0].labels[z].any()]
     assert empty
     recipe = recipe_with(window=Window(policy="slice", foreground=1.0))

@@ -6,6 +6,7 @@ import torch
 from brainseg_engine.augment import generator
 from brainseg_engine.core.errors import RecipeError
 from brainseg_engine.dataset import Samples, TrainingCase
+from brainseg_engine.dataset.packed import pack
 from brainseg_engine.dataset.transplant import distance, transplant
 from brainseg_engine.recipe import load_recipe
 
@@ -17,7 +18,7 @@ def case(name, shape, centre, radius, value):
     brain[2:-2, 2:-2, 2:-2] = True
     image = torch.where(brain, value, 0.0).expand(4, *shape).clone().half()
     labels = torch.where(lesion & brain, 2, 0).to(torch.uint8)
-    tensors = {"image": image, "labels": labels, "tumour": torch.zeros(0, 4, dtype=torch.int16)}
+    tensors = {**pack(image.numpy(), labels.numpy()), "tumour": torch.zeros(0, 4, dtype=torch.int16)}
     return TrainingCase(name, (), tuple(image.shape), None, tensors)
 
 

@@ -20,8 +20,8 @@ from brainseg_engine.core.paths import home, private_folder, sweep
 from brainseg_engine.models.checkpoint import write_tensors
 
 _log = logging.getLogger(__name__)
-FORMAT = "napari-brainseg-case/2"
-"""To be raised whenever preprocessing gives other numbers for the same settings."""
+FORMAT = "napari-brainseg-case/3"
+"""To be raised whenever preprocessing gives other numbers for the same settings, or they are packed in another way."""
 DEFAULT_GB = 50.0
 STILL_USED_S = 24 * 3600
 """A file used within this time may belong to a running training and is not removed."""

@@ -18,6 +18,7 @@ from brainseg_engine.core.geometry import Shape3
 from brainseg_engine.core.labels import Label, LabelArray
 from brainseg_engine.core.study import SeriesNeeded, Study
 from brainseg_engine.dataset import cache as store
+from brainseg_engine.dataset import packed
 from brainseg_engine.dataset.doubts import Doubts, reported_once
 from brainseg_engine.dataset.index import CachedCase, Index
 from brainseg_engine.inference.preprocess import preprocess
@@ -34,10 +35,11 @@ _HALF_IS_ENOUGH = 2048.0
 
 @dataclass
 class TrainingCase:
-    """One preprocessed case: ``image`` float16 or float32 (C, X, Y, Z), ``labels`` uint8 (X, Y, Z), ``tumour`` int16
-    (N, 4): x, y, z and class of tumour voxels drawn at random, by class. For networks of slices (Z, C, Y, X), (Z, Y, X).
+    """One preprocessed case: ``image`` float32 (C, X, Y, Z), ``labels`` uint8 (X, Y, Z), ``tumour`` int16 (N, 4): x, y, z and
+    class of tumour voxels drawn at random, by class. For networks of slices (C, Z, Y, X), (Z, Y, X).
 
-    Arrays lie in the file ``path`` of the cache, opened when first used in a process, or in memory where it is None.
+    Arrays lie packed in the file ``path`` of the cache, opened when first used in a process, or in memory where it is None; each
+    look at ``image`` or ``labels`` unpacks them anew.
     """
 
     id: str
@@ -50,12 +52,16 @@ class TrainingCase:
     @property
     def image(self) -> torch.Tensor:
         """See above."""
-        return self._opened()["image"]
+        return packed.image_of(self._opened())
 
     @property
     def labels(self) -> torch.Tensor:
         """See above."""
-        return self._opened()["labels"]
+        return packed.labels_of(self._opened())
+
+    def slab(self, first: int, last: int) -> torch.Tensor:
+        """Of ``image``, ``first`` up to ``last`` along its first spatial axis, without looking at the rest."""
+        return packed.image_of(self._opened(), first, last)
 
     @property
     def tumour(self) -> torch.Tensor:
@@ -124,7 +130,7 @@ def prepare(
     known = index.find()
     if known is not None and (kept := store.load(folder, known.key)) is not None:
         file = folder / f"{known.key}.safetensors"
-        return TrainingCase(known.id, known.hashes, tuple(kept["image"].shape), file, kept)
+        return TrainingCase(known.id, known.hashes, packed.shape_of(kept), file, kept)
     study, truth = with_truth(path, recipe, coding)
     study.require(SeriesNeeded(recipe.modalities))
     key = _key(study, truth, recipe, divisor)
@@ -138,7 +144,7 @@ def prepare(
         tensors = (store.load(folder, key) if made_in else None) or made
     if made_in is not None:
         index.note(CachedCase(key, study.id, hashes_of(study, recipe)))
-    return TrainingCase(study.id, hashes_of(study, recipe), tuple(tensors["image"].shape), made_in, tensors)
+    return TrainingCase(study.id, hashes_of(study, recipe), packed.shape_of(tensors), made_in, tensors)
 
 
 def _key(study: Study, truth: LabelArray, recipe: Recipe, divisor: Shape3) -> str:
@@ -163,10 +169,10 @@ def _build(study: Study, truth: LabelArray, recipe: Recipe, divisor: Shape3) -> 
     tumour = _tumour_voxels(labels)
     if float(image.abs().max()) < _HALF_IS_ENOUGH:
         image = image.half()
-    targets = torch.from_numpy(labels)
+    array = image.numpy()
     if recipe.window.policy == "slice":  # a slice is then one piece of the file
-        image, targets = image.permute(3, 0, 2, 1).contiguous(), targets.permute(2, 1, 0).contiguous()
-    return {"image": image, "labels": targets, "tumour": tumour}
+        array, labels = np.ascontiguousarray(array.transpose(0, 3, 2, 1)), labels.transpose(2, 1, 0)
+    return {**packed.pack(array, labels), "tumour": tumour}
 
 
 def _tumour_voxels(labels: LabelArray) -> torch.Tensor:

@@ -53,7 +53,7 @@ class Samples(Dataset[Sample]):
         self.cases, self.recipe, self.seed, self.augmented = tuple(cases), recipe, seed, augmented
         window = recipe.window
         if window.policy == "slice" and window.size is None:
-            counts = [case.shape[0] for case in self.cases]
+            counts = [case.shape[1] for case in self.cases]
         else:
             counts = [1 if window.policy == "brain" else window.samples_per_case] * len(self.cases)
         self._distances: dict[int, torch.Tensor | None] = {}
@@ -77,7 +77,6 @@ class Samples(Dataset[Sample]):
             image, labels = self._patch(case, augment.generator(self.seed, epoch, index, _PLACES))
         else:
             image, labels = self._slice(case, within, augment.generator(self.seed, epoch, index, _PLACES))
-        image = image.float()
         if window.policy == "brain" and len(self.cases) > 1:
             image, labels = self._transplanted(
                 image, labels, number, augment.generator(self.seed, epoch, index, _DONORS)
@@ -109,22 +108,22 @@ class Samples(Dataset[Sample]):
         return number, index - (self._ends[number - 1] if number else 0)
 
     def _patch(self, case: TrainingCase, g: torch.Generator) -> tuple[torch.Tensor, torch.Tensor]:
-        size, image = _three(self.recipe.window.size or ()), case.image
-        x, y, z = self._start(case, (image.shape[1], image.shape[2], image.shape[3]), size, g)
-        where = (slice(x, x + size[0]), slice(y, y + size[1]), slice(z, z + size[2]))
-        return image[(slice(None), *where)], case.labels[where]
+        size = _three(self.recipe.window.size or ())
+        x, y, z = self._start(case, _three(case.shape[1:]), size, g)
+        across = (slice(y, y + size[1]), slice(z, z + size[2]))
+        return case.slab(x, x + size[0])[(..., *across)], case.labels[(slice(x, x + size[0]), *across)]
 
     def _slice(self, case: TrainingCase, within: int, g: torch.Generator) -> tuple[torch.Tensor, torch.Tensor]:
-        size, image = self.recipe.window.size, case.image
-        depth, _, rows, columns = image.shape
+        size = self.recipe.window.size
+        _, depth, rows, columns = case.shape
         if size is None:
             z = within
             if self._wants_tumour(case, g):
                 z = _tumour_voxel(case.tumour, g)[2]
-            return image[z], case.labels[z]
+            return case.slab(z, z + 1)[:, 0], case.labels[z]
         x, y, z = self._start(case, (columns, rows, depth), (size[0], size[1], 1), g)
         where = (slice(y, y + size[1]), slice(x, x + size[0]))
-        return image[(z, slice(None), *where)], case.labels[(z, *where)]
+        return case.slab(z, z + 1)[(slice(None), 0, *where)], case.labels[(z, *where)]
 
     def _wants_tumour(self, case: TrainingCase, g: torch.Generator) -> bool:
         share = self.recipe.window.foreground
@@ -144,8 +143,8 @@ class Samples(Dataset[Sample]):
         return start
 
     def _is_brain(self, case: TrainingCase, voxel: Shape3) -> bool:
-        x, y, z = voxel
-        values = case.image[z, :, y, x] if self.recipe.window.policy == "slice" else case.image[:, x, y, z]
+        first, second, third = voxel[::-1] if self.recipe.window.policy == "slice" else voxel
+        values = case.slab(first, first + 1)[:, 0, second, third]
         return bool(((values != 0) & (values != normalise.outside(self.recipe.preprocess))).any())
 
 

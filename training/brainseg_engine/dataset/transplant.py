@@ -38,10 +38,10 @@ def transplant(
     """Image (C, X, Y, Z) and labels (X, Y, Z) with the donor's lesion at the same place of the brain's box, or mirrored left
     to right; only where both are brain. ``signed`` is the donor's :func:`distance`."""
     border = DEEPEST * float(signed.min()) * uniform(0, 1, g) if chance(INSIDE, g) else uniform(0, WIDEST, g)
-    shape = donor.labels.shape
+    shape = donor.shape[1:]
     signed = F.interpolate(signed[None, None].float(), tuple(shape), mode="trilinear", align_corners=False)[0, 0]
     piece = signed <= border
-    theirs, mask = donor.image.float(), donor.labels
+    theirs, mask = donor.image, donor.labels
     if chance(0.5, g):
         theirs, mask, piece = theirs.flip(1), mask.flip(0), piece.flip(0)
     x, y, z = ((s - n) // 2 for s, n in zip(shape, labels.shape, strict=True))
