@@ -10,7 +10,7 @@ from hypothesis.extra.numpy import arrays
 from scipy import ndimage
 
 from brainseg_engine.core.geometry import Grid
-from brainseg_engine.core.morphology import bounding_box, components, mesh, surface, union_box
+from brainseg_engine.core.morphology import bounding_box, components, depth, mesh, surface, union_box
 
 masks = arrays(np.bool_, st.tuples(*[st.integers(1, 7)] * 3), elements=st.booleans())
 
@@ -31,6 +31,12 @@ def test_bounding_box_holds_all_and_is_tight(mask):
     for axis in range(3):
         assert np.take(mask[box], 0, axis).any()
         assert np.take(mask[box], -1, axis).any()
+
+
+@given(masks, st.tuples(*[st.floats(0.5, 3)] * 3))
+def test_the_depth_is_the_distance_to_what_is_outside(mask, sides):
+    if not mask.all():
+        np.testing.assert_allclose(depth(mask, sides), ndimage.distance_transform_edt(mask, sampling=sides))
 
 
 def test_a_margin_grows_the_box_up_to_the_border():

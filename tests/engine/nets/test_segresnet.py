@@ -80,3 +80,37 @@ def test_the_bundled_model_takes_no_account_of_margins():
         alone, padded = net(x), net(functional.pad(x, [16, 16, 32, 0, 0, 32]))[..., :48, 32:80, 16:64]
     brain = (x != 0).any(dim=1)[0]
     assert (alone - padded)[:, :, brain].abs().max() < 1e-4 * alone.abs().max()
+
+
+@pytest.mark.parametrize("dropout", [None, 0.2])
+def test_the_layers_are_those_of_monai(dropout):
+    """The same names and shapes of weights, the same ones of the same seed, the same answers."""
+    from monai.networks.nets import SegResNet as Theirs
+
+    from brainseg_engine.nets.segresnet import SegResNet
+
+    torch.manual_seed(5)
+    ours = SegResNet(4, 3, 8, (1, 2, 2), (1, 2), dropout).eval()
+    torch.manual_seed(5)
+    theirs = Theirs(3, 8, 4, 3, dropout_prob=dropout, blocks_down=(1, 2, 2), blocks_up=(1, 2)).eval()
+    own, other = ours.state_dict(), theirs.state_dict()
+    assert list(own) == list(other) and all(torch.equal(own[k], other[k]) for k in own)
+    assert [type(m) for m in ours.modules() if isinstance(m, torch.nn.Dropout3d)] == [torch.nn.Dropout3d] * bool(
+        dropout
+    )
+    with torch.no_grad():
+        assert torch.equal(ours(ball()), theirs(ball()))
+
+
+def test_to_segment_takes_neither_monai_nor_a_compiler(tmp_path):
+    """Each takes seconds and a hundred MB or two, more than a study does."""
+    import subprocess
+    import sys
+
+    code = (
+        "import sys; from brainseg_engine.inference.predictor import Predictor; from brainseg_engine.phantom import phantom_study; "
+        "found = Predictor(device='cpu').predict(phantom_study(1, (48, 48, 40))); assert 'needs' in found.plan; "
+        "print(sorted({'monai', 'torch._dynamo', 'matplotlib'} & set(sys.modules)))"
+    )
+    ended = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert ended.stdout.strip() == "[]"

@@ -5,6 +5,8 @@ Everything works on the bounding box of what is set: a tumour fills a few percen
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -56,6 +58,20 @@ def components(mask: Mask) -> tuple[NDArray[np.uint32], int]:
     labelled, n = cc3d.connected_components(np.asfortranarray(padded), connectivity=26, return_N=True)
     out[box] = labelled[1:-1, 1:-1, 1:-1]
     return out, int(n)
+
+
+def depth(mask: Mask, sides: Sequence[float]) -> NDArray[np.float64]:
+    """How deep each voxel of ``mask`` (X, Y, Z) lies under its surface, in the unit of a voxel's ``sides``; 0 outside.
+
+    What lies beyond the border of the array is not known, and does not count as outside.
+    """
+    from scipy.ndimage import distance_transform_edt
+
+    out = np.zeros(mask.shape)
+    box = bounding_box(mask, 1)  # the nearest voxel outside is never further off than the box's own border
+    if box is not None:
+        out[box] = distance_transform_edt(mask[box], sampling=sides)
+    return out
 
 
 def surface(mask: Mask) -> Mask:

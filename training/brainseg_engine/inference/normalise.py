@@ -43,16 +43,17 @@ def outside(config: Preprocess) -> float:
 
 def _zscore(channel: torch.Tensor, clip: Limits) -> torch.Tensor:
     """Clip to percentiles and standardise over the voxels that are not 0; 0 stays 0."""
-    brain = channel != 0
-    values = channel[brain]
+    array = channel.numpy()
+    brain = array != 0  # numpy picks them out and puts them back several times faster than torch
+    values = torch.from_numpy(array[brain])
     if values.numel() == 0:
         return channel
     low, high = _percentiles(values, clip)
-    values = values.clamp(low, high)
+    values.clamp_(low, high)
     mean, sd = values.mean(), values.std(unbiased=False)
-    out = torch.zeros_like(channel)
-    out[brain] = (values - mean) / sd.clamp_min(1e-6)
-    return out
+    out = np.zeros_like(array)
+    out[brain] = values.sub_(mean).div_(sd.clamp_min(1e-6)).numpy()
+    return torch.from_numpy(out)
 
 
 def _percentiles(values: torch.Tensor, clip: Limits) -> Limits:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Sequence
+from functools import lru_cache
 from pathlib import Path
 
 from brainseg_engine.core.study import Modality
@@ -91,9 +92,14 @@ def is_image(path: Path) -> bool:
 
 def words(name: str) -> list[str]:
     """The stem's words in lower case: runs of letters, digits and ``+``; what is joined by a "to" is taken apart."""
+    return list(_words(name))
+
+
+@lru_cache(maxsize=2**12)  # the same few names are asked for again and again while a folder is looked at
+def _words(name: str) -> tuple[str, ...]:
     text = plain(re.sub(r"(^|_)space-(?=[a-z0-9+]+(_|$))", rf"\1{_IN_SPACE}_", stem(name).lower()))
     text = re.sub(r"dark[- ]?fluid", "darkfluid", text)
-    return [part for word in re.findall(r"[a-z0-9+]+", text) for half in _at_plus(word) for part in _apart(half)]
+    return tuple(part for word in re.findall(r"[a-z0-9+]+", text) for half in _at_plus(word) for part in _apart(half))
 
 
 def entities(name: str) -> dict[str, str]:

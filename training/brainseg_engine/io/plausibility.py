@@ -66,14 +66,16 @@ def judged(name: str, values: NDArray[Any], path: Path, t1ce: Evidence) -> tuple
 
     Raises CodingError where the values contradict it and the T1ce does not settle what they mean.
     """
-    note, held = "", set(np.unique(values).tolist())
+    box = bounding_box(values != 0, 1)
+    inner = values if box is None else values[box]  # air all around it or not, the answers are the same
+    note, held = "", {0, *np.unique(inner).tolist()}
     if name == "brats2023" and held >= {4} and held <= {0, 1, 2, 3, 4}:
         name, note = _four(values, held, path, t1ce)
     table = codings.coding(name)
     if held <= set(table.values):
-        _require_classes(table, values, path)
-        _require_order(table, values, path)
-        _require_bright(table, values, path, t1ce)
+        _require_classes(table, inner, path)
+        _require_order(table, inner, path)
+        _require_bright(table, values, inner, path, t1ce)
     return name, note
 
 
@@ -136,11 +138,14 @@ def _require_order(table: codings.Coding, values: NDArray[Any], path: Path) -> N
         )
 
 
-def _require_bright(table: codings.Coding, values: NDArray[Any], path: Path, t1ce: Evidence) -> None:
-    """Raise CodingError where what would be necrosis or oedema is bright, and brighter than what would be enhancing tumour."""
+def _require_bright(
+    table: codings.Coding, values: NDArray[Any], inner: NDArray[Any], path: Path, t1ce: Evidence
+) -> None:
+    """Raise CodingError where what would be necrosis or oedema is bright, and brighter than what would be enhancing tumour.
+    ``inner``: the box of ``values`` that holds all but 0."""
     core = [v for v, label in table.values.items() if label is Label.NCR]
     bright = [v for v, label in table.values.items() if label is Label.ET]
-    voxels = np.bincount(values.ravel(), minlength=256)
+    voxels = np.bincount(inner.ravel(), minlength=256)
     around = [v for v, label in table.values.items() if label is Label.ED]
     others = {"necrosis": core, "oedema": around}
     enough = {what: held for what, held in others.items() if voxels[held].sum() >= ENOUGH}

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from brainseg_engine.core import morphology
 from brainseg_engine.core.geometry import Grid
 from brainseg_engine.core.study import Volume
 
@@ -139,9 +140,7 @@ def _coarse(volume: Volume) -> tuple[Values, Grid]:
 
 def _depth(head: Mask, grid: Grid, height_mm: float) -> NDArray[np.float64]:
     """mm below the surface of the head; 0 in the air and further than ``height_mm`` below the top."""
-    from scipy import ndimage
-
-    depth: NDArray[np.float64] = ndimage.distance_transform_edt(head, sampling=grid.spacing)
+    depth = morphology.depth(head, grid.spacing)
     filled = np.flatnonzero(head.sum(axis=(0, 1)) >= 20)
     top = filled[-1] if filled.size else head.shape[2] - 1
     depth[:, :, : max(0, int(top - min(height_mm, 1e6) / grid.spacing[2]))] = 0

@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from brainseg_engine.core.brain import air_of, brain
+from brainseg_engine.core.morphology import depth
 from brainseg_engine.core.study import Modality, Volume
 from brainseg_engine.studies.appearance import HEAD_ML
 
@@ -84,10 +85,8 @@ def _largest(mask: NDArray[np.bool_]) -> NDArray[np.bool_]:
 
 def _rim_over_centre(data: NDArray[np.float32], inside: NDArray[np.bool_], sides: NDArray[np.float64]) -> float:
     """90th percentile of the outer 8 mm over the median deeper than 20 mm; 0 when there is no such depth."""
-    from scipy import ndimage
-
-    depth = ndimage.distance_transform_edt(np.pad(inside, 1), sampling=sides)[1:-1, 1:-1, 1:-1]
-    rim, centre = data[inside & (depth <= 8)], data[depth > 20]
+    under = depth(np.pad(inside, 1), sides)[1:-1, 1:-1, 1:-1]
+    rim, centre = data[inside & (under <= 8)], data[under > 20]
     if not rim.size or not centre.size or (middle := float(np.median(centre))) <= 0:
         return 0.0
     return float(np.percentile(rim, 90)) / middle
