@@ -108,7 +108,8 @@ def test_to_segment_takes_neither_monai_nor_a_compiler(tmp_path):
     import sys
 
     code = (
-        "import sys; from brainseg_engine.inference.predictor import Predictor; from brainseg_engine.phantom import phantom_study; "
+        "import sys; from brainseg_engine.phantom import phantom_study; "
+        "from brainseg_engine.inference.predictor import Predictor; "
         "found = Predictor(device='cpu').predict(phantom_study(1, (48, 48, 40))); assert 'needs' in found.plan; "
         "print(sorted({'monai', 'torch._dynamo', 'matplotlib'} & set(sys.modules)))"
     )
