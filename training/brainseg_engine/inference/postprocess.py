@@ -15,7 +15,7 @@ from brainseg_engine.core.labels import (
     labels_from_regions,
     region_masks,
 )
-from brainseg_engine.core.morphology import components
+from brainseg_engine.core.morphology import bounding_box, components
 from brainseg_engine.recipe import Output, Postprocess
 
 
@@ -79,9 +79,12 @@ def of_regions(probabilities: torch.Tensor, output: Output) -> torch.Tensor:
 
 def remove_small(mask: Mask, voxels: int) -> Mask:
     """Drop 26-connected components of fewer than ``voxels`` voxels."""
-    if voxels <= 1 or not mask.any():
+    box = bounding_box(mask) if voxels > 1 else None
+    if box is None:
         return mask
-    labelled, _ = components(mask)
+    labelled, _ = components(mask[box])
     keep = np.bincount(labelled.ravel()) >= voxels
     keep[0] = False
-    return keep[labelled]
+    out = np.zeros_like(mask)
+    out[box] = keep[labelled]
+    return out

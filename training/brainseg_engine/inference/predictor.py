@@ -232,15 +232,17 @@ def run(
     output = recipe.output
 
     def answered() -> torch.Tensor:
-        answer = torch.zeros((output.channels, *image.shape[1:]), device=rung.device)
+        total: torch.Tensor | None = None
         for axes in flips:
-            mirrored = image.flip(axes)
-            if dimensions == 2:
-                answer += tiles.run_slices(net, mirrored, output, between).flip(axes)
-            else:
-                for m in members:
-                    answer += tiles.run(m, mirrored, tile, places, output, between, window).flip(axes) / len(members)
-        return answer.div_(len(flips))
+            mirrored = image.flip(axes) if axes else image
+            for m in members if dimensions == 3 else [net]:
+                if dimensions == 2:
+                    found = tiles.run_slices(net, mirrored, output, between)
+                else:
+                    found = tiles.run(m, mirrored, tile, places, output, between, window).div_(len(members))
+                found = found.flip(axes) if axes else found
+                total = found if total is None else total.add_(found)
+        return total.div_(len(flips))  # type: ignore[union-attr]  # there is one at least
 
     short = plan.short_numbers(rung.device)
     with torch.autocast(rung.device.partition(":")[0], short, enabled=short is not None):

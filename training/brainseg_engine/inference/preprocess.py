@@ -58,21 +58,24 @@ class Inverse:
 
     def probabilities(self, array: torch.Tensor) -> torch.Tensor:
         """(K, *shape) → (K, X, Y, Z) on the original grid, linear; 0 outside the window."""
+        if self.working is self.oriented:  # nothing was resampled: one copy
+            return self._turned(array, self.start)
         array = resample.crop_or_pad(array, _negative(self.start), self.working.shape)
         return self.placed(resample.linear(array, self.working, self.source))
 
     def placed(self, array: torch.Tensor) -> torch.Tensor:
         """(K, *source) → (K, X, Y, Z) on the original grid; 0 outside of what was cut out."""
-        if self.source is not self.oriented:
-            array = resample.crop_or_pad(array, _negative(self.before), self.oriented.shape)
+        return self._turned(array, self.before)
+
+    def _turned(self, array: torch.Tensor, start: Shape3) -> torch.Tensor:
+        """What lies at ``start`` along the recipe's directions → on the original grid. It is turned first and filled up then: the
+        piece is a fraction of the whole."""
         undo = resample.invert_orientation(self.transform)
         axes = [int(np.flatnonzero(undo[:, 0] == new)[0]) for new in range(3)]
-        flipped = [1 + old for old in range(3) if undo[old, 1] < 0]
-        return (
-            array.flip(flipped).permute(0, *(1 + a for a in axes)).contiguous()
-            if flipped or axes != [0, 1, 2]
-            else array
-        )
+        flipped = [old for old in range(3) if undo[old, 1] < 0]
+        ends = [self.oriented.shape[a] - start[a] - array.shape[1 + a] if a in flipped else start[a] for a in axes]
+        array = array.flip([1 + a for a in flipped]).permute(0, *(1 + a for a in axes))
+        return resample.crop_or_pad(array, (-ends[0], -ends[1], -ends[2]), self.original.shape)
 
     def forward_labels(self, labels: LabelArray) -> LabelArray:
         """(X, Y, Z) labels on the original grid → (*shape); for training targets."""
@@ -123,23 +126,23 @@ def preprocess(study: Study, recipe: Recipe, divisor: Shape3) -> tuple[torch.Ten
         if config.crop != "margins" and config.resize_to is None:
             cut = _crop(config, oriented.shape, lambda: box_of(tissue, study.id))
     limits = [_limits(study, m, config) if m in study.volumes else None for m in recipe.modalities]
-    # one at a time in memory where the voxels are fine
-    channels = (read_channel(study, m, transform, cut, strays) for m in recipe.modalities)
-    image = torch.cat([resample.linear(c, source, working) if resampled else c for c in channels])
+    # one at a time in memory
+    channels = (read_channel(study, m, transform, cut, strays)[0] for m in recipe.modalities)
     box = cut
     if resampled:
+        image = torch.cat([resample.linear(c[None], source, working) for c in channels])
         box = _whole(working.shape)
         if config.resize_to is None:
             box = _crop(config, working.shape, lambda: box_of((image != 0).any(dim=0).numpy(), study.id))
-        image = image[(slice(None), *box)]
+        channels = (c[box] for c in image)
     start, shape = _window(box, recipe, divisor, working.shape, study.id)
     inside = (start[0] - box[0].start, start[1] - box[1].start, start[2] - box[2].start)
     before = _start(cut) if resampled else (0, 0, 0)
     inverse = Inverse(original, oriented, source, working, transform, before, start, shape)
-    out = torch.empty((len(image), *shape))
-    for n, (modality, found) in enumerate(zip(recipe.modalities, limits, strict=True)):
-        normal = normalise.channel(image[n], found, config) if modality in study.volumes else image[n]
-        out[n] = resample.crop_or_pad(normal[None], inside, shape, normalise.outside(config))[0]
+    out = torch.empty((len(recipe.modalities), *shape))
+    for into, modality, found, channel in zip(out, recipe.modalities, limits, channels, strict=True):
+        normal = normalise.channel(channel, found, config) if modality in study.volumes else channel
+        into.copy_(resample.crop_or_pad(normal[None], inside, shape, normalise.outside(config))[0])
     return out, inverse
 
 

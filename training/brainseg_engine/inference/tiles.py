@@ -51,13 +51,17 @@ def run(
     images = mirrored(window)
 
     def answer(x: torch.Tensor) -> torch.Tensor:
+        if len(images) == 1 and window.average == "probabilities":
+            between()
+            return probabilities(net(x), output)[0]
         total = None
         for axes in images:
             between()
             logits = net(x.flip(axes)).flip(axes)
             found = probabilities(logits, output) if window.average == "probabilities" else logits.float()
             total = found if total is None else total + found
-        return total[0] / len(images)  # type: ignore[index]  # there is one at least
+        mean: torch.Tensor = total[0] / len(images)  # type: ignore[index]  # there is one at least
+        return mean
 
     if len(places) == 1 and window.weights != "nnunet":
         return answer(image[None])

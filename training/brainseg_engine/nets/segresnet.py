@@ -50,7 +50,7 @@ class FoldedSegResNet(nn.Module):
     def _within(self, x: torch.Tensor) -> torch.Tensor:
         """The body's own layers, with the empty surroundings left out at every scale."""
         body, mask = self.body, (x != 0).any(dim=1, keepdim=True).to(x.dtype)
-        x = body.convInit(x) * mask
+        x = _times(body.convInit(x), mask)
         if body.dropout_prob is not None:
             x = body.dropout(x)
         kept = []
@@ -58,7 +58,7 @@ class FoldedSegResNet(nn.Module):
             step, *blocks = level
             if not isinstance(step, nn.Identity):
                 x, mask = step(x), functional.max_pool3d(mask, 2)
-                x = x * mask
+                x = _times(x, mask)
             for block in blocks:
                 x = _residual(block, x, mask)
             kept.append((x, mask))
@@ -67,7 +67,7 @@ class FoldedSegResNet(nn.Module):
             skip, finer = kept.pop()
             squeeze, enlarge = sample
             # linear between what is brain: weights of empty neighbours are shared out among the others
-            x = enlarge(squeeze(x) * mask) / enlarge(mask).clamp_min(1e-3) * finer + skip
+            x = _times(enlarge(_times(squeeze(x), mask)) / enlarge(mask).clamp_min(1e-3), finer) + skip
             mask = finer
             for block in blocks:
                 x = _residual(block, x, mask)
@@ -140,9 +140,13 @@ def _convolution(inner: int, outer: int, *, size: int = 3, stride: int = 1, bias
 
 def _residual(block: Any, x: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
     """A block (normalise, ReLU, convolve, twice; plus its input) within the mask."""
-    y = block.conv1(_activated(block.norm1, x, mask)) * mask
-    z: torch.Tensor = block.conv2(_activated(block.norm2, y, mask)) * mask
-    return z + x
+    y = _times(block.conv1(_activated(block.norm1, x, mask)), mask)
+    return _times(block.conv2(_activated(block.norm2, y, mask)), mask) + x
+
+
+def _times(x: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
+    """``x * mask``; where no gradient is asked for, in the memory of ``x``, which nobody else has."""
+    return x * mask if torch.is_grad_enabled() or x.dtype != mask.dtype else x.mul_(mask)
 
 
 def _activated(norm: nn.GroupNorm, x: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
@@ -161,7 +165,7 @@ def _activated(norm: nn.GroupNorm, x: torch.Tensor, mask: torch.Tensor) -> torch
     bias = norm.bias.view(1, *of_group[1:]) - mean[..., None] * weight
     of_channel = (n, c, 1, 1, 1)
     normal = torch.addcmul(bias.view(of_channel).to(x.dtype), x, weight.view(of_channel).to(x.dtype))
-    return functional.relu(normal) * mask
+    return _times(functional.relu(normal, inplace=not torch.is_grad_enabled()), mask)
 
 
 def fold(x: torch.Tensor, r: int) -> torch.Tensor:

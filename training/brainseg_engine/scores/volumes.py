@@ -9,7 +9,7 @@ import numpy as np
 from brainseg_engine.core.errors import GeometryError
 from brainseg_engine.core.geometry import Grid
 from brainseg_engine.core.labels import REGION_LABELS, Label, LabelArray, Mask, Region, region_mask
-from brainseg_engine.core.morphology import components
+from brainseg_engine.core.morphology import bounding_box, components
 
 CLASSES = (Label.NCR, Label.ED, Label.ET)
 """The classes that the regions are made of, in the order they are shown."""
@@ -88,4 +88,8 @@ def _voxel_ml(grid: Grid) -> float:
 
 
 def _counts(labels: LabelArray) -> np.ndarray[tuple[int], np.dtype[np.intp]]:
-    return np.bincount(labels.ravel(), minlength=256)
+    box = bounding_box(labels != 0)
+    inside = labels[box or (slice(0),) * 3]  # counted as 64-bit numbers: of a whole volume they are 71 MB
+    counts = np.bincount(inside.ravel(), minlength=256)
+    counts[0] += labels.size - inside.size
+    return counts
