@@ -13,7 +13,7 @@ from brainseg_engine.core.errors import DeviceError
 REMOTE = "ssh:"
 """What the name of a machine elsewhere begins with."""
 _log = logging.getLogger(__name__)
-_M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3
+_M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD, _M_ARENA_MAX = -1, -3, -8
 _LARGE = 1 << 20
 """Bytes from which on an array is given back when it is freed."""
 
@@ -22,9 +22,10 @@ def keep_heap() -> None:
     """Tell glibc to keep freed memory. No effect elsewhere.
 
     A network's activations are hundreds of MB each; by default each is mapped freshly and faulted in page by page, which
-    doubles the time of a pass on a CPU. It has to be called in a process's main thread, before the first tensor.
+    doubles the time of a pass on a CPU. It has to be called in a process's main thread, before the first tensor. One heap for
+    all threads: each would keep what it once read a study into.
     """
-    _glibc("mallopt", (_M_MMAP_THRESHOLD, 1 << 30), (_M_TRIM_THRESHOLD, (1 << 31) - 1))
+    _glibc("mallopt", (_M_MMAP_THRESHOLD, 1 << 30), (_M_TRIM_THRESHOLD, (1 << 31) - 1), (_M_ARENA_MAX, 1))
 
 
 def return_arrays() -> None:
