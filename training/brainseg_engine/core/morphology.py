@@ -60,7 +60,7 @@ def components(mask: Mask) -> tuple[NDArray[np.uint32], int]:
     return out, int(n)
 
 
-def depth(mask: Mask, sides: Sequence[float]) -> NDArray[np.float64]:
+def depth(mask: Mask, sides: Sequence[float] | NDArray[np.float64]) -> NDArray[np.float64]:
     """How deep each voxel of ``mask`` (X, Y, Z) lies under its surface, in the unit of a voxel's ``sides``; 0 outside.
 
     What lies beyond the border of the array is not known, and does not count as outside.

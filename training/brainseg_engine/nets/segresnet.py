@@ -49,7 +49,8 @@ class FoldedSegResNet(nn.Module):
 
     def _within(self, x: torch.Tensor) -> torch.Tensor:
         """The body's own layers, with the empty surroundings left out at every scale."""
-        body, mask = self.body, (x != 0).any(dim=1, keepdim=True).to(x.dtype)
+        body: Any = self.body
+        mask = (x != 0).any(dim=1, keepdim=True).to(x.dtype)
         x = _times(body.convInit(x), mask)
         if body.dropout_prob is not None:
             x = body.dropout(x)
@@ -129,8 +130,8 @@ class _Block(nn.Module):
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """Of the same shape."""
         y = self.conv1(self.act(self.norm1(x)))
-        y = self.conv2(self.act(self.norm2(y)))
-        return x + y
+        z: torch.Tensor = self.conv2(self.act(self.norm2(y)))
+        return x + z
 
 
 def _convolution(inner: int, outer: int, *, size: int = 3, stride: int = 1, bias: bool = False) -> nn.Sequential:
