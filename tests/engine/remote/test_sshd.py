@@ -164,3 +164,24 @@ def test_a_fine_tuning_goes_on_there_when_the_line_breaks_and_lies_here_in_the_e
     assert {"plan.json", "report.md", "split.csv", "model.safetensors"} <= {p.name for p in run.iterdir()}
     assert status_of(run).state == "done" and Path(report["model"]["file"]).is_file()
     assert not list((sshd.folder / "home_there" / "received-runs").iterdir())  # nothing stays there
+
+
+def test_anchors_go_to_a_fine_tuning_there_and_nothing_of_them_stays(sshd, tiny_model, tmp_path):
+    sshd.install()
+    _, folder = make_world(tmp_path, corrections=2, anchors=4)
+    run, there = tmp_path / "run", sshd.folder / "home_there" / "received-runs"
+    words = ("--corrections", tmp_path / "corrections", "--anchors", folder, "--model", tiny_model, "--epochs", 1)
+    process = begin(sshd, "finetune", *words, "--out", run, "--name", "anchored", "--device", "ssh:gpu1")
+    seen: set[str] = set()
+    while process.poll() is None:
+        for path in (str(p.relative_to(there)) for p in there.rglob("anchors/**/*")):
+            seen.add(path)
+        time.sleep(0.05)
+    out, err = process.communicate()
+    assert process.returncode == 0, out + err
+    assert seen and not any("Anchor1" in path for path in seen)
+    report = json.loads((run / "report.json").read_text(encoding="utf-8"))
+    assert "cases of anchors" in json.dumps(report) and "anchors.csv" in " ".join(report["notes"])
+    names = (run / "anchors.csv").read_text(encoding="utf-8")
+    assert all(f"Anchor{n}" in names for n in range(100, 104))
+    assert not list(there.iterdir())  # nothing stays there

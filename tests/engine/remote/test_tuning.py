@@ -2,24 +2,29 @@
 
 from __future__ import annotations
 
+import csv
 import json
 import shlex
 import sys
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 from helpers.elsewhere import Elsewhere
+from helpers.small_study import make_study
 from helpers.small_world import make_world
 
 from brainseg_engine import __version__, models
-from brainseg_engine.core.errors import Cancelled, DeviceError, TrainingError
-from brainseg_engine.core.events import EpochDone, Progress
+from brainseg_engine.core.errors import Cancelled, DeviceError, InputError
+from brainseg_engine.core.events import EpochDone, Progress, never
 from brainseg_engine.corrections import Store
 from brainseg_engine.finetune import FinetuneOptions, anchors, ask_to_stop, status_of
+from brainseg_engine.io import load_study
 from brainseg_engine.models import checkpoint
 from brainseg_engine.phantom import phantom_study, write_study
-from brainseg_engine.remote import tuning
+from brainseg_engine.remote import anchor_cases, tuning
+from brainseg_engine.studies import cohort
 
 
 @pytest.fixture
@@ -36,9 +41,57 @@ def options(tmp_path: Path, model: Path, **more) -> FinetuneOptions:
     return FinetuneOptions(tmp_path / "run", str(model), tmp_path / "corrections", **given)
 
 
-def test_anchors_are_refused_before_anything_is_sent(elsewhere, tmp_path, tiny_model):
-    with pytest.raises(TrainingError, match="Anchors would have to be copied to gpu1"):
-        tuning.tune(options(tmp_path, tiny_model, anchors=tmp_path))
+@pytest.fixture
+def world(tmp_path) -> tuple[Store, Path]:
+    """Two corrections, four anchors (two studies of one patient among them), and an anchor that was corrected."""
+    store, folder = make_world(tmp_path, corrections=2, anchors=0)
+    for seed, name in ((1, "Patient1"), *((n, f"sub-Doe{n // 2}_ses-{n}") for n in range(100, 104))):
+        write_study(make_study(seed, id=name), folder)
+    return store, folder
+
+
+def test_anchors_go_once_under_names_that_tell_nothing(world, tmp_path, tiny_model):
+    """Those that a fine-tuning here would take; their voxels, places and masks are the same there."""
+    store, folder = world
+    there, puts = tmp_path / "there", []
+    (tmp_path / "run").mkdir()
+
+    def put(path: str, content: bytes) -> None:
+        puts.append(path)
+        (there / path).parent.mkdir(parents=True, exist_ok=True)
+        (there / path).write_bytes(content)
+
+    asked = options(tmp_path, tiny_model, anchors=folder)
+    latest = list(store.latest().values())
+    anchor_cases.send(asked, tiny_model, latest, "f" * 32, put, lambda _: None, never)
+    sent = cohort.list_cases(there / "anchors")
+    with (tmp_path / "run" / "anchors.csv").open() as f:
+        names = {row["there"]: row["here"] for row in csv.DictReader(f)}
+    assert sorted(names.values()) == [f"sub-Doe{n // 2}_ses-{n}" for n in range(100, 104)]  # not the corrected one
+    assert {c.name for c in sent} == set(names) and not any("doe" in p.lower() for p in puts)
+    for case in sent:
+        here, away = load_study(folder / names[case.name]), load_study(case.source)
+        assert {m: v.sha256 for m, v in here.volumes.items()} == {m: v.sha256 for m, v in away.volumes.items()}
+        np.testing.assert_array_equal(here.segmentation.labels, away.segmentation.labels)
+        assert away.reference.grid.same_as(here.reference.grid)
+    patients = {c.patient for c in sent}
+    assert len(patients) == 2 and all(len(p) == 20 for p in patients)
+    split = cohort.read_split(there / "anchors.csv")
+    assert set(split) == set(names) and set(split.values()) == {"train", "validation"}
+    first = list(puts)
+    anchor_cases.send(asked, tiny_model, latest, "f" * 32, put, lambda _: None, never)
+    assert puts == first * 2  # the same names and sizes, so that a connection that was made again sends nothing twice
+    puts.clear()
+    anchor_cases.send(asked, tiny_model, latest, "e" * 32, put, lambda _: None, never)
+    assert set(puts).isdisjoint(first[:-1])  # two runs tell nothing of each other's patients
+    with pytest.raises(Cancelled):
+        anchor_cases.send(asked, tiny_model, latest, "e" * 32, put, lambda _: None, lambda: True)
+
+
+def test_bad_anchors_end_it_before_anything_begins_there(elsewhere, tmp_path, tiny_model):
+    make_world(tmp_path, corrections=1, anchors=0)
+    with pytest.raises(InputError, match="holds no case"):
+        tuning.tune(options(tmp_path, tiny_model, anchors=tmp_path / "anchors"))
 
 
 def test_a_machine_that_is_not_there_leaves_a_run_that_says_so(elsewhere, tmp_path, tiny_model):

@@ -12,7 +12,7 @@ import threading
 import time
 import uuid
 from collections.abc import Callable, Mapping
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -28,6 +28,7 @@ from brainseg_engine.corrections import Correction, Store, source_of
 from brainseg_engine.finetune import FinetuneOptions
 from brainseg_engine.finetune.status import LOCK, Recorder, recording
 from brainseg_engine.io.formats import beside
+from brainseg_engine.remote import anchor_cases
 from brainseg_engine.remote.host import PATIENCE
 from brainseg_engine.remote.line import LineBroken, SshLine
 from brainseg_engine.remote.parcels import Parcel
@@ -38,6 +39,7 @@ _log = logging.getLogger(__name__)
 T = TypeVar("T")
 FILE = "elsewhere.json"
 """Which run of which machine the folder follows."""
+_PATH = r"(?:[\w+@-][\w.+@-]*/)*[\w+@-][\w.+@-]*"
 LOOK_S = 1.0
 
 
@@ -103,15 +105,11 @@ def tune(
     """As :func:`brainseg_engine.finetune.job.run`, on the machine that ``options.device`` names. Raises the same, and
     DeviceError where that machine cannot be had."""
     place = Place.of(options.device)
-    if options.anchors is not None or options.anchor_split is not None:
-        raise TrainingError(
-            f"Anchors would have to be copied to {place.host}. Leave --anchors out (phantoms take their place), or run the "
-            "command there."
-        )
     outputs.claim(options.out, outputs.Use.FINETUNING, private=True)
     interrupted = "It is not followed any more; --resume does."
     with held(options.out / LOCK, 0.0), recording(options.out, report, interrupted) as recorder:
         follower = _Follower(place, _run_id(options, place), recorder)
+        options = _remembered(options)
         try:
             result = _tuned(options, follower, recorder, lambda: cancelled() or recorder.asked_to_stop())
         finally:
@@ -138,6 +136,17 @@ def _run_id(options: FinetuneOptions, place: Place) -> str:
     return run
 
 
+def _remembered(options: FinetuneOptions) -> FinetuneOptions:
+    """With the anchors that the run was begun with, where none are named to resume it; they are noted where they are."""
+    known, noted = records.read_object(options.out / FILE), {}
+    for key in ("anchors", "anchor_split", "anchor_coding"):
+        value = getattr(options, key)
+        noted[key] = known.get(key) if value is None else str(value if key == "anchor_coding" else value.resolve())
+    records.write_json(options.out / FILE, known | {k: v for k, v in noted.items() if v is not None})
+    anchors, split = (Path(noted[k]) if noted[k] else None for k in ("anchors", "anchor_split"))
+    return replace(options, anchors=anchors, anchor_split=split, anchor_coding=noted["anchor_coding"])
+
+
 def _tuned(options: FinetuneOptions, follower: _Follower, recorder: Recorder, cancelled: CancelCheck) -> dict[str, Any]:
     recorder(Progress(f"connecting to {follower.place.host}", 0.0))
     follower.ask({"do": "look", "at": 0})
@@ -160,6 +169,8 @@ def _taken(out: Path, place: Place) -> dict[str, Any]:
     installed = models.add(model, name)
     report["model"] = {**report["model"], "name": name, "file": str(installed)}
     report["notes"] = [*report.get("notes", ()), f"It was made on {place.host}."]
+    if (out / anchor_cases.FILE).exists():
+        report["notes"].append(f"Which case each anchor's name stands for is in {anchor_cases.FILE}.")
     records.write_json(out / "report.json", report)
     store = Store.existing(Path(records.read_object(out / FILE)["corrections"]))
     held_out = {str(c["name"]) for c in report["corrections"]["held_out"]}
@@ -184,7 +195,7 @@ def _begin(options: FinetuneOptions, follower: _Follower, recorder: Recorder, ca
     images: dict[str, Any] = _sent(options, follower, recorder, cancelled)
     given = {k: v for k, v in asdict(options).items() if k in SETTINGS and v is not None}
     given["resume"] = follower.state != ""
-    follower.ask({"do": "start", "options": given, "images": images})
+    follower.ask({"do": "start", "options": given, "images": images, "anchors": options.anchors is not None})
 
 
 def _sent(options: FinetuneOptions, follower: _Follower, recorder: Recorder, cancelled: CancelCheck) -> dict[str, Any]:
@@ -218,6 +229,8 @@ def _sent(options: FinetuneOptions, follower: _Follower, recorder: Recorder, can
         raise InputError(
             f"The images of none of the {len(latest)} corrections in {store.path} are known on this machine."
         )
+    if not follower.state:  # one that was begun has what it needs
+        anchor_cases.send(options, base, latest, follower.run, follower.put, recorder, cancelled)
     return images
 
 
@@ -282,7 +295,7 @@ def _event(line: str) -> Event | None:
 def _fetch(out: Path, follower: _Follower) -> None:
     """The files of the run folder, but for what only the work needs."""
     for path, size in sorted(dict(follower.ask({"do": "get"}).fields["files"]).items()):
-        if not re.fullmatch(r"(?:[\w+@-][\w.+@-]*/)*[\w+@-][\w.+@-]*", path, re.ASCII) or path == FILE:
+        if not re.fullmatch(_PATH, path, re.ASCII) or path in (FILE, anchor_cases.FILE):
             continue
         (out / path).parent.mkdir(parents=True, exist_ok=True)
         with atomic(out / path) as part, part.open("wb") as f:

@@ -36,6 +36,8 @@ from brainseg_engine.remote.serving import SILENCE_S
 CHUNK = 2**24
 KEPT_THERE = ("data", "training", "lock", "stop", "status.json", EVENTS)
 """Of the run folder: what is not fetched."""
+ANCHORS, ANCHOR_SPLIT = "anchors", "anchors.csv"
+"""Of what was sent: the anchors' folder, and which of them are replayed and which are scored."""
 SETTINGS = ("minutes", "epochs", "parts", "seed", "name", "mix", "pull", "rate", "precision", "set", "resume")
 """The options that the asking side decides."""
 _RUN = re.compile(r"[0-9a-f]{32}")
@@ -123,6 +125,8 @@ class TuningThere:
         }
         records.write_json(sent / "sources.local.json", noted, private=True)
         given = {k: v for k, v in parcel.fields["options"].items() if k in SETTINGS}
+        if parcel.fields.get("anchors"):
+            given |= {"anchors": self._inside("home", ANCHORS), "anchor_split": self._inside("home", ANCHOR_SPLIT)}
         options = FinetuneOptions(out, str(sent / "base.safetensors"), sent / "corrections", device="auto", **given)
         samples = home() / "samples"  # phantoms are made once for all runs
         samples.mkdir(parents=True, exist_ok=True)
