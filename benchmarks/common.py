@@ -73,6 +73,23 @@ def kept(part: Path | None, measure: Callable[[], dict[str, Any]]) -> dict[str, 
     return row_read
 
 
+def peak_gib(device: str) -> float:
+    """Peak memory: of the GPU's tensors there, else of the process."""
+    if device.startswith("cuda"):
+        import torch
+
+        return float(torch.cuda.max_memory_allocated()) / 2**30
+    import psutil
+
+    info = psutil.Process().memory_info()
+    if hasattr(info, "peak_wset"):  # Windows
+        return float(info.peak_wset) / 2**30
+    import resource
+
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return float(peak) / (2**30 if sys.platform == "darwin" else 2**20)
+
+
 def load_now() -> float:
     """The load of the last minute; 0 where the system does not tell."""
     return round(os.getloadavg()[0], 1) if hasattr(os, "getloadavg") else 0.0

@@ -4,8 +4,9 @@ Both get the same preprocessed brain box and give labels on the study's grid; wh
 the volume. Each way runs in a process of its own, in turns, so that peak memory and the state of the heap are its own and
 a busy machine is unfair to neither. The first pass of a process is a warm-up and reported apart.
 
-    python benchmarks/inference/run.py [--model NAME|FILE] [--device auto|cpu|cuda] [--rounds 3]
+    python benchmarks/inference/run.py [--model NAME|FILE] [--device auto|cpu|cuda] [--rounds 3] [--data FOLDER]
 
+Then the ladder of the plan (rungs.py): on two real cases where ``--data`` or ``BRAINSEG_DATA`` names them, else on the phantom.
 Writes results.json and README.md beside this file.
 """
 
@@ -13,6 +14,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import platform
 import statistics
 import subprocess
@@ -28,7 +30,8 @@ import numpy as np
 
 HERE = Path(__file__).parent
 sys.path.insert(0, str(HERE.parent))
-from common import publish  # noqa: E402
+from common import peak_gib, publish, stored_cases  # noqa: E402
+from rungs import CASES, measure, table  # noqa: E402
 
 SEED = 1_000_100
 WAYS = {
@@ -54,8 +57,9 @@ def main() -> int:
             for way in WAYS:
                 print(f"round {turn + 1} of {options.rounds}: {WAYS[way]}", file=sys.stderr, flush=True)
                 rounds[way].append(_child(way, model, study, options.device, Path(folder) / f"{way}.npy"))
+        rungs = measure(model, _real(options.data) or {"phantom": study})
         agreement = _agreement(*(np.load(Path(folder) / f"{way}.npy") for way in WAYS))
-    results = _summary(rounds, agreement, model)
+    results = {**_summary(rounds, agreement, model), "rungs": rungs}
     publish(HERE, results, _page(results))
     return 0
 
@@ -65,10 +69,18 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--model", help="model name or file (default: the bundled one)")
     parser.add_argument("--device", default="auto")
     parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--data", type=Path, default=os.environ.get("BRAINSEG_DATA"))
     parser.add_argument("--way", choices=WAYS, help=argparse.SUPPRESS)
     parser.add_argument("--study", type=Path, help=argparse.SUPPRESS)
     parser.add_argument("--labels", type=Path, help=argparse.SUPPRESS)
     return parser.parse_args()
+
+
+def _real(data: Path | None) -> dict[str, Path]:
+    if data is None or not (data / "brats_split.csv").is_file():
+        return {}
+    cases = stored_cases(data, "train")
+    return {name: cases[name] for name in CASES if name in cases}
 
 
 def _child(way: str, model: str, study: Path, device: str, labels: Path) -> dict[str, Any]:
@@ -97,7 +109,7 @@ def _measure(options: argparse.Namespace) -> dict[str, Any]:
         "first": seconds[0][0],
         "seconds": seconds[1][0],
         "network": seconds[1][1],
-        "peak_gib": _peak_gib(device),
+        "peak_gib": peak_gib(device),
         "device": devices.describe(device),
     }
 
@@ -141,23 +153,6 @@ def _monai(model: str, device: str) -> Callable[[Any], tuple[Any, float]]:
         return to_labels(found, recipe.output, recipe.postprocess, grid), network
 
     return run
-
-
-def _peak_gib(device: str) -> float:
-    """Peak memory: of the GPU's tensors there, else of the process."""
-    if device.startswith("cuda"):
-        import torch
-
-        return float(torch.cuda.max_memory_allocated()) / 2**30
-    import psutil
-
-    info = psutil.Process().memory_info()
-    if hasattr(info, "peak_wset"):  # Windows
-        return float(info.peak_wset) / 2**30
-    import resource
-
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return float(peak) / (2**30 if sys.platform == "darwin" else 2**20)
 
 
 def _agreement(one: Any, other: Any) -> dict[str, float]:
@@ -215,6 +210,7 @@ def _page(results: dict[str, Any]) -> str:
             f"Dice between the two answers: {agreement}. They differ because the network is trained on whole brains: a",
             "window that cuts the brain changes its normalisation layers' statistics.",
             "",
+            *table(results["rungs"]),
         ]
     )
 

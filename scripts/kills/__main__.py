@@ -7,6 +7,7 @@ at a moment drawn from its whole duration, and what lies on the disk is then rea
 from __future__ import annotations
 
 import argparse
+import contextlib
 import logging
 import os
 import random
@@ -26,6 +27,7 @@ def forked(work: Callable[[], None]) -> int:
         return pid
     code = 1
     try:
+        os.setpgid(0, 0)  # with what it forks itself it is killed as one
         with open(os.devnull, "w") as nowhere:  # noqa: PTH123
             os.dup2(nowhere.fileno(), 1)
             work()
@@ -46,6 +48,8 @@ def killed(work: Callable[[], None], after: float) -> bool:
     pid = forked(work)
     time.sleep(after)
     os.kill(pid, signal.SIGKILL)
+    with contextlib.suppress(ProcessLookupError):
+        os.killpg(pid, signal.SIGKILL)
     _, status = os.waitpid(pid, 0)
     return os.WIFSIGNALED(status)
 

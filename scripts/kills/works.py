@@ -63,6 +63,80 @@ def predict(folder: Path, model: Path) -> Case:
     return work, held, ended
 
 
+def shards(folder: Path, model: Path) -> Case:
+    """Two shards of one cohort at once, into one folder: the second is killed at a moment of its own."""
+    import csv
+    import os
+    import random
+    import shutil
+    import signal
+    import time
+
+    from helpers.small_study import make_study
+
+    from brainseg_engine.core.events import silent
+    from brainseg_engine.inference import batch, cluster
+    from brainseg_engine.inference.ledger import Ledger
+    from brainseg_engine.inference.predictor import Predictor
+    from brainseg_engine.inference.rows import complete_summary
+    from brainseg_engine.inference.shards import Shard
+    from brainseg_engine.io.sidecars import sidecar_state
+    from brainseg_engine.phantom import write_study
+
+    studies = [write_study(make_study(n, id=f"Case_{n}"), folder / "data") for n in range(6)]
+    out, took, predictor = folder / "out", folder / "took", Predictor(model, "cpu")
+    settings, whole = batch.PredictSettings(out), []
+
+    def part(n: int) -> None:
+        list(
+            batch.predict_many(
+                predictor, studies, settings, lambda _: silent, shard=Shard(n, 2), ended=cluster.Ending(settings)
+            )
+        )
+
+    def work() -> None:
+        began, second = time.monotonic(), os.fork()
+        if not second:
+            try:
+                if whole:
+                    signal.signal(signal.SIGALRM, signal.SIG_DFL)
+                    signal.setitimer(signal.ITIMER_REAL, random.Random().uniform(0.001, whole[0]))
+                part(2)
+            finally:
+                os._exit(0)
+        part(1)
+        os.waitpid(second, 0)
+        if not whole:
+            took.write_text(str(time.monotonic() - began))
+
+    def exact() -> None:
+        complete_summary(Ledger(out).rows(), out / "summary.csv")
+        with (out / "summary.csv").open(newline="", encoding="utf-8") as f:
+            rows = [(r["id"], r["status"]) for r in csv.DictReader(f)]
+        assert sorted(i for i, _ in rows) == [s.name for s in studies], f"lost or doubled: {rows}"
+        assert {s for _, s in rows} <= {"done", "skipped"}, rows
+        assert {sidecar_state(out / f"{s.name}_seg.nii.gz") for s in studies} == {"whole"}
+
+    def held() -> None:
+        if not whole:
+            whole.append(float(took.read_text()))
+        for mask in out.glob("*_seg.nii.gz"):
+            assert sidecar_state(mask) in ("whole", "torn")
+        if out.exists() and len(Ledger(out).rows()) == len(studies):  # they came to their end: begin anew
+            exact()
+            shutil.rmtree(out)
+
+    def ended() -> None:
+        for n in (1, 2):
+            part(n)
+        exact()
+        no_halves(out)
+        state = Ledger(out).state()
+        assert not state.waiting and state.count("lost") == state.count("running") == 0
+
+    return work, held, ended
+
+
 def train(folder: Path, model: Path) -> Case:
     from helpers.small_study import write_cohort
 
@@ -283,4 +357,4 @@ def window(folder: Path, model: Path) -> Case:
     return work, held, ended
 
 
-KINDS = (predict, train, finetune, accept, autosave, window)
+KINDS = (predict, shards, train, finetune, accept, autosave, window)
