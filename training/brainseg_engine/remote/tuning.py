@@ -138,12 +138,12 @@ def _run_id(options: FinetuneOptions, place: Place) -> str:
 
 def _remembered(options: FinetuneOptions) -> FinetuneOptions:
     """With the anchors that the run was begun with, where none are named to resume it; they are noted where they are."""
-    known, noted = records.read_object(options.out / FILE), {}
+    known, noted = records.read_object(options.out / FILE), dict[str, str | None]()
     for key in ("anchors", "anchor_split", "anchor_coding"):
         value = getattr(options, key)
         noted[key] = known.get(key) if value is None else str(value if key == "anchor_coding" else value.resolve())
     records.write_json(options.out / FILE, known | {k: v for k, v in noted.items() if v is not None})
-    anchors, split = (Path(noted[k]) if noted[k] else None for k in ("anchors", "anchor_split"))
+    anchors, split = (Path(p) if (p := noted[k]) else None for k in ("anchors", "anchor_split"))
     return replace(options, anchors=anchors, anchor_split=split, anchor_coding=noted["anchor_coding"])
 
 
