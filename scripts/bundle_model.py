@@ -5,7 +5,9 @@
     python scripts/bundle_model.py bundle candidate.safetensors scores.json --name brats-baseline --version 1
 
 The candidate is the model in half precision with what today's recipe says of its use: post-processing, mirror average, how
-many series may be missing. Bundling completes its card.
+many series may be missing. Bundling completes its card. What its calibration says is measured afterwards, with fold models:
+
+    napari-brainseg models calibrate BUNDLED --fold A.safetensors --fold B.safetensors --data DIR --split CSV
 """
 
 from __future__ import annotations
@@ -49,7 +51,7 @@ def candidate(model: Path, out: Path) -> None:
     today = load_recipe(loaded.recipe.name)
     window = loaded.recipe.window.model_copy(update={"mirror": today.window.mirror})
     use = {"postprocess": today.postprocess, "may_lack": today.may_lack, "window": window}
-    card = loaded.card.model_copy(update={"may_lack": today.may_lack})
+    card = loaded.card.model_copy(update={"may_lack": today.may_lack, "calibration": None})
     checkpoint.save(out, loaded.state, card, loaded.recipe.model_copy(update=use), half=True)
 
 

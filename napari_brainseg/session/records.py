@@ -134,7 +134,7 @@ class Answer:
     (its name, version, device, seconds). ``edited``: the labels hold edits of a person already; ``base``: the labels that
     these edits began from, where they are known. ``saved``: checksum of the labels that a file holds, None for none.
     ``probabilities``: region → float16 (X, Y, Z) on the segmentation's grid, where they are at hand. ``writers``: who wrote the
-    segmentation's labels, where that is known.
+    segmentation's labels, where that is known. ``scaling``: how the probabilities are calibrated before they are shown.
     """
 
     segmentation: Segmentation
@@ -146,6 +146,7 @@ class Answer:
     saved: int | None = None
     probabilities: Mapping[Region, NDArray[np.float16]] | None = None
     writers: Writers | None = None
+    scaling: Mapping[Region, tuple[float, float]] = field(default_factory=dict)
 
     @classmethod
     def of(cls, segmentation: Segmentation, *, saved: int | None = None, edited: bool = False) -> Answer:

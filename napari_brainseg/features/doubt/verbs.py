@@ -95,8 +95,11 @@ class DoubtVerbs:
 
         def work() -> DoubtMap:
             from brainseg_engine.inference import uncertainty
+            from brainseg_engine.inference.calibrated import calibrated
 
-            mean = uncertainty.mean([a.probabilities for a in answers if a.probabilities is not None])
+            mean = uncertainty.mean(
+                [calibrated(a.probabilities, a.scaling) for a in answers if a.probabilities is not None]
+            )
             bits = uncertainty.entropy(mean)
             shown = answers[-1].segmentation
             tumour = int(np.count_nonzero(region_mask(shown.labels, Region.WT)))
@@ -121,12 +124,13 @@ class DoubtVerbs:
         if answer is None or model is None or not answer.probabilities or answer.file != model.path:
             return False
         from brainseg_engine.inference import uncertainty
+        from brainseg_engine.inference.calibrated import calibrated
 
-        probabilities, labels = answer.probabilities, answer.origin.labels
+        probabilities, scaling, labels = answer.probabilities, answer.scaling, answer.origin.labels
         grid = answer.origin.grid
 
         def work() -> DoubtMap:
-            found = uncertainty.entropy(probabilities)
+            found = uncertainty.entropy(calibrated(probabilities, scaling))
             tumour = int(np.count_nonzero(region_mask(labels, Region.WT)))
             return DoubtMap(found, uncertainty.score(found, tumour, grid).to_dict())
 

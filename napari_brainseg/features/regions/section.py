@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from brainseg_engine.scores import volumes
 from napari_brainseg.display.region_style import MAIN_ITEMS, Scheme, item_name
 from napari_brainseg.features.context import Context
 from napari_brainseg.features.regions.verbs import RegionVerbs
 from napari_brainseg.features.regions.view import ItemShown, RegionsView
-from napari_brainseg.session import ItemStats
+from napari_brainseg.session import Answer, ItemStats, checksum
 
 SCHEMES = {
     Scheme.REGIONS.value: ("WT · TC · ET", "Nested regions: whole tumour, tumour core, enhancing tumour"),
@@ -20,6 +21,7 @@ class RegionsSection:
 
     def __init__(self, view: RegionsView, verbs: RegionVerbs, context: Context) -> None:
         self._view, self._verbs, self._session = view, verbs, context.session
+        self._digest: tuple[Answer, int] | None = None
         view.item_changed.connect(verbs.change_item)
         view.scheme_chosen.connect(verbs.choose_scheme)
         view.outline_chosen.connect(verbs.choose_outline)
@@ -34,6 +36,16 @@ class RegionsSection:
     def _show_sizes(self) -> None:
         self._view.show_sizes(self._verbs.sizes)
 
+    def _limits(self) -> dict[str, str]:
+        """Region → between which limits its true volume lies, of an answer that nobody has changed."""
+        answer, measures = self._session.answer, self._session.measures
+        known = answer.notes.get("volume_intervals_ml") if answer is not None else None
+        if answer is None or measures is None or not known or answer.edited:
+            return {}
+        if self._digest is None or self._digest[0] is not answer:
+            self._digest = (answer, checksum(answer.segmentation.labels))
+        return {r: volumes.limits(x) for r, x in known.items()} if measures.digest == self._digest[1] else {}
+
     def _show(self) -> None:
         shown, session = self._verbs.view, self._session
         self._view.show_switches(shown.scheme.value, shown.outline)
@@ -41,10 +53,19 @@ class RegionsSection:
             self._view.show_items((), "")
             return
         stats = session.measures.items if session.measures is not None else {}
+        limits = self._limits()
         main = MAIN_ITEMS[shown.scheme]
         items = [*main, *(i for i in shown.items if i not in main and i in stats)]
         rows = [
-            ItemShown(i, item_name(shown.scheme, i), v.colour, v.visible, v.opacity, stats.get(i, ItemStats()))
+            ItemShown(
+                i,
+                item_name(shown.scheme, i),
+                v.colour,
+                v.visible,
+                v.opacity,
+                stats.get(i, ItemStats()),
+                limits.get(i, ""),
+            )
             for i in items
             for v in [shown.items[i]]
         ]

@@ -27,6 +27,8 @@ class ItemShown:
     visible: bool
     opacity: float
     stats: ItemStats
+    limits: str = ""
+    """Between which the true volume lies in nine of ten cases, like "36–47"; "" where that is not known."""
 
 
 class RegionRow(QFrame):
@@ -90,7 +92,7 @@ class RegionRow(QFrame):
             b.unblock()
         self.colour.show_colour(shown.colour)
         s = shown.stats
-        self.numbers["ml"].setText(_size(s))
+        self.numbers["ml"].setText(f"{_size(s)}\n({shown.limits})" if shown.limits else _size(s))
         self.numbers["components"].setText("–" if s.components is None else str(s.components))
         self.numbers["dice"].setText("–" if s.dice is None else f"{s.dice:.3f}")
         self.numbers["dice"].setVisible(dice)
@@ -174,7 +176,9 @@ class RegionsView(Section):
         in_voxels = any(_in_voxels(shown.stats) for shown in items)
         size = self._head.findChild(QLabel, "head_ml")
         size.setText("Voxels" if in_voxels else "mL")
-        size.setToolTip("Number of voxels: their size is not known" if in_voxels else "Volume in millilitres")
+        brackets = "; in brackets, where the true volume lies in nine of ten cases"
+        in_ml = f"Volume in millilitres{brackets if any(shown.limits for shown in items) else ''}"
+        size.setToolTip("Number of voxels: their size is not known" if in_voxels else in_ml)
         for cell in (size, *(row.numbers["ml"] for row in self.rows.values())):
             cell.setFixedWidth(_WIDTHS["voxels" if in_voxels else "ml"])
         self._dice_head.setVisible(bool(compared_with))

@@ -211,6 +211,8 @@ class SegmentVerbs:
 
     def _deliver(self, request: SegmentRequest, name: str, made: tuple[Prediction, Replacement]) -> None:
         """The result goes to the study it was made from, whatever is open by now."""
+        from brainseg_engine.inference.calibrated import calibrated_fields
+
         prediction, change = made
         model = BaseModel(prediction.model, prediction.model_version)
         notes = {
@@ -219,9 +221,11 @@ class SegmentVerbs:
             "device": prediction.device,
             "rests_on": [m.value for m in prediction.rests_on],
             "dropped_ml": {r.value: round(ml, 3) for r, ml in prediction.dropped_ml.items()},
+            **calibrated_fields(prediction),
             "seconds": dict(prediction.seconds),
         }
-        answer = Answer(change.segmentation, model, request.model, notes, probabilities=prediction.probabilities)
+        answer = Answer(change.segmentation, model, request.model, notes, probabilities=prediction.probabilities,
+                        scaling=prediction.scaling)  # fmt: skip
         current = self._session.study
         if current is None or current.token != request.token:
             self._waiting, self._with = [], []
@@ -236,5 +240,6 @@ class SegmentVerbs:
         self._session.add_answer(name, answer)
         took = f"{sum(prediction.seconds.values()):.1f}\N{NO-BREAK SPACE}s"
         said = f"{request.study.id} was segmented by {change.segmentation.made_by} in {took}. {prediction.specks}"
-        self._session.say(said.rstrip(), Kind.GOOD)
+        said = f"{said.rstrip()} {prediction.unlike}".rstrip()
+        self._session.say(said, Kind.WARNING if prediction.unlike else Kind.GOOD)
         self._next()

@@ -64,6 +64,32 @@ class Page(HTMLParser):
         return " ".join("".join(self.words).split())
 
 
+def test_intervals_stand_beside_volumes_of_the_model_s_own_answer_alone():
+    study = make_study()
+    ml = volumes_ml(study.segmentation.labels, study.segmentation.grid)[Region.WT]
+    beside = {
+        "model": "m",
+        "volume_intervals_ml": {"WT": [0.8 * ml, 1.3 * ml]},
+        "confidence": 0.84,
+        "unlike": "These images look unlike.",
+    }
+    made = records.build(study.segmentation, study, sidecar=beside)
+    assert made["regions"]["WT"]["interval_ml"] == [0.8 * ml, 1.3 * ml]
+    assert made["regions"]["TC"]["interval_ml"] is None
+    page = Page(report_page(made, ())).text
+    assert f"({0.8 * ml:.1f}–{1.3 * ml:.1f})" in page and "nine of ten" in page and "Confidence 0.84" in page
+    assert "These images look unlike." in made["warnings"]
+    rows = {(r["region"], r["quantity"]): r["value"] for r in records.quantities(made)}
+    assert (rows["WT", "volume, low"], rows["WT", "volume, high"]) == (0.8 * ml, 1.3 * ml)
+    edited = records.build(study.segmentation, study, sidecar={**beside, "edited": True})
+    assert edited["regions"]["WT"]["interval_ml"] is None and edited["confidence"] is None
+    assert "nine of ten" not in Page(report_page(edited, ())).text
+    elsewhere = records.build(
+        study.segmentation, study, sidecar={**beside, "volume_intervals_ml": {"WT": [2 * ml, 3 * ml]}}
+    )
+    assert elsewhere["regions"]["WT"]["interval_ml"] is None
+
+
 def assert_self_contained(page: str) -> Page:
     parsed = Page(page)
     assert not {tag for tag, _ in parsed.tags} & {"script", "link", "iframe", "object", "embed", "base", "form"}

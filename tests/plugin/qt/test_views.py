@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -69,6 +70,15 @@ def text(panel, name: str) -> str:
 def items(**stats: ItemStats) -> list[ItemShown]:
     names = {"WT": "whole tumour", "TC": "tumour core", "ET": "enhancing tumour"}
     return [ItemShown(i, n, (1.0, 0.5, 0.0), True, 0.45, stats.get(i, ItemStats())) for i, n in names.items()]
+
+
+def test_a_row_tells_between_which_limits_the_volume_lies(qtbot, panel):
+    shown = items(WT=ItemStats(41.2, 1), TC=ItemStats(12.0, 1))
+    show_items(qtbot, panel, [replace(shown[0], limits="36–47"), *shown[1:]])
+    assert (text(panel, "region_WT_ml"), text(panel, "region_TC_ml")) == ("41.20\n(36–47)", "12.00")
+    assert "nine of ten" in panel.findChild(QWidget, "head_ml").toolTip()
+    panel.regions.show_sizes({"WT": ItemStats(40.0, 1)})  # someone paints: nothing is claimed of what a person drew
+    assert text(panel, "region_WT_ml") == "40.00"
 
 
 def test_buttons_of_the_study_ask(qtbot, panel):

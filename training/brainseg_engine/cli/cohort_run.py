@@ -297,13 +297,21 @@ def _show_state(folder: Path, state: CohortState) -> None:
             )
 
 
+def _limits(row: PredictOutcome, region: str) -> str:
+    if region not in row.volumes_low_ml or region not in row.volumes_high_ml:
+        return ""
+    from brainseg_engine.scores.volumes import limits
+
+    return f" ({limits((row.volumes_low_ml[region], row.volumes_high_ml[region]))})"
+
+
 def _line(row: PredictOutcome) -> Text:
     from rich.text import Text
 
     if row.status == "failed":
         return Text.assemble(("failed", "red"), f"   {row.id}: {row.message}")
     volumes = "  ".join(
-        [f"{r} {v:.1f} mL" for r, v in row.volumes_ml.items()]
+        [f"{r} {v:.1f} mL{_limits(row, r)}" for r, v in row.volumes_ml.items()]
         + [f"{r} {n:,} voxels" for r, n in row.volumes_voxels.items()]
     )
     took = f"  ({row.seconds:.1f} s)" if row.seconds is not None else ""

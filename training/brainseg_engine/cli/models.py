@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from brainseg_engine.cli import models_files
+from brainseg_engine.cli.calibrate import calibrate, told
 from brainseg_engine.cli.dispatch import CommandApp
 from brainseg_engine.cli.lineage import default, lineage
 from brainseg_engine.cli.printing import say, say_json
@@ -169,6 +170,7 @@ app.command()(models_files.install)
 app.command()(models_files.verify)
 app.command()(models_files.remove)
 app.command()(models_files.export)
+app.command()(calibrate)
 app.command()(default)
 app.command()(lineage)
 
@@ -219,6 +221,7 @@ def _rows(model: ModelInfo) -> list[tuple[str, str]]:
         ("network", f"{card.recipe}, {card.parameters / 1e6:.1f} million weights"),
         ("data", "; ".join(t for t in (card.data.rstrip("."), cases) if t)),
         ("scores", _scores(card.scores, card.scores_on)),
+        ("calibrated", "\n".join(told(card.calibration)) if card.calibration is not None else ""),
         ("known failures", "\n".join(f"- {failure}" for failure in card.known_failures)),
         ("licence", card.licence + (f" ({card.terms})" if card.terms else "")),
         ("cite", card.citation),

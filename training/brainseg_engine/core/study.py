@@ -194,6 +194,14 @@ class Prediction:
     """How the network was run, in one line: in one pass or in tiles, on which device, with how much memory."""
     fallen: str = ""
     """A sentence where memory did not allow the usual way."""
+    intervals_ml: Mapping[Region, tuple[float, float]] = field(default_factory=dict)
+    """Region → (low, high) in mL: where the true volume lies in nine of ten cases; {} where that is not known."""
+    confidence: float | None = None
+    """The mean Dice that the answer expects of itself, of a calibrated model."""
+    unlike: str = ""
+    """A sentence where the images look unlike anything the model has learnt from."""
+    scaling: Mapping[Region, tuple[float, float]] = field(default_factory=dict)
+    """Region → (temperature, offset): ``probabilities`` are as the model gave them, to be calibrated before they are shown."""
 
     @property
     def specks(self) -> str:

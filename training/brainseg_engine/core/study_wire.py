@@ -71,6 +71,10 @@ def prediction_to_wire(prediction: Prediction) -> dict[str, Any]:
         "regions": [r.value for r in s.regions],
         "plan": prediction.plan,
         "fallen": prediction.fallen,
+        "intervals_ml": {r.value: list(limits) for r, limits in prediction.intervals_ml.items()},
+        "confidence": prediction.confidence,
+        "unlike": prediction.unlike,
+        "scaling": {r.value: list(s) for r, s in prediction.scaling.items()},
     }
 
 
@@ -95,4 +99,8 @@ def prediction_from_wire(
         dropped_ml={Region(r): float(ml) for r, ml in fields.get("dropped_ml", {}).items()},
         plan=str(fields.get("plan", "")),
         fallen=str(fields.get("fallen", "")),
+        intervals_ml={Region(r): (float(a), float(b)) for r, (a, b) in fields.get("intervals_ml", {}).items()},
+        confidence=None if fields.get("confidence") is None else float(fields["confidence"]),
+        unlike=str(fields.get("unlike", "")),
+        scaling={Region(r): (float(t), float(b)) for r, (t, b) in fields.get("scaling", {}).items()},
     )

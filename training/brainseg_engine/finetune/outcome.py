@@ -45,6 +45,7 @@ class Outcome:
             "data": "; ".join(t for t in (base.data.rstrip("."), count) if t),
             "scores": held_out.means()["after"] if held_out.before.cases else {},
             "scores_on": tested if made.held_out else "",
+            "calibration": None,  # of the base's weights
             "training_hashes": trained.training_hashes, "steps": base.steps + trained.steps,
             "training_cases": base.training_cases + len(made.training),
             "created": datetime.now(UTC).date().isoformat(), "made_with": versions(),

@@ -22,6 +22,7 @@ from brainseg_engine.core.events import Progress, ProgressCallback
 from brainseg_engine.core.paths import check_writable
 from brainseg_engine.core.study import Prediction, Study
 from brainseg_engine.inference import raw
+from brainseg_engine.inference.calibrated import calibrated, calibrated_fields
 from brainseg_engine.inference.finished import (
     Answers,
     PredictSettings,
@@ -221,6 +222,7 @@ class _Batch:
         _write(answer, prepared.study if prepared else case.study, source, path, self.settings, sidecar)
         messages = [*(prepared.warnings if prepared else ()), *(d.message for d in doubts)]
         messages += [self.predictor.card.expectation(case.study.volumes), answer.seen.specks, answer.seen.fallen]
+        messages += [answer.seen.unlike]
         seconds = round(time.perf_counter() - case.began, 2)
         return PredictOutcome(
             case.id, "done", " ".join(m for m in messages if m), str(path), seconds=seconds, **volumes_in(sidecar)
@@ -295,7 +297,8 @@ def _write(
 ) -> None:
     """The mask last: where it is, everything beside it is."""
     prediction, segmentation = answer.prediction, answer.prediction.segmentation
-    for region, p in (prediction.probabilities or {}).items() if settings.probabilities else ():
+    shown_as = calibrated(prediction.probabilities or {}, prediction.scaling) if settings.probabilities else {}
+    for region, p in shown_as.items():
         save_volume(p.astype("float32"), segmentation.grid, probability_path(path, region))
     if settings.like_input:
         save_slices(segmentation, source, slices_folder(path), overwrite=True)
@@ -329,6 +332,7 @@ def report(prediction: Prediction, study: Study, seconds: Mapping[str, float]) -
         "made_by": seg.made_by,
         "rests_on": [m.value for m in prediction.rests_on],
         "dropped_ml": {r.value: round(ml, 3) for r, ml in prediction.dropped_ml.items()},
+        **calibrated_fields(prediction),
         "reference": study.reference.modality.value,
         "spacing_mm": [round(s, 3) for s in seg.grid.spacing] if seg.grid.calibrated else None,
         "slice_thickness_mm": round(max(seg.grid.spacing), 3) if seg.grid.calibrated else None,

@@ -37,6 +37,7 @@ class Ensemble(Predictor):
         self, models: Sequence[Path | str], device: str = "auto", *, tta: bool = False, threads: int | None = None
     ) -> None:
         self.device, self.tta, self.plan, self._threads = devices.choose(device), tta, PlanReport(), threads
+        self._unlike = ""
         self._files = [installed.find(m) for m in models]
         weights = sum(file.stat().st_size for file in self._files if file.is_file())
         self.stays_loaded = weights <= _SHARE * plan.free_bytes(self.device)
@@ -57,6 +58,7 @@ class Ensemble(Predictor):
                 "lacks_at_most": self.recipe.lacks_at_most,
                 "regions": self.recipe.output.regions,
                 "terms": "; ".join(dict.fromkeys(p.card.terms for p in members if p.card.terms)),
+                "calibration": None,  # of each alone, not of their mean
                 "training_hashes": tuple(dict.fromkeys(h for p in members for h in p.card.training_hashes)),
             }
         )

@@ -222,7 +222,16 @@ def _record(content: Mapping[str, Any], path: Path) -> StudyState | None:
         row = PredictOutcome(**content["row"])
         if not all(isinstance(text, str) for text in (row.id, row.status, row.message, row.output)):
             return None
-        if not all(_numbers(given) for given in (row.volumes_ml, row.volumes_voxels, {"seconds": row.seconds or 0})):
+        if not all(
+            _numbers(given)
+            for given in (
+                row.volumes_ml,
+                row.volumes_voxels,
+                row.volumes_low_ml,
+                row.volumes_high_ml,
+                {"seconds": row.seconds or 0},
+            )
+        ):
             return None
         state = row.status
         if state == "running" and not _alive(content, path):

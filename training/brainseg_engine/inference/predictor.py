@@ -16,9 +16,11 @@ from brainseg_engine.core import device as devices
 from brainseg_engine.core import plain
 from brainseg_engine.core.errors import Cancelled, CheckpointError, DeviceError
 from brainseg_engine.core.events import CancelCheck, Progress, ProgressCallback, never, silent
-from brainseg_engine.core.labels import Region
+from brainseg_engine.core.labels import LabelArray, Region, region_mask
 from brainseg_engine.core.study import Prediction, Segmentation, Study
 from brainseg_engine.inference import gated, plan, tiles
+from brainseg_engine.inference.appearance import features
+from brainseg_engine.inference.calibrated import Softness, Told, told
 from brainseg_engine.inference.postprocess import decided, of_regions
 from brainseg_engine.inference.preprocess import Inverse, preprocess
 from brainseg_engine.models import checkpoint
@@ -68,6 +70,7 @@ class Predictor:
         self._net = place(gated.of_model(loaded), self.device)
         self._planner = plan.Planner(self.network, self.recipe)
         self.plan = PlanReport()
+        self._unlike = ""
         self._heap = devices.Heap()
 
     @property
@@ -85,6 +88,8 @@ class Predictor:
         image, inverse = preprocess(study, self.recipe, nets.divisor(self.recipe))
         net = gated.answering(self._net, image)
         by = gated.words(self._net, net)
+        known = self.card.calibration
+        self._unlike = known.unlike(features(image)) if known is not None and known.appearance is not None else ""
         seconds = {"preprocess": time.perf_counter() - began}
         ladder = self._planner.ladder(image.shape, self.device)
         free = {d: plan.free_bytes(d) for d in {r.device for r in ladder}}
@@ -138,6 +143,7 @@ class Predictor:
         labels, dropped = decided(answer, output, self.recipe.postprocess, grid)
         shares = zip(regions, of_regions(answer, output), strict=True) if probabilities else ()
         kept = {r: p.half().cpu().numpy() for r, p in shares} or None
+        said = self._told(answer, labels, study)
         seconds = {**seconds, "postprocess": time.perf_counter() - began}
         del answer, shares
         self._heap.settle()
@@ -159,6 +165,22 @@ class Predictor:
             dropped_ml=dropped,
             plan=self.plan.line,
             fallen=self.plan.fallen,
+            intervals_ml=said.intervals_ml if said else {},
+            confidence=said.confidence if said else None,
+            unlike=self._unlike,
+            scaling=self.card.calibration.scaling if said and self.card.calibration else {},
+        )
+
+    def _told(self, answer: torch.Tensor, labels: LabelArray, study: Study) -> Told | None:
+        """What the calibration says of an answer (K, X, Y, Z); None where it was not measured for such: a series missing, more
+        passes, smaller tiles, voxels of unknown size."""
+        calibration, voxel_ml = self.card.calibration, study.reference.grid.voxel_ml
+        whole = not self.tta and not self.plan.fallen and not self.recipe.needed.lacking(study.volumes)
+        if calibration is None or voxel_ml is None or not whole:
+            return None
+        regions = zip(self.recipe.output.regions, of_regions(answer, self.recipe.output), strict=True)
+        return told(
+            {r: Softness.of(p.cpu().numpy(), region_mask(labels, r), voxel_ml) for r, p in regions}, calibration
         )
 
 

@@ -11,14 +11,15 @@ from brainseg_engine.core.tables import add_rows, rows_of
 from brainseg_engine.core.text import printable
 
 SUMMARY = "summary.csv"
-_UNITS = ("ml", "voxels")
+_UNITS = ("ml", "voxels", "low_ml", "high_ml")
 
 
 @dataclass(frozen=True)
 class PredictOutcome:
     """One study in the summary; ``status`` is done, skipped or failed. Seconds are for the whole study.
 
-    Volumes are in mL, or in voxels where the study does not tell the size of those.
+    Volumes are in mL, or in voxels where the study does not tell the size of those; of a calibrated model between which limits
+    the true ones lie in nine of ten cases.
     """
 
     id: str
@@ -28,10 +29,12 @@ class PredictOutcome:
     volumes_ml: Mapping[str, float] = field(default_factory=dict)
     seconds: float | None = None
     volumes_voxels: Mapping[str, int] = field(default_factory=dict)
+    volumes_low_ml: Mapping[str, float] = field(default_factory=dict)
+    volumes_high_ml: Mapping[str, float] = field(default_factory=dict)
 
 
 def write_summary(rows: Sequence[PredictOutcome], path: Path) -> None:
-    """All rows as CSV, a column per region's volume (in mL, or in voxels).
+    """All rows as CSV, a column per region's volume (in mL, or in voxels) and its limits.
 
     Rows of earlier calls and of other processes stay, unless a study stands here anew. Raises OutputError, for a table of
     another program too.

@@ -1,8 +1,8 @@
 """Where a model doubts its answer, and how much in all.
 
 The doubt of a voxel is the binary entropy, in bits, of the averaged probability of each region, averaged over the regions
-that the model gives (predictive entropy; over mirror images: Wang et al. 2019, doi:10.1016/j.neucom.2019.01.103; over
-models: Lakshminarayanan et al. 2017, arXiv 1612.01474)::
+that the model gives, calibrated where the model is (predictive entropy; over mirror images: Wang et al. 2019,
+doi:10.1016/j.neucom.2019.01.103; over models: Lakshminarayanan et al. 2017, arXiv 1612.01474)::
 
     u(v) = mean over regions r of  −p log2 p − (1 − p) log2 (1 − p),   p = mean over flips and models of p_r(v)
 
@@ -36,6 +36,7 @@ from brainseg_engine.core.labels import Region, region_mask
 from brainseg_engine.core.paths import home, private_folder
 from brainseg_engine.core.study import Prediction, Study
 from brainseg_engine.corrections import study_key
+from brainseg_engine.inference.calibrated import calibrated
 
 if TYPE_CHECKING:
     from brainseg_engine.inference.predictor import Predictor  # torch: the window reads scores without it
@@ -143,7 +144,7 @@ def score(map: NDArray[np.float16], tumour_voxels: int, grid: Grid) -> Score:
 
 def doubt_of(prediction: Prediction, *others: Prediction) -> Doubt:
     """The doubt of a prediction with probabilities, together with those of other models for the same study."""
-    several = [p.probabilities for p in (prediction, *others) if p.probabilities]
+    several = [calibrated(p.probabilities, p.scaling) for p in (prediction, *others) if p.probabilities]
     if not several:
         raise ValueError("a prediction without probabilities tells of no doubt")
     doubt = entropy(mean(several))

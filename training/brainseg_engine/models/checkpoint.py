@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Container, Mapping, Sequence
+from collections.abc import Callable, Container, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -14,6 +14,7 @@ from brainseg_engine.core.errors import CheckpointError, OutputError, RecipeErro
 from brainseg_engine.core.labels import Region
 from brainseg_engine.core.paths import atomic
 from brainseg_engine.core.study import Modality, SeriesNeeded
+from brainseg_engine.models.calibration import Calibration
 from brainseg_engine.recipe import Recipe, parse_recipe
 
 if TYPE_CHECKING:  # cards are read where torch is not to be imported: in the window, by `models`
@@ -92,6 +93,8 @@ class Card(BaseModel):
     """Library → version."""
     tuned: Tuned | None = None
     """For a fine-tuned model."""
+    calibration: Calibration | None = None
+    """How far its numbers can be trusted; None where that was not measured (see the command ``models calibrate``)."""
 
     @property
     def needed(self) -> SeriesNeeded:
@@ -158,6 +161,18 @@ def save(
         tensors |= _packed(kept)
     metadata = {"format": FORMAT, "card": card.model_dump_json(), "recipe": recipe.model_dump_json()}
     write_tensors(path, tensors, metadata)
+
+
+def with_card(path: Path, out: Path, changed: Callable[[Card], Card]) -> None:
+    """Write the model file anew as ``out`` with another card; its weights stay what they are, bit for bit.
+
+    Raises CheckpointError, OutputError.
+    """
+    card, _ = read_metadata(path)
+    from safetensors.torch import load_file
+
+    tensors, metadata = load_file(path), raw_metadata(path)
+    write_tensors(out, tensors, {**metadata, "card": changed(card).model_dump_json()})
 
 
 def write_tensors(path: Path, tensors: Mapping[str, torch.Tensor], metadata: Mapping[str, str]) -> None:

@@ -20,6 +20,7 @@ from brainseg_engine.report.growth import charts, time_point
 from brainseg_engine.report.pictures import Picture
 from brainseg_engine.report.record import NOTE, name_of
 from brainseg_engine.scores.follow_up import CAVEAT
+from brainseg_engine.scores.volumes import INTERVAL, limits
 
 _UNWANTED = re.compile(
     "[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\u200e\u200f\u202a-\u202e\u2066-\u2069\ud800-\udfff\ufffe\uffff]"
@@ -40,7 +41,8 @@ def report_page(record: Mapping[str, Any], pictures: Sequence[Picture]) -> str:
     now = time_point(record)
     points = [p for p in record["history"] if now and p["date"] != now["date"]] + [now] if now else []
     page = _environment().get_template("report.html.j2")
-    return str(page.render(record=record, pictures=pictures, caveat=CAVEAT, points=points, charts=charts(points)))
+    return str(page.render(record=record, pictures=pictures, caveat=CAVEAT, interval_words=INTERVAL, points=points,
+                           charts=charts(points)))  # fmt: skip
 
 
 def index_page(entries: Sequence[Entry]) -> str:
@@ -76,6 +78,7 @@ def _environment() -> Any:
     env.filters |= {
         "plain": plain,
         "number": number,
+        "limits": limits,
         "signed": signed,
         "data_uri": _data_uri,
         "name": name_of,

@@ -12,6 +12,7 @@ from brainseg_engine.core.study import Modality
 from brainseg_engine.report.html import number, plain
 from brainseg_engine.report.pictures import Picture
 from brainseg_engine.report.record import name_of
+from brainseg_engine.scores.volumes import INTERVAL, limits
 
 _PDF = {"Title": "Tumour segmentation report", "Creator": "napari-brainseg", "CreationDate": None}
 """No time: beside moved dates it would tell by how much, and the page says when it was made."""
@@ -56,7 +57,7 @@ def _images_page(record: Mapping[str, Any], pictures: Sequence[Picture]) -> Any:
 
     figure, regions = _page(record), record["regions"]
     if record["grid"]["calibrated"]:
-        amounts = [f"{n} {number(r['volume_ml'])} mL" for n, r in regions.items() if r]
+        amounts = [f"{n} {number(r['volume_ml'])} mL{_limits(r)}" for n, r in regions.items() if r]
         if regions["ET"]:
             total = regions["ET"]["diameters"]["sum_of_products_rano_mm2"]
             amounts.append(f"ET, sum of products {number(total, 0)} mm²")
@@ -78,6 +79,9 @@ def _images_page(record: Mapping[str, Any], pictures: Sequence[Picture]) -> Any:
 def _numbers_page(record: Mapping[str, Any]) -> Any:
     figure, y = _page(record), 0.885
     y = _table(figure, y, "Volumes and diameters", *_regions(record))
+    if any(_limits(r) for r in record["regions"].values() if r):
+        _text(figure, _LEFT, y + 0.4 * _STEP, INTERVAL, 7.5)
+        y -= 0.6 * _STEP
     if record["grid"]["calibrated"]:
         y = _table(figure, y, "Lesions", *_lesions(record))
     y = _table(figure, y, "What it rests on", *_series(record))
@@ -87,6 +91,10 @@ def _numbers_page(record: Mapping[str, Any]) -> Any:
     _text(figure, _LEFT, 0.04, "Diameters are measured on the slices as acquired; a lesion is measurable from 10 mm in both. "
           "The definitions stand in the documentation.", 7.5)  # fmt: skip
     return figure
+
+
+def _limits(region: Mapping[str, Any]) -> str:
+    return f" ({limits(region['interval_ml'])})" if region.get("interval_ml") else ""
 
 
 def _regions(record: Mapping[str, Any]) -> tuple[list[Column], list[list[str]]]:
@@ -101,7 +109,7 @@ def _regions(record: Mapping[str, Any]) -> tuple[list[Column], list[list[str]]]:
         if r is None:
             row += ["not measured"]
         else:
-            row += [number(r["volume_ml"]) if mm else number(r["volume_voxels"], 0)]
+            row += [number(r["volume_ml"]) + _limits(r) if mm else number(r["volume_voxels"], 0)]
         if r is not None and mm:
             lengths = r["diameters"]
             largest = lengths["largest_3d"]

@@ -63,9 +63,15 @@ def build(
         "series": [_series(study, m) for m in study.volumes] if study else [],
         "preparation": _preparation(written.get("prepared")),
         "warnings": [
-            str(w) for w in (*_list(written.get("warnings")), *_list(_object(written.get("prepared")).get("warnings")))
+            str(w)
+            for w in (
+                *_list(written.get("warnings")),
+                *_list(_object(written.get("prepared")).get("warnings")),
+                *([written["unlike"]] if written.get("unlike") else []),
+            )
         ],
-        "regions": _regions(segmentation, study, written.get("diameters")),
+        "regions": _regions(segmentation, study, written.get("diameters"), _intervals(written)),
+        "confidence": written.get("confidence") if _corrected(written) is False else None,
         "classes": _classes(segmentation),
         "drawn": _drawn(written.get("drawn")),
         "software": f"napari-brainseg {metadata.version('napari-brainseg')}",
@@ -81,17 +87,30 @@ def build(
     return record
 
 
-def _regions(segmentation: Segmentation, study: Study | None, by_hand: Any) -> dict[str, dict[str, Any] | None]:
-    """Region → volume, side and diameters, None where the model does not measure it; ``by_hand``: diameters of a sidecar."""
+def _regions(
+    segmentation: Segmentation, study: Study | None, by_hand: Any, intervals: Mapping[str, list[float]]
+) -> dict[str, dict[str, Any] | None]:
+    """Region → volume (and its limits where the model's own answer has them), side and diameters, None where the model does not
+    measure it; ``by_hand``: diameters of a sidecar."""
     grid = segmentation.grid
     lengths = diameters.to_json(lengths_of(segmentation, by_hand)) if grid.calibrated else {}
     counts, sides = volumes.voxel_counts(segmentation.labels, segmentation.regions), sides_of(segmentation, study)
-    return {
-        r.value: {**_amount(counts[r], grid.voxel_ml), "side": sides.get(r), "diameters": lengths.get(r.value)}
-        if r in counts
-        else None
-        for r in Region
-    }
+    out: dict[str, dict[str, Any] | None] = dict.fromkeys(r.value for r in Region)
+    for r, n in counts.items():
+        amount = _amount(n, grid.voxel_ml)
+        limits, ml = intervals.get(r.value), amount["volume_ml"]
+        within = limits if limits is not None and ml is not None and limits[0] <= ml <= limits[1] else None
+        out[r.value] = {**amount, "interval_ml": within, "side": sides.get(r), "diameters": lengths.get(r.value)}
+    return out
+
+
+def _intervals(written: Mapping[str, Any]) -> dict[str, list[float]]:
+    """Region → [low, high] in mL of a sidecar; {} where a person has changed the mask since, or nothing is recorded."""
+    if _corrected(written) is not False:
+        return {}
+    found = _object(written.get("volume_intervals_ml"))
+    pairs = {r: _list(limits) for r, limits in found.items()}
+    return {r: x for r, x in pairs.items() if len(x) == 2 and all(isinstance(v, int | float) for v in x)}
 
 
 def _classes(segmentation: Segmentation) -> dict[str, dict[str, float | int | None]]:
@@ -134,6 +153,8 @@ def quantities(record: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
         unit = "mL" if record["grid"]["calibrated"] else "voxels"
         value = None if measured is None else measured["volume_ml" if unit == "mL" else "volume_voxels"]
         yield {"region": name, "lesion": "", "quantity": "volume", "unit": unit, "value": value}
+        for end, limit in zip(("low", "high"), (measured or {}).get("interval_ml") or (), strict=False):
+            yield {"region": name, "lesion": "", "quantity": f"volume, {end}", "unit": "mL", "value": limit}
         if name in record["regions"] and measured is not None and measured.get("side"):
             yield {"region": name, "lesion": "", "quantity": "side", "unit": "", "value": measured["side"]}
         lengths = (measured or {}).get("diameters")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 
 import numpy as np
 
@@ -11,6 +11,7 @@ from brainseg_engine.core.geometry import Grid
 from brainseg_engine.core.labels import REGION_LABELS, Label, LabelArray, Mask, Region, region_mask
 from brainseg_engine.core.morphology import bounding_box, components
 
+INTERVAL = "In brackets: where the true volume lies in nine of ten studies like those that the model was calibrated on."
 CLASSES = (Label.NCR, Label.ED, Label.ET)
 """The classes that the regions are made of, in the order they are shown."""
 
@@ -49,6 +50,13 @@ def volume_fields(counts: Mapping[str, int], grid: Grid) -> dict[str, Mapping[st
     if ml is None:
         return {"volumes_ml": None, "volumes_voxels": dict(counts)}
     return {"volumes_ml": {name: round(count * ml, 3) for name, count in counts.items()}}
+
+
+def limits(interval: Sequence[float]) -> str:
+    """(low, high) in mL, like "36–47"; below 10 mL with one decimal."""
+    low, high = interval
+    digits = 0 if high >= 10 else 1
+    return f"{low:.{digits}f}–{high:.{digits}f}"
 
 
 def component_counts(labels: LabelArray, regions: Iterable[Region] = tuple(Region)) -> dict[Region, int]:
