@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from brainseg_engine.core.labels import Mask
+from brainseg_engine.core.once import once
 
 CLEAN = 0.98
 """Share of the border with one value, from which the air counts as masked out. In 160 series of 40 public BraTS studies 0.986
@@ -47,6 +48,10 @@ class Air:
 
 def air_of(data: NDArray[Any]) -> Air | None:
     """The air of an image (X, Y, Z); None where none is seen: a piece from inside a brain."""
+    return once([data], "air", lambda: _air_of(data))
+
+
+def _air_of(data: NDArray[Any]) -> Air | None:
     low, high = data.min(), data.max()
     if not low < high:  # NaN too
         return Air(float(low)) if low == high else None

@@ -39,6 +39,11 @@ class Grid:
         object.__setattr__(self, "shape", tuple(int(s) for s in self.shape))
 
     @property
+    def key(self) -> tuple[Shape3, bytes, bool]:
+        """Equal for equal grids, and hashable."""
+        return self.shape, self.affine.tobytes(), self.calibrated
+
+    @property
     def spacing(self) -> tuple[float, float, float]:
         """Voxel sides in mm; 1 where they are not known."""
         x, y, z = np.sqrt((self.affine[:3, :3] ** 2).sum(axis=0))

@@ -20,6 +20,7 @@ from itertools import combinations, permutations
 import numpy as np
 from numpy.typing import NDArray
 
+from brainseg_engine.core.once import once
 from brainseg_engine.core.study import Modality, Volume
 from brainseg_engine.studies.appearance import Look, look, pair_features, swapped
 
@@ -80,6 +81,11 @@ def likely_order(volumes: Mapping[Modality, Volume]) -> dict[Modality, Modality]
     At least two series, on any grids, with or without skull. All ways to give them the uses that they were given are
     scored; another one is reported only when it leads by :func:`alarm`.
     """
+    key = ("order", *((m, *v.grid.key) for m, v in volumes.items()))
+    return dict(once([v.data for v in volumes.values()], key, lambda: _likely_order(volumes)))
+
+
+def _likely_order(volumes: Mapping[Modality, Volume]) -> dict[Modality, Modality]:
     same = {m: m for m in volumes}
     looks = {m: seen for m, v in volumes.items() if (seen := look(v)) is not None}
     if len(looks) < len(volumes) or len(volumes) < 2:

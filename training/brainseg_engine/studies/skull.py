@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 
 from brainseg_engine.core.brain import air_of, brain
 from brainseg_engine.core.morphology import depth
+from brainseg_engine.core.once import once
 from brainseg_engine.core.study import Modality, Volume
 from brainseg_engine.studies.appearance import HEAD_ML
 
@@ -57,6 +58,11 @@ def skull_on(volume: Volume, role: Modality | None = None) -> bool:
     ``role``: what the volume looks like, where that is not the modality it was given as. One series alone may be
     mistaken: :func:`with_skull` asks the others.
     """
+    role = role or volume.modality
+    return once([volume.data], ("skull", role, *volume.grid.key), lambda: _skull_on(volume, role))
+
+
+def _skull_on(volume: Volume, role: Modality) -> bool:
     data, grid = volume.data, volume.grid
     air = air_of(data)
     if air is None:
@@ -67,7 +73,7 @@ def skull_on(volume: Volume, role: Modality | None = None) -> bool:
     inside = _largest(brain(coarse, air))
     if inside.sum() * sides.prod() / 1000 > (NOISY_ML if air.noise else HEAD_ML):
         return True
-    if (role or volume.modality) not in (Modality.T1, Modality.T1CE):
+    if role not in (Modality.T1, Modality.T1CE):
         return False  # in T2 and FLAIR the fluid around a brain is as bright as fat
     return _rim_over_centre(coarse.astype(np.float32) - np.float32(air.value), inside, sides) > SCALP
 
