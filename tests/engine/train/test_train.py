@@ -17,7 +17,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 
 from brainseg_engine.core.errors import Cancelled, DeviceError, InputError, OutputError, RecipeError, TrainingError
-from brainseg_engine.core.events import EpochDone
+from brainseg_engine.core.events import EpochDone, Progress
 from brainseg_engine.core.labels import Region
 from brainseg_engine.core.study import Modality
 from brainseg_engine.inference.predictor import Predictor
@@ -155,6 +155,8 @@ def test_a_stop_anywhere_is_clean_and_resumes_exactly(when, whole, tiny_recipe, 
     with pytest.raises(Cancelled, match="start it again" if "reading" in when else "--resume"):
         train(tiny_recipe, options, seen.append, lambda: any(getattr(e, "stage", "").startswith(when) for e in seen))
     assert (tmp_path / "parts/last.safetensors").exists() == ("reading" not in when)
+    stages = [e.stage for e in seen if isinstance(e, Progress)]
+    assert ("reading Case_1 (all take about 0.0 GiB in the cache)" in stages) == ("reading" not in when)
     run(tiny_recipe, cohort, tmp_path / "parts", 12, resume=True)
     assert equal(whole / "last.safetensors", tmp_path / "parts/last.safetensors")
     assert equal(whole / "model.safetensors", tmp_path / "parts/model.safetensors")

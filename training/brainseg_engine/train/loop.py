@@ -175,14 +175,16 @@ class Loop:
         divisor = nets.divisor(self.recipe)
         if not self.fabric.is_global_zero:
             self.fabric.barrier()
-        cases = []
+        cases, room = [], ""
         with dataset.reported_once() as doubts:
             for n, folder in enumerate(folders):
-                self._telling(Progress(f"reading {cohort.name(folder)}", n / len(folders)))
                 name = cohort.name(folder)
+                self._telling(Progress(f"reading {name}{room}", n / len(folders), n, len(folders)))
                 coding = self.options.codings.get(name, self.options.coding)
                 case = dataset.prepare(folder, self.recipe, divisor, self.options.cache, coding, doubts)
                 cases += [case] * self.options.visits.get(name, 1)
+                if n == 0 and case.path is not None:
+                    room = f" (all take about {case.path.stat().st_size * len(folders) / 2**30:.1f} GiB in the cache)"
         if self.fabric.is_global_zero:
             self.fabric.barrier()
         return cases
