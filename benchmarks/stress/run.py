@@ -5,6 +5,7 @@ training (standardised series; a thick one is standardised again), with paramete
 by its own thresholds and its own rule for specks; Dice is that of its labels on the working grid (1 mm).
 
     python benchmarks/stress/run.py --data DIR --model brats-baseline --against OLDER.safetensors
+    python benchmarks/stress/run.py --unlike         which of them look unlike the training cases (a calibrated model): no network
     python benchmarks/stress/run.py --smoke          one small phantom: does it run?
 
 ``--data`` holds brats/<case>/ and brats_split.csv (default: BRAINSEG_DATA); ``--subsets`` adds all 15 subsets of the series;
@@ -31,6 +32,7 @@ from brainseg_engine.augment.intensity import smooth_field
 from brainseg_engine.core import device
 from brainseg_engine.core.labels import Region, region_mask
 from brainseg_engine.core.study import Modality, Study
+from brainseg_engine.inference.appearance import features
 from brainseg_engine.inference.postprocess import to_labels
 from brainseg_engine.inference.preprocess import Inverse, preprocess
 from brainseg_engine.inference.tiles import probabilities
@@ -185,6 +187,22 @@ def measure(
     return table
 
 
+def unlike(cases: Mapping[str, Study], name: str, subsets: bool, only: str) -> str:
+    """Degradation → in how many cases the images look unlike all that the model has learnt from, as a table."""
+    loaded = checkpoint.load(models.find(name))
+    known = loaded.card.calibration
+    if known is None or known.appearance is None:
+        raise SystemExit(f"{name} is not calibrated: it has no idea of what its training cases look like")
+    counts: dict[str, int] = {}
+    for study in cases.values():
+        image, _ = preprocess(study, loaded.recipe, nets.divisor(loaded.recipe))
+        for degradation, degrade in degradations(subsets):
+            if re.search(only, degradation):
+                counts[degradation] = counts.get(degradation, 0) + bool(known.unlike(features(degrade(image))))
+    rows = [f"| {d} | {n} of {len(cases)} |" for d, n in counts.items()]
+    return "\n".join(["| degradation | looks unlike the training cases |", "|---|---|", *rows]) + "\n"
+
+
 def page(table: Mapping[str, Mapping[str, Mapping[str, Any]]]) -> str:
     """The table of means, in Markdown."""
     titles = list(next(iter(table.values())))
@@ -215,6 +233,7 @@ def main() -> int:
     options.add_argument("--subsets", action="store_true", help="all 15 subsets of the series")
     options.add_argument("--only", default="", help="regular expression: the degradations whose names it fits")
     options.add_argument("--json", type=Path, help="keep every case's Dice there")
+    options.add_argument("--unlike", action="store_true", help="only whether the images look unlike the training cases")
     options.add_argument("--smoke", action="store_true", help="one small phantom")
     args = options.parse_args()
     device.keep_heap()
@@ -224,6 +243,9 @@ def main() -> int:
         cases = {"phantom": phantom_study(1)}
     else:
         cases = validation_cases(args.data)
+    if args.unlike:
+        print(unlike(cases, args.model, args.subsets, args.only))
+        return 0
     table = measure(cases, [Model(name) for name in (*args.against, args.model)], args.subsets, args.only)
     if args.json is not None:
         args.json.write_text(json.dumps(table, indent=1) + "\n", encoding="utf-8")
