@@ -142,6 +142,30 @@ def _without(lacking: list[int]) -> Degraded:
     return degraded
 
 
+def _swapped(a: int, b: int) -> Degraded:
+    order = list(range(len(Modality)))
+    order[a], order[b] = b, a
+    return lambda image: image[order]
+
+
+def _noisy(image: torch.Tensor) -> torch.Tensor:
+    return torch.where(image != 0, image + 0.5 * torch.randn(image.shape, generator=generator(14, 0, 1)), image)
+
+
+def _smooth(image: torch.Tensor) -> torch.Tensor:
+    return torch.nn.functional.avg_pool3d(image[None], 3, 1, 1)[0] * (image != 0)
+
+
+OTHER_KINDS: Mapping[str, Degraded] = {
+    "T1 and T2 swapped": _swapped(0, 2),
+    "T1 and T1ce swapped": _swapped(0, 1),
+    "T2 and FLAIR swapped": _swapped(2, 3),
+    "all: noise of 0.5 standard deviations": _noisy,
+    "all: smoothed over 3 mm": _smooth,
+}
+"""What no training has taught; only asked whether it looks unlike the training cases."""
+
+
 class Model:
     """One model, ready to answer what was prepared."""
 
@@ -196,7 +220,7 @@ def unlike(cases: Mapping[str, Study], name: str, subsets: bool, only: str) -> s
     counts: dict[str, int] = {}
     for study in cases.values():
         image, _ = preprocess(study, loaded.recipe, nets.divisor(loaded.recipe))
-        for degradation, degrade in degradations(subsets):
+        for degradation, degrade in itertools.chain(degradations(subsets), OTHER_KINDS.items()):
             if re.search(only, degradation):
                 counts[degradation] = counts.get(degradation, 0) + bool(known.unlike(features(degrade(image))))
     rows = [f"| {d} | {n} of {len(cases)} |" for d, n in counts.items()]

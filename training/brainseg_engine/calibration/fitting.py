@@ -28,7 +28,7 @@ from brainseg_engine.models.calibration import (
 EDGES = np.linspace(-12.0, 12.0, 481)
 """Of the logits that are counted; farther ones count in the outermost."""
 BINS = 15
-FALSE_ALARMS = 0.05
+FALSE_ALARMS = 0.07
 """Part of cases like the training cases that may be called unlike them."""
 _CENTRES = (EDGES[1:] + EDGES[:-1]) / 2
 _LEAST = 1e-3

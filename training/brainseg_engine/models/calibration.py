@@ -17,7 +17,7 @@ from brainseg_engine.core.labels import Region
 
 FLOOR_ML = 1.0
 """Added to volumes before their ratio is taken, so that small and empty regions have one."""
-LEAST_SPREAD = 0.3
+LEAST_SPREAD = 0.1
 """Added to the model's own spread: an answer with sharp borders may be wrong too."""
 LEVEL = 0.9
 """Part of the true volumes that the intervals are made to hold."""
