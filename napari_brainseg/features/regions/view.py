@@ -180,7 +180,7 @@ class RegionsView(Section):
         in_ml = f"Volume in millilitres{brackets if any(shown.limits for shown in items) else ''}"
         size.setToolTip("Number of voxels: their size is not known" if in_voxels else in_ml)
         for cell in (size, *(row.numbers["ml"] for row in self.rows.values())):
-            cell.setFixedWidth(_WIDTHS["voxels" if in_voxels else "ml"])
+            cell.setFixedWidth(_WIDTHS["voxels" if in_voxels or any(shown.limits for shown in items) else "ml"])
         self._dice_head.setVisible(bool(compared_with))
         self._dice_head.setToolTip(f"Agreement (Dice) with {compared_with}")
 

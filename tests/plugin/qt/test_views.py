@@ -74,8 +74,10 @@ def items(**stats: ItemStats) -> list[ItemShown]:
 
 def test_a_row_tells_between_which_limits_the_volume_lies(qtbot, panel):
     shown = items(WT=ItemStats(41.2, 1), TC=ItemStats(12.0, 1))
-    show_items(qtbot, panel, [replace(shown[0], limits="36–47"), *shown[1:]])
-    assert (text(panel, "region_WT_ml"), text(panel, "region_TC_ml")) == ("41.20\n(36–47)", "12.00")
+    show_items(qtbot, panel, [replace(shown[0], limits="173–269"), *shown[1:]])
+    assert (text(panel, "region_WT_ml"), text(panel, "region_TC_ml")) == ("41.20\n(173–269)", "12.00")
+    cell = panel.findChild(QWidget, "region_WT_ml")
+    assert cell.width() >= cell.sizeHint().width()  # nothing is cut off
     assert "nine of ten" in panel.findChild(QWidget, "head_ml").toolTip()
     panel.regions.show_sizes({"WT": ItemStats(40.0, 1)})  # someone paints: nothing is claimed of what a person drew
     assert text(panel, "region_WT_ml") == "40.00"
