@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -23,10 +23,10 @@ _CHARACTER_PX = 9
 
 
 class Caption:
-    """Two texts at the left of the canvas and a legend at its right; ``close`` takes them away."""
+    """Two texts at the left of the canvas (its vispy side is ``canvas``) and a legend at its right; ``close`` takes them away."""
 
-    def __init__(self, viewer: ViewerModel, small: bool = False) -> None:
-        self._viewer = viewer
+    def __init__(self, viewer: ViewerModel, small: bool = False, canvas: Any = None) -> None:
+        self._viewer, self._canvas = viewer, canvas
         self._size = _SMALL if small else _SIZE
         self._tiling = viewer.canvas.overlay_tiling.top_right
         viewer.canvas.overlay_tiling.top_right = "vertical"  # the legend as a list
@@ -53,9 +53,13 @@ class Caption:
 
     def show(self, top: str, bottom: str) -> None:
         """Write that text on the canvas."""
+        if (top, bottom) == self.words:
+            return
         for overlay, text in ((self._top, top), (self._bottom, bottom)):
             if overlay.text != text:  # type: ignore[attr-defined]
                 overlay.text, overlay.visible = text, bool(text)  # type: ignore[attr-defined]
+        if self._canvas is not None:
+            self._canvas._update_overlay_canvas_positions()  # else napari does it after it has drawn, and draws once more
 
     def show_legend(self) -> None:
         """Name the colours of what lies over the images now."""

@@ -100,7 +100,7 @@ class Pane:
         self.model.layers.events.inserted.connect(self._draw_layer)
         self.small = False
         self.marks = Marks(self.model, bar=self.has_bar, canvas=self.canvas)
-        self.caption = Caption(self.model, small=True)
+        self.caption = Caption(self.model, small=True, canvas=self.canvas)
 
     @property
     def native(self) -> Any:

@@ -40,7 +40,7 @@ class ViewVerbs:
     def __init__(self, context: Context) -> None:
         self._context, self._session, self._viewer = context, context.session, context.viewer
         self.marks = Marks(context.viewer, canvas=canvas_of(context.viewer))
-        self.caption = Caption(context.viewer)
+        self.caption = Caption(context.viewer, canvas=canvas_of(context.viewer))
         self.all_canvases: Callable[[], Any] = lambda: None
         """A picture of all canvases, as a QImage; None where there is one."""
         self._images: dict[Modality, Image] = {}
