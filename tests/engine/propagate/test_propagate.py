@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import itertools
 
 import numpy as np
 import pytest
@@ -214,6 +215,10 @@ def test_what_was_looked_at_in_advance_gives_the_same_proposal(predictor):
     ahead = SeenAhead()
     ahead.ask(predictor, study)
     ahead.work(lambda: True)  # something was asked for meanwhile
+    ahead.ask(predictor, study)
+    asked = itertools.count()
+    ahead.work(lambda: next(asked) == 5)  # or comes in the midst of a tile
+    assert next(asked) == 6
     ahead.ask(predictor, study)
     ahead.work(lambda: False)
     seen = ahead.of(predictor, study, lambda _: None, lambda: False)

@@ -37,7 +37,8 @@ class Seen:
 def look(
     net: nn.Module, study: Study, recipe: Recipe, where: str, progress: ProgressCallback, cancelled: CancelCheck
 ) -> Seen:
-    """Run the network over the study, tile by tile. Raises what ``Predictor.predict`` raises."""
+    """Run the network over the study, tile by tile; ``cancelled`` is asked before each convolution. Raises what
+    ``Predictor.predict`` raises."""
     began = time.perf_counter()
     progress(Progress("preparing", 0.0))
     divisor, window, flat = nets.divisor(recipe), recipe.window, recipe.network.dimensions == 2
@@ -50,14 +51,17 @@ def look(
     )
     done, total = 0, tiles.rounds(image.shape, places, recipe.network.dimensions)
 
-    def between() -> None:
-        nonlocal done
+    def stop() -> None:
         if cancelled():
             raise Cancelled("Cancelled; nothing was changed.")
+
+    def between() -> None:
+        nonlocal done
+        stop()
         progress(Progress("running the model", 0.05 + 0.25 * done / total))
         done += 1
 
-    with torch.inference_mode(), _Tap(net, recipe, shape, places) as tap:
+    with torch.inference_mode(), _Tap(net, recipe, shape, places, stop) as tap:
         logits = (
             tiles.run_slices(net, image, recipe.output, between)
             if flat
@@ -76,9 +80,12 @@ def last_convolution(net: nn.Module, recipe: Recipe) -> nn.Module:
 
 
 class _Tap:
-    """Collects what goes into the last convolution, tile after tile, at the resolution of the answer."""
+    """Collects what goes into the last convolution, tile after tile, at the resolution of the answer; calls ``stop`` before each
+    convolution, since a tile may be a whole brain."""
 
-    def __init__(self, net: nn.Module, recipe: Recipe, shape: Shape3, places: Sequence[Shape3]) -> None:
+    def __init__(
+        self, net: nn.Module, recipe: Recipe, shape: Shape3, places: Sequence[Shape3], stop: Callable[[], None]
+    ) -> None:
         self.features: torch.Tensor | None = None
         self._shape = shape
         self._flat = recipe.network.dimensions == 2
@@ -88,6 +95,11 @@ class _Tap:
         self._hooks: list[Callable[[], None]] = [
             last_convolution(net, recipe).register_forward_pre_hook(self._hold).remove,
             net.register_forward_hook(self._keep).remove,
+            *(
+                m.register_forward_pre_hook(lambda *_: stop()).remove
+                for m in net.modules()
+                if isinstance(m, nn.Conv2d | nn.Conv3d)
+            ),
         ]
 
     def __enter__(self) -> _Tap:
