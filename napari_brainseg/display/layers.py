@@ -152,8 +152,9 @@ def add_study(viewer: ViewerModel, study: Study) -> dict[Modality, Image]:
     return layers
 
 
-def show_study(viewer: ViewerModel, study: Study) -> dict[Modality, Image]:
+def show_study(viewer: ViewerModel, study: Study, tuples: list[LayerTuple] | None = None) -> dict[Modality, Image]:
     """As :func:`add_study`, in the image layers of ours that are there: making and removing one costs napari half a second.
+    ``tuples``: what :func:`image_tuples` gives for the study, where that is known already.
 
     Layers of series that the study lacks go; window, place and slice are those of the new study.
     """
@@ -165,7 +166,7 @@ def show_study(viewer: ViewerModel, study: Study) -> dict[Modality, Image]:
             viewer.layers.remove(layer)
         return add_study(viewer, study)
     shown: dict[Modality, Image] = {}
-    tuples = image_tuples(study)
+    tuples = image_tuples(study) if tuples is None else tuples
     for layer in there[len(tuples) :]:
         viewer.layers.remove(layer)
     moved = not study.reference.grid.same_as(_own(there[0]).grid)

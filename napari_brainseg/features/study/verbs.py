@@ -145,28 +145,56 @@ class StudyVerbs:
     def _take(self, source: reading.Source, made: reading.Opened | reading.AsAcquired) -> None:
         """Show what was read, or have its series listed; those of a study with its skull on, both."""
         skull = isinstance(made, reading.Opened) and any(f.code == "skull" for f in made.study.findings)
-        if isinstance(made, reading.Opened):
-            self._open(made)
         needs = skull or isinstance(made, reading.AsAcquired)
-        self._session.series_requested.emit(source if needs else None)
+        listed = partial(self._session.series_requested.emit, source if needs else None)
+        if isinstance(made, reading.Opened):
+            self._open(made, then=listed)
+        else:
+            listed()
 
     def _open_prepared(self, study: OpenStudy) -> None:
         self._open(reading.Opened(study, reading.answer_of(study.truth) if study.truth is not None else None))
 
-    def _open(self, made: reading.Opened, adopt: bool = False) -> None:
-        """Show a study that was read. ``adopt``: its layers are in the viewer already."""
-        token, study = made.study.token, made.study.study
-        self._put_away(token)
-        kept = self._session.kept.take(token)
+    def _open(self, made: reading.Opened, adopt: bool = False, then: Callable[[], None] = lambda: None) -> None:
+        """Show a study that was read, and do ``then``. ``adopt``: its layers are in the viewer already.
+
+        What was open leaves first. The new images come from the background, so that the window answers in between.
+        """
+        study = made.study.study
+        self._put_away(made.study.token)
+        self._remove_others(study, adopt)
+        if adopt:
+            self._show(made, None)
+            then()
+            return
+        self._session.reading = f"Showing {study.id} …"
+
+        def shown(images: list[layers.LayerTuple]) -> None:
+            self._session.reading = ""
+            self._show(made, images)
+            then()
+
+        self._context.run(partial(layers.image_tuples, study), shown)
+
+    def _remove_others(self, study: Study, adopt: bool) -> None:
+        """Take the layers of other studies away, but for the images, which take the new ones; of an adopted one, those too."""
+        wanted: set[Layer] = set(layers.image_layers(self._viewer, study.id if adopt else None).values())
+        wanted |= set(layers.labels_layers(self._viewer, study.id)[:1]) if adopt else set()
         with self._context.own_changes():
-            wanted: set[Layer] = set(layers.image_layers(self._viewer, study.id if adopt else None).values())
-            wanted |= set(layers.labels_layers(self._viewer, study.id)[:1]) if adopt else set()
             for layer in [x for x in self._viewer.layers if layers.layer_study_id(x) and x not in wanted]:
                 self._viewer.layers.remove(layer)
-            if adopt:
-                layers.settle(wanted)
+
+    def _show(self, made: reading.Opened, images: list[layers.LayerTuple] | None) -> None:
+        """Show it in those images; None: they are in the viewer already."""
+        token, study = made.study.token, made.study.study
+        self._put_away(token)  # an answer for what was open may have come meanwhile
+        kept = self._session.kept.take(token)
+        with self._context.own_changes():
+            self._remove_others(study, images is None)
+            if images is None:
+                layers.settle([x for x in self._viewer.layers if layers.layer_study_id(x) == study.id])
             else:
-                layers.show_study(self._viewer, study)
+                layers.show_study(self._viewer, study, images)
             self._session.open(made.study, kept or made.answer)
         if made.trouble:
             self._session.say(made.trouble, Kind.ERROR)
@@ -204,5 +232,5 @@ class StudyVerbs:
 
     def _put_away(self, next_token: str) -> None:
         labels = self._context.labels
-        if labels is not None:
+        if labels is not None and self._session.dirty:
             self._session.put_away(layers.segmentation_of(labels), next_token)

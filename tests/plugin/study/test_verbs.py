@@ -154,7 +154,8 @@ def test_only_the_last_study_asked_for_is_opened(house, viewer, tmp_path, folder
     house.study.open(folder)
     house.study.open(write(make_study(2, id="B"), tmp_path))
     later.run(1)
-    later.run(0)
+    while later.waiting:
+        later.run(0)
     assert house.session.study.study.id == "B"
     assert {layers.layer_study_id(x) for x in viewer.layers} == {"B"}
 
