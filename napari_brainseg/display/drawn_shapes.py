@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
 NAME = "Measurements"
 _COLOUR = "#ffe14d"
+_MOVED_MM = 0.01
 
 
 def shapes_of(drawn: Drawn, grid: Grid) -> list[tuple[NDArray[np.float64], str]]:
@@ -42,6 +43,15 @@ def taken_from(drawn: Drawn, shapes: Sequence[NDArray[Any]], grid: Grid) -> Draw
         return replace(drawn, first=chord(middle - a, middle + a), second=chord(middle - b, middle + b))
     first, *rest = (chord(line[0], line[1]) for line in ras)
     return replace(drawn, first=first, second=rest[0] if rest else None)
+
+
+def apart(one: Drawn, other: Drawn) -> bool:
+    """Whether they lie elsewhere: more than rounding apart."""
+    ends = [
+        [c for chord in (d.first, d.second) if chord is not None for c in (chord.start, chord.end)]
+        for d in (one, other)
+    ]
+    return bool(np.abs(np.subtract(*ends)).max() > _MOVED_MM)
 
 
 def show(viewer: ViewerModel, grid: Grid, drawn: Sequence[Drawn], names: Sequence[str], old: Shapes | None) -> Shapes:

@@ -48,6 +48,7 @@ class LinkedPlanes:
         self._painting, self._background = painting, background
         self.flat: list[FlatPane] = []
         self.solid: SolidPane | None = None
+        self._begun: FlatPane | SolidPane | None = None
         self._own = Crosshair(canvas_of(viewer))
         self.crosshair, self.live = True, False
         self.cameras = LinkedCameras()
@@ -62,25 +63,35 @@ class LinkedPlanes:
 
     # --- what is shown
 
-    def grow(self) -> bool:
-        """Make one more canvas: the other planes, then 3D. False: all are there. One takes some tenths of a second."""
+    def begin(self) -> bool:
+        """Begin one more canvas: the other planes, then 3D. False: all are there. One takes some tenths of a second, so
+        :meth:`grow` does the rest."""
         if len(self.flat) < 2:
             there = {plane_of(self._viewer), *(pane.plane for pane in self.flat)}
-            pane = FlatPane(self._viewer, next(plane for plane in Plane if plane not in there), self._painting)
+            self._begun = FlatPane(self._viewer, next(plane for plane in Plane if plane not in there), self._painting)
+        elif self.solid is None:
+            self._begun = SolidPane(self._viewer, self._background)
+        return self._begun is not None
+
+    def grow(self) -> bool:
+        """Make the canvas that was begun whole. False: none was."""
+        pane, self._begun = self._begun, None
+        if isinstance(pane, FlatPane):
+            pane.dress()
             self.flat.append(pane)
             self._follow_flat(pane)
-            return True
-        if self.solid is None:
-            self.solid = SolidPane(self._viewer, self._background)
-            self._call(self.solid.model.mouse_double_click_callbacks, lambda model, event: self._turned(None))
-            return True
-        return False
+        elif pane is not None:
+            pane.dress()
+            self.solid = pane
+            self._call(pane.model.mouse_double_click_callbacks, lambda model, event: self._turned(None))
+        return pane is not None
 
     def settle(self) -> None:
         """Give the canvas that was made last its layers, while it is out of sight."""
         if self.flat and self.solid is None:
             with self._quiet():
                 self.flat[-1].arrange()
+                self.flat[-1].tell()
 
     @property
     def panes(self) -> list[FlatPane | SolidPane]:
@@ -254,6 +265,8 @@ class LinkedPlanes:
             mirror = pane.mirrors.get(layer)
             if mirror is not None:
                 mirror.follow(name)
+        if name == "mode":
+            self._on_active()
 
     def _mark(self, layer: Layer) -> None:
         if not self._dirty:
@@ -376,5 +389,6 @@ class LinkedPlanes:
         for layer in list(self._layers_followed):
             self._leave_layer(layer)
         self._own.close()
-        for pane in self.panes:
+        for pane in (*self.panes, *filter(None, [self._begun])):
             pane.close()
+        self._begun = None

@@ -36,8 +36,10 @@ _OF_KIND = {
         "mode",
     ),
 }
-_BACK = {"Image": ("contrast_limits",), "Labels": ("brush_size", "selected_label")}
+_BACK = {"Image": ("contrast_limits",), "Labels": ("brush_size", "selected_label"), "Shapes": ("data",)}
 """What a hand on the mirror's canvas changes: it holds for the source, too."""
+_MOVING = ("select", "direct")
+"""The modes in which shapes and their corners are moved."""
 _DRAWN_FOR = {"polygon": "polygon", "brush_stroke": "paint"}
 """What napari draws for a tool → the tool's mode: made when that is first in hand, since it takes 0.1 s."""
 _ONE_HISTORY = (
@@ -52,10 +54,10 @@ _ONE_HISTORY = (
 
 
 def kind_of(layer: Layer) -> str:
-    """Image, Labels, …"""
-    from napari.layers import Image, Labels
+    """Image, Labels, Shapes, …"""
+    from napari.layers import Image, Labels, Shapes
 
-    return "Labels" if isinstance(layer, Labels) else "Image" if isinstance(layer, Image) else type(layer).__name__
+    return next((kind.__name__ for kind in (Labels, Image, Shapes) if isinstance(layer, kind)), type(layer).__name__)
 
 
 class Mirror:
@@ -84,13 +86,21 @@ class Mirror:
         """Whether it can follow its source; another kind of layer is made anew where something of it has changed."""
         return self._kind in _OF_KIND
 
+    @property
+    def in_hand(self) -> bool:
+        """Whether tools work on it: they paint on labels, and move shapes."""
+        return self._kind == "Labels" or (self._kind == "Shapes" and str(self.source.mode) in _MOVING)
+
     def settle(self) -> None:
         """What is set only once the layer lies in its viewer: the tool in hand."""
-        if self._kind == "Labels":
+        if self._kind in ("Labels", "Shapes"):
             self.follow("mode")
 
     def _take_tool(self) -> None:
         mode = str(self.source.mode)
+        if self._kind == "Shapes":
+            self.layer.mode = mode if mode in _MOVING else "pan_zoom"
+            return
         for name, needed_for in _DRAWN_FOR.items():
             if mode == needed_for:
                 self.layer._overlays[name].visible = True
@@ -111,7 +121,8 @@ class Mirror:
                 self._busy = False
                 self.settle()
             elif name == "mode":
-                self._take_tool()
+                if self._kind in ("Labels", "Shapes"):
+                    self._take_tool()
             elif name in (*_PLACE, *_LOOK, *_OF_KIND.get(self._kind, ())) or (name == "data" and self.copied):
                 setattr(layer, name, getattr(source, name))
         finally:
@@ -133,6 +144,8 @@ class Mirror:
         if self._busy:
             return
         name = event.type
+        if self._kind == "Shapes" and str(getattr(event, "action", "")) != "changed":  # still in the hand
+            return
         self._busy = True
         try:
             if name == "contrast_limits":

@@ -99,8 +99,13 @@ class Pane:
         )
         self.model.layers.events.inserted.connect(self._draw_layer)
         self.small = False
+        self._worn: list[Marks | Caption | Crosshair] = []
+
+    def dress(self) -> None:
+        """Letters and words on it: in a turn of the event loop of their own, since the canvas alone takes a tenth of a second."""
         self.marks = Marks(self.model, bar=self.has_bar, canvas=self.canvas)
         self.caption = Caption(self.model, small=True, canvas=self.canvas)
+        self._worn = [self.caption, self.marks]
 
     @property
     def native(self) -> Any:
@@ -133,8 +138,8 @@ class Pane:
         self.model.layers.clear()
         self.model.layers.events.inserted.disconnect(self._draw_layer)
         self.canvas._disconnect_events()
-        self.caption.close()
-        self.marks.close()
+        for worn in self._worn:
+            worn.close()
         self.canvas._scene_canvas.close()
         self.canvas.delete()
 
@@ -147,9 +152,14 @@ class FlatPane(Pane):
         self._viewer, self._painting = viewer, painting
         self.plane = plane
         self.mirrors: dict[Layer, Mirror] = {}
-        self.crosshair = Crosshair(self.canvas)
         self.model.mouse_drag_callbacks += [point_elsewhere(viewer), drag_window, drag_image]
         self.model.mouse_wheel_callbacks.append(turn_wheel)
+
+    def dress(self) -> None:
+        """See :class:`Pane`."""
+        super().dress()
+        self.crosshair = Crosshair(self.canvas)
+        self._worn.append(self.crosshair)
 
     @property
     def axis(self) -> int:
@@ -175,10 +185,10 @@ class FlatPane(Pane):
         self.place()
 
     def choose(self) -> None:
-        """The layer that tools work on: the labels, where they are chosen in napari's viewer."""
+        """The layer that tools work on: the labels or the shapes, where they are chosen in napari's viewer."""
         active = self._viewer.layers.selection.active
         mirror = self.mirrors.get(active) if active is not None else None
-        self.model.layers.selection.active = mirror.layer if mirror is not None and mirror.copied else None
+        self.model.layers.selection.active = mirror.layer if mirror is not None and mirror.in_hand else None
 
     def drop(self, source: Layer) -> None:
         """Mirror that layer no longer."""
@@ -213,7 +223,6 @@ class FlatPane(Pane):
 
     def close(self) -> None:
         """See :class:`Pane`."""
-        self.crosshair.close()
         for mirror in self.mirrors.values():
             mirror.close()
         super().close()

@@ -8,7 +8,7 @@ changed on the GUI thread only.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Set
+from collections.abc import Callable, Iterator, Set
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -21,7 +21,7 @@ from napari_brainseg.display.history import announce_edits
 from napari_brainseg.display.layers import SURFACE, layer_info
 from napari_brainseg.display.meshes import Built, Key, brain_mesh, build
 from napari_brainseg.display.planes import face_the_patient
-from napari_brainseg.display.region_layer import region_view
+from napari_brainseg.display.region_layer import region_view, set_visible
 from napari_brainseg.display.region_style import (
     DEPTHS,
     ITEMS,
@@ -141,14 +141,15 @@ class SurfaceManager:
     def _on_ndisplay(self, event: object = None) -> None:
         if self._in_3d:
             self._flat_order = tuple(self._viewer.dims.order)
-            self._volumes.hide(self._labels)  # before napari slices them in 3D, which takes seconds
+            with self._viewer.layers.batched_update():
+                self._volumes.hide(self._labels)  # before napari slices them in 3D, which takes seconds
             if tuple(self._viewer.dims.order) != (0, 1, 2):
                 self._viewer.dims.order = (0, 1, 2)
-            self._style()
-            self._request()
+            self._request()  # what comes of it shows the surfaces: in a turn of the event loop of its own
         else:
-            self._style()
-            self._volumes.restore(self._labels)
+            with self._viewer.layers.batched_update():
+                self._style()
+                self._volumes.restore(self._labels)
 
     def _after_ndisplay(self, event: object = None) -> None:
         """Back in another plane than before 3D, napari's camera would stand where that one was looked at."""
@@ -212,16 +213,22 @@ class SurfaceManager:
             except Exception as e:  # brought to the GUI thread, so that the next request is not waited for in vain
                 return e
 
+        def still_wanted() -> bool:
+            return labels is self._labels and brain is self._brain and image is self._brain_image
+
         def done(result: tuple[Built | None, Mesh | None] | Exception) -> None:
-            self._busy = False
-            if self._closed:
-                return
             if isinstance(result, Exception):
+                self._busy = False
                 raise result
-            if labels is self._labels and brain is self._brain and image is self._brain_image:
-                self._deliver(*result)
-            else:
-                self._again = True
+            one_by_one(self._deliver(*result) if still_wanted() and not self._closed else iter(()))
+
+        def one_by_one(steps: Iterator[None]) -> None:
+            """One surface, then the next in another turn of the event loop."""
+            if not self._closed and still_wanted() and next(steps, self) is not self:
+                self._background(lambda: None, lambda _: one_by_one(steps))
+                return
+            self._busy = False
+            self._again |= not still_wanted()
             if self._again and self._in_3d:
                 self._request()
 
@@ -234,13 +241,15 @@ class SurfaceManager:
         info = layer_info(layer)
         return build(np.array(layer.data, dtype=np.uint8), info.grid, wanted, current, before) if info else None
 
-    def _deliver(self, built: Built | None, brain: Mesh | None) -> None:
-        """On the GUI thread: bring the surface layers in line with what was made."""
+    def _deliver(self, built: Built | None, brain: Mesh | None) -> Iterator[None]:
+        """On the GUI thread: bring the surface layers in line with what was made, one after the other, and show them."""
         if built is not None:
             self._meshed = built.labels
-            self._current = (self._current - built.outdated) | built.meshes.keys()
+            self._current -= built.outdated
             for key, made in built.meshes.items():
                 self._put(key, made)
+                self._current |= {key}
+                yield
         if brain is not None and self._brain is not None and self._brain_surface is None:
             self._brain_surface = self._add_surface(
                 brain, "Brain surface", "brain", blending="additive", opacity=BRAIN_OPACITY
@@ -249,7 +258,8 @@ class SurfaceManager:
             if not self._faced and self._in_3d:
                 self._faced = True  # once: afterwards the camera is the user's
                 face_the_patient(self._viewer, brain[0].min(axis=0), brain[0].max(axis=0))
-        self._style()
+        with self._viewer.layers.batched_update():  # else napari arranges all layers anew for each that is shown
+            self._style()
 
     def _put(self, key: Key, made: Mesh | None) -> None:
         old = self._surfaces.get(key)
@@ -306,9 +316,9 @@ class SurfaceManager:
                     shown = view.items[item]
                     _paint(layer, shown.colour)
                     layer.opacity = surface_opacity(view, item)
-                layer.visible = self._in_3d and item is not None and view.items[item].visible and view.visible
+                set_visible(layer, self._in_3d and item is not None and view.items[item].visible and view.visible)
         if self._brain_surface is not None:
-            self._brain_surface.visible = self._in_3d
+            set_visible(self._brain_surface, self._in_3d)
 
     def _drop_surfaces(self) -> None:
         layers = [*self._surfaces.values(), *([self._brain_surface] if self._brain_surface is not None else [])]

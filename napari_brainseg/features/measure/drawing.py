@@ -44,6 +44,8 @@ class DrawingVerbs:
         self.editing = False
         self._first: Drawn | None = None
         self._layer: Shapes | None = None
+        self._moves: list[list[Drawn]] = []  # what was drawn before each movement
+        self._taken_back: list[list[Drawn]] = []
         self._showing = False
         self._sketch = Sketch(context.viewer, lambda: self.tool is not None, self._on_drawn)
         context.follow(context.session.study_changed, self._open)
@@ -82,8 +84,31 @@ class DrawingVerbs:
                 self._viewer.layers.selection.active = active
         self.changed.emit()
 
+    def undo(self) -> bool:
+        """Take the last movement back, while shapes are being moved; False: there is none."""
+        return self._go(self._moves, self._taken_back)
+
+    def redo(self) -> bool:
+        """Move again what was taken back; False: there is nothing."""
+        return self._go(self._taken_back, self._moves)
+
+    def _go(self, steps: list[list[Drawn]], back: list[list[Drawn]]) -> bool:
+        if not self.editing or not steps:
+            return False
+        back.append(self.drawn)
+        self.drawn = steps.pop()
+        self._show()
+        self.edit(True)
+        self._keep()
+        return True
+
+    def _forget_moves(self) -> None:
+        self._moves.clear()
+        self._taken_back.clear()
+
     def remove(self, number: int) -> None:
         """Take one away."""
+        self._forget_moves()
         del self.drawn[number]
         self._show()
         self._keep()
@@ -134,12 +159,14 @@ class DrawingVerbs:
             self._first = engine.ruler(start, end)
             self._add(self._first)
         else:
+            self._forget_moves()
             self.drawn[-1] = engine.with_perpendicular(self._first, start, end)
             self._first = None
             self._show()
             self._keep()
 
     def _add(self, one: Drawn) -> None:
+        self._forget_moves()
         self.drawn.append(one)
         self._show()
         self._keep()
@@ -174,13 +201,18 @@ class DrawingVerbs:
         counts = [len(drawn_shapes.shapes_of(d, grid)) for d in self.drawn]
         if sum(counts) != len(layer.data):
             return
-        at = 0
+        at, now = 0, list(self.drawn)
         for i, n in enumerate(counts):
-            moved = drawn_shapes.taken_from(self.drawn[i], layer.data[at : at + n], grid)
+            moved = drawn_shapes.taken_from(now[i], layer.data[at : at + n], grid)
             at += n
-            if moved != self.drawn[i] and moved.kind is DrawnKind.ROI:
-                moved = engine.measured_roi(moved, grid, current.study.volumes.values())
-            self.drawn[i] = moved
+            if drawn_shapes.apart(moved, now[i]):
+                roi = moved.kind is DrawnKind.ROI
+                now[i] = engine.measured_roi(moved, grid, current.study.volumes.values()) if roi else moved
+        if now == self.drawn:
+            return
+        self._moves.append(self.drawn)
+        self._taken_back.clear()
+        self.drawn = now
         names = [
             w if j == 0 else "" for d, n in zip(self.drawn, counts, strict=True) for j, w in enumerate([words(d)] * n)
         ]
@@ -220,6 +252,7 @@ class DrawingVerbs:
     def _open(self) -> None:
         """Another study is open: what was drawn on it comes back."""
         self.tool, self._first, self.drawn = None, None, []
+        self._forget_moves()
         self._show()
         file, current = self._file(), self._session.study
 

@@ -56,6 +56,8 @@ class MeasureVerbs:
         """The earlier study of the patient that is shown beside, which a report is to be compared with."""
         self.editing = False
         self._newest = Newest()
+        self._moves: list[Mapping[Region, Diameters]] = []  # what was measured before each movement
+        self._taken_back: list[Mapping[Region, Diameters]] = []
         self._layer: Shapes | None = None
         self._lines: list[_DiameterLine] = []
         self._grid: Grid | None = None
@@ -91,6 +93,7 @@ class MeasureVerbs:
             if self._context.labels is layer:
                 self._grid, self.measured, self.sides = measured
                 self.stale = False
+                self._moves, self._taken_back = [], []
                 self._draw()
                 self.changed.emit()
 
@@ -110,6 +113,7 @@ class MeasureVerbs:
         """The target lesions of ET (or its largest one) and the largest of WT."""
         assert self._grid is not None
         viewer, active = self._context.viewer, self._context.viewer.layers.selection.active
+        active = self._context.labels if active is self._layer else active
         measured, sides, grid = self.measured, self.sides, self._grid
         self.drop()
         self.measured, self.sides, self._grid = measured, sides, grid
@@ -145,12 +149,33 @@ class MeasureVerbs:
         layer, grid = self._layer, self._grid
         if layer is None or grid is None or len(layer.data) != len(self._lines):
             return
+        before = self.measured
         for line, ends in zip(self._lines, diameter_lines.ends_of(layer, grid), strict=True):
             lesion = self.measured[line.region].lesions[line.number]
             chord = getattr(lesion, line.which)
             if np.abs(ends - np.array([chord.start, chord.end])).max() > _MOVED_MM:
                 start, end = (tuple(float(v) for v in point) for point in ends)
                 self._replace(line, replace(lesion, edited=True, **{line.which: replace(chord, start=start, end=end)}))
+        if self.measured is not before:
+            self._moves.append(before)
+            self._taken_back.clear()
+
+    def undo(self) -> bool:
+        """Take the last movement of a diameter or of what was drawn back, while that is being moved; False: there is none."""
+        return self.drawing.undo() or self._go(self._moves, self._taken_back)
+
+    def redo(self) -> bool:
+        """Move again what was taken back; False: there is nothing."""
+        return self.drawing.redo() or self._go(self._taken_back, self._moves)
+
+    def _go(self, steps: list[Mapping[Region, Diameters]], back: list[Mapping[Region, Diameters]]) -> bool:
+        if not self.editing or not steps:
+            return False
+        back.append(self.measured)
+        self.measured = steps.pop()
+        self._draw()
+        self.edit(True)
+        return True
 
     def _replace(self, line: _DiameterLine, lesion: Lesion) -> None:
         of_region = self.measured[line.region]

@@ -146,8 +146,8 @@ class PlanesVerbs:
         self._growing.start()
 
     def _grow(self) -> None:
-        """One canvas at a time, made and then given its layers, so that the window answers in between. They come in sight
-        together: each time they are arranged all of them are drawn."""
+        """One canvas at a time, made in two steps and then given its layers, so that the window answers in between. They come
+        in sight together: each time they are arranged all of them are drawn."""
         canvases, tiling = self.canvases, self._tiling
         if canvases is None or tiling is None:
             return
@@ -158,7 +158,7 @@ class PlanesVerbs:
             self._on_labels()
         elif canvases.grow():
             self._made = True
-        else:
+        elif not canvases.begin():
             self._lay_out()
             return
         self._growing.start()

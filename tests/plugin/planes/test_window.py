@@ -16,7 +16,7 @@ from qtpy.QtWidgets import QApplication, QFileDialog
 
 from brainseg_engine.core.labels import Label
 from brainseg_engine.core.study import Modality
-from napari_brainseg.display import layers, planes, region_layer
+from napari_brainseg.display import diameter_lines, layers, planes, region_layer
 from napari_brainseg.display.history import history_of
 from napari_brainseg.display.planes import Plane
 
@@ -290,6 +290,65 @@ def test_clicks_to_fix_measures_and_points_are_those_of_every_canvas(four):
     sagittal.click(z, y, x)
     window.wait(lambda: (hand.data != labelled).any() and hand.data[z, y, x] == 0, 20)
     assert viewer.dims.point == point
+
+
+@pytest.mark.slow
+def test_what_was_drawn_is_moved_on_every_canvas_a_step_each(four):
+    """Rulers and ellipses, and the ends of diameters: dragged on a canvas beside napari's own, undone and redone there."""
+    hand, window = four, four.window
+    coronal, sagittal = PaneHand(hand, Plane.CORONAL), PaneHand(hand, Plane.SAGITTAL)
+    z, y, x = hand.middle
+    measure, labels = hand.app.features.measure, hand.data
+    drawing = measure.drawing
+    window.press("draw_ruler")
+    coronal.drag((z, y, x - 8), (z, y, x), (z, y, x + 8))
+    window.press("draw_roi")
+    sagittal.drag((z - 5, y - 5, x), (z, y, x), (z + 5, y + 5, x))
+    window.wait(lambda: len(drawing.drawn) == 2, 10)
+    window.press("draw_roi")  # out of the hand
+    drawn = list(drawing.drawn)
+    window.press("move_drawn")
+
+    def ready(pane: PaneHand) -> bool:
+        active = pane.viewer.layers.selection.active
+        return active is not None and active.name == "Measurements" and str(active.mode) == "select"
+
+    window.wait(lambda: ready(coronal) and ready(sagittal), 10)
+    coronal.drag((z, y, x + 4), (z + 2, y, x + 4), (z + 5, y, x + 4), (z + 5, y, x + 4))
+    window.wait(lambda: drawing.drawn[0] != drawn[0], 10)
+    moved = list(drawing.drawn)
+    spread = np.subtract(moved[0].first.start, drawn[0].first.start)
+    assert np.abs(spread).argmax() == 2 and np.abs(spread).max() == pytest.approx(5.0, abs=1.0)  # downwards
+    assert moved[0].first.mm == pytest.approx(drawn[0].first.mm, abs=0.1) and moved[1] == drawn[1]
+    shown = next(x for x in hand.viewer.layers if x.name == "Measurements")
+    assert shown.shape_type == ["line", "ellipse"] and shown.features["name"][0].endswith("mm")
+    window.wait(lambda: ready(sagittal), 10)
+    sagittal.drag((z, y, x), (z, y + 3, x), (z, y + 6, x), (z, y + 6, x))
+    window.wait(lambda: drawing.drawn[1] != moved[1], 10)
+    assert drawing.drawn[1].statistics != moved[1].statistics  # measured where it lies now
+    for canvas, want in ((sagittal, moved), (coronal, drawn)):
+        window.wait(lambda c=canvas: ready(c), 10)
+        canvas.key(Qt.Key.Key_Z, Qt.KeyboardModifier.ControlModifier)
+        window.wait(lambda w=want: drawing.drawn == w, 10)
+    sagittal.key(Qt.Key.Key_Z, Qt.KeyboardModifier.ControlModifier, Qt.KeyboardModifier.ShiftModifier)
+    assert drawing.drawn == moved
+    window.press("move_drawn")
+    window.press("measure")
+    window.wait(lambda: bool(measure.measured), 20)
+    window.press("move_ends")
+    window.press("plane_coronal")  # the plane in which they lie is beside it now
+    axial, before = PaneHand(hand, Plane.AXIAL), measure.measured
+    at, other = diameter_lines.to_shown(measure._grid, diameter_lines.ends_of(measure._layer, measure._grid)[0])
+    planes.go_to_world(hand.viewer, hand.layer.data_to_world(at))
+    active = axial.viewer.layers.selection
+    window.wait(lambda: active.active is not None and str(active.active.mode) == "direct", 10)
+    axial.click(*((at + other) / 2))  # chosen, as anywhere in napari
+    down = np.array([0.0, 2.0, 0.0])
+    axial.drag(at, at + down, at + 2 * down, at + 2 * down)
+    window.wait(lambda: any(one.edited for of in measure.measured.values() for one in of.lesions), 10)
+    axial.key(Qt.Key.Key_Z, Qt.KeyboardModifier.ControlModifier)
+    window.wait(lambda: measure.measured == before, 10)
+    assert np.array_equal(hand.data, labels) and not history_of(hand.layer).done
 
 
 def hand_double(hand: Hand) -> None:
