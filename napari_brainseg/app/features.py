@@ -105,8 +105,8 @@ class Features:
             "9": paint.clicking.toggle_box,
             "K": lambda: paint.relabel(here=True),
             "Shift-K": lambda: paint.erase_component(here=True),
-            "Control-Z": lambda: self.measure.undo() or paint.undo(),
-            "Control-Shift-Z": lambda: self.measure.redo() or paint.redo(),
+            "Control-Z": self._undo,
+            "Control-Shift-Z": self._redo,
             "J": doubt.next_slice,
             "Shift-J": lambda: doubt.next_slice(-1),
             "Control-.": doubt.next_changed,
@@ -117,6 +117,16 @@ class Features:
             "Control-J": self.queue.next,
             **more,
         }
+
+    def _undo(self) -> None:
+        """What was moved last, while shapes are moved, else what was painted."""
+        if not self.measure.undo():
+            self.paint.undo()
+
+    def _redo(self) -> None:
+        """The other way."""
+        if not self.measure.redo():
+            self.paint.redo()
 
     def bind_keys(self, more: Mapping[str, Callable[[], object]] | None = None) -> Keys:
         """Bind the keys; see :meth:`commands`."""

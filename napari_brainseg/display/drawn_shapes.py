@@ -47,11 +47,11 @@ def taken_from(drawn: Drawn, shapes: Sequence[NDArray[Any]], grid: Grid) -> Draw
 
 def apart(one: Drawn, other: Drawn) -> bool:
     """Whether they lie elsewhere: more than rounding apart."""
-    ends = [
-        [c for chord in (d.first, d.second) if chord is not None for c in (chord.start, chord.end)]
-        for d in (one, other)
-    ]
-    return bool(np.abs(np.subtract(*ends)).max() > _MOVED_MM)
+
+    def ends(of: Drawn) -> NDArray[np.float64]:
+        return np.array([end for c in (of.first, of.second) if c is not None for end in (c.start, c.end)])
+
+    return bool(np.abs(ends(one) - ends(other)).max() > _MOVED_MM)
 
 
 def show(viewer: ViewerModel, grid: Grid, drawn: Sequence[Drawn], names: Sequence[str], old: Shapes | None) -> Shapes:

@@ -281,8 +281,11 @@ def test_the_canvas_says_what_is_seen(hand):
     number = round(float(np.asarray(hand.layer.world_to_data(hand.viewer.dims.point))[0])) + 1
     assert top == "A\nT1ce" and bottom.startswith(f"Axial {number}/{count}\n") and "\nW " in bottom
     hand.key(Qt.Key.Key_T)
-    hand.window.qtbot.wait(50)
-    assert caption.words == ("A", "") and hand.app.features.view.marks.letters == ("S", "I", "R", "L")
+    hand.window.wait(
+        lambda: hand.app.features.view.marks.letters == ("S", "I", "R", "L"), 10
+    )  # once the brain is there
+    assert caption.words == ("A", "")
+    hand.window.wait(lambda: not hand.app.features.regions.surfaces.busy, 20)
     head = hand.app.features.view.marks.head
     assert head.shown
     front = hand.viewer.screenshot(flash=False)

@@ -19,6 +19,7 @@ from qtpy.QtCore import QEvent, QPointF, Qt, QTimer
 from qtpy.QtGui import QMouseEvent
 from qtpy.QtWidgets import QApplication, QMessageBox, QPushButton
 
+from brainseg_engine.core.labels import REGION_LABELS
 from brainseg_engine.corrections import Store, default_store, working
 from brainseg_engine.io import load_segmentation
 from napari_brainseg.display import layers
@@ -279,6 +280,42 @@ def test_paint_autosave_accept_by_mouse(window, tmp_path, monkeypatch):
     assert [s for s in made.log.read_text().splitlines() if '"brush"' in s]
     assert made.id in window.text("accepted")
     assert load_segmentation(folder / "A_seg.nii.gz").labels.any()
+
+
+@pytest.mark.slow
+def test_accepted_the_same_millilitres_stand_everywhere(window, tmp_path, monkeypatch):
+    """In the rows of regions, in what is said of it, and in the list to learn from; and again when it is opened anew."""
+    answer_with(monkeypatch, QMessageBox.StandardButton.Yes, [])
+    study = make_study(id="A", affine=np.diag([-1.0, -1.5, 2.0, 1.0]))
+    folder = write(study, tmp_path)
+    window.app.features.study.open(folder)
+    window.wait(lambda: window.session.measures is not None)
+    rows = lambda: {r.value: window.text(f"region_{r.value}_ml") for r in REGION_LABELS}  # noqa: E731
+    for region, classes in REGION_LABELS.items():
+        ml = 0.003 * np.isin(study.segmentation.labels, list(classes)).sum()
+        assert rows()[region.value] == f"{ml:.2f}" and ml > 0.1
+        assert window.text(f"region_{region.value}_dice") == "–"  # a mask is not compared with itself
+    before = rows()
+    stroke(window)
+    painted = layers.labels_of(window.app.context.labels)
+    sizes = {r.value: f"{0.003 * np.isin(painted, list(classes)).sum():.2f}" for r, classes in REGION_LABELS.items()}
+    window.wait(lambda: rows() == sizes, 10)
+    assert sizes != before
+    window.press("accept")
+    window.wait(lambda: window.app.features.corrections.accepted is not None, 20)
+    said = ", ".join(f"{name} {sizes[name]}" for name in ("WT", "TC", "ET")) + " mL"
+    window.press("finetune_fold")
+    listed = window.widget("finetune_corrections")
+    window.wait(lambda: listed.count() == 1, 20)
+    assert said in window.text("accepted") and said in listed.item(0).text() and rows() == sizes
+    mask = window.app.features.corrections.accepted.mask
+    window.app.features.study.open(write(make_study(2, id="B"), tmp_path))
+    window.wait(lambda: window.session.study.study.id == "B" and window.session.measures is not None)
+    window.app.features.study.open(folder)
+    window.wait(lambda: window.session.study.study.id == "A" and window.session.measures is not None)
+    window.app.features.study.load_mask(mask)
+    window.wait(lambda: rows() == sizes, 20)
+    assert said in listed.item(0).text()
 
 
 def answer_closing(button: str, asked: list[str], tries: int = 100) -> None:
