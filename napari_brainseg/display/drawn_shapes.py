@@ -69,9 +69,21 @@ def show(viewer: ViewerModel, grid: Grid, drawn: Sequence[Drawn], names: Sequenc
         edge_width=0.8 / max(grid.spacing), features={"name": words},
         text={"string": "{name}", "size": 9, "color": _COLOUR, "anchor": "upper_left"}, **placement(grid),
     )  # fmt: skip
+    keep_presses_sound(layer)
     active = viewer.layers.selection.active
     if old is not None and old in viewer.layers:
         viewer.layers.remove(old)
     viewer.add_layer(layer)
     viewer.layers.selection.active = active if active is not old else layer
     return layer
+
+
+def keep_presses_sound(layer: Shapes) -> None:
+    """A chosen shape that the slice does not show is let go of before a press: napari would ask where its box is, and there is
+    none (a TypeError in napari 0.9)."""
+
+    def let_go(layer: Shapes, _: object) -> None:
+        if layer.selected_data and layer._selected_box is None:
+            layer.selected_data = set()
+
+    layer.mouse_drag_callbacks.insert(0, let_go)

@@ -11,6 +11,7 @@ from collections.abc import Callable
 from contextlib import AbstractContextManager
 from typing import TYPE_CHECKING, Any
 
+from napari_brainseg.display.drawn_shapes import keep_presses_sound
 from napari_brainseg.display.region_layer import outline_by_region, set_visible
 
 if TYPE_CHECKING:
@@ -74,6 +75,8 @@ class Mirror:
         self._busy = False
         if self._kind == "Labels":
             self._take_over()
+        if self._kind == "Shapes":
+            keep_presses_sound(self.layer)
         for name in _OF_KIND.get(self._kind, ()):  # not all of it is in the tuple
             if name != "mode":
                 self.follow(name)
