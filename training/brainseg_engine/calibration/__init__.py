@@ -35,7 +35,7 @@ Probability = Mapping[Region, "np.ndarray[tuple[int, int, int], np.dtype[np.floa
 
 
 @dataclass(frozen=True)
-class Answered:
+class CaseAnswer:
     """One case and its answer: probabilities (X, Y, Z) of each region, uncalibrated, and the labels made of them."""
 
     study: Study
@@ -45,17 +45,17 @@ class Answered:
     features: np.ndarray[tuple[int], np.dtype[np.float64]]
 
 
-def answered(predictor: Predictor, study: Study, truth: LabelArray) -> Answered:
+def answered(predictor: Predictor, study: Study, truth: LabelArray) -> CaseAnswer:
     """The model's answer for a study with its truth. Raises what predict does."""
     recipe = predictor.recipe
     answer, _ = predictor.probabilities(study, silent, never)
     labels, _ = decided(answer, recipe.output, recipe.postprocess, study.reference.grid)
     shares = zip(recipe.output.regions, of_regions(answer, recipe.output), strict=True)
     image, _ = preprocess(study, recipe, nets.divisor(recipe))
-    return Answered(study, truth, {r: p.float().cpu().numpy() for r, p in shares}, labels, features(image))
+    return CaseAnswer(study, truth, {r: p.float().cpu().numpy() for r, p in shares}, labels, features(image))
 
 
-def observed(case: Answered) -> Case:
+def observed(case: CaseAnswer) -> Case:
     """What counts of it. Raises InputError where the voxel sizes are not known."""
     voxel_ml = case.study.reference.grid.voxel_ml
     if voxel_ml is None:
@@ -77,7 +77,7 @@ def out_of_fold(
     folders: Sequence[Path],
     progress: ProgressCallback = silent,
     cancelled: CancelCheck = never,
-) -> Iterator[Answered]:
+) -> Iterator[CaseAnswer]:
     """Each case, answered by the first of the models that has not learnt from it. Raises InputError for a case that all have
     learnt from, and what predict does."""
     for n, folder in enumerate(folders):
@@ -116,7 +116,7 @@ def calibrate(
     validation: Sequence[Path] = (),
     progress: ProgressCallback = silent,
     cancelled: CancelCheck = never,
-    look: Callable[[Answered, str], None] = lambda case, kind: None,
+    look: Callable[[CaseAnswer, str], None] = lambda case, kind: None,
 ) -> Calibration:
     """The calibration of a model, from answers of fold models for the ``training`` cases. It is checked, and not changed, by the
     model's own answers for the ``validation`` cases. ``look`` is shown each answer ("fold" or "own"). Raises InputError.
@@ -125,7 +125,7 @@ def calibrate(
     if len(training) < FEWEST:
         raise InputError(f"{len(training)} cases are too few to calibrate a model; at least {FEWEST} are needed.")
 
-    def seen(case: Answered, kind: str) -> Case:
+    def seen(case: CaseAnswer, kind: str) -> Case:
         look(case, kind)
         return observed(case)
 
