@@ -19,7 +19,7 @@ from typer.main import get_command
 
 from brainseg_engine import models, train
 from brainseg_engine.cli import app
-from brainseg_engine.core.errors import Cancelled, InputError, OutputError, TrainingError
+from brainseg_engine.core.errors import Cancelled, InputError, OutputError, RecipeError, TrainingError
 from brainseg_engine.core.events import EpochDone, Finished, Progress, from_json
 from brainseg_engine.core.labels import Region
 from brainseg_engine.corrections import Store
@@ -596,6 +596,19 @@ def test_the_base_is_kept_where_the_corrected_studies_look_unlike_the_anchors(tm
     base = checkpoint.load(tiny_model)
     assert (recipes.recipe_of(base.recipe, made).training.pull == 0) == kept
     assert (keeping.kept(made, base) is not None) == kept
+
+
+def test_how_it_is_trained_can_be_changed_and_what_it_is_cannot(tmp_path, tiny_model):
+    _, anchors = make_world(tmp_path, 4, 6)
+    changed = ["optimiser.weight_decay=0.25", "augmentation.flip=0.125"]
+    made = planned(tmp_path, tiny_model, anchors, set=changed, precision="bf16-mixed")
+    base = checkpoint.load(tiny_model).recipe
+    recipe = recipes.recipe_of(base, made)
+    assert (recipe.optimiser.weight_decay, recipe.augmentation.flip) == (0.25, 0.125)
+    assert recipe.training.precision == "bf16-mixed"
+    assert recipe.network == base.network and recipe.preprocess == base.preprocess
+    with pytest.raises(RecipeError, match=r"network\.fold=1.*optimiser"):
+        run(replace(options(tmp_path, tiny_model, anchors, set=["network.fold=1"]), out=tmp_path / "other"))
 
 
 def test_phantoms_tell_nothing_of_what_else_the_model_will_see(tmp_path, tiny_model, monkeypatch):

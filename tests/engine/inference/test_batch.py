@@ -1,7 +1,9 @@
 """`predict` as a person calls it: on files, with one bad study among good ones."""
 
 import csv
+import errno
 import json
+import os
 import shutil
 import signal
 import subprocess
@@ -16,6 +18,7 @@ from helpers.layouts_on_disk import write_decathlon, write_slices
 from helpers.secrets_of import leaks
 from helpers.small_study import make_study
 
+from brainseg_engine.core import paths
 from brainseg_engine.core.errors import CodingError, InputError
 from brainseg_engine.core.events import silent
 from brainseg_engine.core.labels import Region
@@ -153,6 +156,27 @@ def test_two_studies_of_one_id_a_bug_and_a_full_disk_are_rows(data, tiny_model, 
     rows = many(predictor, [data / "Case_0", data / "Case_1"], tmp_path / "full")
     assert [r.status for r in rows] == ["failed", "failed"]
     assert "MiB free" in rows[0].message
+
+
+def test_a_network_disk_that_is_slow_and_goes_away_for_a_moment(data, tiny_model, tmp_path, monkeypatch):
+    predictor, out = Predictor(tiny_model, "cpu"), tmp_path / "out"
+    put, gone = paths._replace, []
+
+    def far(part, target):
+        time.sleep(0.05)
+        if "Case_0_seg" in target.name and not gone:
+            gone.append(target)
+            raise OSError(errno.ESTALE, os.strerror(errno.ESTALE))
+        put(part, target)
+
+    monkeypatch.setattr(paths, "_replace", far)
+    rows = many(predictor, [data / "Case_0", data / "Case_1"], out)
+    assert [(r.id, r.status) for r in rows] == [("Case_0", "failed"), ("Case_1", "done")]
+    assert os.strerror(errno.ESTALE) in rows[0].message and "Cannot write" in rows[0].message
+    left = {p.name for p in out.iterdir() if p.suffix in (".gz", ".json") and p.name.startswith("Case_")}
+    assert left == {"Case_1_seg.nii.gz", "Case_1_seg.json"}  # nothing half-written
+    rows = many(predictor, [data / "Case_0", data / "Case_1"], out)
+    assert [(r.id, r.status) for r in rows] == [("Case_0", "done"), ("Case_1", "skipped")]
 
 
 def test_a_coding_that_cannot_hold_the_answer_is_refused_first(data, tiny_model, tmp_path):
