@@ -118,4 +118,8 @@ class SmallHead:
     def close(self) -> None:
         """Take it off for good."""
         self._canvas.view.events.resize.disconnect(self._place)
+        try:
+            self._canvas.native.size()
+        except RuntimeError:  # Qt has deleted it, as it does when an error ends the program: vispy would print one more
+            return
         self._image.parent = None
