@@ -153,7 +153,11 @@ class StudyVerbs:
             listed()
 
     def _open_prepared(self, study: OpenStudy) -> None:
-        self._open(reading.Opened(study, reading.answer_of(study.truth) if study.truth is not None else None))
+        """Shown at once: whoever prepared it goes on with it, and segments it again."""
+        made = reading.Opened(study, reading.answer_of(study.truth) if study.truth is not None else None)
+        self._put_away(study.token)
+        self._remove_others(study.study, adopt=False)
+        self._show(made, layers.image_tuples(study.study))
 
     def _open(self, made: reading.Opened, adopt: bool = False, then: Callable[[], None] = lambda: None) -> None:
         """Show a study that was read, and do ``then``. ``adopt``: its layers are in the viewer already.
