@@ -34,7 +34,11 @@ class RegionsSection:
         self._show()
 
     def _show_sizes(self) -> None:
-        self._view.show_sizes(self._verbs.sizes)
+        sizes, measures = self._verbs.sizes, self._session.measures
+        known = measures.items if measures is not None else {}
+        # while someone paints, the limits of what is as it was measured stay
+        limits = {i: t for i, t in self._limits().items() if i in sizes and sizes[i].voxels == known[i].voxels}
+        self._view.show_sizes(sizes, limits)
 
     def _limits(self) -> dict[str, str]:
         """Region → between which limits its true volume lies, of an answer that nobody has changed."""

@@ -92,10 +92,14 @@ class RegionRow(QFrame):
             b.unblock()
         self.colour.show_colour(shown.colour)
         s = shown.stats
-        self.numbers["ml"].setText(f"{_size(s)}\n({shown.limits})" if shown.limits else _size(s))
+        self.show_size(s, shown.limits)
         self.numbers["components"].setText("–" if s.components is None else str(s.components))
         self.numbers["dice"].setText("–" if s.dice is None else f"{s.dice:.3f}")
         self.numbers["dice"].setVisible(dice)
+
+    def show_size(self, stats: ItemStats, limits: str) -> None:
+        """The volume, in brackets its ``limits`` ("" for none)."""
+        self.numbers["ml"].setText(f"{_size(stats)}\n({limits})" if limits else _size(stats))
 
     def mouseReleaseEvent(self, event: Any) -> None:
         """A click: go there."""
@@ -184,11 +188,11 @@ class RegionsView(Section):
         self._dice_head.setVisible(bool(compared_with))
         self._dice_head.setToolTip(f"Agreement (Dice) with {compared_with}")
 
-    def show_sizes(self, sizes: Mapping[str, ItemStats]) -> None:
-        """Show new sizes in the rows that are there."""
+    def show_sizes(self, sizes: Mapping[str, ItemStats], limits: Mapping[str, str]) -> None:
+        """Show new sizes in the rows that are there, with the ``limits`` of those that have any."""
         for item, stats in sizes.items():
             if item in self.rows:
-                self.rows[item].numbers["ml"].setText(_size(stats))
+                self.rows[item].show_size(stats, limits.get(item, ""))
 
     def show_switches(self, scheme: str, outline: bool) -> None:
         """Show which scheme is in use, and whether outlines are shown."""

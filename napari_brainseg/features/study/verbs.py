@@ -171,14 +171,12 @@ class StudyVerbs:
             self._show(made, None)
             then()
             return
-        self._session.reading = f"Showing {study.id} …"
 
         def shown(images: list[layers.LayerTuple]) -> None:
-            self._session.reading = ""
             self._show(made, images)
             then()
 
-        self._context.run(partial(layers.image_tuples, study), shown)
+        self._context.read(f"Showing {study.id} …", partial(layers.image_tuples, study), shown)
 
     def _remove_others(self, study: Study, adopt: bool) -> None:
         """Take the layers of other studies away, but for the images, which take the new ones; of an adopted one, those too."""

@@ -21,6 +21,7 @@ from qtpy.QtWidgets import QAbstractButton, QApplication, QFileDialog, QMessageB
 
 from brainseg_engine.core.study import Modality
 from brainseg_engine.corrections import working
+from brainseg_engine.scores import volumes
 from napari_brainseg.display import layers
 
 pytestmark = pytest.mark.window
@@ -82,6 +83,10 @@ def test_the_main_job(window, phantom, model, tmp_path, monkeypatch, record_prop
     assert session.message.kind.value == "good", session.message.text
     assert heart.ours == [], report
     assert had_torch or "torch" not in sys.modules
+    # --- the limits of the volumes stay when the sizes are told once more, as they are after every change of the labels
+    limits = volumes.limits(session.answer.notes["volume_intervals_ml"]["WT"])
+    app.features.regions.sizes_changed.emit()
+    assert window.text("region_WT_ml").endswith(f"({limits})")
     # --- the labels layer lies on the study
     layer = app.context.labels
     study = session.study.study

@@ -79,8 +79,10 @@ def test_a_row_tells_between_which_limits_the_volume_lies(qtbot, panel):
     cell = panel.findChild(QWidget, "region_WT_ml")
     assert cell.width() >= cell.sizeHint().width()  # nothing is cut off
     assert "nine of ten" in panel.findChild(QWidget, "head_ml").toolTip()
-    panel.regions.show_sizes({"WT": ItemStats(40.0, 1)})  # someone paints: nothing is claimed of what a person drew
+    panel.regions.show_sizes({"WT": ItemStats(40.0, 1)}, {})  # someone paints: nothing is claimed of what a person drew
     assert text(panel, "region_WT_ml") == "40.00"
+    panel.regions.show_sizes({"WT": ItemStats(41.2, 1)}, {"WT": "173–269"})
+    assert text(panel, "region_WT_ml") == "41.20\n(173–269)"
 
 
 def test_buttons_of_the_study_ask(qtbot, panel):
