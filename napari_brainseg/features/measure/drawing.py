@@ -16,6 +16,7 @@ from brainseg_engine.scores.drawn import Drawn, DrawnKind
 from napari_brainseg.display import axes, drawn_shapes, planes
 from napari_brainseg.display.pointing import Sketch
 from napari_brainseg.features.context import Context
+from napari_brainseg.features.measure.moves import Moves
 from napari_brainseg.session import Kind
 
 if TYPE_CHECKING:
@@ -44,8 +45,7 @@ class DrawingVerbs:
         self.editing = False
         self._first: Drawn | None = None
         self._layer: Shapes | None = None
-        self._moves: list[list[Drawn]] = []  # what was drawn before each movement
-        self._taken_back: list[list[Drawn]] = []
+        self._moves: Moves[list[Drawn]] = Moves()
         self._showing = False
         self._sketch = Sketch(context.viewer, lambda: self.tool is not None, self._on_drawn)
         context.follow(context.session.study_changed, self._open)
@@ -86,29 +86,24 @@ class DrawingVerbs:
 
     def undo(self) -> bool:
         """Take the last movement back, while shapes are being moved; False: there is none."""
-        return self._go(self._moves, self._taken_back)
+        return self.editing and self._restored(self._moves.undone(self.drawn))
 
     def redo(self) -> bool:
         """Move again what was taken back; False: there is nothing."""
-        return self._go(self._taken_back, self._moves)
+        return self.editing and self._restored(self._moves.redone(self.drawn))
 
-    def _go(self, steps: list[list[Drawn]], back: list[list[Drawn]]) -> bool:
-        if not self.editing or not steps:
+    def _restored(self, drawn: list[Drawn] | None) -> bool:
+        if drawn is None:
             return False
-        back.append(self.drawn)
-        self.drawn = steps.pop()
+        self.drawn = drawn
         self._show()
         self.edit(True)
         self._keep()
         return True
 
-    def _forget_moves(self) -> None:
-        self._moves.clear()
-        self._taken_back.clear()
-
     def remove(self, number: int) -> None:
         """Take one away."""
-        self._forget_moves()
+        self._moves.forget()
         del self.drawn[number]
         self._show()
         self._keep()
@@ -159,14 +154,14 @@ class DrawingVerbs:
             self._first = engine.ruler(start, end)
             self._add(self._first)
         else:
-            self._forget_moves()
+            self._moves.forget()
             self.drawn[-1] = engine.with_perpendicular(self._first, start, end)
             self._first = None
             self._show()
             self._keep()
 
     def _add(self, one: Drawn) -> None:
-        self._forget_moves()
+        self._moves.forget()
         self.drawn.append(one)
         self._show()
         self._keep()
@@ -210,8 +205,7 @@ class DrawingVerbs:
                 now[i] = engine.measured_roi(moved, grid, current.study.volumes.values()) if roi else moved
         if now == self.drawn:
             return
-        self._moves.append(self.drawn)
-        self._taken_back.clear()
+        self._moves.moved(self.drawn)
         self.drawn = now
         names = [
             w if j == 0 else "" for d, n in zip(self.drawn, counts, strict=True) for j, w in enumerate([words(d)] * n)
@@ -252,7 +246,7 @@ class DrawingVerbs:
     def _open(self) -> None:
         """Another study is open: what was drawn on it comes back."""
         self.tool, self._first, self.drawn = None, None, []
-        self._forget_moves()
+        self._moves.forget()
         self._show()
         file, current = self._file(), self._session.study
 

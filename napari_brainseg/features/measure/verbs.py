@@ -15,6 +15,7 @@ from brainseg_engine.io.sidecars import read_sidecar
 from napari_brainseg.display import diameter_lines, layers, planes
 from napari_brainseg.features.context import Context, Newest
 from napari_brainseg.features.measure.drawing import DrawingVerbs
+from napari_brainseg.features.measure.moves import Moves
 from napari_brainseg.session import Kind
 
 if TYPE_CHECKING:
@@ -56,8 +57,7 @@ class MeasureVerbs:
         """The earlier study of the patient that is shown beside, which a report is to be compared with."""
         self.editing = False
         self._newest = Newest()
-        self._moves: list[Mapping[Region, Diameters]] = []  # what was measured before each movement
-        self._taken_back: list[Mapping[Region, Diameters]] = []
+        self._moves: Moves[Mapping[Region, Diameters]] = Moves()
         self._layer: Shapes | None = None
         self._lines: list[_DiameterLine] = []
         self._grid: Grid | None = None
@@ -93,7 +93,7 @@ class MeasureVerbs:
             if self._context.labels is layer:
                 self._grid, self.measured, self.sides = measured
                 self.stale = False
-                self._moves, self._taken_back = [], []
+                self._moves.forget()
                 self._draw()
                 self.changed.emit()
 
@@ -157,22 +157,20 @@ class MeasureVerbs:
                 start, end = (tuple(float(v) for v in point) for point in ends)
                 self._replace(line, replace(lesion, edited=True, **{line.which: replace(chord, start=start, end=end)}))
         if self.measured is not before:
-            self._moves.append(before)
-            self._taken_back.clear()
+            self._moves.moved(before)
 
     def undo(self) -> bool:
         """Take the last movement of a diameter or of what was drawn back, while that is being moved; False: there is none."""
-        return self.drawing.undo() or self._go(self._moves, self._taken_back)
+        return self.drawing.undo() or (self.editing and self._restored(self._moves.undone(self.measured)))
 
     def redo(self) -> bool:
         """Move again what was taken back; False: there is nothing."""
-        return self.drawing.redo() or self._go(self._taken_back, self._moves)
+        return self.drawing.redo() or (self.editing and self._restored(self._moves.redone(self.measured)))
 
-    def _go(self, steps: list[Mapping[Region, Diameters]], back: list[Mapping[Region, Diameters]]) -> bool:
-        if not self.editing or not steps:
+    def _restored(self, measured: Mapping[Region, Diameters] | None) -> bool:
+        if measured is None:
             return False
-        back.append(self.measured)
-        self.measured = steps.pop()
+        self.measured = measured
         self._draw()
         self.edit(True)
         return True

@@ -51,8 +51,7 @@ class UnderWay:
     def of_training(self, event: Event) -> None:
         """Pass on an event of the training, whose own progress is part of the whole."""
         if isinstance(event, Progress):
-            trains = event.steps is not None and not event.stage.startswith("reading")
-            event = _of_the_whole(event, "training" if trains else "reading")
+            event = _of_the_whole(event, "training" if event.steps is not None else "reading")
         self.report(event)
 
 

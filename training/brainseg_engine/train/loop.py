@@ -179,7 +179,7 @@ class Loop:
         with dataset.reported_once() as doubts:
             for n, folder in enumerate(folders):
                 name = cohort.name(folder)
-                self._telling(Progress(f"reading {name}{room}", n / len(folders), n, len(folders)))
+                self._telling(Progress(f"reading {name}{room}", n / len(folders)))
                 coding = self.options.codings.get(name, self.options.coding)
                 case = dataset.prepare(folder, self.recipe, divisor, self.options.cache, coding, doubts)
                 cases += [case] * self.options.visits.get(name, 1)
