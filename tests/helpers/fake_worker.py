@@ -37,6 +37,7 @@ class FakePredictor:
             "cpu",
             {"network": 0.1},
             {r: wt * np.float16(0.25 * (i + 1)) for i, r in enumerate(Region)} if probabilities else None,
+            confidence=0.62,
         )
 
     def _slow(self, cancelled):

@@ -18,6 +18,7 @@ from napari_brainseg.display.replacement import Replacement, replacement
 from napari_brainseg.display.surfaces import SurfaceManager
 from napari_brainseg.features.context import Context
 from napari_brainseg.features.regions.measuring import measure, members_mask, sizes
+from napari_brainseg.features.regions.trust import Trust
 from napari_brainseg.session import ItemStats, Measures
 
 if TYPE_CHECKING:
@@ -42,6 +43,7 @@ class RegionVerbs:
     def __init__(self, context: Context) -> None:
         self._context, self._session, self._viewer = context, context.session, context.viewer
         self._view = RegionView()
+        self.trust = Trust(context.session)
         self.surfaces = SurfaceManager(context.viewer, background=lambda work, done: context.run(work, done))
         self._quiet = context.later(QUIET_S, self.measure)
         self._again = context.later(STROKE_S, self.show)

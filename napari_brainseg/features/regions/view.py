@@ -11,7 +11,7 @@ from qtpy.QtCore import QSignalBlocker, Qt, Signal
 from qtpy.QtWidgets import QCheckBox, QFrame, QHBoxLayout, QLabel, QSlider, QVBoxLayout, QWidget
 
 from brainseg_engine.core.palette import RGB
-from napari_brainseg.qt.widgets import Elided, Section, Segmented, Swatch, button, label, plain
+from napari_brainseg.qt.widgets import Elided, Section, Segmented, Swatch, button, label, plain, restyle
 from napari_brainseg.session import ItemStats
 
 _WIDTHS = {"opacity": 48, "ml": 54, "voxels": 78, "components": 34, "dice": 46}
@@ -157,6 +157,9 @@ class RegionsView(Section):
         self._head, self._dice_head = _header()
         self._rows_layout.addWidget(self._head)
         self.body.addWidget(self._table)
+        self.expected = label(role="dim", name="expected_overlap", wrap=True)
+        self.expected.hide()
+        self.body.addWidget(self.expected)
         self.rows: dict[str, RegionRow] = {}
         self._order: tuple[str, ...] = ()
         self.show_items((), compared_with="")
@@ -193,6 +196,15 @@ class RegionsView(Section):
         for item, stats in sizes.items():
             if item in self.rows:
                 self.rows[item].show_size(stats, limits.get(item, ""))
+
+    def show_expected(self, text: str, tip: str = "", low: bool = False) -> None:
+        """Show below the rows which overlap is to be expected ("": nothing); a ``low`` one stands out."""
+        self.expected.setText(text)
+        self.expected.setToolTip(tip)
+        self.expected.setVisible(bool(text))
+        role = "warning" if low else "dim"
+        if self.expected.property("role") != role:
+            restyle(self.expected, role=role)
 
     def show_switches(self, scheme: str, outline: bool) -> None:
         """Show which scheme is in use, and whether outlines are shown."""

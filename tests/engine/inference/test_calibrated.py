@@ -1,5 +1,6 @@
 """A calibrated model: its labels stay, and more is told of its answers."""
 
+import csv
 from dataclasses import replace
 
 import numpy as np
@@ -82,6 +83,15 @@ def test_nothing_is_claimed_of_answers_that_were_not_measured(predictor, calibra
     assert not lenient.predict(replace(study, volumes=volumes)).intervals_ml
 
 
+def test_a_table_of_before_takes_a_confidence_and_one_without_has_no_column(tmp_path):
+    table = tmp_path / "summary.csv"
+    write_summary([PredictOutcome("a", "done")], table)
+    assert "confidence" not in table.read_text()
+    write_summary([PredictOutcome("b", "done", confidence=0.8)], table)
+    rows = list(csv.DictReader(table.read_text().splitlines()))
+    assert [(r["id"], r["confidence"]) for r in rows] == [("a", ""), ("b", "0.8")]
+
+
 def test_it_stands_beside_the_mask_in_the_table_and_comes_over_the_wire(predictor, study, tmp_path):
     found = predictor.predict(study)
     beside = report(found, study, {})
@@ -92,6 +102,7 @@ def test_it_stands_beside_the_mask_in_the_table_and_comes_over_the_wire(predicto
     head, row, _ = (line.split(",") for line in table.read_text().splitlines())
     told = dict(zip(head, row, strict=True))
     assert [float(told["WT_low_ml"]), float(told["WT_high_ml"])] == beside["volume_intervals_ml"]["WT"]
+    assert float(told["confidence"]) == beside["confidence"]
     seg = found.segmentation
     there = prediction_from_wire(prediction_to_wire(found), seg.grid, seg.labels)
     assert (there.intervals_ml, there.confidence, there.unlike, there.scaling) == (

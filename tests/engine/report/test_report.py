@@ -77,13 +77,19 @@ def test_intervals_stand_beside_volumes_of_the_model_s_own_answer_alone():
     assert made["regions"]["WT"]["interval_ml"] == [0.8 * ml, 1.3 * ml]
     assert made["regions"]["TC"]["interval_ml"] is None
     page = Page(report_page(made, ())).text
-    assert f"({0.8 * ml:.1f}–{1.3 * ml:.1f})" in page and "nine of ten" in page and "Confidence 0.84" in page
+    assert f"({0.8 * ml:.1f}–{1.3 * ml:.1f})" in page and "nine of ten" in page and "Dice 0.84" in page
     assert "These images look unlike." in made["warnings"]
     rows = {(r["region"], r["quantity"]): r["value"] for r in records.quantities(made)}
     assert (rows["WT", "volume, low"], rows["WT", "volume, high"]) == (0.8 * ml, 1.3 * ml)
+    assert rows["", "expected mean Dice"] == 0.84
     edited = records.build(study.segmentation, study, sidecar={**beside, "edited": True})
     assert edited["regions"]["WT"]["interval_ml"] is None and edited["confidence"] is None
-    assert "nine of ten" not in Page(report_page(edited, ())).text
+    page = Page(report_page(edited, ())).text
+    assert "nine of ten" not in page and "model expects" not in page
+    nothing = replace(study.segmentation, labels=np.zeros_like(study.segmentation.labels))
+    assert (
+        records.build(nothing, study, sidecar=beside)["confidence"] is None
+    )  # where nothing was found, nothing overlaps
     elsewhere = records.build(
         study.segmentation, study, sidecar={**beside, "volume_intervals_ml": {"WT": [2 * ml, 3 * ml]}}
     )

@@ -87,6 +87,7 @@ def test_the_main_job(window, phantom, model, tmp_path, monkeypatch, record_prop
     limits = volumes.limits(session.answer.notes["volume_intervals_ml"]["WT"])
     app.features.regions.sizes_changed.emit()
     assert window.text("region_WT_ml").endswith(f"({limits})")
+    assert f"Dice {session.answer.notes['confidence']:.2f}" in window.text("expected_overlap")
     # --- the labels layer lies on the study
     layer = app.context.labels
     study = session.study.study

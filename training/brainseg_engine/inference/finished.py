@@ -174,10 +174,11 @@ def known_to_be_done(
 
 
 def volumes_in(sidecar: Mapping[str, Any]) -> dict[str, Any]:
-    """The volumes that a sidecar tells, as fields of a row."""
+    """The volumes that a sidecar tells, and the confidence, as fields of a row."""
     intervals = sidecar.get("volume_intervals_ml") or {}
     limits = {f"volumes_{end}_ml": {r: i[n] for r, i in intervals.items()} for n, end in enumerate(("low", "high"))}
-    return {key: sidecar.get(key) or {} for key in ("volumes_ml", "volumes_voxels")} | limits
+    volumes = {key: sidecar.get(key) or {} for key in ("volumes_ml", "volumes_voxels")}
+    return volumes | limits | {"confidence": sidecar.get("confidence")}
 
 
 def _wt_only(model: DecidingModel) -> bool:

@@ -229,7 +229,7 @@ def _record(content: Mapping[str, Any], path: Path) -> StudyState | None:
                 row.volumes_voxels,
                 row.volumes_low_ml,
                 row.volumes_high_ml,
-                {"seconds": row.seconds or 0},
+                {"seconds": row.seconds or 0, "confidence": row.confidence or 0},
             )
         ):
             return None

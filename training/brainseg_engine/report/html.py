@@ -18,7 +18,7 @@ from brainseg_engine.core.palette import REGION_COLOURS
 from brainseg_engine.core.study import Modality
 from brainseg_engine.report.growth import charts, time_point
 from brainseg_engine.report.pictures import Picture
-from brainseg_engine.report.record import NOTE, name_of
+from brainseg_engine.report.record import NOTE, expected_in_words, name_of
 from brainseg_engine.scores.follow_up import CAVEAT
 from brainseg_engine.scores.volumes import INTERVAL, limits
 
@@ -42,7 +42,7 @@ def report_page(record: Mapping[str, Any], pictures: Sequence[Picture]) -> str:
     points = [p for p in record["history"] if now and p["date"] != now["date"]] + [now] if now else []
     page = _environment().get_template("report.html.j2")
     return str(page.render(record=record, pictures=pictures, caveat=CAVEAT, interval_words=INTERVAL, points=points,
-                           charts=charts(points)))  # fmt: skip
+                           expected_words=expected_in_words(record), charts=charts(points)))  # fmt: skip
 
 
 def index_page(entries: Sequence[Entry]) -> str:

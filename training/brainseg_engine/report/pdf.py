@@ -11,7 +11,7 @@ import numpy as np
 from brainseg_engine.core.study import Modality
 from brainseg_engine.report.html import number, plain
 from brainseg_engine.report.pictures import Picture
-from brainseg_engine.report.record import name_of
+from brainseg_engine.report.record import expected_in_words, name_of
 from brainseg_engine.scores.volumes import INTERVAL, limits
 
 _PDF = {"Title": "Tumour segmentation report", "Creator": "napari-brainseg", "CreationDate": None}
@@ -79,8 +79,9 @@ def _images_page(record: Mapping[str, Any], pictures: Sequence[Picture]) -> Any:
 def _numbers_page(record: Mapping[str, Any]) -> Any:
     figure, y = _page(record), 0.885
     y = _table(figure, y, "Volumes and diameters", *_regions(record))
-    if any(_limits(r) for r in record["regions"].values() if r):
-        _text(figure, _LEFT, y + 0.4 * _STEP, INTERVAL, 7.5)
+    limited = any(_limits(r) for r in record["regions"].values() if r)
+    for words in filter(None, (INTERVAL if limited else "", expected_in_words(record))):
+        _text(figure, _LEFT, y + 0.4 * _STEP, words, 7.5)
         y -= 0.6 * _STEP
     if record["grid"]["calibrated"]:
         y = _table(figure, y, "Lesions", *_lesions(record))

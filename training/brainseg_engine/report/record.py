@@ -16,7 +16,7 @@ from brainseg_engine.core.labels import LABEL_NAMES, REGION_NAMES, Label, Region
 from brainseg_engine.core.records import read_object
 from brainseg_engine.core.study import Modality, Segmentation, Study
 from brainseg_engine.report import growth
-from brainseg_engine.scores import diameters, drawn, follow_up, side, volumes
+from brainseg_engine.scores import diameters, drawn, follow_up, overlap, side, volumes
 
 SCHEMA = "napari-brainseg-report/1"
 NOTE = "For research use only, not for diagnosis."
@@ -71,7 +71,7 @@ def build(
             )
         ],
         "regions": _regions(segmentation, study, written.get("diameters"), _intervals(written)),
-        "confidence": written.get("confidence") if _corrected(written) is False else None,
+        "confidence": _confidence(written) if segmentation.labels.any() else None,
         "classes": _classes(segmentation),
         "drawn": _drawn(written.get("drawn")),
         "software": f"napari-brainseg {metadata.version('napari-brainseg')}",
@@ -111,6 +111,12 @@ def _intervals(written: Mapping[str, Any]) -> dict[str, list[float]]:
     found = _object(written.get("volume_intervals_ml"))
     pairs = {r: _list(limits) for r, limits in found.items()}
     return {r: x for r, x in pairs.items() if len(x) == 2 and all(isinstance(v, int | float) for v in x)}
+
+
+def _confidence(written: Mapping[str, Any]) -> float | None:
+    """The Dice that the model expects of its answer, of a sidecar; None as :func:`_intervals`."""
+    found = written.get("confidence")
+    return float(found) if _corrected(written) is False and isinstance(found, int | float) and 0 <= found <= 1 else None
 
 
 def _classes(segmentation: Segmentation) -> dict[str, dict[str, float | int | None]]:
@@ -160,6 +166,8 @@ def quantities(record: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
         lengths = (measured or {}).get("diameters")
         if lengths is not None:
             yield from _lengths(name, lengths)
+    if record.get("confidence") is not None:
+        yield {"region": "", "lesion": "", "quantity": "expected mean Dice", "unit": "", "value": record["confidence"]}
     for number, one in enumerate(record.get("drawn", ()), 1):
         row = {"region": "", "lesion": str(number)}
         for key, quantity in (("first", one["kind"]), ("second", f"{one['kind']}, second")):
@@ -194,6 +202,17 @@ def _lengths(region: str, lengths: Mapping[str, Any]) -> Iterator[dict[str, Any]
 def name_of(item: str) -> str:
     """A region or class in words."""
     return REGION_NAMES[Region(item)] if item in Region.__members__ else LABEL_NAMES[Label[item]]
+
+
+def expected_in_words(record: Mapping[str, Any]) -> str:
+    """Which overlap the model expects of its answer, in a sentence; "" where that is not known."""
+    confidence = record.get("confidence")
+    if confidence is None:
+        return ""
+    return (
+        f"{overlap.expected(confidence)}, as the mean over the regions. The true one is often lower: it tells how closely "
+        "to look."
+    )
 
 
 def lengths_of(segmentation: Segmentation, written: Any) -> dict[Region, diameters.Diameters]:

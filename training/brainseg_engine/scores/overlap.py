@@ -23,6 +23,11 @@ def dice(a: Mask, b: Mask) -> float:
     return 2.0 * int(np.count_nonzero(a & b)) / total if total else 1.0
 
 
+def expected(confidence: float) -> str:
+    """What Dice a model expects of its own answer (the mean over the regions), in words that leave it with the model."""
+    return f"Overlap the model expects with an expert: Dice {confidence:.2f}"
+
+
 def hd95(a: Mask, b: Mask, spacing: Sequence[float]) -> float:
     """The 95 % Hausdorff distance in mm between the surfaces of two masks (X, Y, Z) of one shape.
 
