@@ -17,6 +17,7 @@ from brainseg_engine.inference.calibrated import Softness
 from brainseg_engine.inference.predictor import Predictor
 from brainseg_engine.models import checkpoint
 from brainseg_engine.models.calibration import AS_IS
+from brainseg_engine.studies.cohort import split_text
 
 
 def _observed(rng, temperature, offset):
@@ -83,6 +84,34 @@ def test_the_command_calibrates_and_leaves_the_labels(world, tiny_model, tmp_pat
     assert "WT: temperature" in shown.output and "rank correlation" in shown.output.replace("\n", " ")
 
 
+def test_of_a_table_of_folds_each_case_is_answered_by_the_model_that_has_not_seen_it(
+    world, tiny_model, tmp_path, monkeypatch
+):
+    data, _, folds = world
+    fold_of = {f"Case_{i}": "0" if i >= 6 else "1" for i in range(11)} | {"Case_11": "test"}
+    table = tmp_path / "folds.csv"
+    table.write_text(split_text("fold", fold_of))
+    by = {}
+
+    def answered(predictor, study, truth, inner=calibration.answered):
+        by[study.id] = predictor.card.name
+        return inner(predictor, study, truth)
+
+    monkeypatch.setattr(calibration, "answered", answered)
+    given = [w for f in folds for w in ("--fold", f)]
+    out, png = tmp_path / "ours.safetensors", tmp_path / "ours.png"
+    done = call(
+        "models", "calibrate", tiny_model, *given, "--data", data, "--split", table, "--out", out, "--figure", png
+    )
+    assert done.exit_code == 0, done.output
+    # a model of a fold has learnt from the cases of the others
+    assert by == {f"Case_{i}": "fold1" if i >= 6 else "fold2" for i in range(11)}
+    assert png.read_bytes().startswith(b"\x89PNG")
+    table.write_text("case,group\nCase_0,1\n")
+    done = call("models", "calibrate", tiny_model, *given, "--data", data, "--split", table, "--out", out)
+    assert done.exit_code != 0 and "needs the columns 'case' and 'split' (or 'fold')" in " ".join(done.output.split())
+
+
 def test_a_case_that_all_have_learnt_from_is_refused(world, tiny_model):
     data, _, folds = world
     one = Predictor(folds[0], "cpu")
@@ -101,3 +130,14 @@ def test_models_that_cannot_stand_for_it_and_too_few_cases_are_refused(world, ti
     fold.recipe = fold.recipe.model_copy(update={"modalities": fold.recipe.modalities[:3]})
     with pytest.raises(InputError, match="otherwise"):
         calibration.require_folds(model, [fold])
+
+
+def test_the_diagram_of_a_calibrated_model_needs_no_fold_models(tiny_model, tmp_path):
+    png = tmp_path / "reliability.png"
+    done = call("models", "show", "brats-baseline", "--reliability", png)
+    assert done.exit_code == 0, done.output
+    assert png.read_bytes().startswith(b"\x89PNG") and png.stat().st_size > 20_000
+    done = call("models", "show", tiny_model, "--reliability", tmp_path / "none.png")
+    assert done.exit_code != 0 and "is not calibrated" in done.output and not (tmp_path / "none.png").exists()
+    done = call("models", "show", "brats-baseline", "--reliability", tmp_path / "a.pdf")
+    assert done.exit_code != 0 and ".png" in done.output

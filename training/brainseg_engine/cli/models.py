@@ -9,15 +9,16 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from brainseg_engine.cli import models_files
-from brainseg_engine.cli.calibrate import calibrate, told
+from brainseg_engine.cli.calibrate import calibrate, draw, require_png, told
 from brainseg_engine.cli.dispatch import CommandApp
 from brainseg_engine.cli.lineage import default, lineage
 from brainseg_engine.cli.printing import say, say_json
+from brainseg_engine.core.errors import InputError
 
 if TYPE_CHECKING:
     from brainseg_engine.core.study import Modality
     from brainseg_engine.models import ModelInfo
-    from brainseg_engine.models.checkpoint import Tuned
+    from brainseg_engine.models.checkpoint import Card, Tuned
 
 
 app = CommandApp()
@@ -130,7 +131,6 @@ def _say_terms(path: Path) -> None:
 
 def _series(text: str) -> tuple[Modality, ...]:
     """The series in a list like ``t1ce,t1,t2,flair``."""
-    from brainseg_engine.core.errors import InputError
     from brainseg_engine.core.study import Modality
 
     names = [part.strip().lower() for part in text.split(",") if part.strip()]
@@ -151,18 +151,37 @@ def list_(as_json: Annotated[bool, typer.Option("--json", help="Print the cards 
 @app.command()
 def show(
     name: Annotated[str, typer.Argument(metavar="NAME", help="A model: a name or a file.", show_default=False)],
+    reliability: Annotated[
+        Path | None,
+        typer.Option(
+            "--reliability", metavar="PNG", help="Draw the diagram of its calibration there.", show_default=False
+        ),
+    ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print card and recipe as one JSON object.")] = False,
 ) -> None:
     """Show the card of one model: what it is, needs and gives, its licence and limits, where it came from, its scores."""
     from brainseg_engine.models import ModelInfo, find
     from brainseg_engine.models.checkpoint import read_metadata
 
+    require_png(reliability, "--reliability")
     path = find(name)
     card, recipe = read_metadata(path)
+    if reliability is not None:
+        _draw_reliability(card, reliability)
     if as_json:
         say_json({"path": str(path), "card": card.model_dump(mode="json"), "recipe": recipe.model_dump(mode="json")})
         return
     _print_card(ModelInfo(card.name, path, card, False), default=False)
+
+
+def _draw_reliability(card: Card, png: Path) -> None:
+    if card.calibration is None or any(not c.bins_before for c in card.calibration.regions.values()):
+        raise InputError(
+            f"The model {card.name} is not calibrated, so there is no diagram to draw. 'models calibrate' measures what its "
+            "probabilities are worth."
+        )
+    draw(card.calibration, card.name, png)
+    say(png, err=True)
 
 
 app.command()(models_files.available)

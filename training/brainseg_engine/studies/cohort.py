@@ -151,6 +151,11 @@ def read_split(path: Path, fold: Fold | None = None) -> dict[str, str]:
     return split
 
 
+def holds_folds(path: Path) -> bool:
+    """Whether a stored split divides the cases into folds alone, none of which is the validation yet. Raises TrainingError."""
+    return "split" not in _rows(path)[0]
+
+
 def patients_of(cases: Iterable[CohortCase], rule: str = "auto") -> dict[str, str]:
     """Case → patient: by names and folders (``auto``), each case one (``case``), the folder that the case's lies in
     (``folder``), or the first group of a regular expression in the case's name. Raises TrainingError for another rule."""
