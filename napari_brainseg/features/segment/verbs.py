@@ -211,7 +211,7 @@ class SegmentVerbs:
 
     def _deliver(self, request: SegmentRequest, name: str, made: tuple[Prediction, Replacement]) -> None:
         """The result goes to the study it was made from, whatever is open by now."""
-        from brainseg_engine.inference.calibrated import calibrated_fields
+        from brainseg_engine.inference.calibrated import trust_fields
 
         prediction, change = made
         model = BaseModel(prediction.model, prediction.model_version)
@@ -221,7 +221,7 @@ class SegmentVerbs:
             "device": prediction.device,
             "rests_on": [m.value for m in prediction.rests_on],
             "dropped_ml": {r.value: round(ml, 3) for r, ml in prediction.dropped_ml.items()},
-            **calibrated_fields(prediction),
+            **trust_fields(prediction),
             "seconds": dict(prediction.seconds),
         }
         answer = Answer(change.segmentation, model, request.model, notes, probabilities=prediction.probabilities,
@@ -240,6 +240,6 @@ class SegmentVerbs:
         self._session.add_answer(name, answer)
         took = f"{sum(prediction.seconds.values()):.1f}\N{NO-BREAK SPACE}s"
         said = f"{request.study.id} was segmented by {change.segmentation.made_by} in {took}. {prediction.specks}"
-        said = f"{said.rstrip()} {prediction.unlike}".rstrip()
-        self._session.say(said, Kind.WARNING if prediction.unlike else Kind.GOOD)
+        doubts = " ".join(t for t in (prediction.displaced, prediction.unlike) if t)
+        self._session.say(f"{said.rstrip()} {doubts}".rstrip(), Kind.WARNING if doubts else Kind.GOOD)
         self._next()

@@ -32,7 +32,7 @@ def test_the_answer_lies_on_the_reference_grid_and_repeats(predictor, study):
     for region, p in first.probabilities.items():
         inside = np.isin(first.segmentation.labels, [int(v) for v in REGION_LABELS[region]])
         assert inside[p.astype(np.float32) > 0.502].all()
-    assert set(first.seconds) == {"preprocess", "network", "restore", "postprocess"}
+    assert set(first.seconds) == {"alignment", "preprocess", "network", "restore", "postprocess"}
 
 
 def test_another_file_order_gives_the_same_answer(predictor, study):

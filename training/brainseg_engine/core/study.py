@@ -200,6 +200,10 @@ class Prediction:
     """The mean Dice that the answer expects of itself, of a calibrated model."""
     unlike: str = ""
     """A sentence where the images look unlike anything the model has learnt from."""
+    displaced: str = ""
+    """A sentence where series lie beside each other."""
+    laid_back_mm: Mapping[Modality, float] = field(default_factory=dict)
+    """Series → how far it lay beside the others, in mm, before it was laid onto them for this answer."""
     scaling: Mapping[Region, tuple[float, float]] = field(default_factory=dict)
     """Region → (temperature, offset): ``probabilities`` are as the model gave them, to be calibrated before they are shown."""
 

@@ -74,6 +74,8 @@ def prediction_to_wire(prediction: Prediction) -> dict[str, Any]:
         "intervals_ml": {r.value: list(limits) for r, limits in prediction.intervals_ml.items()},
         "confidence": prediction.confidence,
         "unlike": prediction.unlike,
+        "displaced": prediction.displaced,
+        "laid_back_mm": {m.value: mm for m, mm in prediction.laid_back_mm.items()},
         "scaling": {r.value: list(s) for r, s in prediction.scaling.items()},
     }
 
@@ -102,5 +104,7 @@ def prediction_from_wire(
         intervals_ml={Region(r): (float(a), float(b)) for r, (a, b) in fields.get("intervals_ml", {}).items()},
         confidence=None if fields.get("confidence") is None else float(fields["confidence"]),
         unlike=str(fields.get("unlike", "")),
+        displaced=str(fields.get("displaced", "")),
+        laid_back_mm={Modality(m): float(mm) for m, mm in fields.get("laid_back_mm", {}).items()},
         scaling={Region(r): (float(t), float(b)) for r, (t, b) in fields.get("scaling", {}).items()},
     )

@@ -22,7 +22,7 @@ from brainseg_engine.core.events import Progress, ProgressCallback
 from brainseg_engine.core.paths import check_writable
 from brainseg_engine.core.study import Prediction, Study
 from brainseg_engine.inference import raw
-from brainseg_engine.inference.calibrated import calibrated, calibrated_fields
+from brainseg_engine.inference.calibrated import calibrated, trust_fields
 from brainseg_engine.inference.finished import (
     Answers,
     PredictSettings,
@@ -222,7 +222,7 @@ class _Batch:
         _write(answer, prepared.study if prepared else case.study, source, path, self.settings, sidecar)
         messages = [*(prepared.warnings if prepared else ()), *(d.message for d in doubts)]
         messages += [self.predictor.card.expectation(case.study.volumes), answer.seen.specks, answer.seen.fallen]
-        messages += [answer.seen.unlike]
+        messages += [answer.seen.unlike, answer.seen.displaced]
         seconds = round(time.perf_counter() - case.began, 2)
         return PredictOutcome(
             case.id, "done", " ".join(m for m in messages if m), str(path), seconds=seconds, **volumes_in(sidecar)
@@ -332,7 +332,7 @@ def report(prediction: Prediction, study: Study, seconds: Mapping[str, float]) -
         "made_by": seg.made_by,
         "rests_on": [m.value for m in prediction.rests_on],
         "dropped_ml": {r.value: round(ml, 3) for r, ml in prediction.dropped_ml.items()},
-        **calibrated_fields(prediction),
+        **trust_fields(prediction),
         "reference": study.reference.modality.value,
         "spacing_mm": [round(s, 3) for s in seg.grid.spacing] if seg.grid.calibrated else None,
         "slice_thickness_mm": round(max(seg.grid.spacing), 3) if seg.grid.calibrated else None,

@@ -82,9 +82,12 @@ def calibrated(probabilities: Probabilities, scaling: Mapping[Region, Scaling]) 
     }
 
 
-def calibrated_fields(prediction: Prediction) -> dict[str, Any]:
-    """What stands beside a mask, of a calibrated model; {} of others."""
+def trust_fields(prediction: Prediction) -> dict[str, Any]:
+    """What stands beside a mask of how far it can be trusted; {} where there is nothing to tell."""
     fields: dict[str, Any] = {}
+    if prediction.displaced:
+        fields |= {"displaced": prediction.displaced}
+        fields |= {"laid_back_mm": {m.value: round(mm, 1) for m, mm in prediction.laid_back_mm.items()}}
     if prediction.intervals_ml:
         intervals = {r.value: [round(x, 3) for x in limits] for r, limits in prediction.intervals_ml.items()}
         fields |= {"volume_intervals_ml": intervals}

@@ -18,7 +18,7 @@ from brainseg_engine.core.errors import Cancelled, CheckpointError, DeviceError
 from brainseg_engine.core.events import CancelCheck, Progress, ProgressCallback, never, silent
 from brainseg_engine.core.labels import LabelArray, Region, region_mask
 from brainseg_engine.core.study import Prediction, Segmentation, Study
-from brainseg_engine.inference import gated, plan, tiles
+from brainseg_engine.inference import displaced, gated, plan, tiles
 from brainseg_engine.inference.appearance import features
 from brainseg_engine.inference.calibrated import Softness, Told, told
 from brainseg_engine.inference.postprocess import decided, of_regions
@@ -122,11 +122,19 @@ class Predictor:
         cancelled: CancelCheck = never,
         probabilities: bool = False,
     ) -> Prediction:
-        """Labels on the grid of the study's reference series.
+        """Labels on the grid of the study's reference series. A series that lies beside the others is laid onto them first, and
+        named in ``displaced``.
 
         Raises InputError or GeometryError when the study does not fit the model, DeviceError when memory runs out,
         Cancelled when ``cancelled()`` says so between two tiles.
         """
+        study.require(self.recipe.needed)
+        began = time.perf_counter()
+        progress(Progress("checking that the series lie on each other", 0.0))
+        threads = torch.get_num_threads()
+        found = displaced.look(study, threads)
+        study, moved = displaced.laid_back(study, found, threads, cancelled) if found.beside else (study, {})
+        checked = time.perf_counter() - began
         try:
             answer, seconds = self.probabilities(study, progress, cancelled)
         except (RuntimeError, MemoryError) as e:
@@ -144,7 +152,7 @@ class Predictor:
         shares = zip(regions, of_regions(answer, output), strict=True) if probabilities else ()
         kept = {r: p.half().cpu().numpy() for r, p in shares} or None
         said = self._told(answer, labels, study)
-        seconds = {**seconds, "postprocess": time.perf_counter() - began}
+        seconds = {"alignment": checked, **seconds, "postprocess": time.perf_counter() - began}
         del answer, shares
         self._heap.settle()
         progress(Progress("done", 1.0))
@@ -168,6 +176,8 @@ class Predictor:
             intervals_ml=said.intervals_ml if said else {},
             confidence=said.confidence if said else None,
             unlike=self._unlike,
+            displaced=displaced.words(found, moved),
+            laid_back_mm=moved,
             scaling=self.card.calibration.scaling if said and self.card.calibration else {},
         )
 

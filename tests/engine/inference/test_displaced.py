@@ -1,0 +1,101 @@
+"""A series that lies beside the others is found, named and laid back; series that lie on each other stay as they are."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+
+from brainseg_engine.augment import acquisition
+from brainseg_engine.core.errors import Cancelled
+from brainseg_engine.core.geometry import Grid
+from brainseg_engine.core.study import Modality
+from brainseg_engine.core.study_wire import prediction_from_wire, prediction_to_wire
+from brainseg_engine.inference import displaced
+from brainseg_engine.inference.batch import report
+from brainseg_engine.inference.displaced import Found
+from brainseg_engine.inference.predictor import Predictor
+from brainseg_engine.phantom import phantom_study
+
+
+@pytest.fixture(scope="module")
+def study():
+    return phantom_study(0, (96, 96, 64))
+
+
+def moved(study, series, mm=(4.0, -4.0, 4.0), degrees=(3.0, -3.0, 3.0)):
+    volume = study.volumes[series]
+    channel = torch.from_numpy(np.ascontiguousarray(volume.data, dtype=np.float32))
+    acquisition.move(channel, degrees, mm)
+    return replace(study, volumes={**study.volumes, series: replace(volume, data=channel.numpy())})
+
+
+def test_series_that_lie_on_each_other_stay_as_they_are(study):
+    found = displaced.look(study)
+    assert found == Found()
+    same, back = displaced.laid_back(study, found)
+    assert back == {} and all(same.volumes[m] is v for m, v in study.volumes.items())
+    assert displaced.words(found, back) == ""
+
+
+@pytest.mark.parametrize("series", list(Modality))
+def test_the_series_that_was_moved_is_named_and_laid_back(study, series):
+    spoilt = moved(study, series)
+    found = displaced.look(spoilt)
+    assert list(found.beside) == [series]
+    back, mm = displaced.laid_back(spoilt, found)
+    assert list(mm) == [series] and 5 < mm[series] < 9
+    assert all(back.volumes[m] is v for m, v in spoilt.volumes.items() if m is not series)
+    true, brain = study.volumes[series].data, study.volumes[series].data != 0
+    off = [np.abs(s.volumes[series].data - true)[brain].mean() for s in (spoilt, back)]
+    assert off[1] < off[0] / 3
+    assert f"{series.title} (" in displaced.words(found, mm) and "laid back" in displaced.words(found, mm)
+    assert "Align them" in displaced.words(found, {})
+
+
+def test_voxels_that_are_no_cubes_and_axes_that_run_backwards_change_nothing(study):
+    flipped = {
+        m: replace(v, data=v.data[::-1, :, ::2], grid=Grid((96, 96, 32), np.diag([-1.0, 1, 2, 1])))
+        for m, v in moved(study, Modality.T2).volumes.items()
+    }
+    assert list(displaced.look(replace(study, volumes=flipped, segmentation=None)).beside) == [Modality.T2]
+
+
+def test_of_two_series_it_cannot_be_told_which_lies_wrong(study):
+    two = {m: v for m, v in moved(study, Modality.FLAIR).volumes.items() if m in (Modality.T1CE, Modality.FLAIR)}
+    spoilt = replace(study, volumes=two)
+    found = displaced.look(spoilt)
+    assert not found.beside and found.unsettled[0] == (Modality.T1CE, Modality.FLAIR)
+    assert displaced.laid_back(spoilt, found) == (spoilt, {})
+    assert "T1ce and FLAIR lie" in displaced.words(found, {})
+
+
+def test_nothing_is_claimed_of_images_that_cannot_tell(study):
+    unknown = {m: replace(v, grid=Grid(v.grid.shape, np.eye(4), calibrated=False)) for m, v in study.volumes.items()}
+    empty = {m: replace(v, data=np.zeros_like(v.data)) for m, v in study.volumes.items()}
+    noise = np.random.default_rng(0)
+    nothing = {m: replace(v, data=noise.normal(100, 10, v.data.shape)) for m, v in study.volumes.items()}
+    flat = {m: replace(v, data=(v.data != 0) * 7.0) for m, v in study.volumes.items()}
+    for volumes in (unknown, empty, flat, {Modality.T1: study.volumes[Modality.T1]}):
+        assert displaced.look(replace(study, volumes=volumes, segmentation=None)) == Found()
+    displaced.look(replace(study, volumes=nothing, segmentation=None))  # whatever it says, it says it
+
+
+def test_it_can_be_cancelled(study):
+    with pytest.raises(Cancelled):
+        displaced.laid_back(study, Found({Modality.T2: 5.0}), cancelled=lambda: True)
+
+
+def test_the_answer_tells_of_it_and_is_that_of_the_series_laid_back(tiny_model, study):
+    predictor, spoilt = Predictor(tiny_model, "cpu"), moved(study, Modality.T2)
+    answer = predictor.predict(spoilt)
+    assert "T2 (" in answer.displaced and list(answer.laid_back_mm) == [Modality.T2]
+    back, _ = displaced.laid_back(spoilt, displaced.look(spoilt))
+    np.testing.assert_array_equal(answer.segmentation.labels, predictor.predict(back).segmentation.labels)
+    beside = report(answer, spoilt, {})
+    assert beside["displaced"] == answer.displaced and list(beside["laid_back_mm"]) == ["t2"]
+    seg = answer.segmentation
+    there = prediction_from_wire(prediction_to_wire(answer), seg.grid, seg.labels)
+    assert (there.displaced, dict(there.laid_back_mm)) == (answer.displaced, dict(answer.laid_back_mm))
+    clean = predictor.predict(study)
+    assert clean.displaced == "" and "displaced" not in report(clean, study, {})
