@@ -49,8 +49,8 @@ def test_the_series_that_was_moved_is_named_and_laid_back(study, series):
     true, brain = study.volumes[series].data, study.volumes[series].data != 0
     off = [np.abs(s.volumes[series].data - true)[brain].mean() for s in (spoilt, back)]
     assert off[1] < off[0] / 3
-    assert f"{series.title} (" in displaced.words(found, mm) and "laid back" in displaced.words(found, mm)
-    assert "Align them" in displaced.words(found, {})
+    assert f"{series.title} lies {mm[series]:.0f} mm beside" in displaced.words(found, mm)
+    assert "laid onto them" in displaced.words(found, mm) and "align it" in displaced.words(found, {})
 
 
 def test_voxels_that_are_no_cubes_and_axes_that_run_backwards_change_nothing(study):
@@ -89,7 +89,7 @@ def test_it_can_be_cancelled(study):
 def test_the_answer_tells_of_it_and_is_that_of_the_series_laid_back(tiny_model, study):
     predictor, spoilt = Predictor(tiny_model, "cpu"), moved(study, Modality.T2)
     answer = predictor.predict(spoilt)
-    assert "T2 (" in answer.displaced and list(answer.laid_back_mm) == [Modality.T2]
+    assert "T2 lies" in answer.displaced and list(answer.laid_back_mm) == [Modality.T2]
     back, _ = displaced.laid_back(spoilt, displaced.look(spoilt))
     np.testing.assert_array_equal(answer.segmentation.labels, predictor.predict(back).segmentation.labels)
     beside = report(answer, spoilt, {})

@@ -120,14 +120,13 @@ def words(found: Found, moved: Mapping[Modality, float]) -> str:
         told.append(
             f"{a.title} and {b.title} lie {mm:.0f} mm beside each other: align them before you rely on the result."
         )
-    back = [f"{m.title} ({mm:.0f} mm)" for m, mm in moved.items()]
-    if back:
+    for m, mm in moved.items():
         told.append(
-            f"Beside the other series, and laid back onto them for this result: {', '.join(back)}. Compare them."
+            f"{m.title} lies {mm:.0f} mm beside the other series and was laid onto them for this result: compare them."
         )
-    stays = [f"{m.title} ({mm:.0f} mm)" for m, mm in found.beside.items() if m not in moved]
-    if stays:
-        told.append(f"Beside the other series: {', '.join(stays)}. Align them before you rely on the result.")
+    for m in found.beside:
+        if m not in moved:
+            told.append(f"{m.title} lies beside the other series: align it before you rely on the result.")
     return " ".join(told)
 
 
