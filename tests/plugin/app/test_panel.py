@@ -5,7 +5,6 @@ from __future__ import annotations
 import sys
 from dataclasses import replace
 from pathlib import Path
-from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -14,19 +13,22 @@ from helpers.small_study import make_study
 from qtpy.QtCore import QEvent, Qt
 from qtpy.QtWidgets import QAbstractButton, QApplication, QComboBox, QFileDialog, QWidget
 
-from brainseg_engine.core.labels import Label
-from brainseg_engine.core.study import ALL_FOUR, Modality
+from brainseg_engine.core.labels import Label, Region
+from brainseg_engine.core.study import Modality
 from brainseg_engine.corrections import Store
 from brainseg_engine.models import ModelInfo
+from brainseg_engine.models.checkpoint import Card
 from napari_brainseg.app.panel import App
 from napari_brainseg.display import layers, region_layer
 from napari_brainseg.features.corrections.section import accepted_in_words
 from napari_brainseg.features.save.section import with_ending
 from napari_brainseg.qt.cards import card_in_words
 
-CARD = SimpleNamespace(
+CARD = Card(
     name="fake",
     version="1",
+    recipe="fake",
+    regions=tuple(Region),
     summary="A threshold.",
     terms="",
     citation="",
@@ -34,7 +36,6 @@ CARD = SimpleNamespace(
     licence="none",
     data="nothing",
     modalities=tuple(Modality),
-    needed=ALL_FOUR,
     scores={"WT": {"dice": 0.5, "hd95_mm": None}},
     scores_on="air",
     known_failures=("everything",),
