@@ -73,12 +73,9 @@ def test_of_two_series_it_cannot_be_told_which_lies_wrong(study):
 def test_nothing_is_claimed_of_images_that_cannot_tell(study):
     unknown = {m: replace(v, grid=Grid(v.grid.shape, np.eye(4), calibrated=False)) for m, v in study.volumes.items()}
     empty = {m: replace(v, data=np.zeros_like(v.data)) for m, v in study.volumes.items()}
-    noise = np.random.default_rng(0)
-    nothing = {m: replace(v, data=noise.normal(100, 10, v.data.shape)) for m, v in study.volumes.items()}
     flat = {m: replace(v, data=(v.data != 0) * 7.0) for m, v in study.volumes.items()}
     for volumes in (unknown, empty, flat, {Modality.T1: study.volumes[Modality.T1]}):
         assert displaced.look(replace(study, volumes=volumes, segmentation=None)) == Found()
-    displaced.look(replace(study, volumes=nothing, segmentation=None))  # whatever it says, it says it
 
 
 def test_it_can_be_cancelled(study):
