@@ -31,6 +31,30 @@ def test_auto_is_cuda_or_the_cpu(monkeypatch):
         device.choose("cuda:2")
 
 
+@pytest.mark.parametrize(
+    ("capability", "asked", "used"),
+    [
+        ("AVX2", "bf16-mixed", "32-true"),
+        ("AVX2", "16-mixed", "32-true"),
+        ("AVX2", "32-true", "32-true"),
+        ("DEFAULT", "bf16-mixed", "32-true"),
+        ("AVX512", "bf16-mixed", "bf16-mixed"),
+        ("SVE256", "bf16-mixed", "bf16-mixed"),
+    ],
+)
+def test_a_processor_does_not_imitate_short_numbers(monkeypatch, caplog, capability, asked, used):
+    monkeypatch.setattr(torch.backends.cpu, "get_cpu_capability", lambda: capability)
+    assert device.precision(asked, "cpu") == used
+    assert (f"instead of {asked}" in caplog.text) == (asked != used)
+
+
+@pytest.mark.parametrize(("supported", "used"), [(True, "bf16-mixed"), (False, "32-true")])
+def test_nor_does_a_gpu(monkeypatch, supported, used):
+    monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda including_emulation: supported)
+    assert device.precision("bf16-mixed", "cuda:0") == used
+    assert device.precision("16-mixed", "cuda:0") == "16-mixed"
+
+
 def test_running_out_of_memory_is_known_by_every_library():
     for attempt in (lambda: torch.empty(1 << 46), lambda: np.ones(1 << 46)):
         with pytest.raises((RuntimeError, MemoryError)) as e:

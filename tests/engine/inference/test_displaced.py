@@ -65,9 +65,31 @@ def test_of_two_series_it_cannot_be_told_which_lies_wrong(study):
     two = {m: v for m, v in moved(study, Modality.FLAIR).volumes.items() if m in (Modality.T1CE, Modality.FLAIR)}
     spoilt = replace(study, volumes=two)
     found = displaced.look(spoilt)
-    assert not found.beside and found.unsettled[0] == (Modality.T1CE, Modality.FLAIR)
+    assert not found.beside and found.unsettled[:2] == ((Modality.T1CE,), (Modality.FLAIR,))
     assert displaced.laid_back(spoilt, found) == (spoilt, {})
-    assert "T1ce and FLAIR lie" in displaced.words(found, {})
+    assert displaced.words(found, {}).startswith(f"T1ce lies {found.unsettled[2]:.0f} mm beside FLAIR:")
+
+
+@pytest.mark.parametrize("partner", [Modality.T1CE, Modality.T2, Modality.FLAIR])
+def test_of_two_series_beside_two_it_cannot_be_told_which_lie_wrong(study, partner):
+    spoilt = moved(moved(study, Modality.T1), partner)
+    found = displaced.look(spoilt)
+    kept = tuple(m for m in study.volumes if m not in (Modality.T1, partner))
+    assert not found.beside and {frozenset(s) for s in found.unsettled[:2]} == {
+        frozenset((Modality.T1, partner)),
+        frozenset(kept),
+    }
+    assert displaced.laid_back(spoilt, found) == (spoilt, {})
+    said = displaced.words(found, {})
+    assert " lie " in said and "mm beside" in said and all(m.title in said for m in study.volumes)
+
+
+def test_two_that_went_different_ways_are_both_laid_onto_the_two_that_stayed(study):
+    spoilt = moved(moved(study, Modality.T2), Modality.FLAIR, mm=(-6.0, 5.0, -5.0), degrees=(0.0, 0.0, -4.0))
+    found = displaced.look(spoilt)
+    assert set(found.beside) == {Modality.T2, Modality.FLAIR} and found.unsettled is None
+    _, mm = displaced.laid_back(spoilt, found)
+    assert set(mm) == {Modality.T2, Modality.FLAIR}
 
 
 def test_nothing_is_claimed_of_images_that_cannot_tell(study):

@@ -2,6 +2,7 @@
 
 import pytest
 
+from brainseg_engine.core import device
 from brainseg_engine.core.labels import Region
 from brainseg_engine.inference.predictor import Predictor
 from brainseg_engine.phantom import phantom_study, write_study
@@ -35,11 +36,15 @@ REDUCED = {
                             "window.size=[48, 48, 48]", "optimiser.learning_rate=2e-3",
                             "training.precision=bf16-mixed"]),
 }  # fmt: skip
+QUICK = ("attention_unet",)
+WANTS_BFLOAT16 = pytest.mark.skipif(
+    device.imitates("bf16-mixed", "cpu"), reason="takes a quarter of an hour on a processor without AVX-512"
+)
 
 
 @pytest.mark.slow
 @pytest.mark.timeout(900)
-@pytest.mark.parametrize("name", REDUCED)
+@pytest.mark.parametrize("name", [pytest.param(n, marks=() if n in QUICK else WANTS_BFLOAT16) for n in REDUCED])
 def test_it_learns_one_phantom_by_heart(name, tmp_path):
     steps, settings = REDUCED[name]
     study = phantom_study(11, SHAPE)

@@ -2,8 +2,8 @@
 of the whole). Which one it is, and the study with it laid back onto the others.
 
 Every pair of series is registered on a coarse grid, by the information that their edges share: edges lie where tissues
-meet, whatever their contrast. A series lies beside the others when it does so by ``FAR_MM`` from each of them. Where two
-series alone are there it cannot be told which of them it is.
+meet, whatever their contrast. A series lies beside the others when it does so by ``FAR_MM`` from each of them. Where one
+series lies beside one other, or two beside two, it cannot be told which of them lie wrong.
 
 What it finds, and how often wrongly, is measured in ``benchmarks/displaced``.
 """
@@ -11,7 +11,7 @@ What it finds, and how often wrongly, is measured in ``benchmarks/displaced``.
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -43,11 +43,11 @@ _Image = NDArray[np.float32]
 
 @dataclass(frozen=True)
 class Found:
-    """Where series lie: ``beside``: series → mm (mean over the brain) from the others; ``unsettled``: two series that lie that
-    far apart, of which it cannot be told which lies wrong."""
+    """Where series lie: ``beside``: series → mm (mean over the brain) from the others; ``unsettled``: two sides of as many
+    series, each at one with itself, and how far they lie apart: it cannot be told which of them lies wrong."""
 
     beside: Mapping[Modality, float] = field(default_factory=dict)
-    unsettled: tuple[tuple[Modality, Modality], float] | None = None
+    unsettled: tuple[tuple[Modality, ...], tuple[Modality, ...], float] | None = None
 
 
 @dataclass(frozen=True)
@@ -78,11 +78,22 @@ def look(study: Study, threads: int = 0) -> Found:
     first, *others = coarse
     if all(measured(first, m) <= FAR_MM for m in others):  # usually
         return Found()
-    if len(coarse) == 2:
-        mm = measured(first, others[0])
-        return Found(unsettled=((first, others[0]), mm)) if mm < MOST_MM else Found()
-    nearest = {m: min(measured(m, o) for o in coarse if o != m) for m in coarse}
-    return Found({m: mm for m, mm in nearest.items() if FAR_MM < mm < MOST_MM})
+    sides = _at_one(list(coarse), measured)
+    if len(sides) == 2 and len(sides[0]) == len(sides[1]):
+        one, other = sides
+        mm = min(measured(a, b) for a in one for b in other)
+        return Found(unsettled=(one, other, mm)) if mm < MOST_MM else Found()
+    nearest = {m: min(measured(m, o) for o in coarse if o != m) for (m,) in (s for s in sides if len(s) == 1)}
+    return Found({m: mm for m, mm in nearest.items() if mm < MOST_MM})
+
+
+def _at_one(series: list[Modality], apart: Callable[[Modality, Modality], float]) -> list[tuple[Modality, ...]]:
+    """The series, those together that lie on each other, be it by way of a third."""
+    sides: list[tuple[Modality, ...]] = []
+    for m in series:
+        near = [s for s in sides if any(apart(m, o) <= FAR_MM for o in s)]
+        sides = [s for s in sides if s not in near] + [tuple(o for s in (*near, (m,)) for o in s)]
+    return sides
 
 
 def laid_back(
@@ -116,9 +127,10 @@ def words(found: Found, moved: Mapping[Modality, float]) -> str:
     """What to tell of it, in a sentence; "" where all series lie on each other."""
     told = []
     if found.unsettled is not None:
-        (a, b), mm = found.unsettled
+        one, other, mm = found.unsettled
+        a, b = (" and ".join(m.title for m in side) for side in (one, other))
         told.append(
-            f"{a.title} and {b.title} lie {mm:.0f} mm beside each other: align them before you rely on the result."
+            f"{a} {'lies' if len(one) == 1 else 'lie'} {mm:.0f} mm beside {b}: align them before you rely on the result."
         )
     for m, mm in moved.items():
         told.append(

@@ -195,6 +195,7 @@ class Training(RecipeSection):
     """Exponential moving average of the weights, which is what is validated and kept; 0 for none."""
     validate_every_steps: int = Field(default=250, ge=1)
     precision: Literal["32-true", "16-mixed", "bf16-mixed"] = "32-true"
+    """Where the hardware would only imitate the shorter numbers, 32-true is used instead."""
     parts: Literal["all", "decoder", "head"] = "all"
     """Which weights are trained, of a network that starts from a model: all; the decoder and the head; or the head and the
     normalisation layers."""

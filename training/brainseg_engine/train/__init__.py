@@ -40,7 +40,11 @@ def train(recipe: Recipe, options: TrainOptions, report: Report, cancelled: Canc
     fabric = ranks.make_fabric(recipe, options)
     first = fabric.is_global_zero
     run = RunFolder(options.out)
-    with run.lock() if first else nullcontext(), run.log() if first else nullcontext(), _in_words(run, recipe):
+    with (
+        run.lock() if first else nullcontext(),
+        run.log() if first else nullcontext(),
+        _in_words(run, recipe, str(fabric.device)),
+    ):
         split = cohort.read_split(options.split, options.fold)
         folders = cohort.cases(options.data, split, "train", options.elsewhere)
         held_out = cohort.cases(options.data, split, "validation", options.elsewhere)
@@ -72,14 +76,14 @@ def _silent(_: Event) -> None:
 
 
 @contextmanager
-def _in_words(run: RunFolder, recipe: Recipe) -> Iterator[None]:
+def _in_words(run: RunFolder, recipe: Recipe, where: str) -> Iterator[None]:
     """What a machine runs out of, as a sentence."""
     try:
         yield
     except (RuntimeError, MemoryError) as e:
         if device.out_of_memory(e):
             raise DeviceError(
-                f"This training ran out of memory. {memory.advice(recipe)} Or close other programs. {run.advice}"
+                f"This training ran out of memory. {memory.advice(recipe, where)} Or close other programs. {run.advice}"
             ) from e
         if "DataLoader worker" in str(e):
             raise TrainingError(

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from brainseg_engine.core import device
 from brainseg_engine.recipe import MyronenkoConfig, Recipe
 
 
-def advice(recipe: Recipe) -> str:
-    """One sentence: the setting, its value and a value that about halves the memory of a step."""
+def advice(recipe: Recipe, where: str) -> str:
+    """One sentence: the setting, its value and a value that about halves the memory of a step on that device."""
     training, window = recipe.training, recipe.window
     parts = training.accumulate
     if window.policy != "brain" and training.batch_size > parts:
@@ -14,7 +15,7 @@ def advice(recipe: Recipe) -> str:
         return f"Set training.accumulate to {more} instead of {parts}: the same batch, in smaller parts."
     if window.size is not None and (smaller := _smaller(recipe)) is not None:
         return f"Set window.size to {smaller} instead of {list(window.size)}."
-    if training.precision == "32-true":
+    if training.precision == "32-true" and not device.imitates("bf16-mixed", where):
         return 'Set training.precision to "bf16-mixed" instead of "32-true", which about halves what is kept of a step.'
     if recipe.preprocess.spacing_mm is not None:
         spacing = recipe.preprocess.spacing_mm

@@ -38,7 +38,7 @@ def make_fabric(recipe: Recipe, options: TrainOptions) -> Fabric:
         devices=devices,
         num_nodes=options.nodes,
         strategy=strategy,
-        precision=recipe.training.precision,
+        precision=device.precision(recipe.training.precision, where),
     )
     fabric.launch()
     return fabric
