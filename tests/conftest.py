@@ -6,6 +6,7 @@ import gc
 import os
 import shutil
 import subprocess
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from unittest.mock import patch
@@ -38,6 +39,15 @@ def pytest_configure(config: pytest.Config) -> None:
         with os.fdopen(ours) as number:
             os.environ["DISPLAY"] = f":{number.readline().strip()}"  # it says which once it is ready
         os.environ.pop("XAUTHORITY", None)
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    """What .ci/run has no time for within its hour is left out, and said so: slow tests once ``BRAINSEG_TESTS_UNTIL`` (seconds
+    since 1970) has come."""
+    until = float(os.environ.get("BRAINSEG_TESTS_UNTIL", "inf"))
+    if time.time() > until and item.get_closest_marker("slow"):
+        pytest.skip(f"NOT RUN, no time left: slow tests were to begin by {time.strftime('%H:%M', time.localtime(until))}")
 
 
 def pytest_unconfigure() -> None:
