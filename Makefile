@@ -35,8 +35,7 @@ test-fast: $(VENV)/.dev | system
 	@scripts/with-display $(BIN)/python -m pytest -m "not slow" -n auto --dist worksteal
 
 test-slow: $(VENV)/.slow | system
-	@scripts/with-display $(BIN)/python -m pytest -m "slow and not window" -n auto --dist worksteal
-	scripts/with-display $(BIN)/python -m pytest -m "slow and window"
+	@scripts/with-display $(BIN)/python -m pytest -m slow -n auto --dist worksteal
 
 fuzz: $(VENV)/.dev
 	@$(BIN)/python scripts/fuzz --cases $(or $(N),10000)

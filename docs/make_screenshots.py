@@ -35,7 +35,6 @@ SMALL = (120, 120, 80)
 """Voxels of the phantoms that are learnt from: the head is scaled to fit. Small enough for minutes, large enough for the
 bundled model to find the lesions."""
 LEARNT, ANCHORS = 4, 3
-MINUTES = 3
 HOSPITAL_SEED = 1
 LEAST_PIXELS = 40
 LEAST_LIT = 0.05
@@ -52,13 +51,15 @@ def main() -> int:
     """Write the pictures; the exit code."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--out", type=Path, default=Path(__file__).parent / "images")
-    out = parser.parse_args().out
+    parser.add_argument("--minutes", type=float, default=3, help="how long the fine-tuning of one picture takes")
+    args = parser.parse_args()
+    out: Path = args.out
     out.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix="screenshots-") as home:
         os.environ["BRAINSEG_HOME"] = home  # a model is made, and corrections are accepted: not among the user's own
         viewer = napari.Viewer(title="napari-brainseg", show=True)
         try:
-            make(viewer, out)
+            make(viewer, out, args.minutes)
         except Failure as e:
             print(f"make_screenshots: {e}", file=sys.stderr)
             return 1
@@ -80,7 +81,7 @@ def segmented_sample(viewer: napari.Viewer) -> Any:
     return panel
 
 
-def make(viewer: napari.Viewer, out: Path) -> None:
+def make(viewer: napari.Viewer, out: Path, minutes: float) -> None:
     """Open the sample, segment it, and take the pictures. Raises Failure."""
     viewer.window.resize(*SIZE)
     panel = segmented_sample(viewer)
@@ -93,7 +94,7 @@ def make(viewer: napari.Viewer, out: Path) -> None:
     correct(viewer, panel, out)
     export(panel, out)
     models(panel, out)
-    finetune(viewer, panel, out)
+    finetune(viewer, panel, out, minutes)
     press(panel, "plane_3d")
     surfaces = panel.owner.features.regions.surfaces
     wait(lambda: len(surfaces.surfaces) == len(REGION_COLOURS) + 1 and not surfaces.busy, 120, "the surfaces")
@@ -284,7 +285,7 @@ def models(panel: Any, out: Path) -> None:
     press(panel, "message_close")
 
 
-def finetune(viewer: napari.Viewer, panel: Any, out: Path) -> None:
+def finetune(viewer: napari.Viewer, panel: Any, out: Path, minutes: float) -> None:
     """A new model of corrected phantoms: its curves, and before and after. Raises Failure."""
     from brainseg_engine import phantom
     from brainseg_engine.io import load_study
@@ -297,7 +298,7 @@ def finetune(viewer: napari.Viewer, panel: Any, out: Path) -> None:
         if n < LEARNT:
             panel.owner.session.store.add(study, study.segmentation)
     press(panel, "finetune_fold")
-    finetuning.choose(anchors=folder / "anchors", amount=MINUTES)
+    finetuning.choose(anchors=folder / "anchors", amount=minutes)
     wait(lambda: press(panel, "finetune_start"), 60, "the button 'Fine-tune'")
     session = panel.owner.session
     wait(lambda: finetuning.run is not None and not finetuning.running, 900, "the end of the fine-tuning", session)

@@ -41,13 +41,21 @@ def pytest_configure(config: pytest.Config) -> None:
         os.environ.pop("XAUTHORITY", None)
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """The longest first (they have a timeout of their own), lest one worker is left alone with them at the end."""
+    own = {item: item.get_closest_marker("timeout") for item in items}
+    items.sort(key=lambda item: -float(own[item].args[0]) if own[item] else 0.0)
+
+
 @pytest.hookimpl(tryfirst=True)
 def pytest_runtest_setup(item: pytest.Item) -> None:
     """What .ci/run has no time for within its hour is left out, and said so: slow tests once ``BRAINSEG_TESTS_UNTIL`` (seconds
     since 1970) has come."""
     until = float(os.environ.get("BRAINSEG_TESTS_UNTIL", "inf"))
     if time.time() > until and item.get_closest_marker("slow"):
-        pytest.skip(f"NOT RUN, no time left: slow tests were to begin by {time.strftime('%H:%M', time.localtime(until))}")
+        pytest.skip(
+            f"NOT RUN, no time left: slow tests were to begin by {time.strftime('%H:%M', time.localtime(until))}"
+        )
 
 
 def pytest_unconfigure() -> None:

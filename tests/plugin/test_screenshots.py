@@ -37,7 +37,7 @@ def test_a_region_s_colour_is_told_from_the_others_over_any_grey(script, region,
 @pytest.mark.timeout(1800)
 def test_the_pictures_are_made_with_the_bundled_model(tmp_path):
     ended = subprocess.run(
-        [sys.executable, str(SCRIPT), "--out", str(tmp_path)],
+        [sys.executable, str(SCRIPT), "--out", str(tmp_path), "--minutes", "1"],
         capture_output=True,
         text=True,
         env=os.environ,

@@ -140,7 +140,7 @@ def test_opening_holds_nothing_up(window, phantom, tmp_path, monkeypatch, record
     from brainseg_engine.phantom import DEMO_SEED, phantom_study, write_study
 
     with_mask = write_study(phantom_study(DEMO_SEED + 1), tmp_path)
-    reports = []
+    longest = []
     for folder in (phantom, with_mask, phantom, with_mask):
         before = window.session.study
         heart = Heartbeat()
@@ -152,11 +152,12 @@ def test_opening_holds_nothing_up(window, phantom, tmp_path, monkeypatch, record
             window.wait(lambda: (window.session.measures is None) == (window.app.context.labels is None))
             window.qtbot.wait(300)
             heart.stop()
-        reports.append(heart.report())
-        print(reports[-1])
-        record_property("heartbeat", reports[-1])
-    # the first one loads what reads images; what is ours comes each time, and what a busy machine adds does not
-    assert any("left for the plugin: none" in report for report in reports[1:]), reports
+        longest.append(max((seconds for _, seconds in heart.ours), default=0.0))
+        print(heart.report())
+        record_property("heartbeat", heart.report())
+    # The first one loads what reads images; what is ours comes each time, and what a busy machine adds does not. A study read
+    # or measured in the GUI's thread holds it for seconds; how far below this it stays, benchmarks/window measures.
+    assert min(longest[1:]) < 0.5, longest
 
 
 def assert_equal_to_headless(path: Path, folder: Path, model: str, out: Path) -> None:
