@@ -1,6 +1,7 @@
 """Training on disk, small: it learns, it repeats, and a resumed run ends as one that was never stopped."""
 
 import csv
+import json
 import os
 import shutil
 import signal
@@ -24,7 +25,7 @@ from brainseg_engine.inference.predictor import Predictor
 from brainseg_engine.io import load_study, save_segmentation, save_volume
 from brainseg_engine.models import checkpoint
 from brainseg_engine.phantom import write_study
-from brainseg_engine.recipe import load_recipe
+from brainseg_engine.recipe import load_recipe, overridden
 from brainseg_engine.runs import COLUMNS, RunFolder, load_state
 from brainseg_engine.scores.scorer import score_case
 from brainseg_engine.train import TrainOptions, train
@@ -322,6 +323,17 @@ def test_starting_from_a_model(tiny_recipe, tiny_model, cohort, tmp_path):
     run(tiny_recipe, cohort, tmp_path / "run", 1, init=str(tiny_model))
     with pytest.raises(RecipeError, match="same form"):
         run(load_recipe("baseline"), cohort, tmp_path / "other", 1, init=str(tiny_model))
+
+
+def test_short_numbers_are_not_imitated_and_the_run_says_what_it_took(
+    tiny_recipe, cohort, tmp_path, monkeypatch, caplog
+):
+    monkeypatch.setattr(torch.backends.cpu, "get_cpu_capability", lambda: "AVX2")
+    run(overridden(tiny_recipe, ["training.precision=bf16-mixed"]), cohort, tmp_path / "short", 2)
+    run(tiny_recipe, cohort, tmp_path / "plain", 2)
+    assert json.loads((tmp_path / "short/run.json").read_text())["precision"] == "32-true"
+    assert "32-true instead of bf16-mixed" in caplog.text
+    assert equal(tmp_path / "short/last.safetensors", tmp_path / "plain/last.safetensors")
 
 
 def test_a_doubt_of_many_cases_is_told_once(tmp_path, tiny_recipe, caplog):

@@ -61,6 +61,7 @@ def train(recipe: Recipe, options: TrainOptions, report: Report, cancelled: Canc
                 facts = {"seed": options.seed, **listed, "device": str(fabric.device), "processes": fabric.world_size}
                 facts |= {
                     "threads": torch.get_num_threads(),
+                    "precision": fabric.strategy.precision.precision,
                     "earlier_training_hashes": loop.earlier,
                     "planned": loop.planned,
                 }
