@@ -17,7 +17,7 @@ from brainseg_engine import nets
 from brainseg_engine.core import device
 from brainseg_engine.recipe import load_recipe
 
-SIZES = {"baseline": (96, 112, 96), "attention_unet": (64, 64, 64)}
+SIZES = {"baseline": (96, 112, 96), "attention_unet": (32, 32, 32)}
 
 
 def seconds(net: torch.nn.Module, image: torch.Tensor, short: bool) -> float:
