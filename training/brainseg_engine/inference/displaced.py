@@ -67,18 +67,18 @@ def look(study: Study, threads: int = 0) -> Found:
     coarse = {m: c for m, c in _coarse(study).items() if np.count_nonzero(c.shown) >= _LEAST_VOXELS}
     if len(coarse) < 2:
         return Found()
-    apart: dict[frozenset[Modality], float] = {}
+    apart: dict[tuple[Modality, Modality], float] = {}
+    first, *others = order = list(coarse)
 
     def measured(a: Modality, b: Modality) -> float:
-        pair = frozenset((a, b))
-        if pair not in apart:
-            apart[pair] = min(_apart(coarse[a], coarse[b], threads), MOST_MM)
-        return apart[pair]
+        onto, moving = sorted((a, b), key=order.index)  # the other way round a registration may end elsewhere
+        if (onto, moving) not in apart:
+            apart[onto, moving] = min(_apart(coarse[onto], coarse[moving], threads), MOST_MM)
+        return apart[onto, moving]
 
-    first, *others = coarse
     if all(measured(first, m) <= FAR_MM for m in others):  # usually
         return Found()
-    sides = _at_one(list(coarse), measured)
+    sides = _at_one(order, measured)
     if len(sides) == 2 and len(sides[0]) == len(sides[1]):
         one, other = sides
         mm = min(measured(a, b) for a in one for b in other)
