@@ -36,15 +36,14 @@ REDUCED = {
                             "window.size=[48, 48, 48]", "optimiser.learning_rate=2e-3",
                             "training.precision=bf16-mixed"]),
 }  # fmt: skip
-QUICK = ("attention_unet",)
-WANTS_BFLOAT16 = pytest.mark.skipif(
+
+
+@pytest.mark.skipif(
     device.imitates("bf16-mixed", "cpu"), reason="takes a quarter of an hour on a processor without AVX-512"
 )
-
-
 @pytest.mark.slow
 @pytest.mark.timeout(900)
-@pytest.mark.parametrize("name", [pytest.param(n, marks=() if n in QUICK else WANTS_BFLOAT16) for n in REDUCED])
+@pytest.mark.parametrize("name", REDUCED)
 def test_it_learns_one_phantom_by_heart(name, tmp_path):
     steps, settings = REDUCED[name]
     study = phantom_study(11, SHAPE)
