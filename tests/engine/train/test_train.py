@@ -28,7 +28,7 @@ from brainseg_engine.phantom import write_study
 from brainseg_engine.recipe import load_recipe, overridden
 from brainseg_engine.runs import COLUMNS, RunFolder, load_state
 from brainseg_engine.scores.scorer import score_case
-from brainseg_engine.train import TrainOptions, train
+from brainseg_engine.train import TrainOptions, memory, train
 
 
 @pytest.fixture(scope="module")
@@ -332,8 +332,14 @@ def test_short_numbers_are_not_imitated_and_the_run_says_what_it_took(
     run(overridden(tiny_recipe, ["training.precision=bf16-mixed"]), cohort, tmp_path / "short", 2)
     run(tiny_recipe, cohort, tmp_path / "plain", 2)
     assert json.loads((tmp_path / "short/run.json").read_text())["precision"] == "32-true"
-    assert "32-true instead of bf16-mixed" in caplog.text
+    assert "only imitates bf16-mixed" in caplog.text
     assert equal(tmp_path / "short/last.safetensors", tmp_path / "plain/last.safetensors")
+
+
+@pytest.mark.parametrize("capability", ["AVX2", "AVX512"])
+def test_short_numbers_are_advised_where_they_are_not_imitated(tiny_recipe, monkeypatch, capability):
+    monkeypatch.setattr(torch.backends.cpu, "get_cpu_capability", lambda: capability)
+    assert ("bf16-mixed" in memory.advice(tiny_recipe, "cpu")) == (capability == "AVX512")
 
 
 def test_a_doubt_of_many_cases_is_told_once(tmp_path, tiny_recipe, caplog):

@@ -115,14 +115,14 @@ def imitates(precision: str, device: str) -> bool:
 
     if device.startswith("cuda"):
         return precision == "bf16-mixed" and not torch.cuda.is_bf16_supported(including_emulation=False)
-    return precision != "32-true" and torch.backends.cpu.get_cpu_capability() in _WITHOUT_BFLOAT16
+    return device == "cpu" and precision != "32-true" and torch.backends.cpu.get_cpu_capability() in _WITHOUT_BFLOAT16
 
 
 def precision(asked: str, device: str) -> str:
     """What to train with there: as asked, or ``32-true`` for what the hardware only imitates."""
     if not imitates(asked, device):
         return asked
-    _log.warning("Training with 32-true instead of %s, which this machine only imitates, many times slower.", asked)
+    _log.warning("Training with 32-bit numbers (32-true): this machine only imitates %s, many times slower.", asked)
     return "32-true"
 
 

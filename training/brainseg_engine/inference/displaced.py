@@ -11,7 +11,7 @@ What it finds, and how often wrongly, is measured in ``benchmarks/displaced``.
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -78,22 +78,13 @@ def look(study: Study, threads: int = 0) -> Found:
 
     if all(measured(first, m) <= FAR_MM for m in others):  # usually
         return Found()
-    sides = _at_one(order, measured)
+    sides = _at_one(order, [[a == b or measured(a, b) <= FAR_MM for b in order] for a in order])
     if len(sides) == 2 and len(sides[0]) == len(sides[1]):
         one, other = sides
         mm = min(measured(a, b) for a in one for b in other)
         return Found(unsettled=(one, other, mm)) if mm < MOST_MM else Found()
     nearest = {m: min(measured(m, o) for o in coarse if o != m) for (m,) in (s for s in sides if len(s) == 1)}
     return Found({m: mm for m, mm in nearest.items() if mm < MOST_MM})
-
-
-def _at_one(series: list[Modality], apart: Callable[[Modality, Modality], float]) -> list[tuple[Modality, ...]]:
-    """The series, those together that lie on each other, be it by way of a third."""
-    sides: list[tuple[Modality, ...]] = []
-    for m in series:
-        near = [s for s in sides if any(apart(m, o) <= FAR_MM for o in s)]
-        sides = [s for s in sides if s not in near] + [tuple(o for s in (*near, (m,)) for o in s)]
-    return sides
 
 
 def laid_back(
@@ -140,6 +131,14 @@ def words(found: Found, moved: Mapping[Modality, float]) -> str:
         if m not in moved:
             told.append(f"{m.title} lies beside the other series: align it before you rely on the result.")
     return " ".join(told)
+
+
+def _at_one(series: list[Modality], near: list[list[bool]]) -> list[tuple[Modality, ...]]:
+    """The series, those together that lie on each other, be it by way of a third. ``near``: of each two, whether they do."""
+    from scipy.sparse.csgraph import connected_components
+
+    n, side_of = connected_components(np.array(near), directed=False)
+    return [tuple(m for m, its in zip(series, side_of, strict=True) if its == side) for side in range(n)]
 
 
 def _coarse(study: Study) -> dict[Modality, _Coarse]:
