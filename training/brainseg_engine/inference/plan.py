@@ -119,9 +119,10 @@ def choose(ladder: Sequence[Rung], free: dict[str, int]) -> int:
 
 
 def peak_bytes(net: torch.nn.Module, image: torch.Tensor) -> int:
-    """The most bytes of tensors that live at once while the network runs over the image, the weights apart."""
+    """The most bytes of tensors that live at once while the network runs over the image, the weights apart; of one whose work
+    depends on what it finds, while it does all that it could (``costliest``)."""
     with _Living() as living:
-        net(image)
+        getattr(net, "costliest", net)(image)
     return int(living.most)
 
 

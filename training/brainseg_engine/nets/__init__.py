@@ -16,6 +16,7 @@ import torch
 from torch import nn
 
 from brainseg_engine.core.geometry import Shape3
+from brainseg_engine.core.study import Modality
 from brainseg_engine.nets import (
     attention_unet,
     external,
@@ -49,7 +50,7 @@ Builder = Callable[[Any, int, int, Recipe, bool], nn.Module]
 
 BUILDERS: Mapping[type, Builder] = {
     MyronenkoConfig: myronenko.build,
-    SegResNetConfig: lambda config, i, o, recipe, training: segresnet.FoldedSegResNet(i, o, config),
+    SegResNetConfig: lambda config, i, o, recipe, training: segresnet.FoldedSegResNet(i, o, config, _contrast(recipe)),
     UNet2dConfig: lambda config, i, o, recipe, training: unet2d.UNet2d(i, o, config),
     AttentionUNetConfig: lambda config, i, o, recipe, training: attention_unet.AttentionUNet(i, o, config),
     GraftConfig: lambda config, i, o, recipe, training: graft.Graft(i, o, config, training),
@@ -59,6 +60,16 @@ BUILDERS: Mapping[type, Builder] = {
     NnUNetConfig: lambda config, i, o, recipe, training: nnunet.NnUNet(i, o, config),
     OnnxConfig: lambda config, i, o, recipe, training: onnx.OnnxNet(config),
 }
+
+
+def _contrast(recipe: Recipe) -> tuple[int, int] | None:
+    """The numbers of T1 and T1ce among the series; None without both."""
+    both = (Modality.T1, Modality.T1CE)
+    return (
+        (recipe.modalities.index(both[0]), recipe.modalities.index(both[1]))
+        if set(both) <= set(recipe.modalities)
+        else None
+    )
 
 
 def build(recipe: Recipe, training: bool = False) -> nn.Module:
@@ -71,7 +82,7 @@ def build(recipe: Recipe, training: bool = False) -> nn.Module:
 
 DECODERS: Mapping[type, str] = {
     MyronenkoConfig: r"^(decoder|head)",
-    SegResNetConfig: r"^body\.(up_|conv_final)",
+    SegResNetConfig: r"^body\.(up_|conv_final)|^second_stage",
     UNet2dConfig: r"^(up|decoder|head)",
     AttentionUNetConfig: r"\.(upconv|attention|merge)\.|^body\.model\.2",
     GraftConfig: r"^(picture_)?decoder",
@@ -83,7 +94,7 @@ DECODERS: Mapping[type, str] = {
 """Pattern of the names of weights that come after a network's deepest level."""
 HEADS: Mapping[type, str] = {
     MyronenkoConfig: r"^head",
-    SegResNetConfig: r"^body\.conv_final",
+    SegResNetConfig: r"^body\.conv_final|^second_stage\.members\.\d+\.last",
     UNet2dConfig: r"^head",
     AttentionUNetConfig: r"^body\.model\.2",
     GraftConfig: r"^decoder\.head",

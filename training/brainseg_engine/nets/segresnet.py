@@ -17,6 +17,8 @@ import torch
 from torch import nn
 from torch.nn import functional
 
+from brainseg_engine.nets.folding import fold, unfold
+from brainseg_engine.nets.second_stage import SecondStage
 from brainseg_engine.recipe import SegResNetConfig
 
 _GROUPS = 8
@@ -25,9 +27,17 @@ OUTSIDE = -20.0
 
 
 class FoldedSegResNet(nn.Module):
-    """(N, C, X, Y, Z) → logits (N, K, X, Y, Z); sizes must be multiples of ``fold`` · 2^(levels − 1)."""
+    """(N, C, X, Y, Z) → logits (N, K, X, Y, Z); sizes must be multiples of ``fold`` · 2^(levels − 1).
 
-    def __init__(self, in_channels: int, out_channels: int, config: SegResNetConfig) -> None:
+    ``difference``: of the recipe's series, those of which the second stage sees the second minus the first."""
+
+    def __init__(
+        self,
+        in_channels: int,
+        out_channels: int,
+        config: SegResNetConfig,
+        difference: tuple[int, int] | None = None,
+    ) -> None:
         super().__init__()
         self.fold = config.fold
         self.divisor = config.divisor[0]
@@ -38,9 +48,21 @@ class FoldedSegResNet(nn.Module):
         self.body = SegResNet(
             inner, outer, config.init_filters, config.blocks_down, config.blocks_up, config.dropout or None
         )
+        stage = config.second_stage
+        self.second_stage = None if stage is None else SecondStage(in_channels, out_channels, stage, difference)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """Images → logits. Raises ValueError for sizes that do not fit."""
+        logits = self._first(x)
+        return logits if self.second_stage is None else self.second_stage(x, logits)
+
+    def costliest(self, x: torch.Tensor) -> torch.Tensor:
+        """A pass over as many voxels that needs as much memory as one can: with tumour in all of a brain."""
+        logits = self._first(x)
+        everywhere = torch.ones_like
+        return logits if self.second_stage is None else self.second_stage(everywhere(x), everywhere(logits))
+
+    def _first(self, x: torch.Tensor) -> torch.Tensor:
         if any(s % self.divisor for s in x.shape[2:]):
             raise ValueError(f"every side must be a multiple of {self.divisor}, not {tuple(x.shape[2:])}")
         folded = fold(x, self.fold)
@@ -167,21 +189,3 @@ def _activated(norm: nn.GroupNorm, x: torch.Tensor, mask: torch.Tensor) -> torch
     of_channel = (n, c, 1, 1, 1)
     normal = torch.addcmul(bias.view(of_channel).to(x.dtype), x, weight.view(of_channel).to(x.dtype))
     return _times(functional.relu(normal, inplace=not torch.is_grad_enabled()), mask)
-
-
-def fold(x: torch.Tensor, r: int) -> torch.Tensor:
-    """(N, C, X, Y, Z) → (N, C·r³, X/r, Y/r, Z/r)."""
-    if r == 1:
-        return x
-    n, c, a, b, d = x.shape
-    x = x.reshape(n, c, a // r, r, b // r, r, d // r, r).permute(0, 1, 3, 5, 7, 2, 4, 6)
-    return x.reshape(n, c * r**3, a // r, b // r, d // r)
-
-
-def unfold(x: torch.Tensor, r: int) -> torch.Tensor:
-    """(N, C·r³, X, Y, Z) → (N, C, X·r, Y·r, Z·r), the inverse of :func:`fold`."""
-    if r == 1:
-        return x
-    n, c, a, b, d = x.shape
-    x = x.reshape(n, c // r**3, r, r, r, a, b, d).permute(0, 1, 5, 2, 6, 3, 7, 4)
-    return x.reshape(n, c // r**3, a * r, b * r, d * r)

@@ -13,6 +13,7 @@ from brainseg_engine.recipe.networks import (
     MyronenkoConfig,
     NetworkConfig,
     ResidualUNet2dConfig,
+    SecondStageConfig,
     SegResNetConfig,
     UNet2dConfig,
 )
@@ -40,8 +41,9 @@ from brainseg_engine.recipe.whole import Recipe
 
 __all__ = [
     "Acquisition", "Artefacts", "AttentionUNetConfig", "Augmentation", "Constant", "Cosine", "ExternalConfig",
-    "GraftConfig", "Halving", "Loss", "MyronenkoConfig", "NetworkConfig", "NnUNetConfig", "OnnxConfig", "Optimiser",
-    "Output", "Plans", "Plateau", "Poly", "Postprocess", "Preprocess", "Recipe", "ResidualUNet2dConfig", "Schedule",
-    "SegResNetConfig", "SegResNetDsConfig", "StepSchedule", "SwinUnetrConfig", "TimeDecay", "Training", "UNet2dConfig",
-    "Window", "load_recipe", "overridden", "parse_recipe", "presets", "recipe_names", "recipe_text",
+    "GraftConfig", "Halving", "Loss", "MyronenkoConfig", "NetworkConfig", "NnUNetConfig", "OnnxConfig",
+    "Optimiser", "Output", "Plans", "Plateau", "Poly", "Postprocess", "Preprocess", "Recipe",
+    "ResidualUNet2dConfig", "Schedule", "SecondStageConfig", "SegResNetConfig", "SegResNetDsConfig",
+    "StepSchedule", "SwinUnetrConfig", "TimeDecay", "Training", "UNet2dConfig", "Window", "load_recipe",
+    "overridden", "parse_recipe", "presets", "recipe_names", "recipe_text",
 ]  # fmt: skip

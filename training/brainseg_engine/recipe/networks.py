@@ -25,6 +25,19 @@ from brainseg_engine.recipe.networks_of_others import (
 from brainseg_engine.recipe.section import Fraction, RecipeSection
 
 
+class SecondStageConfig(RecipeSection):
+    """A second network on the box of the whole tumour that the first one finds: it tells the other regions apart there.
+
+    It sees the series (and T1ce minus T1 where both are there) and the whole tumour's probability, is folded by 2, has a level of
+    residual blocks for each number of ``filters``, no normalisation, and as many ``members`` as are averaged.
+    """
+
+    filters: Annotated[tuple[Filters, ...], Field(min_length=1, max_length=6)] = (24, 48, 48)
+    members: int = Field(default=1, ge=1, le=8)
+    margin: int = Field(default=16, ge=0, le=64)
+    """Voxels about the tumour that it sees as well."""
+
+
 class SegResNetConfig(RecipeSection):
     """Encoder–decoder of Myronenko 2018 (arXiv:1810.11654) without the autoencoder branch, in MONAI's form.
 
@@ -42,6 +55,8 @@ class SegResNetConfig(RecipeSection):
     norm_over: Literal["image", "brain"] = "image"
     """What group normalisation takes its statistics from: the whole array, or the voxels of the brain (any series ≠ 0) at
     every scale, outside of which activations are kept at 0, so that an empty margin does not change the answer."""
+    second_stage: SecondStageConfig | None = None
+    """None: one network answers all."""
 
     @model_validator(mode="after")
     def _fits(self) -> Self:

@@ -139,7 +139,9 @@ def _override(tree: dict[str, Any], item: str) -> None:
         parsed = value  # a bare word is a string
     *sections, leaf = key.strip().split(".")
     for section in sections:
-        tree = tree.setdefault(section, {})
+        if tree.get(section) is None:  # not there, or "none of it"
+            tree[section] = {}
+        tree = tree[section]
         if not isinstance(tree, dict):
             raise RecipeError(f"'{key}': '{section}' is a value, not a section.")
     if leaf == "name" and tree.get("name") != parsed:

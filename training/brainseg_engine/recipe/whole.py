@@ -7,6 +7,7 @@ from typing import Any, Self
 
 from pydantic import Field, model_validator
 
+from brainseg_engine.core.labels import Region
 from brainseg_engine.core.study import Modality, SeriesNeeded
 from brainseg_engine.recipe.augmentation import Augmentation
 from brainseg_engine.recipe.networks import GraftConfig, MyronenkoConfig, NetworkConfig, SegResNetConfig
@@ -88,6 +89,13 @@ class Recipe(RecipeSection):
             and self.output.kind != "regions"
         ):
             raise ValueError(f"network.norm_over 'brain' needs output.kind 'regions', not '{self.output.kind}'")
+        if isinstance(self.network, SegResNetConfig) and self.network.second_stage is not None:
+            regions = self.output.regions if self.output.kind == "regions" else ()
+            if len(regions) < 2 or regions[0] != Region.WT:
+                raise ValueError(
+                    "network.second_stage needs output.kind 'regions' and output.regions that begin with WT and name another "
+                    f"one, not '{self.output.kind}' and {list(self.output.regions)}"
+                )
         if self.plans is not None and len(self.plans.normalise) != len(self.modalities):
             raise ValueError(
                 f"plans.normalise has {len(self.plans.normalise)} entries, and modalities {len(self.modalities)}"

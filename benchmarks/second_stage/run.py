@@ -1,0 +1,269 @@
+"""The second stage of the bundled model, trained: on two halves of the training cases, each scored on the other half, and on all.
+
+    python benchmarks/second_stage/run.py --data DIR --out FOLDER
+
+The first stage is a model that is there already (its weights stay as they are). Its answers are computed once; the second stage
+then learns from cubes about the tumour, with what hospitals' series look like made up at random: flips, a zoom, series of
+another contrast, blurred, in thick slices, noisy, moved by up to 2 voxels, or missing. Written into FOLDER: the models
+``half-a`` and ``half-b`` (for ``napari-brainseg models calibrate --fold`` and ``benchmarks/specks``) and ``whole``. What is there
+already is not done again. ``--only`` makes one of them, so that several processes can share the work.
+
+``--data`` holds brats/<case>/ and brats_split.csv (default: BRAINSEG_DATA). The folder then holds patients' images too.
+"""
+
+from __future__ import annotations
+
+import argparse
+import math
+import os
+import random
+import sys
+import time
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+import torch
+from safetensors.torch import load_file, save_file
+from torch import nn
+from torch.nn import functional
+
+from brainseg_engine import models, nets
+from brainseg_engine.core.labels import REGION_LABELS, Region
+from brainseg_engine.core.morphology import bounding_box
+from brainseg_engine.dataset import hashes_of
+from brainseg_engine.inference.predictor import Predictor
+from brainseg_engine.inference.preprocess import preprocess
+from brainseg_engine.io import load_study
+from brainseg_engine.models import checkpoint
+from brainseg_engine.nets.second_stage import POSSIBLE, SecondStage
+from brainseg_engine.recipe import overridden
+from brainseg_engine.scores.overlap import dice
+
+sys.path.insert(0, str(Path(__file__).parents[1]))
+from common import stored_cases
+
+SIDE = 64
+"""Voxels of a cube that is learnt from."""
+MARGIN = 16
+Tensors = Mapping[str, torch.Tensor]
+
+
+def prepared(folder: Path, first: Predictor, out: Path) -> Tensors:
+    """What lies about a case's tumour: images (C, X, Y, Z) and the first stage's logits (K, X, Y, Z) in float16, labels."""
+    if not out.is_file():
+        study = load_study(folder)
+        assert study.segmentation is not None
+        image, inverse = preprocess(study, first.recipe, nets.divisor(first.recipe))
+        with torch.inference_mode():
+            logits = first.network(image[None])[0]
+        labels = torch.from_numpy(inverse.forward_labels(study.segmentation.labels).copy())
+        box = bounding_box(((logits[0] > 0) | (labels > 0)).numpy())
+        assert box is not None
+        at = tuple(slice(max(0, s.start - MARGIN) // 2 * 2, s.stop + MARGIN) for s in box)
+        kept = {
+            "image": image[(slice(None), *at)].half(),
+            "logits": logits[(slice(None), *at)].half(),
+            "labels": labels[at],
+        }
+        out.parent.mkdir(parents=True, exist_ok=True)
+        save_file({k: v.contiguous().clone() for k, v in kept.items()}, out.with_suffix(".part"))
+        out.with_suffix(".part").replace(out)
+    return load_file(out)
+
+
+def cube(case: Tensors, g: random.Random) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    """A cube about a voxel of tumour, three of five times of its core: images, logits of the whole tumour, labels."""
+    labels = case["labels"]
+    core = torch.isin(labels, torch.tensor([int(v) for v in REGION_LABELS[Region.TC]]))
+    places = (core if bool(core.any()) and g.random() < 0.6 else labels > 0).nonzero()
+    centre = places[g.randrange(len(places))].tolist()
+    starts = [
+        min(max(0, c - SIDE // 2 + g.randint(-12, 12)), max(0, n - SIDE))
+        for c, n in zip(centre, labels.shape, strict=True)
+    ]
+    at = tuple(slice(s, s + SIDE) for s in starts)
+    short = [SIDE - n for n in labels[at].shape]
+    pads = (0, short[2], 0, short[1], 0, short[0])
+    image = functional.pad(case["image"][(slice(None), *at)].float(), pads)
+    tumour = functional.pad(case["logits"][(slice(0, 1), *at)].float(), pads, value=-20.0)
+    return image, tumour, functional.pad(labels[at], pads)[None]
+
+
+def zoomed(
+    image: torch.Tensor, tumour: torch.Tensor, labels: torch.Tensor, g: random.Random
+) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    """Each axis by its own factor; labels by the nearest voxel. From outside come zeros, and no tumour."""
+    theta = torch.zeros(1, 3, 4)
+    for axis in range(3):
+        theta[0, axis, axis] = 1 / g.uniform(0.85, 1.2)
+    grid = functional.affine_grid(theta, [1, 1, SIDE, SIDE, SIDE], align_corners=False)
+
+    def moved(x: torch.Tensor, mode: str) -> torch.Tensor:
+        return functional.grid_sample(x[None].float(), grid, mode=mode, align_corners=False)[0]
+
+    return moved(image, "bilinear"), moved(tumour + 20, "bilinear") - 20, moved(labels, "nearest").to(labels.dtype)
+
+
+def varied(
+    image: torch.Tensor, tumour: torch.Tensor, labels: torch.Tensor, contrast: tuple[int, int], g: random.Random
+) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    """As another scanner, another day, another side of the head would show it. ``contrast``: the numbers of T1 and T1ce."""
+    for axis in (1, 2, 3):
+        if g.random() < 0.5:
+            image, tumour, labels = image.flip(axis), tumour.flip(axis), labels.flip(axis)
+    if g.random() < 0.5:
+        image, tumour, labels = (x.transpose(1, 2) for x in (image, tumour, labels))
+    if g.random() < 0.3:
+        image, tumour, labels = zoomed(image, tumour, labels, g)
+    brain = (image != 0).any(dim=0)
+    image = image.clone()
+    before, after = contrast
+    if g.random() < 0.5:  # more or less contrast medium
+        image[after] = image[before] + g.uniform(0.6, 1.5) * (image[after] - image[before])
+    for n in range(len(image)):
+        image[n] = one_series(image[n], g)
+    if g.random() < 0.1:
+        n = g.randrange(len(image))
+        image[n] = torch.roll(image[n], [g.randint(-2, 2) for _ in range(3)], (0, 1, 2))
+    if g.random() < 0.35:
+        for n in g.sample(range(len(image)), 2 if g.random() < 0.3 else 1):
+            image[n] = 0
+    return image * brain, tumour, labels
+
+
+def one_series(x: torch.Tensor, g: random.Random) -> torch.Tensor:
+    """Contrast and brightness, blur, thick slices along any axis, noise, each at random; (X, Y, Z)."""
+    if g.random() < 0.5:
+        x = x * g.uniform(0.8, 1.25) + g.uniform(-0.3, 0.3)
+    if g.random() < 0.15:
+        x = functional.avg_pool3d(x[None], 3, 1, 1)[0]
+    if g.random() < 0.2:
+        thick = [1, 1, 1]
+        thick[g.randrange(3)] = g.choice((3, 5))
+        slices = functional.avg_pool3d(x[None, None], thick, thick, [n // 2 for n in thick])
+        x = functional.interpolate(slices, size=x.shape, mode="trilinear")[0, 0]
+    if g.random() < 0.3:
+        x = x + torch.randn(x.shape) * g.uniform(0, 0.25)
+    return x
+
+
+def loss(answer: torch.Tensor, truth: torch.Tensor, where: torch.Tensor) -> torch.Tensor:
+    """Cross-entropy and soft Dice of each region (K, X, Y, Z), where tumour is possible or true."""
+    entropy = functional.binary_cross_entropy_with_logits(answer, truth, reduction="none")
+    p, over = answer.sigmoid() * where, (1, 2, 3)
+    shared = 1 - (2 * (p * truth).sum(over) + 50) / (p.sum(over) + truth.sum(over) + 50)
+    return (entropy * where).sum() / (where.sum() * len(answer)).clamp_min(1) + shared.mean()
+
+
+def trained(stage: SecondStage, cases: Sequence[Tensors], regions: Sequence[Region], steps: int, seed: int) -> None:
+    """Each member for itself: AdamW, 2e-3 falling to 0 by a cosine, averaged weights."""
+    g = random.Random(seed)
+    torch.manual_seed(seed)
+    wanted = [torch.tensor([int(v) for v in REGION_LABELS[r]]) for r in regions]
+    assert stage.difference is not None
+    for member in stage.members:
+        average = {k: v.clone() for k, v in member.state_dict().items()}
+        optimiser = torch.optim.AdamW(member.parameters(), lr=2e-3, weight_decay=1e-2)
+        began, total = time.time(), 0.0
+        for step in range(steps):
+            for group in optimiser.param_groups:
+                group["lr"] = 2e-3 * min(1, (step + 1) / 30) * 0.5 * (1 + math.cos(math.pi * step / steps))
+            image, tumour, labels = varied(*cube(cases[g.randrange(len(cases))], g), stage.difference, g)
+            truth = torch.cat([torch.isin(labels, values) for values in wanted]).float()
+            where = ((tumour > POSSIBLE) | (labels > 0)).float()
+            value = loss(member(stage.seen(image, tumour))[0], truth, where)
+            optimiser.zero_grad()
+            value.backward()
+            nn.utils.clip_grad_norm_(member.parameters(), 1.0)
+            optimiser.step()
+            with torch.no_grad():
+                for k, v in member.state_dict().items():
+                    average[k].lerp_(v, 1 - min(0.99, (step + 1) / (step + 10)))
+            total += float(value.detach())
+            if step % 100 == 99:
+                print(f"step {step + 1} of {steps}, loss {total / 100:.3f}, {time.time() - began:.0f} s", flush=True)
+                total = 0.0
+        member.load_state_dict(average)
+
+
+@torch.inference_mode()
+def scored(stage: SecondStage, case: Tensors, regions: Sequence[Region]) -> list[float]:
+    """Dice of each region at one half, within the whole tumour that the first stage found."""
+    first = case["logits"].float()
+    logits = stage(case["image"].float()[None], first[None])[0]
+    out = []
+    for k, region in enumerate(regions, start=1):
+        true = torch.isin(case["labels"], torch.tensor([int(v) for v in REGION_LABELS[region]]))
+        out.append(dice(((logits[k] > 0) & (first[0] > 0)).numpy(), true.numpy()))
+    return out
+
+
+def made(args: argparse.Namespace, name: str, folders: Mapping[str, Path], learns: Sequence[str], steps: int) -> Path:
+    """The model of that name, from these cases of ``folders``; scored on the others."""
+    out = Path(args.out) / f"{name}.safetensors"
+    first = Predictor(models.find(args.model), "cpu", threads=torch.get_num_threads())
+    assert first.recipe.network.name == "segresnet" and first.recipe.network.second_stage is None, (
+        "it has a second stage"
+    )
+    cases = {c: prepared(f, first, Path(args.out) / "cases" / f"{c}.safetensors") for c, f in folders.items()}
+    recipe = overridden(first.recipe, [f"network.second_stage.members={args.members}"])
+    torch.manual_seed(args.seed)
+    net = nets.build(recipe)
+    net.load_state_dict({**net.state_dict(), **first.network.state_dict()})
+    stage, regions = net.second_stage, recipe.output.regions[1:]
+    assert isinstance(stage, SecondStage)
+    if not out.is_file():
+        trained(stage, [cases[c] for c in learns], regions, steps, args.seed)
+        learnt = [h for c in learns for h in hashes_of(load_study(folders[c]), recipe)]
+        card = first.card.model_copy(
+            update={
+                "name": name,
+                "parameters": nets.count_parameters(net),
+                "training_hashes": tuple(learnt),
+                "training_cases": len(learns),
+                "steps": steps,
+                "calibration": None,
+                "scores": {},
+                "subsets": {},
+            }
+        )
+        checkpoint.save(out, net.state_dict(), card, recipe)
+    net = checkpoint.load(out).network()
+    assert isinstance(net.second_stage, SecondStage)
+    rows = {c: scored(net.second_stage.eval(), case, regions) for c, case in cases.items() if c not in learns}
+    for case, row in rows.items():
+        print(name, case, *(f"{d:.3f}" for d in row))
+    if rows:
+        print(
+            f"| {name} | {len(learns)} | {len(rows)} | {' / '.join(f'{d:.3f}' for d in np.mean(list(rows.values()), axis=0))} |"
+        )
+    return out
+
+
+def main() -> int:
+    """Train, score, print."""
+    options = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    options.add_argument("--data", type=Path, default=os.environ.get("BRAINSEG_DATA"))
+    options.add_argument("--out", required=True)
+    options.add_argument("--model", default="brats-baseline", help="whose network becomes the first stage")
+    options.add_argument("--only", choices=("half-a", "half-b", "whole"))
+    options.add_argument("--steps", type=int, default=1100)
+    options.add_argument("--members", type=int, default=1)
+    options.add_argument("--seed", type=int, default=7)
+    options.add_argument("--threads", type=int, default=1)
+    args = options.parse_args()
+    torch.set_num_threads(args.threads)
+    folders = stored_cases(args.data, "train")
+    names = sorted(folders)
+    random.Random(14).shuffle(names)
+    half = len(names) // 2
+    print("| model | learnt from | scored on | Dice |\n|---|---|---|---|")
+    for name, learns in (("half-a", names[:half]), ("half-b", names[half:]), ("whole", names)):
+        if args.only in (None, name):
+            made(args, name, folders, learns, args.steps)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
