@@ -4,8 +4,9 @@
     napari-brainseg predict … --model candidate.safetensors;  napari-brainseg evaluate … --json > scores.json
     python scripts/bundle_model.py bundle candidate.safetensors scores.json --name brats-baseline --version 1
 
-The candidate is the model in half precision with what today's recipe says of its use: post-processing, mirror average, how
-many series may be missing. Bundling completes its card. What its calibration says is measured afterwards, with fold models:
+The candidate is the model in half precision with what today's recipe says of its use: post-processing (with ``--own-rule``
+the model's own), mirror average, how many series may be missing. Bundling completes its card. What its calibration says is
+measured afterwards, with fold models:
 
     napari-brainseg models calibrate BUNDLED --fold A.safetensors --fold B.safetensors --data DIR --split CSV
 """
@@ -21,7 +22,8 @@ from brainseg_engine.models.registry import bundled_folder
 from brainseg_engine.recipe import load_recipe
 
 SUMMARY = (
-    "Adult glioma before surgery: WT, TC and ET from T1, T1ce, T2 and FLAIR; SegResNet on the whole brain at 1 mm."
+    "Adult glioma before surgery: WT, TC and ET from T1, T1ce, T2 and FLAIR; SegResNet on the whole brain, and a second stage "
+    "on the tumour."
 )
 DATA = (
     "Cases of the BraTS 2018 and 2021 challenges (Menze et al. 2015, Bakas et al. 2017, Bakas et al. 2018), "
@@ -45,12 +47,13 @@ def _rounded(value: float | None) -> float | None:
     return None if value is None else round(value, 4)
 
 
-def candidate(model: Path, out: Path) -> None:
+def candidate(model: Path, out: Path, own_rule: bool) -> None:
     """The trained weights in half precision, with what their recipe has to say now of their use."""
     loaded = checkpoint.load(model)
     today = load_recipe(loaded.recipe.name)
     window = loaded.recipe.window.model_copy(update={"mirror": today.window.mirror})
-    use = {"postprocess": today.postprocess, "may_lack": today.may_lack, "window": window}
+    rule = loaded.recipe.postprocess if own_rule else today.postprocess
+    use = {"postprocess": rule, "may_lack": today.may_lack, "window": window}
     card = loaded.card.model_copy(update={"may_lack": today.may_lack, "calibration": None})
     checkpoint.save(out, loaded.state, card, loaded.recipe.model_copy(update=use), half=True)
 
@@ -87,6 +90,7 @@ def main() -> None:
     first = steps.add_parser("candidate")
     first.add_argument("model", type=Path)
     first.add_argument("out", type=Path)
+    first.add_argument("--own-rule", action="store_true", help="thresholds and specks as in the model")
     second = steps.add_parser("bundle")
     second.add_argument("model", type=Path)
     second.add_argument("scores", type=Path)
@@ -94,7 +98,7 @@ def main() -> None:
     second.add_argument("--version", default="1")
     given = parser.parse_args()
     if given.step == "candidate":
-        candidate(given.model, given.out)
+        candidate(given.model, given.out, given.own_rule)
     else:
         bundle(given.model, given.scores, given.name, given.version)
 

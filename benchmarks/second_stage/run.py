@@ -3,10 +3,11 @@
     python benchmarks/second_stage/run.py --data DIR --out FOLDER
 
 The first stage is a model that is there already (its weights stay as they are). Its answers are computed once; the second stage
-then learns from cubes about the tumour, with what hospitals' series look like made up at random: flips, a zoom, series of
+then learns, alone, from cubes about the tumour, with what hospitals' series look like made up at random: flips, a zoom, series of
 another contrast, blurred, in thick slices, noisy, moved by up to 2 voxels, or missing. Written into FOLDER: the models
-``half-a`` and ``half-b`` (for ``napari-brainseg models calibrate --fold`` and ``benchmarks/specks``) and ``whole``. What is there
-already is not done again. ``--only`` makes one of them, so that several processes can share the work.
+``half-a`` and ``half-b``, whose second stages answer alone (for ``napari-brainseg models calibrate --fold``), and ``whole``,
+where both stages' answers are averaged. What is there already is not done again. ``--only`` makes one of them, so that several
+processes can share the work.
 
 ``--data`` holds brats/<case>/ and brats_split.csv (default: BRAINSEG_DATA). The folder then holds patients' images too.
 """
@@ -207,7 +208,12 @@ def made(args: argparse.Namespace, name: str, folders: Mapping[str, Path], learn
         "it has a second stage"
     )
     cases = {c: prepared(f, first, Path(args.out) / "cases" / f"{c}.safetensors") for c, f in folders.items()}
-    recipe = overridden(first.recipe, [f"network.second_stage.members={args.members}"])
+    use = [f"network.second_stage.members={args.members}"]
+    if len(learns) < len(
+        folders
+    ):  # the first stage has learnt from all cases: out of fold the second one answers alone
+        use += ["network.second_stage.share=1.0", "postprocess.thresholds={}"]
+    recipe = overridden(first.recipe, use)
     torch.manual_seed(args.seed)
     net = nets.build(recipe)
     net.load_state_dict({**net.state_dict(), **first.network.state_dict()})

@@ -17,6 +17,7 @@ from brainseg_engine.inference.predictor import Predictor
 from brainseg_engine.models import checkpoint
 from brainseg_engine.models.importers import ImportOptions, import_foreign, import_model
 from brainseg_engine.models.onnx_export import export_onnx
+from brainseg_engine.nets.onnx import session
 from brainseg_engine.phantom import phantom_study
 from brainseg_engine.recipe import load_recipe, overridden
 
@@ -133,6 +134,26 @@ def test_onnx_out_and_in_again_gives_the_answers_of_torch(small, exported, case)
     for region, p in one.probabilities.items():
         assert np.abs(p.astype(np.float32) - other.probabilities[region].astype(np.float32)).max() < 1e-3
     assert "trained" in " ".join(checkpoint.read_metadata(path)[0].known_failures)
+
+
+@pytest.mark.slow
+def test_a_second_stage_is_written_too(tmp_path):
+    """Over the whole image: there is no box in a graph. What is written is compared with torch before it is kept."""
+    pytest.importorskip("onnxscript")
+    recipe = load_recipe("baseline", ["network.init_filters=8", "network.blocks_down=[1, 1]", "network.blocks_up=[1]",
+                                      "network.second_stage.filters=[8, 8]"])  # fmt: skip
+    net = nets.build(recipe)
+    net.body.conv_final[2].conv.bias.data[:8] = 3.0  # tumour everywhere
+    card = checkpoint.Card(name="two", recipe="baseline", modalities=recipe.modalities, regions=recipe.output.regions,
+                           parameters=1)  # fmt: skip
+    checkpoint.save(tmp_path / "two.safetensors", net.state_dict(), card, recipe)
+    written = export_onnx(tmp_path / "two.safetensors", tmp_path / "two.onnx")
+    image = np.random.default_rng(1).normal(size=(1, 4, 24, 16, 32)).astype(np.float32)
+    logits = session(written.read_bytes()).run(None, {"images": image})[0]
+    net.eval().second_stage.everywhere = True
+    with torch.no_grad():
+        assert np.abs(logits - net(torch.from_numpy(image)).numpy()).max() < 1e-3
+        assert (net(torch.from_numpy(image))[:, 0] > 0).float().mean() > 0.9
 
 
 @pytest.mark.slow

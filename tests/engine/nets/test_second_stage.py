@@ -42,6 +42,13 @@ def test_the_whole_tumour_stays_and_the_rest_is_answered_where_tumour_is_possibl
     assert 0 < possible.float().mean() < 0.2
 
 
+def test_its_share_is_mixed_with_the_first_answer():
+    alone, half, (x, z) = built("network.second_stage.share=1.0"), built(), study()
+    with torch.no_grad():
+        own, mixed = alone.second_stage(x, z), half.second_stage(x, z)
+    torch.testing.assert_close(mixed, (own + z) / 2)
+
+
 @pytest.mark.parametrize("margin", [(8, 0, 8), (2, 6, 30)])
 def test_an_empty_margin_changes_nothing(margin):
     net, (x, z) = built(), study()

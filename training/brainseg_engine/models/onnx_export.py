@@ -20,6 +20,7 @@ from brainseg_engine.core.paths import atomic, check_writable
 from brainseg_engine.models import checkpoint
 from brainseg_engine.models.importers.onnx import CARD, RECIPE
 from brainseg_engine.nets.onnx import session
+from brainseg_engine.nets.second_stage import SecondStage
 
 _log = logging.getLogger(__name__)
 TOLERANCE = 1e-3
@@ -29,8 +30,9 @@ TOLERANCE = 1e-3
 def export_onnx(model: Path, out: Path) -> Path:
     """Write the model's network as ONNX: images (1, series, x, y, z) → logits, any size that is a multiple of its divisor.
 
-    What was written is run and compared with torch on noise. Raises CheckpointError where the extra is missing, the network
-    cannot be expressed or the answers differ, OutputError.
+    A second stage answers over the whole image there, not in the tumour's box: more work, and slightly other answers at the
+    box's border. What was written is run and compared with torch on noise. Raises CheckpointError where the extra is missing,
+    the network cannot be expressed or the answers differ, OutputError.
     """
     try:
         import onnx
@@ -39,6 +41,9 @@ def export_onnx(model: Path, out: Path) -> Path:
         raise CheckpointError("Writing ONNX needs its extra: pip install 'napari-brainseg[onnx]'.") from e
     loaded = checkpoint.load(model)
     net, recipe = loaded.network(), loaded.recipe
+    for module in net.modules():
+        if isinstance(module, SecondStage):
+            module.everywhere = True
     if loaded.kept is not None:
         _log.warning(
             "the model '%s' keeps its base model for studies that look unlike the corrected ones; ONNX holds the fine-tuned "

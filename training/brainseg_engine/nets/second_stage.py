@@ -29,19 +29,22 @@ Box = tuple[slice, slice, slice]
 class SecondStage(nn.Module):
     """(images (N, C, X, Y, Z), logits (N, K, X, Y, Z) of the first network, the whole tumour's first) → logits (N, K, X, Y, Z).
 
-    The whole tumour's stay what they are. The others' are the mean of the members', within the box of the tumour and its
-    surroundings, where tumour is possible. Empty margins change nothing. ``difference``: the numbers of two series, of which the
-    second minus the first is one input more.
+    The whole tumour's stay what they are. Of the others, a share is the mean of the members' logits, within the box of the tumour
+    and its surroundings, where tumour is possible. Empty margins change nothing. ``difference``: the numbers of two series, of
+    which the second minus the first is one input more.
     """
 
     def __init__(
         self, channels: int, regions: int, config: SecondStageConfig, difference: tuple[int, int] | None
     ) -> None:
         super().__init__()
+        self.share = config.share
         self.margin, self.divisor = config.margin, _FOLD * 2 ** (len(config.filters) - 1)
         self.difference = difference
         inner = (channels + 1 + (difference is not None)) * _FOLD**3
         outer = (regions - 1) * _FOLD**3
+        self.everywhere = False
+        """Whether the whole array is the box: for graphs, which cannot depend on what is found."""
         self.members = nn.ModuleList(_Local(inner, outer, config.filters) for _ in range(config.members))
 
     def forward(self, images: torch.Tensor, logits: torch.Tensor) -> torch.Tensor:
@@ -49,21 +52,29 @@ class SecondStage(nn.Module):
         return torch.stack([self._of_one(x, z) for x, z in zip(images, logits, strict=True)])
 
     def _of_one(self, image: torch.Tensor, logits: torch.Tensor) -> torch.Tensor:
+        if self.everywhere:
+            answer = logits[1:].lerp(self._answer(image, logits[:1]).to(logits.dtype), self.share)
+            return torch.cat([logits[:1], answer.where(logits[:1] > POSSIBLE, logits[1:])])
         box = self.box(image, logits[0])
         if box is None:
             if not torch.is_grad_enabled():
                 return logits
             box = (slice(0, self.divisor),) * 3  # several processes wait for everyone's gradient
-        seen = self.seen(_cut(image, box, 0.0), _cut(logits[:1], box, _EMPTY))
-        answer = self.members[0](seen)[0]
-        for member in self.members[1:]:
-            answer = answer + member(seen)[0]
+        answer = self._answer(_cut(image, box, 0.0), _cut(logits[:1], box, _EMPTY)).to(logits.dtype)
         inside, own = _overlap(box, logits.shape[1:])
         possible = logits[:1][(slice(None), *inside)] > POSSIBLE
         at = (slice(1, None), *inside)
         out = logits.clone()
-        out[at] = (answer[(slice(None), *own)] / len(self.members)).to(out.dtype).where(possible, logits[at])
+        out[at] = logits[at].lerp(answer[(slice(None), *own)], self.share).where(possible, logits[at])
         return out
+
+    def _answer(self, image: torch.Tensor, tumour: torch.Tensor) -> torch.Tensor:
+        """The members' mean: logits (K − 1, X, Y, Z)."""
+        seen = self.seen(image, tumour)
+        answer: torch.Tensor = self.members[0](seen)[0]
+        for member in self.members[1:]:
+            answer = answer + member(seen)[0]
+        return answer / len(self.members)
 
     def seen(self, image: torch.Tensor, tumour: torch.Tensor) -> torch.Tensor:
         """What the members see of images (C, X, Y, Z) and the whole tumour's logits (1, X, Y, Z), folded: the images, the
@@ -71,7 +82,7 @@ class SecondStage(nn.Module):
         parts = [image]
         if self.difference is not None:
             before, after = (image[n : n + 1] for n in self.difference)
-            parts.append((after - before) * (bool(before.any()) and bool(after.any())))
+            parts.append((after - before) * (before.any() & after.any()))
         return fold(torch.cat([*parts, tumour.sigmoid().to(image.dtype) * 2 - 1])[None], _FOLD)
 
     def box(self, image: torch.Tensor, tumour: torch.Tensor) -> Box | None:

@@ -34,6 +34,8 @@ class SecondStageConfig(RecipeSection):
 
     filters: Annotated[tuple[Filters, ...], Field(min_length=1, max_length=6)] = (24, 48, 48)
     members: int = Field(default=1, ge=1, le=8)
+    share: float = Field(default=0.5, gt=0, le=1)
+    """Of its logits; the rest are the first network's."""
     margin: int = Field(default=16, ge=0, le=64)
     """Voxels about the tumour that it sees as well."""
 
