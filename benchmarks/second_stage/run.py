@@ -33,12 +33,11 @@ from brainseg_engine import models, nets
 from brainseg_engine.core.labels import REGION_LABELS, Region
 from brainseg_engine.core.morphology import bounding_box
 from brainseg_engine.dataset import hashes_of
-from brainseg_engine.inference.predictor import Predictor
 from brainseg_engine.inference.preprocess import preprocess
 from brainseg_engine.io import load_study
 from brainseg_engine.models import checkpoint
 from brainseg_engine.nets.second_stage import POSSIBLE, SecondStage
-from brainseg_engine.recipe import overridden
+from brainseg_engine.recipe import Recipe, SegResNetConfig, overridden
 from brainseg_engine.scores.overlap import dice
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
@@ -50,14 +49,25 @@ MARGIN = 16
 Tensors = Mapping[str, torch.Tensor]
 
 
-def prepared(folder: Path, first: Predictor, out: Path) -> Tensors:
+def first_stage(model: str) -> tuple[checkpoint.Card, Recipe, nn.Module]:
+    """That of a model, whether it has a second one or not."""
+    loaded = checkpoint.load(models.find(model))
+    network = loaded.recipe.network
+    assert isinstance(network, SegResNetConfig), "only a SegResNet has a second stage"
+    recipe = loaded.recipe.model_copy(update={"network": network.model_copy(update={"second_stage": None})})
+    net = nets.build(recipe)
+    net.load_state_dict({k: v for k, v in loaded.state.items() if not k.startswith("second_stage.")})
+    return loaded.card, recipe, net.eval()
+
+
+def prepared(folder: Path, net: nn.Module, recipe: Recipe, out: Path) -> Tensors:
     """What lies about a case's tumour: images (C, X, Y, Z) and the first stage's logits (K, X, Y, Z) in float16, labels."""
     if not out.is_file():
         study = load_study(folder)
         assert study.segmentation is not None
-        image, inverse = preprocess(study, first.recipe, nets.divisor(first.recipe))
+        image, inverse = preprocess(study, recipe, nets.divisor(recipe))
         with torch.inference_mode():
-            logits = first.network(image[None])[0]
+            logits = net(image[None])[0]
         labels = torch.from_numpy(inverse.forward_labels(study.segmentation.labels).copy())
         box = bounding_box(((logits[0] > 0) | (labels > 0)).numpy())
         assert box is not None
@@ -203,26 +213,21 @@ def scored(stage: SecondStage, case: Tensors, regions: Sequence[Region]) -> list
 def made(args: argparse.Namespace, name: str, folders: Mapping[str, Path], learns: Sequence[str], steps: int) -> Path:
     """The model of that name, from these cases of ``folders``; scored on the others."""
     out = Path(args.out) / f"{name}.safetensors"
-    first = Predictor(models.find(args.model), "cpu", threads=torch.get_num_threads())
-    assert first.recipe.network.name == "segresnet" and first.recipe.network.second_stage is None, (
-        "it has a second stage"
-    )
-    cases = {c: prepared(f, first, Path(args.out) / "cases" / f"{c}.safetensors") for c, f in folders.items()}
+    card, recipe, first = first_stage(args.model)
+    cases = {c: prepared(f, first, recipe, Path(args.out) / "cases" / f"{c}.safetensors") for c, f in folders.items()}
     use = [f"network.second_stage.members={args.members}"]
-    if len(learns) < len(
-        folders
-    ):  # the first stage has learnt from all cases: out of fold the second one answers alone
+    if len(learns) < len(folders):  # out of fold it answers alone: the first stage has learnt from all cases
         use += ["network.second_stage.share=1.0", "postprocess.thresholds={}"]
-    recipe = overridden(first.recipe, use)
+    recipe = overridden(recipe, use)
     torch.manual_seed(args.seed)
     net = nets.build(recipe)
-    net.load_state_dict({**net.state_dict(), **first.network.state_dict()})
+    net.load_state_dict({**net.state_dict(), **first.state_dict()})
     stage, regions = net.second_stage, recipe.output.regions[1:]
     assert isinstance(stage, SecondStage)
     if not out.is_file():
         trained(stage, [cases[c] for c in learns], regions, steps, args.seed)
         learnt = [h for c in learns for h in hashes_of(load_study(folders[c]), recipe)]
-        card = first.card.model_copy(
+        card = card.model_copy(
             update={
                 "name": name,
                 "parameters": nets.count_parameters(net),
@@ -241,9 +246,8 @@ def made(args: argparse.Namespace, name: str, folders: Mapping[str, Path], learn
     for case, row in rows.items():
         print(name, case, *(f"{d:.3f}" for d in row))
     if rows:
-        print(
-            f"| {name} | {len(learns)} | {len(rows)} | {' / '.join(f'{d:.3f}' for d in np.mean(list(rows.values()), axis=0))} |"
-        )
+        mean = " / ".join(f"{d:.3f}" for d in np.mean(list(rows.values()), axis=0))
+        print(f"| {name} | {len(learns)} | {len(rows)} | {mean} |")
     return out
 
 

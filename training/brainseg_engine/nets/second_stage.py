@@ -45,7 +45,7 @@ class SecondStage(nn.Module):
         outer = (regions - 1) * _FOLD**3
         self.everywhere = False
         """Whether the whole array is the box: for graphs, which cannot depend on what is found."""
-        self.members = nn.ModuleList(_Local(inner, outer, config.filters) for _ in range(config.members))
+        self.members = nn.ModuleList(_LocalNet(inner, outer, config.filters) for _ in range(config.members))
 
     def forward(self, images: torch.Tensor, logits: torch.Tensor) -> torch.Tensor:
         """Of each sample for itself, since each has its own box."""
@@ -104,7 +104,7 @@ class SecondStage(nn.Module):
         return sides[0], sides[1], sides[2]
 
 
-class _Local(nn.Module):
+class _LocalNet(nn.Module):
     """(N, C, X, Y, Z) folded → logits (N, K, 2X, 2Y, 2Z); sides are multiples of 2^(levels − 1). A voxel sees its surroundings,
     and no mean over all of them."""
 
@@ -112,10 +112,10 @@ class _Local(nn.Module):
         super().__init__()
         pairs = list(itertools.pairwise(filters))
         self.first = nn.Conv3d(inner, filters[0], 3, padding=1)
-        self.down = nn.ModuleList(_Block(width) for width in filters)
+        self.down = nn.ModuleList(_LocalBlock(width) for width in filters)
         self.step = nn.ModuleList(nn.Conv3d(fine, coarse, 3, 2, padding=1) for fine, coarse in pairs)
         self.back = nn.ModuleList(nn.Conv3d(coarse, fine, 1) for fine, coarse in pairs)
-        self.up = nn.ModuleList(_Block(width) for width in filters[:-1])
+        self.up = nn.ModuleList(_LocalBlock(width) for width in filters[:-1])
         self.last = nn.Conv3d(filters[0], outer, 1)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
@@ -130,7 +130,7 @@ class _Local(nn.Module):
         return unfold(self.last(functional.leaky_relu(x, _SLOPE)), _FOLD)
 
 
-class _Block(nn.Module):
+class _LocalBlock(nn.Module):
     """Leaky ReLU, convolve, twice; a share of it, at first a tenth, plus its input."""
 
     def __init__(self, width: int) -> None:
