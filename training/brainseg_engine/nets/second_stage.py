@@ -2,7 +2,7 @@
 
 The first network sees the whole brain and finds the tumour. What is core and what enhances is told by the tissue itself and
 what lies about it; a small network without normalisation, which sees little else and no feature of the first, learns that from
-few cases better than a large one (cascades of regions: Wang 2017, arXiv:1709.00382).
+few cases better than a large one does (cascades of regions: Wang 2017, arXiv:1709.00382).
 """
 
 from __future__ import annotations
@@ -95,9 +95,8 @@ class SecondStage(nn.Module):
         sides = []
         for axis in range(3):
             (least, most), (first, last) = _ends(brain, axis), _ends(found, axis)
-            corner = (
-                least // _FOLD * _FOLD
-            )  # whole steps from it: a few voxels more of tumour do not move the coarser grids
+            # in whole steps from the brain's corner: a few voxels more of tumour do not move the coarser grids
+            corner = least // _FOLD * _FOLD
             start = corner + max(0, first - self.margin - corner) // self.divisor * self.divisor
             length = min(most, last + self.margin) + 1 - start
             sides.append(slice(start, start + max(1, -(-length // self.divisor)) * self.divisor))
