@@ -9,6 +9,8 @@ another contrast, blurred, in thick slices, noisy, moved by up to 2 voxels, or m
 where both stages' answers are averaged. What is there already is not done again. ``--only`` makes one of them, so that several
 processes can share the work.
 
+What it gave: docs/models/runs.md.
+
 ``--data`` holds brats/<case>/ and brats_split.csv (default: BRAINSEG_DATA). The folder then holds patients' images too.
 """
 
@@ -210,7 +212,7 @@ def scored(stage: SecondStage, case: Tensors, regions: Sequence[Region]) -> list
     return out
 
 
-def made(args: argparse.Namespace, name: str, folders: Mapping[str, Path], learns: Sequence[str], steps: int) -> Path:
+def made(args: argparse.Namespace, name: str, folders: Mapping[str, Path], learns: Sequence[str], steps: int) -> None:
     """The model of that name, from these cases of ``folders``; scored on the others."""
     out = Path(args.out) / f"{name}.safetensors"
     card, recipe, first = first_stage(args.model)
@@ -248,7 +250,6 @@ def made(args: argparse.Namespace, name: str, folders: Mapping[str, Path], learn
     if rows:
         mean = " / ".join(f"{d:.3f}" for d in np.mean(list(rows.values()), axis=0))
         print(f"| {name} | {len(learns)} | {len(rows)} | {mean} |")
-    return out
 
 
 def main() -> int:

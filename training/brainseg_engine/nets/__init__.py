@@ -64,12 +64,10 @@ BUILDERS: Mapping[type, Builder] = {
 
 def _contrast(recipe: Recipe) -> tuple[int, int] | None:
     """The numbers of T1 and T1ce among the series; None without both."""
-    both = (Modality.T1, Modality.T1CE)
-    return (
-        (recipe.modalities.index(both[0]), recipe.modalities.index(both[1]))
-        if set(both) <= set(recipe.modalities)
-        else None
-    )
+    series = recipe.modalities
+    if not {Modality.T1, Modality.T1CE} <= set(series):
+        return None
+    return series.index(Modality.T1), series.index(Modality.T1CE)
 
 
 def build(recipe: Recipe, training: bool = False) -> nn.Module:

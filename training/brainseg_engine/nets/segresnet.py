@@ -29,7 +29,8 @@ OUTSIDE = -20.0
 class FoldedSegResNet(nn.Module):
     """(N, C, X, Y, Z) → logits (N, K, X, Y, Z); sizes must be multiples of ``fold`` · 2^(levels − 1).
 
-    ``difference``: of the recipe's series, those of which the second stage sees the second minus the first."""
+    ``difference``: the numbers of two series, of which the second stage sees the second minus the first.
+    """
 
     def __init__(
         self,
