@@ -2,16 +2,17 @@
 
     python benchmarks/second_stage/run.py --data DIR --out FOLDER
 
-The first stage is a model that is there already (its weights stay as they are). Its answers are computed once; the second stage
-then learns, alone, from cubes about the tumour, with what hospitals' series look like made up at random: flips, a zoom, series of
-another contrast, blurred, in thick slices, noisy, moved by up to 2 voxels, or missing. Written into FOLDER: the models
-``half-a`` and ``half-b``, whose second stages answer alone (for ``napari-brainseg models calibrate --fold``), and ``whole``,
-where both stages' answers are averaged. What is there already is not done again. ``--only`` makes one of them, so that several
-processes can share the work.
+The first stage is a model that is there already (its weights stay as they are). It answers each case as it is, with series
+missing, and as hospitals might have acquired it (thick slices, a field of view that ends inside the head, series moved or
+missing; ``brainseg_engine.augment``). The second stage then learns, alone, from cubes about the tumour of these views, with
+flips, a zoom, another contrast, blur and noise: so the whole tumour that it sees is the one that the first stage finds in just
+such series. Written into FOLDER: the models ``half-a`` and ``half-b``, whose second stages answer alone (for ``napari-brainseg
+models calibrate --fold``), and ``whole``, where both stages' answers are averaged. What is there already is not done again.
+``--only`` makes one of them, so that several processes can share the work (``--only views``: the views alone, first).
 
 What it gave: docs/models/runs.md.
 
-``--data`` holds brats/<case>/ and brats_split.csv (default: BRAINSEG_DATA). The folder then holds patients' images too.
+``--data`` holds brats/<case>/ and brats_split.csv (default: BRAINSEG_DATA). The folder then holds patients' images too: 10 GB.
 """
 
 from __future__ import annotations
@@ -22,7 +23,8 @@ import os
 import random
 import sys
 import time
-from collections.abc import Mapping, Sequence
+import zlib
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -32,6 +34,8 @@ from torch import nn
 from torch.nn import functional
 
 from brainseg_engine import models, nets
+from brainseg_engine.augment import generator
+from brainseg_engine.augment.acquisition import acquired
 from brainseg_engine.core.labels import REGION_LABELS, Region
 from brainseg_engine.core.morphology import bounding_box
 from brainseg_engine.dataset import hashes_of
@@ -39,7 +43,7 @@ from brainseg_engine.inference.preprocess import preprocess
 from brainseg_engine.io import load_study
 from brainseg_engine.models import checkpoint
 from brainseg_engine.nets.second_stage import POSSIBLE, SecondStage
-from brainseg_engine.recipe import Recipe, SegResNetConfig, overridden
+from brainseg_engine.recipe import Acquisition, Recipe, SegResNetConfig, overridden
 from brainseg_engine.scores.overlap import dice
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
@@ -47,8 +51,14 @@ from common import stored_cases
 
 SIDE = 64
 """Voxels of a cube that is learnt from."""
-MARGIN = 16
+MARGIN = 20
+CLEAN = 0.4
+"""Of the cubes that are learnt from; the others are from the other views."""
+LACKING = {"clean": (), "t1": (0,), "t1ce": (1,), "t2": (2,), "flair": (3,), "t1+t1ce": (0, 1), "t1+flair": (0, 3)}
+ACQUIRED = {f"acquired-{n}": n for n in range(6)}
+HOSPITAL = Acquisition(thick=0.3, cut=0.15, missing=0.15, moved=0.35, quantised=0.15)
 Tensors = Mapping[str, torch.Tensor]
+"""``labels`` (X, Y, Z) and, of each view, ``image.<view>`` (C, X, Y, Z) and ``tumour.<view>`` (1, X, Y, Z)."""
 
 
 def first_stage(model: str) -> tuple[checkpoint.Card, Recipe, nn.Module]:
@@ -62,34 +72,49 @@ def first_stage(model: str) -> tuple[checkpoint.Card, Recipe, nn.Module]:
     return loaded.card, recipe, net.eval()
 
 
+def views(image: torch.Tensor, case: str) -> Iterator[tuple[str, torch.Tensor]]:
+    """As it is, with series missing, and as hospitals might have acquired it: seeded by the case's name."""
+    for name, lacking in LACKING.items():
+        lacks = torch.tensor([n in lacking for n in range(len(image))])
+        yield name, image.masked_fill(lacks[:, None, None, None], 0)
+    for name, n in ACQUIRED.items():
+        yield name, acquired(image, HOSPITAL, generator(zlib.crc32(case.encode()), 0, n))
+
+
 def prepared(folder: Path, net: nn.Module, recipe: Recipe, out: Path) -> Tensors:
-    """What lies about a case's tumour: images (C, X, Y, Z) and the first stage's logits (K, X, Y, Z) in float16, labels."""
+    """What lies about a case's tumour: its views, the first stage's logits of the whole tumour in each (float16), and labels."""
     if not out.is_file():
         study = load_study(folder)
         assert study.segmentation is not None
         image, inverse = preprocess(study, recipe, nets.divisor(recipe))
-        with torch.inference_mode():
-            logits = net(image[None])[0]
         labels = torch.from_numpy(inverse.forward_labels(study.segmentation.labels).copy())
-        box = bounding_box(((logits[0] > 0) | (labels > 0)).numpy())
-        assert box is not None
-        at = tuple(slice(max(0, s.start - MARGIN) // 2 * 2, s.stop + MARGIN) for s in box)
-        kept = {
-            "image": image[(slice(None), *at)].half(),
-            "logits": logits[(slice(None), *at)].half(),
-            "labels": labels[at],
-        }
+        kept, at = {}, None
+        for name, view in views(image, folder.name):
+            with torch.inference_mode():
+                tumour = net(view[None])[0, :1]
+            if at is None:  # the first one is the case as it is
+                box = bounding_box(((tumour[0] > 0) | (labels > 0)).numpy())
+                assert box is not None
+                at = tuple(slice(max(0, s.start - MARGIN) // 2 * 2, s.stop + MARGIN) for s in box)
+                kept["labels"] = labels[at]
+            kept[f"image.{name}"] = view[(slice(None), *at)].half()
+            kept[f"tumour.{name}"] = tumour[(slice(None), *at)].half()
         out.parent.mkdir(parents=True, exist_ok=True)
         save_file({k: v.contiguous().clone() for k, v in kept.items()}, out.with_suffix(".part"))
         out.with_suffix(".part").replace(out)
     return load_file(out)
 
 
-def cube(case: Tensors, g: random.Random) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-    """A cube about a voxel of tumour, three of five times of its core: images, logits of the whole tumour, labels."""
-    labels = case["labels"]
-    core = torch.isin(labels, torch.tensor([int(v) for v in REGION_LABELS[Region.TC]]))
-    places = (core if bool(core.any()) and g.random() < 0.6 else labels > 0).nonzero()
+def cube(case: Tensors, view: str, g: random.Random) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    """A cube about a voxel of the core (half of them), of the tumour, or where the first stage is wrong (one of seven): images,
+    logits of the whole tumour, labels."""
+    labels, tumour, chosen = case["labels"], case[f"tumour.{view}"], g.random()
+    wanted = torch.isin(labels, torch.tensor([int(v) for v in REGION_LABELS[Region.TC]]))
+    if chosen >= 0.85:
+        wanted = (tumour[0] > 0) != (labels > 0)
+    if 0.5 <= chosen < 0.85 or not bool(wanted.any()):
+        wanted = labels > 0
+    places = wanted.nonzero()
     centre = places[g.randrange(len(places))].tolist()
     starts = [
         min(max(0, c - SIDE // 2 + g.randint(-12, 12)), max(0, n - SIDE))
@@ -98,9 +123,9 @@ def cube(case: Tensors, g: random.Random) -> tuple[torch.Tensor, torch.Tensor, t
     at = tuple(slice(s, s + SIDE) for s in starts)
     short = [SIDE - n for n in labels[at].shape]
     pads = (0, short[2], 0, short[1], 0, short[0])
-    image = functional.pad(case["image"][(slice(None), *at)].float(), pads)
-    tumour = functional.pad(case["logits"][(slice(0, 1), *at)].float(), pads, value=-20.0)
-    return image, tumour, functional.pad(labels[at], pads)[None]
+    image = functional.pad(case[f"image.{view}"][(slice(None), *at)].float(), pads)
+    logits = functional.pad(tumour[(slice(None), *at)].float(), pads, value=-20.0)
+    return image, logits, functional.pad(labels[at], pads)[None]
 
 
 def zoomed(
@@ -129,44 +154,43 @@ def varied(
         image, tumour, labels = (x.transpose(1, 2) for x in (image, tumour, labels))
     if g.random() < 0.3:
         image, tumour, labels = zoomed(image, tumour, labels, g)
-    brain = (image != 0).any(dim=0)
+    there = image != 0
     image = image.clone()
     before, after = contrast
-    if g.random() < 0.5:  # more or less contrast medium
+    if bool(there[before].any() and there[after].any()) and g.random() < 0.5:  # more or less contrast medium
         image[after] = image[before] + g.uniform(0.6, 1.5) * (image[after] - image[before])
     for n in range(len(image)):
         image[n] = one_series(image[n], g)
-    if g.random() < 0.1:
-        n = g.randrange(len(image))
-        image[n] = torch.roll(image[n], [g.randint(-2, 2) for _ in range(3)], (0, 1, 2))
-    if g.random() < 0.35:
-        for n in g.sample(range(len(image)), 2 if g.random() < 0.3 else 1):
-            image[n] = 0
-    return image * brain, tumour, labels
+    return image * there, tumour, labels
 
 
 def one_series(x: torch.Tensor, g: random.Random) -> torch.Tensor:
-    """Contrast and brightness, blur, thick slices along any axis, noise, each at random; (X, Y, Z)."""
+    """Contrast and brightness, blur, noise, each at random; (X, Y, Z)."""
     if g.random() < 0.5:
         x = x * g.uniform(0.8, 1.25) + g.uniform(-0.3, 0.3)
     if g.random() < 0.15:
         x = functional.avg_pool3d(x[None], 3, 1, 1)[0]
-    if g.random() < 0.2:
-        thick = [1, 1, 1]
-        thick[g.randrange(3)] = g.choice((3, 5))
-        slices = functional.avg_pool3d(x[None, None], thick, thick, [n // 2 for n in thick])
-        x = functional.interpolate(slices, size=x.shape, mode="trilinear")[0, 0]
     if g.random() < 0.3:
         x = x + torch.randn(x.shape) * g.uniform(0, 0.25)
     return x
 
 
 def loss(answer: torch.Tensor, truth: torch.Tensor, where: torch.Tensor) -> torch.Tensor:
-    """Cross-entropy and soft Dice of each region (K, X, Y, Z), where tumour is possible or true."""
+    """Cross-entropy and soft Dice of each region (K, X, Y, Z), in ``where``."""
     entropy = functional.binary_cross_entropy_with_logits(answer, truth, reduction="none")
     p, over = answer.sigmoid() * where, (1, 2, 3)
     shared = 1 - (2 * (p * truth).sum(over) + 50) / (p.sum(over) + truth.sum(over) + 50)
     return (entropy * where).sum() / (where.sum() * len(answer)).clamp_min(1) + shared.mean()
+
+
+def about(mask: torch.Tensor, voxels: int = 6) -> torch.Tensor:
+    """(1, X, Y, Z) and what lies within so many voxels of it along each axis."""
+    near = mask.float()[None]
+    for axis in range(3):
+        size, pad = [1, 1, 1], [0, 0, 0]
+        size[axis], pad[axis] = 2 * voxels + 1, voxels
+        near = functional.max_pool3d(near, size, 1, pad)
+    return near[0] > 0
 
 
 def trained(stage: SecondStage, cases: Sequence[Tensors], regions: Sequence[Region], steps: int, seed: int) -> None:
@@ -182,9 +206,10 @@ def trained(stage: SecondStage, cases: Sequence[Tensors], regions: Sequence[Regi
         for step in range(steps):
             for group in optimiser.param_groups:
                 group["lr"] = 2e-3 * min(1, (step + 1) / 30) * 0.5 * (1 + math.cos(math.pi * step / steps))
-            image, tumour, labels = varied(*cube(cases[g.randrange(len(cases))], g), stage.difference, g)
+            view = "clean" if g.random() < CLEAN else g.choice([*list(LACKING)[1:], *ACQUIRED])
+            image, tumour, labels = varied(*cube(cases[g.randrange(len(cases))], view, g), stage.difference, g)
             truth = torch.cat([torch.isin(labels, values) for values in wanted]).float()
-            where = ((tumour > POSSIBLE) | (labels > 0)).float()
+            where = about((tumour > POSSIBLE) | (labels > 0)).float()
             value = loss(member(stage.seen(image, tumour))[0], truth, where)
             optimiser.zero_grad()
             value.backward()
@@ -202,13 +227,15 @@ def trained(stage: SecondStage, cases: Sequence[Tensors], regions: Sequence[Regi
 
 @torch.inference_mode()
 def scored(stage: SecondStage, case: Tensors, regions: Sequence[Region]) -> list[float]:
-    """Dice of each region at one half, within the whole tumour that the first stage found."""
-    first = case["logits"].float()
-    logits = stage(case["image"].float()[None], first[None])[0]
+    """Dice of each region at one half, by the second stage where it answers; TC and ET within the first one's whole tumour."""
+    tumour = case["tumour.clean"].float()
+    first = torch.cat([tumour, torch.full((len(regions) - 1, *tumour.shape[1:]), -20.0)])
+    logits = stage(case["image.clean"].float()[None], first[None])[0]
     out = []
-    for k, region in enumerate(regions, start=1):
+    for k, region in enumerate(regions):
         true = torch.isin(case["labels"], torch.tensor([int(v) for v in REGION_LABELS[region]]))
-        out.append(dice(((logits[k] > 0) & (first[0] > 0)).numpy(), true.numpy()))
+        found = logits[k] > 0 if region is Region.WT else (logits[k] > 0) & (tumour[0] > 0)
+        out.append(dice(found.numpy(), true.numpy()))
     return out
 
 
@@ -217,14 +244,16 @@ def made(args: argparse.Namespace, name: str, folders: Mapping[str, Path], learn
     out = Path(args.out) / f"{name}.safetensors"
     card, recipe, first = first_stage(args.model)
     cases = {c: prepared(f, first, recipe, Path(args.out) / "cases" / f"{c}.safetensors") for c, f in folders.items()}
-    use = [f"network.second_stage.members={args.members}"]
+    if args.only == "views":
+        return
+    use = [f"network.second_stage.members={args.members}", "network.second_stage.whole_tumour=true"]
     if len(learns) < len(folders):  # out of fold it answers alone: the first stage has learnt from all cases
         use += ["network.second_stage.share=1.0", "postprocess.thresholds={}"]
     recipe = overridden(recipe, use)
     torch.manual_seed(args.seed)
     net = nets.build(recipe)
     net.load_state_dict({**net.state_dict(), **first.state_dict()})
-    stage, regions = net.second_stage, recipe.output.regions[1:]
+    stage, regions = net.second_stage, recipe.output.regions
     assert isinstance(stage, SecondStage)
     if not out.is_file():
         trained(stage, [cases[c] for c in learns], regions, steps, args.seed)
@@ -258,7 +287,7 @@ def main() -> int:
     options.add_argument("--data", type=Path, default=os.environ.get("BRAINSEG_DATA"))
     options.add_argument("--out", required=True)
     options.add_argument("--model", default="brats-baseline", help="whose network becomes the first stage")
-    options.add_argument("--only", choices=("half-a", "half-b", "whole"))
+    options.add_argument("--only", choices=("views", "half-a", "half-b", "whole"))
     options.add_argument("--steps", type=int, default=1100)
     options.add_argument("--members", type=int, default=1)
     options.add_argument("--seed", type=int, default=7)
@@ -271,7 +300,7 @@ def main() -> int:
     half = len(names) // 2
     print("| model | learnt from | scored on | Dice |\n|---|---|---|---|")
     for name, learns in (("half-a", names[:half]), ("half-b", names[half:]), ("whole", names)):
-        if args.only in (None, name):
+        if args.only in (None, "views", name):
             made(args, name, folders, learns, args.steps)
     return 0
 

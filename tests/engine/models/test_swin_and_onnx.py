@@ -137,11 +137,13 @@ def test_onnx_out_and_in_again_gives_the_answers_of_torch(small, exported, case)
 
 
 @pytest.mark.slow
-def test_a_second_stage_is_written_too(tmp_path):
+@pytest.mark.parametrize("whole_tumour", ["false", "true"])
+def test_a_second_stage_is_written_too(tmp_path, whole_tumour):
     """Over the whole image: there is no box in a graph. What is written is compared with torch before it is kept."""
     pytest.importorskip("onnxscript")
     recipe = load_recipe("baseline", ["network.init_filters=8", "network.blocks_down=[1, 1]", "network.blocks_up=[1]",
-                                      "network.second_stage.filters=[8, 8]"])  # fmt: skip
+                                      "network.second_stage.filters=[8, 8]",
+                                      f"network.second_stage.whole_tumour={whole_tumour}"])  # fmt: skip
     net = nets.build(recipe)
     net.body.conv_final[2].conv.bias.data[:8] = 3.0  # tumour everywhere
     card = checkpoint.Card(name="two", recipe="baseline", modalities=recipe.modalities, regions=recipe.output.regions,

@@ -2,6 +2,7 @@
 
 import pytest
 import torch
+from scipy.ndimage import distance_transform_cdt
 from torch.nn import functional
 
 from brainseg_engine import nets
@@ -13,6 +14,8 @@ from brainseg_engine.recipe import load_recipe
 
 SMALL = ["network.init_filters=8", "network.blocks_down=[1, 1]", "network.blocks_up=[1]"]
 STAGE = ["network.second_stage.filters=[8, 16]", "network.second_stage.margin=4"]
+WHOLE = "network.second_stage.whole_tumour=true"
+EACH = pytest.mark.parametrize("more", [[], [WHOLE]], ids=["others", "all"])
 
 
 def built(*more):
@@ -42,16 +45,29 @@ def test_the_whole_tumour_stays_and_the_rest_is_answered_where_tumour_is_possibl
     assert 0 < possible.float().mean() < 0.2
 
 
-def test_its_share_is_mixed_with_the_first_answer():
-    alone, half, (x, z) = built("network.second_stage.share=1.0"), built(), study()
+def test_the_whole_tumour_may_grow_by_two_voxels_where_it_is_answered_too():
+    net, (x, z) = built(WHOLE), study()
+    possible = z[0, 0] > POSSIBLE
+    near = torch.from_numpy(distance_transform_cdt(~possible.numpy(), "chessboard")) <= 2
+    with torch.no_grad():
+        answer = net.second_stage(x, z)
+    assert torch.equal(answer.where(~near, 0), z.where(~near, 0))
+    assert (answer != z)[:, :, near].float().mean() > 0.99
+    assert near.sum() > 1.2 * possible.sum()
+
+
+@EACH
+def test_its_share_is_mixed_with_the_first_answer(more):
+    alone, half, (x, z) = built("network.second_stage.share=1.0", *more), built(*more), study()
     with torch.no_grad():
         own, mixed = alone.second_stage(x, z), half.second_stage(x, z)
     torch.testing.assert_close(mixed, (own + z) / 2)
 
 
+@EACH
 @pytest.mark.parametrize("margin", [(8, 0, 8), (2, 6, 30)])
-def test_an_empty_margin_changes_nothing(margin):
-    net, (x, z) = built(), study()
+def test_an_empty_margin_changes_nothing(margin, more):
+    net, (x, z) = built(*more), study()
     pads = [n for m in reversed(margin) for n in (m, 16)]
     with torch.no_grad():
         alone = net.second_stage(x, z)
@@ -60,16 +76,18 @@ def test_an_empty_margin_changes_nothing(margin):
     torch.testing.assert_close(padded[(..., *at)], alone, rtol=1e-4, atol=1e-4)
 
 
-def test_what_lies_far_from_the_tumour_changes_nothing():
-    net, (x, z) = built(), study(96)
+@EACH
+def test_what_lies_far_from_the_tumour_changes_nothing(more):
+    net, (x, z) = built(*more), study(96)
     other = x.clone()
     other[..., 75:, :, :] *= 3
     with torch.no_grad():
         assert torch.equal(net.second_stage(x, z), net.second_stage(other, z))
 
 
-def test_without_a_tumour_the_first_answer_stays():
-    net, (x, z) = built(), study()
+@EACH
+def test_without_a_tumour_the_first_answer_stays(more):
+    net, (x, z) = built(*more), study()
     z[:, 0] = -5
     with torch.no_grad():
         assert torch.equal(net.second_stage(x, z), z)
@@ -100,18 +118,20 @@ def test_members_are_averaged():
     assert not torch.equal(answers[0], answers[1])
 
 
+@EACH
 @pytest.mark.parametrize("tumour", [True, False])
-def test_every_weight_has_a_gradient(tumour):
+def test_every_weight_has_a_gradient(tumour, more):
     """Where one process finds no tumour, the others must not wait for its gradient."""
-    net, x = built().train(), torch.randn(1, 4, 16, 16, 16)
+    net, x = built(*more).train(), torch.randn(1, 4, 16, 16, 16)
     net.body.conv_final[2].conv.bias.data[:8] = 3.0 if tumour else -30.0
     net(x).sum().backward()
     assert all(p.grad is not None for p in net.parameters())
 
 
-def test_it_travels_in_a_file(tmp_path):
-    recipe = load_recipe("baseline", [*SMALL, *STAGE])
-    net, (x, _) = built(), study()
+@EACH
+def test_it_travels_in_a_file(tmp_path, more):
+    recipe = load_recipe("baseline", [*SMALL, *STAGE, *more])
+    net, (x, _) = built(*more), study()
     net.body.conv_final[2].conv.bias.data[:8] = 3.0
     card = checkpoint.Card(
         name="two", recipe="baseline", modalities=recipe.modalities, regions=recipe.output.regions, parameters=1

@@ -1,4 +1,4 @@
-"""A second network, on the whole tumour's box: which of its tissue is core, and which enhances.
+"""A second network, on the whole tumour's box: which of its tissue is core, which enhances, and where its border lies.
 
 The first network sees the whole brain and finds the tumour. What is core and what enhances is told by the tissue itself and
 what lies about it; a small network without normalisation, which sees little else and no feature of the first, learns that from
@@ -23,15 +23,17 @@ _EMPTY = -20.0
 """The logit of the whole tumour beyond the array: there is none."""
 POSSIBLE = -2.0
 """Logit of the whole tumour above which the second stage decides; beside that, the first one's answer stays."""
+_REACH = 2
+"""Voxels by which the whole tumour may grow beyond that."""
 Box = tuple[slice, slice, slice]
 
 
 class SecondStage(nn.Module):
     """(images (N, C, X, Y, Z), logits (N, K, X, Y, Z) of the first network, the whole tumour's first) → logits (N, K, X, Y, Z).
 
-    The whole tumour's stay what they are. Of the others, a share is the mean of the members' logits, within the box of the tumour
-    and its surroundings, where tumour is possible. Empty margins change nothing. ``difference``: the numbers of two series, of
-    which the second minus the first is one input more.
+    A share of them is the mean of the members' logits, within the box of the tumour and its surroundings, where tumour is possible.
+    The whole tumour's stay what they are, unless ``config.whole_tumour``: then they change too, as far as 2 voxels beyond. Empty
+    margins change nothing. ``difference``: the numbers of two series, of which the second minus the first is one input more.
     """
 
     def __init__(
@@ -42,7 +44,10 @@ class SecondStage(nn.Module):
         self.margin, self.divisor = config.margin, _FOLD * 2 ** (len(config.filters) - 1)
         self.difference = difference
         inner = (channels + 1 + (difference is not None)) * _FOLD**3
-        outer = (regions - 1) * _FOLD**3
+        self.whole_tumour = config.whole_tumour
+        self.answers = slice(0 if config.whole_tumour else 1, None)
+        """Which of the regions."""
+        outer = (regions - (not config.whole_tumour)) * _FOLD**3
         self.everywhere = False
         """Whether the whole array is the box: for graphs, which cannot depend on what is found."""
         self.members = nn.ModuleList(_LocalNet(inner, outer, config.filters) for _ in range(config.members))
@@ -53,23 +58,39 @@ class SecondStage(nn.Module):
 
     def _of_one(self, image: torch.Tensor, logits: torch.Tensor) -> torch.Tensor:
         if self.everywhere:
-            answer = logits[1:].lerp(self._answer(image, logits[:1]).to(logits.dtype), self.share)
-            return torch.cat([logits[:1], answer.where(logits[:1] > POSSIBLE, logits[1:])])
+            mixed = self._mixed(logits, self._answer(image, logits[:1]), self.possible(logits[:1]))
+            return mixed if self.whole_tumour else torch.cat([logits[:1], mixed])
         box = self.box(image, logits[0])
         if box is None:
             if not torch.is_grad_enabled():
                 return logits
             box = (slice(0, self.divisor),) * 3  # several processes wait for everyone's gradient
-        answer = self._answer(_cut(image, box, 0.0), _cut(logits[:1], box, _EMPTY)).to(logits.dtype)
+        answer = self._answer(_cut(image, box, 0.0), _cut(logits[:1], box, _EMPTY))
         inside, own = _overlap(box, logits.shape[1:])
-        possible = logits[:1][(slice(None), *inside)] > POSSIBLE
-        at = (slice(1, None), *inside)
+        held = logits[(slice(None), *inside)]
         out = logits.clone()
-        out[at] = logits[at].lerp(answer[(slice(None), *own)], self.share).where(possible, logits[at])
+        out[(self.answers, *inside)] = self._mixed(held, answer[(slice(None), *own)], self.possible(held[:1]))
         return out
 
+    def _mixed(self, logits: torch.Tensor, answer: torch.Tensor, possible: torch.Tensor) -> torch.Tensor:
+        """Of the regions that are answered: the share of the answer, where tumour is possible."""
+        first = logits[self.answers]
+        return first.lerp(answer.to(first.dtype), self.share).where(possible, first)
+
+    def possible(self, tumour: torch.Tensor) -> torch.Tensor:
+        """Where the answer counts, of the whole tumour's logits (1, X, Y, Z)."""
+        possible = tumour > POSSIBLE
+        if not self.whole_tumour:
+            return possible
+        near = possible.to(tumour.dtype)[None]
+        for axis in range(3):
+            size, pad = [1, 1, 1], [0, 0, 0]
+            size[axis], pad[axis] = 2 * _REACH + 1, _REACH
+            near = functional.max_pool3d(near, size, 1, pad)
+        return near[0] > 0
+
     def _answer(self, image: torch.Tensor, tumour: torch.Tensor) -> torch.Tensor:
-        """The members' mean: logits (K − 1, X, Y, Z)."""
+        """The members' mean: logits of the regions that are answered, (…, X, Y, Z)."""
         seen = self.seen(image, tumour)
         answer: torch.Tensor = self.members[0](seen)[0]
         for member in self.members[1:]:

@@ -26,7 +26,7 @@ from brainseg_engine.recipe.section import Fraction, RecipeSection
 
 
 class SecondStageConfig(RecipeSection):
-    """A second network on the box of the whole tumour that the first one finds: it tells the other regions apart there.
+    """A second network on the box of the whole tumour that the first one finds: it tells the regions apart there.
 
     It sees the series (and T1ce minus T1 where both are there) and the whole tumour's probability, is folded by 2, has a level of
     residual blocks for each number of ``filters``, no normalisation, and as many ``members`` as are averaged.
@@ -38,6 +38,8 @@ class SecondStageConfig(RecipeSection):
     """Of its logits; the rest are the first network's."""
     margin: int = Field(default=16, ge=0, le=64)
     """Voxels about the tumour that it sees as well."""
+    whole_tumour: bool = False
+    """Whether it answers for the whole tumour's border too, or for the other regions alone."""
 
 
 class SegResNetConfig(RecipeSection):
