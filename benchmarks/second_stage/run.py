@@ -288,7 +288,7 @@ def main() -> int:
     options.add_argument("--out", required=True)
     options.add_argument("--model", default="brats-baseline", help="whose network becomes the first stage")
     options.add_argument("--only", choices=("views", "half-a", "half-b", "whole"))
-    options.add_argument("--steps", type=int, default=1100)
+    options.add_argument("--steps", type=int, default=1200)
     options.add_argument("--members", type=int, default=1)
     options.add_argument("--seed", type=int, default=7)
     options.add_argument("--threads", type=int, default=1)

@@ -32,6 +32,7 @@ from brainseg_engine.augment.intensity import smooth_field
 from brainseg_engine.core import device
 from brainseg_engine.core.labels import Region, region_mask
 from brainseg_engine.core.study import Modality, Study
+from brainseg_engine.inference import gaps
 from brainseg_engine.inference.appearance import features
 from brainseg_engine.inference.postprocess import to_labels
 from brainseg_engine.inference.preprocess import Inverse, preprocess
@@ -174,13 +175,17 @@ class Model:
         self.title = f"{loaded.card.name} {loaded.card.version}"
         self.recipe, self.net = loaded.recipe, loaded.network()
 
+    def _answered(self, image: torch.Tensor) -> torch.Tensor:
+        found = probabilities(self.net(image[None]), self.recipe.output)[0]
+        if not self.recipe.window.mirror:
+            return found
+        mirrored = probabilities(self.net(image.flip(1)[None]), self.recipe.output)[0]
+        return (found + mirrored.flip(1)) / 2
+
     @torch.inference_mode()
     def scores(self, image: torch.Tensor, truth: torch.Tensor, inverse: Inverse) -> dict[str, float]:
         """Region → Dice; margins that the degradation added are cut off again."""
-        found = probabilities(self.net(image[None]), self.recipe.output)[0]
-        if self.recipe.window.mirror:
-            mirrored = probabilities(self.net(image.flip(1)[None]), self.recipe.output)[0]
-            found = (found + mirrored.flip(1)) / 2
+        found = gaps.filled(self._answered, image, gaps.found(image, self.recipe))
         inner = [slice((a - b) // 2, (a - b) // 2 + b) for a, b in zip(found.shape[1:], truth.shape, strict=True)]
         found = found[(slice(None), *inner)]
         grid = inverse.working.crop((0, 0, 0), (found.shape[1], found.shape[2], found.shape[3]))

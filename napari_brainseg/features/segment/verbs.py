@@ -240,6 +240,6 @@ class SegmentVerbs:
         self._session.add_answer(name, answer)
         took = f"{sum(prediction.seconds.values()):.1f}\N{NO-BREAK SPACE}s"
         said = f"{request.study.id} was segmented by {change.segmentation.made_by} in {took}. {prediction.specks}"
-        doubts = " ".join(t for t in (prediction.displaced, prediction.unlike) if t)
+        doubts = " ".join(t for t in (prediction.displaced, prediction.uncovered, prediction.unlike) if t)
         self._session.say(f"{said.rstrip()} {doubts}".rstrip(), Kind.WARNING if doubts else Kind.GOOD)
         self._next()

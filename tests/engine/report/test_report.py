@@ -73,13 +73,14 @@ def test_intervals_stand_beside_volumes_of_the_model_s_own_answer_alone():
         "confidence": 0.84,
         "unlike": "These images look unlike.",
         "displaced": "FLAIR lies beside.",
+        "uncovered": "T1 does not show all.",
     }
     made = records.build(study.segmentation, study, sidecar=beside)
     assert made["regions"]["WT"]["interval_ml"] == [0.8 * ml, 1.3 * ml]
     assert made["regions"]["TC"]["interval_ml"] is None
     page = Page(report_page(made, ())).text
     assert f"({0.8 * ml:.1f}–{1.3 * ml:.1f})" in page and "nine of ten" in page and "Dice 0.84" in page
-    assert {"These images look unlike.", "FLAIR lies beside."} <= set(made["warnings"])
+    assert {"These images look unlike.", "FLAIR lies beside.", "T1 does not show all."} <= set(made["warnings"])
     rows = {(r["region"], r["quantity"]): r["value"] for r in records.quantities(made)}
     assert (rows["WT", "volume, low"], rows["WT", "volume, high"]) == (0.8 * ml, 1.3 * ml)
     assert rows["", "expected mean Dice"] == 0.84

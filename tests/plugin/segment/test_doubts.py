@@ -20,8 +20,9 @@ def answered(house, **told):
 def test_series_beside_the_others_and_images_unlike_all_others_are_said(house, tmp_path):
     house.study.open(write(make_study(id="A"), tmp_path))
     assert answered(house).kind is Kind.GOOD
-    said = answered(house, displaced="FLAIR lies beside.", laid_back_mm={Modality.FLAIR: 5.04}, unlike="Unlike.")
-    assert said.kind is Kind.WARNING and said.text.endswith("FLAIR lies beside. Unlike.")
+    said = answered(house, displaced="FLAIR lies beside.", laid_back_mm={Modality.FLAIR: 5.04}, unlike="Unlike.",
+                    uncovered="T1 does not show all.")  # fmt: skip
+    assert said.kind is Kind.WARNING and said.text.endswith("FLAIR lies beside. T1 does not show all. Unlike.")
     notes = house.session.answer.notes
     assert notes["displaced"] == "FLAIR lies beside." and notes["laid_back_mm"] == {"flair": 5.0}
     answered(house)

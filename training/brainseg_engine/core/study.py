@@ -200,6 +200,8 @@ class Prediction:
     """The mean Dice that the answer expects of itself, of a calibrated model."""
     unlike: str = ""
     """A sentence where the images look unlike anything the model has learnt from."""
+    uncovered: str = ""
+    """A sentence where a series does not show all of the brain, and the result rests on the others there."""
     displaced: str = ""
     """A sentence where series lie beside each other."""
     laid_back_mm: Mapping[Modality, float] = field(default_factory=dict)

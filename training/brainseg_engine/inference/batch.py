@@ -222,7 +222,7 @@ class _Batch:
         _write(answer, prepared.study if prepared else case.study, source, path, self.settings, sidecar)
         messages = [*(prepared.warnings if prepared else ()), *(d.message for d in doubts)]
         messages += [self.predictor.card.expectation(case.study.volumes), answer.seen.specks, answer.seen.fallen]
-        messages += [answer.seen.unlike, answer.seen.displaced]
+        messages += [answer.seen.unlike, answer.seen.uncovered, answer.seen.displaced]
         seconds = round(time.perf_counter() - case.began, 2)
         return PredictOutcome(
             case.id, "done", " ".join(m for m in messages if m), str(path), seconds=seconds, **volumes_in(sidecar)

@@ -85,6 +85,8 @@ def calibrated(probabilities: Probabilities, scaling: Mapping[Region, Scaling]) 
 def trust_fields(prediction: Prediction) -> dict[str, Any]:
     """What stands beside a mask of how far it can be trusted; {} where there is nothing to tell."""
     fields: dict[str, Any] = {}
+    if prediction.uncovered:
+        fields |= {"uncovered": prediction.uncovered}
     if prediction.displaced:
         fields |= {"displaced": prediction.displaced}
         fields |= {"laid_back_mm": {m.value: round(mm, 1) for m, mm in prediction.laid_back_mm.items()}}

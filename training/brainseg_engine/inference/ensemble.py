@@ -99,7 +99,11 @@ class Ensemble(Predictor):
             given[rows] += 1
             summed = {k: summed.get(k, 0.0) + v for k, v in more.items()}
             plans.append(planned)
-        self.plan = PlanReport("; ".join(p.line for p in plans), " ".join(p.fallen for p in plans if p.fallen))
+        self.plan = PlanReport(
+            "; ".join(p.line for p in plans),
+            " ".join(p.fallen for p in plans if p.fallen),
+            next((p.uncovered for p in plans if p.uncovered), ""),
+        )
         if total is None:
             raise ValueError("an ensemble has members")
         return total / given[:, None, None, None], summed
@@ -121,7 +125,7 @@ class Ensemble(Predictor):
             rows = [regions.index(r) for r in member.recipe.output.regions]
         name, plan_of_it = member.card.name, member.plan
         fallen = f"{name}: {plan_of_it.fallen}" if plan_of_it.fallen else ""
-        return answer, rows, more, PlanReport(f"{name}: {plan_of_it.line}", fallen)
+        return answer, rows, more, PlanReport(f"{name}: {plan_of_it.line}", fallen, plan_of_it.uncovered)
 
 
 @dataclass(frozen=True)

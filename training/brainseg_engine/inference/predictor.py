@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 import logging
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -18,7 +18,7 @@ from brainseg_engine.core.errors import Cancelled, CheckpointError, DeviceError
 from brainseg_engine.core.events import CancelCheck, Progress, ProgressCallback, never, silent
 from brainseg_engine.core.labels import LabelArray, Region, region_mask
 from brainseg_engine.core.study import Prediction, Segmentation, Study
-from brainseg_engine.inference import displaced, gated, plan, tiles
+from brainseg_engine.inference import displaced, gaps, gated, plan, tiles
 from brainseg_engine.inference.appearance import features
 from brainseg_engine.inference.calibrated import Softness, Told, told
 from brainseg_engine.inference.postprocess import decided, of_regions
@@ -32,10 +32,12 @@ _FLIPS = [axes for n in range(4) for axes in itertools.combinations((1, 2, 3), n
 
 @dataclass(frozen=True)
 class PlanReport:
-    """How the last study was run: ``line``, and ``fallen``: a sentence where memory did not allow the usual way."""
+    """How the last study was run: ``line``; ``fallen``: a sentence where memory did not allow the usual way; ``uncovered``: one
+    where a series does not show all of the brain."""
 
     line: str = ""
     fallen: str = ""
+    uncovered: str = ""
 
 
 def _fallen(usual: plan.Rung, taken: plan.Rung) -> str:
@@ -90,6 +92,8 @@ class Predictor:
         by = gated.words(self._net, net)
         known = self.card.calibration
         self._unlike = known.unlike(features(image)) if known is not None and known.appearance is not None else ""
+        cut = gaps.found(image, self.recipe)
+        uncovered = gaps.words(cut, image, self.recipe.modalities)
         seconds = {"preprocess": time.perf_counter() - began}
         ladder = self._planner.ladder(image.shape, self.device)
         free = {d: plan.free_bytes(d) for d in {r.device for r in ladder}}
@@ -97,12 +101,12 @@ class Predictor:
         while True:
             rung = ladder[at]
             line = "; ".join(t for t in (rung.described(free[rung.device]), by) if t)
-            self.plan = PlanReport(line, "" if at == 0 else _fallen(ladder[0], rung))
+            self.plan = PlanReport(line, "" if at == 0 else _fallen(ladder[0], rung), uncovered)
             _log.info("%s: %s", study.id, self.plan.line)
             try:
                 if rung.device != self.device:
                     self._net.to(rung.device)
-                answer, more = run(net, image, inverse, study.id, self.recipe, rung, self.tta, progress, cancelled)
+                answer, more = run(net, image, inverse, study.id, self.recipe, rung, self.tta, progress, cancelled, cut)
                 return answer, {**seconds, **more}
             except (RuntimeError, MemoryError) as e:
                 if not devices.out_of_memory(e) or at + 1 == len(ladder):
@@ -176,6 +180,7 @@ class Predictor:
             intervals_ml=said.intervals_ml if said else {},
             confidence=said.confidence if said else None,
             unlike=self._unlike,
+            uncovered=self.plan.uncovered,
             displaced=displaced.words(found, moved),
             laid_back_mm=moved,
             scaling=self.card.calibration.scaling if said and self.card.calibration else {},
@@ -183,9 +188,10 @@ class Predictor:
 
     def _told(self, answer: torch.Tensor, labels: LabelArray, study: Study) -> Told | None:
         """What the calibration says of an answer (K, X, Y, Z); None where it was not measured for such: a series missing, more
-        passes, smaller tiles, voxels of unknown size."""
+        passes, smaller tiles, a series that does not show all, voxels of unknown size."""
         calibration, voxel_ml = self.card.calibration, study.reference.grid.voxel_ml
-        whole = not self.tta and not self.plan.fallen and not self.recipe.needed.lacking(study.volumes)
+        usual = not (self.tta or self.plan.fallen or self.plan.uncovered)
+        whole = usual and not self.recipe.needed.lacking(study.volumes)
         if calibration is None or voxel_ml is None or not whole:
             return None
         regions = zip(self.recipe.output.regions, of_regions(answer, self.recipe.output), strict=True)
@@ -226,7 +232,9 @@ def infer(
     largest = recipe.window.size if recipe.window.policy == "patch" and recipe.window.size else recipe.window.largest
     usual = plan.Rung(where, (largest[0], largest[1], largest[-1]), (0, 0, 0), 0)
     net = gated.answering(net, image)
-    answer, seconds = run(net, image, inverse, study.id, recipe, usual, tta, progress, cancelled)
+    answer, seconds = run(
+        net, image, inverse, study.id, recipe, usual, tta, progress, cancelled, gaps.found(image, recipe)
+    )
     return answer, {"preprocess": prepared, **seconds}
 
 
@@ -241,6 +249,7 @@ def run(
     tta: bool = False,
     progress: ProgressCallback = silent,
     cancelled: CancelCheck = never,
+    uncovered: Sequence[gaps.Gap] = (),
 ) -> tuple[torch.Tensor, Mapping[str, float]]:
     """As :func:`infer`, of an image (C, X, Y, Z) that is preprocessed, on the device and with the tiles of ``rung``."""
     began = time.perf_counter()
@@ -252,7 +261,8 @@ def run(
     flips = _flips(recipe, tta)
     # folds are averaged once their tiles are blended, as nnU-Net does
     members = list(getattr(net, "members", ())) or [net]
-    done, total = 0, tiles.rounds(image.shape, places, dimensions, window) * len(flips) * len(members)
+    passes = len(flips) * len(members) * (1 + len(uncovered))
+    done, total = 0, tiles.rounds(image.shape, places, dimensions, window) * passes
 
     def between() -> None:
         nonlocal done
@@ -263,7 +273,7 @@ def run(
 
     output = recipe.output
 
-    def answered() -> torch.Tensor:
+    def answered(image: torch.Tensor) -> torch.Tensor:
         total: torch.Tensor | None = None
         for axes in flips:
             mirrored = image.flip(axes) if axes else image
@@ -278,10 +288,10 @@ def run(
 
     short = plan.short_numbers(rung.device)
     with torch.autocast(rung.device.partition(":")[0], short, enabled=short is not None):
-        answer = answered()
+        answer = gaps.filled(answered, image, uncovered)
     if short is not None and not bool(answer.sum().isfinite()):
         _log.warning("%s: numbers of 16 bits do not suffice for this model; computed again with 32", study_id)
-        answer = answered()
+        answer = gaps.filled(answered, image, uncovered)
     _require_numbers(answer, study_id)
     if cancelled():
         raise Cancelled

@@ -31,9 +31,10 @@ Box = tuple[slice, slice, slice]
 class SecondStage(nn.Module):
     """(images (N, C, X, Y, Z), logits (N, K, X, Y, Z) of the first network, the whole tumour's first) → logits (N, K, X, Y, Z).
 
-    A share of them is the mean of the members' logits, within the box of the tumour and its surroundings, where tumour is possible.
-    The whole tumour's stay what they are, unless ``config.whole_tumour``: then they change too, as far as 2 voxels beyond. Empty
-    margins change nothing. ``difference``: the numbers of two series, of which the second minus the first is one input more.
+    A share of them is the mean of the members' logits, within the box of the tumour and its surroundings, where tumour is
+    possible. The whole tumour's stay what they are, unless ``config.whole_tumour``: then they change too, as far as 2 voxels
+    beyond. Empty margins change nothing. ``difference``: the numbers of two series, of which the second minus the first is
+    one input more.
     """
 
     def __init__(

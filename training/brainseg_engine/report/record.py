@@ -67,7 +67,7 @@ def build(
             for w in (
                 *_list(written.get("warnings")),
                 *_list(_object(written.get("prepared")).get("warnings")),
-                *(written[key] for key in ("unlike", "displaced") if written.get(key)),
+                *(written[key] for key in ("unlike", "uncovered", "displaced") if written.get(key)),
             )
         ],
         "regions": _regions(segmentation, study, written.get("diameters"), _intervals(written)),
