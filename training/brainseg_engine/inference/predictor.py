@@ -93,7 +93,7 @@ class Predictor:
         known = self.card.calibration
         self._unlike = known.unlike(features(image)) if known is not None and known.appearance is not None else ""
         cut = gaps.found(image, self.recipe)
-        uncovered = gaps.words(cut, image, self.recipe.modalities)
+        uncovered = gaps.words(cut, self.recipe.modalities)
         seconds = {"preprocess": time.perf_counter() - began}
         ladder = self._planner.ladder(image.shape, self.device)
         free = {d: plan.free_bytes(d) for d in {r.device for r in ladder}}
