@@ -2,7 +2,7 @@
 
 A network that stands a missing series still takes the 0 beyond a cut one for tissue, and misses what only shows there. Asked
 once more without that series, it answers the part as it does a study that lacks it; the rest of the brain keeps all series.
-What that gains is measured in ``benchmarks/stress``: much for FLAIR, and nothing for the others, which are left as they are.
+What that gains for FLAIR is measured in ``benchmarks/stress``; the other series are left as they are.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from brainseg_engine.recipe import Recipe
 from brainseg_engine.studies.checks import COVERED
 
 _PAYS = (Modality.FLAIR,)
-"""T1, T1ce and T2 gain nothing (six training cases, a quarter of the head cut off): what is left of them does no harm."""
+"""T1ce and T2 gain nothing (six training cases, a quarter of the head cut off); T1 was not measured."""
 _SOFT = 1
 """Voxels to both sides of the border, over which the two answers are blended: beyond it the usual answer is the better one."""
 
