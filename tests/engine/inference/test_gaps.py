@@ -42,7 +42,7 @@ def test_the_answer_without_it_counts_where_a_flair_shows_nothing():
     assert len(asked) == 2 and torch.equal(asked[0], image)
     assert torch.all(answer[:, 5:13, 5:-5, 5:-5] == 0.25) and torch.all(answer[:, 16:] == 0.75)
     assert part == pytest.approx(0.25, abs=0.01)
-    assert gaps.words([gap], RECIPE.modalities).startswith("FLAIR does not show 25% of the brain;")
+    assert gaps.words([gap], RECIPE.modalities).startswith("FLAIR does not show 25 % of the brain;")
 
 
 @pytest.mark.parametrize(
