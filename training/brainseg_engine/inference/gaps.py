@@ -61,7 +61,8 @@ def filled(answered: Callable[[torch.Tensor], torch.Tensor], image: torch.Tensor
 def words(gaps: Sequence[Gap], modalities: Sequence[Modality]) -> str:
     """A sentence for each, "" without any."""
     return " ".join(
-        f"{modalities[gap.series].title} does not show {100 * gap.part:.0f} % of the brain; there the result rests on the other series."
+        f"{modalities[gap.series].title} does not show {100 * gap.part:.0f} % of the brain; there the result rests on the other "
+        "series."
         for gap in gaps
     )
 
