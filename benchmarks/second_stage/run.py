@@ -42,7 +42,7 @@ from brainseg_engine.dataset import hashes_of
 from brainseg_engine.inference.preprocess import preprocess
 from brainseg_engine.io import load_study
 from brainseg_engine.models import checkpoint
-from brainseg_engine.nets.second_stage import POSSIBLE, SecondStage
+from brainseg_engine.nets.second_stage import POSSIBLE, SecondStage, grown
 from brainseg_engine.recipe import Acquisition, Recipe, SegResNetConfig, overridden
 from brainseg_engine.scores.overlap import dice
 
@@ -183,16 +183,6 @@ def loss(answer: torch.Tensor, truth: torch.Tensor, where: torch.Tensor) -> torc
     return (entropy * where).sum() / (where.sum() * len(answer)).clamp_min(1) + shared.mean()
 
 
-def about(mask: torch.Tensor, voxels: int = 6) -> torch.Tensor:
-    """(1, X, Y, Z) and what lies within so many voxels of it along each axis."""
-    near = mask.float()[None]
-    for axis in range(3):
-        size, pad = [1, 1, 1], [0, 0, 0]
-        size[axis], pad[axis] = 2 * voxels + 1, voxels
-        near = functional.max_pool3d(near, size, 1, pad)
-    return near[0] > 0
-
-
 def trained(stage: SecondStage, cases: Sequence[Tensors], regions: Sequence[Region], steps: int, seed: int) -> None:
     """Each member for itself: AdamW, 2e-3 falling to 0 by a cosine, averaged weights."""
     g = random.Random(seed)
@@ -209,7 +199,7 @@ def trained(stage: SecondStage, cases: Sequence[Tensors], regions: Sequence[Regi
             view = "clean" if g.random() < CLEAN else g.choice([*list(LACKING)[1:], *ACQUIRED])
             image, tumour, labels = varied(*cube(cases[g.randrange(len(cases))], view, g), stage.difference, g)
             truth = torch.cat([torch.isin(labels, values) for values in wanted]).float()
-            where = about((tumour > POSSIBLE) | (labels > 0)).float()
+            where = grown((tumour > POSSIBLE) | (labels > 0), voxels=6).float()
             value = loss(member(stage.seen(image, tumour))[0], truth, where)
             optimiser.zero_grad()
             value.backward()

@@ -81,14 +81,7 @@ class SecondStage(nn.Module):
     def possible(self, tumour: torch.Tensor) -> torch.Tensor:
         """Where the answer counts, of the whole tumour's logits (1, X, Y, Z)."""
         possible = tumour > POSSIBLE
-        if not self.whole_tumour:
-            return possible
-        near = possible.to(tumour.dtype)[None]
-        for axis in range(3):
-            size, pad = [1, 1, 1], [0, 0, 0]
-            size[axis], pad[axis] = 2 * _REACH + 1, _REACH
-            near = functional.max_pool3d(near, size, 1, pad)
-        return near[0] > 0
+        return grown(possible, _REACH) if self.whole_tumour else possible
 
     def _answer(self, image: torch.Tensor, tumour: torch.Tensor) -> torch.Tensor:
         """The members' mean: logits of the regions that are answered, (…, X, Y, Z)."""
@@ -164,6 +157,16 @@ class _LocalBlock(nn.Module):
         y = self.conv1(functional.leaky_relu(x, _SLOPE))
         y = self.conv2(functional.leaky_relu(y, _SLOPE, inplace=not torch.is_grad_enabled()))
         return torch.addcmul(x, y, self.share)
+
+
+def grown(mask: torch.Tensor, voxels: int) -> torch.Tensor:
+    """(1, X, Y, Z) and what lies within so many voxels of it along each axis; the same shape."""
+    near = mask.float()[None]
+    for axis in range(3):
+        size, pad = [1, 1, 1], [0, 0, 0]
+        size[axis], pad[axis] = 2 * voxels + 1, voxels
+        near = functional.max_pool3d(near, size, 1, pad)
+    return near[0] > 0
 
 
 def _ends(mask: torch.Tensor, axis: int) -> tuple[int, int]:
