@@ -31,7 +31,7 @@ Features = NDArray[np.float64]
 def features(image: torch.Tensor) -> Features:
     """Of a preprocessed image (C, X, Y, Z), 0 outside the brain."""
     image = image.float().cpu()
-    brain = (image != 0).any(dim=0)
+    brain = (image != 0).amax(dim=0)  # any() takes five times as long
     return np.concatenate([_of_series(series, brain) for series in image])
 
 

