@@ -159,6 +159,27 @@ def test_a_second_stage_is_written_too(tmp_path, whole_tumour):
 
 
 @pytest.mark.slow
+def test_weights_of_its_own_for_a_missing_series_are_left_out(tmp_path):
+    pytest.importorskip("onnxscript")
+    recipe = load_recipe("baseline", ["network.init_filters=8", "network.blocks_down=[1, 1]", "network.blocks_up=[1]",
+                                      'network.own_weights_without=["flair"]'])  # fmt: skip
+    net = nets.build(recipe).eval()
+    card = checkpoint.Card(name="own", recipe="baseline", modalities=recipe.modalities, regions=recipe.output.regions,
+                           parameters=1)  # fmt: skip
+    checkpoint.save(tmp_path / "own.safetensors", net.state_dict(), card, recipe)
+    written = export_onnx(tmp_path / "own.safetensors", tmp_path / "own.onnx")
+    image = torch.randn(1, 4, 24, 16, 32, generator=torch.Generator().manual_seed(1))
+    for lacks in (False, True):
+        image[:, 3] *= not lacks
+        logits = session(written.read_bytes()).run(None, {"images": image.numpy()})[0]
+        with torch.no_grad():
+            assert (np.abs(logits - net(image).numpy()).max() < 1e-3) is not lacks
+            net.of_all = True
+            assert np.abs(logits - net(image).numpy()).max() < 1e-3
+            net.of_all = False
+
+
+@pytest.mark.slow
 def test_onnx_that_tells_nothing_needs_a_recipe(small, exported, tmp_path):
     onnx = pytest.importorskip("onnx")
     bare = onnx.load(str(exported))

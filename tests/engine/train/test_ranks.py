@@ -87,6 +87,17 @@ def test_two_processes_follow_one(cohort, tmp_path):
 
 
 @pytest.mark.slow
+def test_so_they_do_where_some_weights_have_no_part_in_a_step(cohort, tmp_path):
+    """Those for studies without FLAIR, where each lacks one or two series."""
+    settings = ('network.own_weights_without=["flair"]', "augmentation.acquisition.missing=1.0")
+    more = ("--steps", "20", *(x for s in settings for x in ("--set", s)))
+    one = train(cohort, tmp_path / "one", *more)
+    two = train(cohort, tmp_path / "two", *more, "--devices", "2")
+    assert difference(one, two) < 1e-5
+    np.testing.assert_allclose(losses(one), losses(two), rtol=1e-5)
+
+
+@pytest.mark.slow
 def test_without_the_exchange_of_gradients_they_do_not(cohort, tmp_path):
     """What the test above would see, if the processes did not share their gradients."""
     script = tmp_path / "alone.py"

@@ -21,6 +21,7 @@ from brainseg_engine.models import checkpoint
 from brainseg_engine.models.importers.onnx import CARD, RECIPE
 from brainseg_engine.nets.onnx import session
 from brainseg_engine.nets.second_stage import SecondStage
+from brainseg_engine.nets.segresnet import FoldedSegResNet
 
 _log = logging.getLogger(__name__)
 TOLERANCE = 1e-3
@@ -31,8 +32,9 @@ def export_onnx(model: Path, out: Path) -> Path:
     """Write the model's network as ONNX: images (1, series, x, y, z) → logits, any size that is a multiple of its divisor.
 
     A second stage answers over the whole image there, not in the tumour's box: more work, and slightly other answers at the
-    box's border. What was written is run and compared with torch on noise. Raises CheckpointError where the extra is missing,
-    the network cannot be expressed or the answers differ, OutputError.
+    box's border. Weights of its own for a study that lacks a series are left out. What was written is run and compared with
+    torch on noise. Raises CheckpointError where the extra is missing, the network cannot be expressed or the answers differ,
+    OutputError.
     """
     try:
         import onnx
@@ -44,6 +46,8 @@ def export_onnx(model: Path, out: Path) -> Path:
     for module in net.modules():
         if isinstance(module, SecondStage):
             module.everywhere = True
+        if isinstance(module, FoldedSegResNet):
+            module.of_all = True
     if loaded.kept is not None:
         _log.warning(
             "the model '%s' keeps its base model for studies that look unlike the corrected ones; ONNX holds the fine-tuned "

@@ -50,7 +50,9 @@ Builder = Callable[[Any, int, int, Recipe, bool], nn.Module]
 
 BUILDERS: Mapping[type, Builder] = {
     MyronenkoConfig: myronenko.build,
-    SegResNetConfig: lambda config, i, o, recipe, training: segresnet.FoldedSegResNet(i, o, config, _contrast(recipe)),
+    SegResNetConfig: lambda config, i, o, recipe, training: segresnet.FoldedSegResNet(
+        i, o, config, _contrast(recipe), {m.value: recipe.modalities.index(m) for m in config.own_weights_without}
+    ),
     UNet2dConfig: lambda config, i, o, recipe, training: unet2d.UNet2d(i, o, config),
     AttentionUNetConfig: lambda config, i, o, recipe, training: attention_unet.AttentionUNet(i, o, config),
     GraftConfig: lambda config, i, o, recipe, training: graft.Graft(i, o, config, training),
@@ -80,7 +82,7 @@ def build(recipe: Recipe, training: bool = False) -> nn.Module:
 
 DECODERS: Mapping[type, str] = {
     MyronenkoConfig: r"^(decoder|head)",
-    SegResNetConfig: r"^body\.(up_|conv_final)|^second_stage",
+    SegResNetConfig: r"^(body|without\.\w+)\.(up_|conv_final)|^second_stage",
     UNet2dConfig: r"^(up|decoder|head)",
     AttentionUNetConfig: r"\.(upconv|attention|merge)\.|^body\.model\.2",
     GraftConfig: r"^(picture_)?decoder",
@@ -92,7 +94,7 @@ DECODERS: Mapping[type, str] = {
 """Pattern of the names of weights that come after a network's deepest level."""
 HEADS: Mapping[type, str] = {
     MyronenkoConfig: r"^head",
-    SegResNetConfig: r"^body\.conv_final|^second_stage\.members\.\d+\.last",
+    SegResNetConfig: r"^(body|without\.\w+)\.conv_final|^second_stage\.members\.\d+\.last",
     UNet2dConfig: r"^head",
     AttentionUNetConfig: r"^body\.model\.2",
     GraftConfig: r"^decoder\.head",

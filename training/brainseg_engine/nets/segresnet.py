@@ -9,8 +9,9 @@ Its layers stand here, under MONAI's names: to import MONAI's takes three second
 
 from __future__ import annotations
 
+import itertools
 from collections import OrderedDict
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
@@ -29,7 +30,8 @@ OUTSIDE = -20.0
 class FoldedSegResNet(nn.Module):
     """(N, C, X, Y, Z) → logits (N, K, X, Y, Z); sizes must be multiples of ``fold`` · 2^(levels − 1).
 
-    ``difference``: the numbers of two series, of which the second stage sees the second minus the first.
+    ``difference``: the numbers of two series, of which the second stage sees the second minus the first. ``without``: name →
+    number of each series without which an image (0 there) is answered by weights of its own.
     """
 
     def __init__(
@@ -38,6 +40,7 @@ class FoldedSegResNet(nn.Module):
         out_channels: int,
         config: SegResNetConfig,
         difference: tuple[int, int] | None = None,
+        without: Mapping[str, int] | None = None,
     ) -> None:
         super().__init__()
         self.fold = config.fold
@@ -46,9 +49,16 @@ class FoldedSegResNet(nn.Module):
         self.channels_last = config.norm_over == "brain"
         """Whether it trains faster in that memory order; torch's own group normalisation is inaccurate there."""
         inner, outer = in_channels * config.fold**3, out_channels * config.fold**3
-        self.body = SegResNet(
-            inner, outer, config.init_filters, config.blocks_down, config.blocks_up, config.dropout or None
-        )
+
+        def body() -> SegResNet:
+            dropout = config.dropout or None
+            return SegResNet(inner, outer, config.init_filters, config.blocks_down, config.blocks_up, dropout)
+
+        self.body = body()
+        self.lacking = dict(without or {})
+        self.without = nn.ModuleDict({name: body().sharing(self.body) for name in self.lacking})
+        self.of_all = False
+        """Whether every image is answered as one that lacks nothing: for graphs, which cannot depend on what they are shown."""
         stage = config.second_stage
         self.second_stage = None if stage is None else SecondStage(in_channels, out_channels, stage, difference)
 
@@ -66,13 +76,22 @@ class FoldedSegResNet(nn.Module):
     def _first(self, x: torch.Tensor) -> torch.Tensor:
         if any(s % self.divisor for s in x.shape[2:]):
             raise ValueError(f"every side must be a multiple of {self.divisor}, not {tuple(x.shape[2:])}")
-        folded = fold(x, self.fold)
-        logits: torch.Tensor = self.body(folded) if self.norm_over == "image" else self._within(folded)
-        return unfold(logits, self.fold)
+        if self.of_all or not self.lacking:
+            return self._by(self.body, x)
+        return torch.cat([self._by(self._answering(one), one) for one in torch.split(x, 1)])
 
-    def _within(self, x: torch.Tensor) -> torch.Tensor:
+    def _answering(self, x: torch.Tensor) -> nn.Module:
+        """Which weights answer an image (1, C, X, Y, Z)."""
+        lacks = (name for name, n in self.lacking.items() if not bool(x[:, n].any()))
+        name = next(lacks, None)
+        return self.body if name is None else self.without[name]
+
+    def _by(self, body: nn.Module, x: torch.Tensor) -> torch.Tensor:
+        folded = fold(x, self.fold)
+        return unfold(body(folded) if self.norm_over == "image" else self._within(body, folded), self.fold)
+
+    def _within(self, body: Any, x: torch.Tensor) -> torch.Tensor:
         """The body's own layers, with the empty surroundings left out at every scale."""
-        body: Any = self.body
         mask = (x != 0).any(dim=1, keepdim=True).to(x.dtype)
         x = _times(body.convInit(x), mask)
         if body.dropout_prob is not None:
@@ -125,6 +144,15 @@ class SegResNet(nn.Module):
         if dropout is not None:
             self.dropout = nn.Dropout3d(dropout)
 
+    def sharing(self, other: SegResNet) -> SegResNet:
+        """Itself, with the other's convolutions in the coarser levels instead of its own: they are kept, and counted, there."""
+        levels: Any = zip(self.down_layers, other.down_layers, strict=True)
+        for mine, theirs in itertools.islice(levels, 1, None):
+            mine[0] = _Borrowed(theirs[0])
+            for block, its in zip(mine[1:], theirs[1:], strict=True):
+                block.conv1, block.conv2 = _Borrowed(its.conv1), _Borrowed(its.conv2)
+        return self
+
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """Images → logits."""
         x = self.convInit(x)
@@ -139,6 +167,19 @@ class SegResNet(nn.Module):
             x = blocks(sample(x) + kept.pop())
         logits: torch.Tensor = self.conv_final(x)
         return logits
+
+
+class _Borrowed(nn.Module):
+    """A module that another network holds."""
+
+    def __init__(self, module: nn.Module) -> None:
+        super().__init__()
+        self._held = (module,)  # in a tuple, where torch does not look for weights
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """The module's answer."""
+        answer: torch.Tensor = self._held[0](x)
+        return answer
 
 
 class _Block(nn.Module):

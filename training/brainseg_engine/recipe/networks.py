@@ -14,6 +14,7 @@ from typing import Annotated, ClassVar, Literal, Self
 from pydantic import Field, model_validator
 
 from brainseg_engine.core.geometry import Shape3
+from brainseg_engine.core.study import Modality
 from brainseg_engine.recipe.network_sizes import Blocks, Filters, Stride, cube, divided
 from brainseg_engine.recipe.networks_of_others import (
     ExternalConfig,
@@ -59,6 +60,9 @@ class SegResNetConfig(RecipeSection):
     norm_over: Literal["image", "brain"] = "image"
     """What group normalisation takes its statistics from: the whole array, or the voxels of the brain (any series ≠ 0) at
     every scale, outside of which activations are kept at 0, so that an empty margin does not change the answer."""
+    own_weights_without: tuple[Modality, ...] = ()
+    """Series without which a study is answered by weights of its own: all normalisations, the finest level and the decoder. The
+    convolutions of the coarser levels are the same for all studies. The first one that a study lacks counts."""
     second_stage: SecondStageConfig | None = None
     """None: one network answers all."""
 

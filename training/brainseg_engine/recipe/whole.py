@@ -89,6 +89,12 @@ class Recipe(RecipeSection):
             and self.output.kind != "regions"
         ):
             raise ValueError(f"network.norm_over 'brain' needs output.kind 'regions', not '{self.output.kind}'")
+        own = self.network.own_weights_without if isinstance(self.network, SegResNetConfig) else ()
+        if not set(own) <= set(self.may_lack):
+            raise ValueError(
+                f"network.own_weights_without is {[str(m) for m in own]}, which may_lack must name too, and it is "
+                f"{[str(m) for m in self.may_lack]}"
+            )
         if isinstance(self.network, SegResNetConfig) and self.network.second_stage is not None:
             regions = self.output.regions if self.output.kind == "regions" else ()
             if len(regions) < 2 or regions[0] != Region.WT:

@@ -11,7 +11,7 @@ from lightning_fabric import Fabric
 
 from brainseg_engine.core import device
 from brainseg_engine.core.errors import RecipeError
-from brainseg_engine.recipe import Recipe
+from brainseg_engine.recipe import Recipe, SegResNetConfig
 from brainseg_engine.train.options import TrainOptions
 
 
@@ -30,7 +30,9 @@ def make_fabric(recipe: Recipe, options: TrainOptions) -> Fabric:
     where = device.choose(options.device)
     kind, _, index = where.partition(":")
     devices: Any = [int(index)] if index and options.devices == 1 else options.devices
-    strategy = "ddp" if world > 1 else "auto"
+    # some weights may have no part in a step: those for studies that lack a series, where none does
+    some = isinstance(recipe.network, SegResNetConfig) and recipe.network.own_weights_without
+    strategy = "auto" if world == 1 else "ddp_find_unused_parameters_true" if some else "ddp"
     logging.getLogger("lightning_fabric").setLevel(logging.WARNING)  # else it announces the precision on stderr
     logging.getLogger("lightning.fabric").setLevel(logging.WARNING)
     fabric = Fabric(
