@@ -78,7 +78,8 @@ class FoldedSegResNet(nn.Module):
             raise ValueError(f"every side must be a multiple of {self.divisor}, not {tuple(x.shape[2:])}")
         if self.of_all or not self.lacking:
             return self._by(self.body, x)
-        return torch.cat([self._by(self._answering(one), one) for one in torch.split(x, 1)])
+        answers = [self._by(self._answering(one), one) for one in torch.split(x, 1)]
+        return answers[0] if len(answers) == 1 else torch.cat(answers)
 
     def _answering(self, x: torch.Tensor) -> nn.Module:
         """Which weights answer an image (1, C, X, Y, Z)."""
