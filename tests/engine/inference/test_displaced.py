@@ -100,6 +100,27 @@ def test_nothing_is_claimed_of_images_that_cannot_tell(study):
         assert displaced.look(replace(study, volumes=volumes, segmentation=None)) == Found()
 
 
+@pytest.mark.parametrize("order", ["C", "F"])
+@pytest.mark.parametrize("dtype", [np.uint8, np.int16, np.float32])
+def test_the_coarse_grid_holds_the_mean_of_each_block(order, dtype):
+    data = np.asarray(np.random.default_rng(3).integers(0, 120, (13, 9, 8)), dtype=dtype, order=order)
+    pooled = displaced._pooled(data, [4, 2, 1])
+    blocks = data[:12, :8].astype(np.float64).reshape(3, 4, 4, 2, 8, 1)
+    np.testing.assert_allclose(pooled, blocks.mean(axis=(1, 3, 5)), rtol=1e-6)
+    assert pooled.dtype == np.float32
+
+
+def test_a_rough_registration_settles_only_what_is_near(study, monkeypatch):
+    asked = []
+    real = displaced._registered
+    monkeypatch.setattr(displaced, "_registered", lambda a, b, n, *how: asked.append(how) or real(a, b, n, *how))
+    displaced.look(study)
+    assert asked == [displaced._ROUGH] * 3
+    asked.clear()
+    displaced.look(moved(study, Modality.T2))
+    assert displaced._FINE in asked
+
+
 def test_it_can_be_cancelled(study):
     with pytest.raises(Cancelled):
         displaced.laid_back(study, Found({Modality.T2: 5.0}), cancelled=lambda: True)

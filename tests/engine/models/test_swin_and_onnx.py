@@ -159,7 +159,7 @@ def test_a_second_stage_is_written_too(tmp_path, whole_tumour):
 
 
 @pytest.mark.slow
-def test_weights_of_its_own_for_a_missing_series_are_left_out(tmp_path):
+def test_weights_of_its_own_for_a_missing_series_are_left_out(tmp_path, caplog):
     pytest.importorskip("onnxscript")
     recipe = load_recipe("baseline", ["network.init_filters=8", "network.blocks_down=[1, 1]", "network.blocks_up=[1]",
                                       'network.own_weights_without=["flair"]'])  # fmt: skip
@@ -168,6 +168,7 @@ def test_weights_of_its_own_for_a_missing_series_are_left_out(tmp_path):
                            parameters=1)  # fmt: skip
     checkpoint.save(tmp_path / "own.safetensors", net.state_dict(), card, recipe)
     written = export_onnx(tmp_path / "own.safetensors", tmp_path / "own.onnx")
+    assert "for studies without FLAIR, which ONNX leaves out" in caplog.text
     image = torch.randn(1, 4, 24, 16, 32, generator=torch.Generator().manual_seed(1))
     for lacks in (False, True):
         image[:, 3] *= not lacks

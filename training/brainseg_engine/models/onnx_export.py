@@ -17,6 +17,7 @@ import torch
 
 from brainseg_engine.core.errors import CheckpointError
 from brainseg_engine.core.paths import atomic, check_writable
+from brainseg_engine.core.study import Modality
 from brainseg_engine.models import checkpoint
 from brainseg_engine.models.importers.onnx import CARD, RECIPE
 from brainseg_engine.nets.onnx import session
@@ -46,8 +47,12 @@ def export_onnx(model: Path, out: Path) -> Path:
     for module in net.modules():
         if isinstance(module, SecondStage):
             module.everywhere = True
-        if isinstance(module, FoldedSegResNet):
+        if isinstance(module, FoldedSegResNet) and module.lacking:
             module.of_all = True
+            _log.warning(
+                "the model '%s' has weights of its own for studies without %s, which ONNX leaves out: answers are "
+                "worse there", loaded.card.name, " or ".join(Modality(m).title for m in module.lacking),
+            )  # fmt: skip
     if loaded.kept is not None:
         _log.warning(
             "the model '%s' keeps its base model for studies that look unlike the corrected ones; ONNX holds the fine-tuned "
