@@ -9,6 +9,7 @@ import argparse
 import json
 import os
 import platform
+import random
 import sys
 import tempfile
 from collections.abc import Callable, Mapping
@@ -33,6 +34,16 @@ def stored_cases(data: Path | None, side: str = "validation") -> dict[str, Path]
     split = stored_split(data)
     assert data is not None
     return {case: Path(data) / "brats" / case for case, there in split.items() if there == side}
+
+
+def halves(data: Path | None) -> tuple[dict[str, Path], dict[str, list[str]]]:
+    """The training cases, case → folder, and which of them each model learns from: ``half-a``, ``half-b``, ``whole``. The halves
+    are the same in every benchmark that scores one half by what has learnt from the other."""
+    folders = stored_cases(data, "train")
+    names = sorted(folders)
+    random.Random(14).shuffle(names)
+    half = len(names) // 2
+    return folders, {"half-a": names[:half], "half-b": names[half:], "whole": names}
 
 
 def two_phantoms(folder: Path) -> dict[str, Path]:

@@ -44,7 +44,7 @@ from brainseg_engine.scores.overlap import dice
 from brainseg_engine.train import losses
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
-from common import stored_cases
+from common import halves
 
 RATE, WARM_UP, DECAY = 1e-3, 20, 0.98
 SPOILT = ["augmentation.acquisition.missing=0.3", "augmentation.affine=0.25"]
@@ -161,11 +161,7 @@ def main() -> int:
     options.add_argument("--only", choices=["half-a", "half-b", "whole"])
     args = options.parse_args()
     Path(args.out).mkdir(parents=True, exist_ok=True)
-    folders = stored_cases(args.data, "train")
-    names = sorted(folders)
-    random.Random(14).shuffle(names)  # the halves of the second stage's benchmark
-    half = len(names) // 2
-    learns = {"half-a": names[:half], "half-b": names[half:], "whole": names}
+    folders, learns = halves(args.data)
     for name in [args.only] if args.only else learns:
         made(args, name, folders, learns[name])
     return 0

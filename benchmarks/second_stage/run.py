@@ -47,7 +47,7 @@ from brainseg_engine.recipe import Acquisition, Recipe, SegResNetConfig, overrid
 from brainseg_engine.scores.overlap import dice
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
-from common import stored_cases
+from common import halves
 
 SIDE = 64
 """Voxels of a cube that is learnt from."""
@@ -284,12 +284,9 @@ def main() -> int:
     options.add_argument("--threads", type=int, default=1)
     args = options.parse_args()
     torch.set_num_threads(args.threads)
-    folders = stored_cases(args.data, "train")
-    names = sorted(folders)
-    random.Random(14).shuffle(names)
-    half = len(names) // 2
+    folders, parts = halves(args.data)
     print("| model | learnt from | scored on | Dice |\n|---|---|---|---|")
-    for name, learns in (("half-a", names[:half]), ("half-b", names[half:]), ("whole", names)):
+    for name, learns in parts.items():
         if args.only in (None, "views", name):
             made(args, name, folders, learns, args.steps)
     return 0
