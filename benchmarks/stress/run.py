@@ -185,7 +185,7 @@ class Model:
     @torch.inference_mode()
     def scores(self, image: torch.Tensor, truth: torch.Tensor, inverse: Inverse) -> dict[str, float]:
         """Region → Dice; margins that the degradation added are cut off again."""
-        found = gaps.filled(self._answered, image, gaps.found(image, self.recipe))
+        found = gaps.filled(self._answered, image, gaps.found(image, self.recipe), self.recipe.output, logits=False)
         inner = [slice((a - b) // 2, (a - b) // 2 + b) for a, b in zip(found.shape[1:], truth.shape, strict=True)]
         found = found[(slice(None), *inner)]
         grid = inverse.working.crop((0, 0, 0), (found.shape[1], found.shape[2], found.shape[3]))

@@ -38,11 +38,36 @@ def test_the_answer_without_it_counts_where_a_flair_shows_nothing():
         asked.append(x)
         return torch.full((3, SIDE, SIDE, SIDE), 0.25 if not x[n].any() else 0.75)
 
-    answer = gaps.filled(answered, image, [gap])
+    answer = gaps.filled(answered, image, [gap], RECIPE.output, logits=False)
     assert len(asked) == 2 and torch.equal(asked[0], image)
     assert torch.all(answer[:, 5:13, 5:-5, 5:-5] == 0.25) and torch.all(answer[:, 16:] == 0.75)
     assert part == pytest.approx(0.25, abs=0.01)
     assert gaps.words([gap], RECIPE.modalities).startswith("FLAIR does not show 25 % of the brain;")
+
+
+@pytest.mark.parametrize("logits", [False, True])
+def test_the_more_of_the_tumour_lies_there_the_more_the_answer_without_it_counts_elsewhere(logits):
+    image = brain(flair=0.25)
+    [gap] = gaps.found(image, RECIPE)
+    low, high = (-1.0, 1.0) if logits else (0.25, 0.75)
+    by_part = []
+    for shifted in range(0, 24, 4):  # a cube of 8, in the gap at first and outside it in the end
+
+        def answered(x, at=5 + shifted):
+            found = torch.full((3, SIDE, SIDE, SIDE), low)
+            if not x[gap.series].any():
+                found[:, at : at + 8, 10:18, 10:18] = high
+            return found
+
+        answer = gaps.filled(answered, image, [gap], RECIPE.output, logits=logits)
+        mask = answered(torch.zeros_like(image))[0] == high
+        inside = float(gap.where[mask].sum() / mask.sum())
+        outside = mask & (gap.where == 0)
+        by_part.append(inside)
+        if outside.any():
+            assert torch.allclose(answer[:, outside], torch.tensor(low + (high - low) * inside**2), atol=1e-5)
+        assert torch.all(answer[:, ~mask] == low)
+    assert by_part[0] == 1 and by_part[-1] == 0 and by_part == sorted(by_part, reverse=True)
 
 
 @pytest.mark.parametrize(
@@ -61,7 +86,7 @@ def test_where_nothing_is_to_be_filled_the_network_is_asked_once(cut, recipe):
     image = brain(**cut)
     assert gaps.found(image, recipe) == []
     assert gaps.words([], recipe.modalities) == ""
-    assert torch.equal(gaps.filled(lambda x: x[:3], image, []), image[:3])
+    assert torch.equal(gaps.filled(lambda x: x[:3], image, [], RECIPE.output, logits=True), image[:3])
 
 
 def test_it_is_said_with_the_answer_and_no_limits_are_claimed():

@@ -288,10 +288,10 @@ def run(
 
     short = plan.short_numbers(rung.device)
     with torch.autocast(rung.device.partition(":")[0], short, enabled=short is not None):
-        answer = gaps.filled(answered, image, uncovered)
+        answer = gaps.filled(answered, image, uncovered, output, logits=window.average == "logits")
     if short is not None and not bool(answer.sum().isfinite()):
         _log.warning("%s: numbers of 16 bits do not suffice for this model; computed again with 32", study_id)
-        answer = gaps.filled(answered, image, uncovered)
+        answer = gaps.filled(answered, image, uncovered, output, logits=window.average == "logits")
     _require_numbers(answer, study_id)
     if cancelled():
         raise Cancelled
