@@ -2,7 +2,7 @@
 
 Each training case of the stored split is answered by a fold model that has not learnt from it. Thresholds and the smallest
 piece that stays are chosen for each region on half of the cases and scored on the other half (repeated, seeded), beside the
-model's own rule.
+model's own rule. As in every answer, a region holds the ones within it: TC what the model's own rule leaves of ET, WT that of TC.
 
     python benchmarks/specks/run.py --data DIR --fold A.safetensors --fold B.safetensors
 
@@ -35,25 +35,27 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 from common import stored_cases
 
 THRESHOLDS = (0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.85, 0.9)
-SPECKS_ML = (0.0, 0.1, 0.25, 0.5, 1.0, 2.0, 3.0)
+SPECKS_ML = (0.0, 0.1, 0.2, 0.3, 0.5, 1.0, 2.0, 3.0)
 Choice = tuple[float, float]
 """(threshold, mL of the smallest piece that stays)."""
 HALVES = 200
 
 
-def scores(p: NDArray[np.float32], truth: Mask, voxel_ml: float) -> dict[Choice, float]:
-    """Dice of a region for every choice."""
-    total = int(np.count_nonzero(truth))
+def scores(p: NDArray[np.float32], truth: Mask, inner: Mask, voxel_ml: float) -> dict[Choice, float]:
+    """Dice of a region for every choice; ``inner``, the regions within it, belongs to it whatever is chosen."""
+    total, within = int(np.count_nonzero(truth)), int(np.count_nonzero(inner))
+    right = int(np.count_nonzero(inner & truth))
     out = {}
     for threshold in THRESHOLDS:
         labelled, n = components(p > threshold)
-        sizes = np.bincount(labelled.ravel(), minlength=n + 1)
-        hits = np.bincount(labelled[truth], minlength=n + 1)
-        sizes[0] = hits[0] = 0
+        sizes, new, hits = (
+            np.bincount(labelled[where].ravel(), minlength=n + 1) for where in (slice(None), ~inner, truth & ~inner)
+        )
+        new[0] = hits[0] = 0
         for least in SPECKS_ML:
             stays = sizes >= round(least / voxel_ml)
-            found = int(sizes[stays].sum())
-            out[threshold, least] = 2 * int(hits[stays].sum()) / (found + total) if found + total else 1.0
+            found = within + int(new[stays].sum())
+            out[threshold, least] = 2 * (right + int(hits[stays].sum())) / (found + total) if found + total else 1.0
     return out
 
 
@@ -99,8 +101,8 @@ class Lost:
     false: int = 0
     false_left: int = 0
 
-    def add(self, p: NDArray[np.float32], truth: Mask, choice: Choice, voxel_ml: float) -> None:
-        """Count one case in."""
+    def add(self, p: NDArray[np.float32], truth: Mask, inner: Mask, choice: Choice, voxel_ml: float) -> Mask:
+        """Count one case in; returns what stays, with ``inner``, the regions within it."""
         threshold, least = choice
         labelled, n = components(truth)
         sizes = np.bincount(labelled.ravel(), minlength=n + 1) * voxel_ml
@@ -108,7 +110,8 @@ class Lost:
         pieces, m = components(p > threshold)
         large = np.bincount(pieces.ravel(), minlength=m + 1) >= round(least / voxel_ml)
         large[0] = False
-        before, after = (set(np.unique(labelled[where]).tolist()) for where in (pieces > 0, large[pieces]))
+        stays: Mask = large[pieces] | inner
+        before, after = (set(np.unique(labelled[where]).tolist()) for where in ((pieces > 0) | inner, stays))
         true = set(np.unique(pieces[truth]).tolist())
         self.lesions += len(real)
         self.below += sum(1 for i in real if sizes[i] < least)
@@ -116,6 +119,7 @@ class Lost:
         self.left += sum(1 for i in real if i in after)
         self.false += sum(1 for i in range(1, m + 1) if i not in true)
         self.false_left += sum(1 for i in range(1, m + 1) if i not in true and large[i])
+        return stays
 
 
 def choices(found: Mapping[Region, Sequence[Mapping[Choice, float]]], rule: Postprocess) -> Iterator[str]:
@@ -160,10 +164,11 @@ def main() -> int:
     lost = {r: Lost() for r in Region}
     for n, case in enumerate(calibration.out_of_fold(folds, unseen)):
         voxel_ml = case.study.reference.grid.voxel_ml or 0.001
-        for region, p in case.probabilities.items():
-            truth = region_mask(case.truth, region)
-            found[region].append(scores(p, truth, voxel_ml))
-            lost[region].add(p, truth, own_choice(rule, region), voxel_ml)
+        inner = np.zeros(case.truth.shape, dtype=bool)
+        for region in (Region.ET, Region.TC, Region.WT):
+            p, truth = case.probabilities[region], region_mask(case.truth, region)
+            found[region].append(scores(p, truth, inner, voxel_ml))
+            inner = lost[region].add(p, truth, inner, own_choice(rule, region), voxel_ml)
         print(f"{n + 1} of {len(unseen)}", file=sys.stderr, flush=True)
     print(f"{len(unseen)} cases out of fold\n\n" + "\n".join(choices(found, rule)))
     print(f"\nTrue lesions above {SMALLEST_MM3:g} mm³\n\n" + "\n".join(losses(lost, rule)))
