@@ -4,12 +4,14 @@ import numpy as np
 import pytest
 import torch
 
+from brainseg_engine import models
 from brainseg_engine.core.errors import Cancelled, CheckpointError, DeviceError, InputError
 from brainseg_engine.core.geometry import Grid
-from brainseg_engine.core.labels import REGION_LABELS, Region
+from brainseg_engine.core.labels import REGION_LABELS, Region, region_mask
 from brainseg_engine.core.study import Modality, Study, Volume
 from brainseg_engine.inference.postprocess import decided, of_regions, remove_small, to_labels
 from brainseg_engine.inference.predictor import Predictor
+from brainseg_engine.models import checkpoint
 from brainseg_engine.recipe import Output, Postprocess
 
 
@@ -101,6 +103,21 @@ def test_postprocess_enforces_nesting_and_drops_specks():
     assert set(np.unique(labels)) == {0, 3}
     assert np.unique(to_labels(p[2:], Output(regions=(Region.WT,)), Postprocess(), grid)).tolist() == [0, 5]
     assert not remove_small(np.zeros((3, 3, 3), bool), 5).any()
+
+
+def test_a_tumour_of_small_nodules_keeps_them_by_the_bundled_models_rule():
+    rule = checkpoint.read_metadata(models.find("brats-baseline"))[1].postprocess
+    p = torch.zeros(3, 48, 48, 48)
+    p[0, 4:-4, 4:-4, 4:-4] = 0.9
+    for at, side in ((8, 9), (20, 7), (32, 6)):  # 0.73, 0.34 and 0.22 mL, each with a rim and a centre
+        p[1:, at : at + side, at : at + side, at : at + side] = 0.9
+        p[2, at + 2 : at + side - 2, at + 2 : at + side - 2, at + 2 : at + side - 2] = 0.1
+    p[1:, 40:44, 40:44, 8:12] = 0.9  # 0.06 mL: a speck
+    labels, dropped = decided(p, Output(), rule, Grid((48, 48, 48), np.eye(4)))
+    core = region_mask(labels, Region.TC)
+    assert int(core.sum()) == 9**3 + 7**3 + 6**3
+    assert int((labels == 3).sum()) == 9**3 - 5**3 + 7**3 - 3**3 + 6**3 - 2**3
+    assert dropped == {Region.TC: pytest.approx(0.064), Region.ET: pytest.approx(0.064)}
 
 
 def test_classes_become_labels_and_regions():
