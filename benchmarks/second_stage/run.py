@@ -238,7 +238,7 @@ def made(args: argparse.Namespace, name: str, folders: Mapping[str, Path], learn
         return
     use = [f"network.second_stage.members={args.members}", "network.second_stage.whole_tumour=true"]
     if len(learns) < len(folders):  # out of fold it answers alone: the first stage has learnt from all cases
-        use += ["network.second_stage.share=1.0", "postprocess.thresholds={}"]
+        use += ["network.second_stage.share=1.0"]
     recipe = overridden(recipe, use)
     torch.manual_seed(args.seed)
     net = nets.build(recipe)
