@@ -46,7 +46,7 @@ from common import stored_cases
 Degraded = Callable[[torch.Tensor], torch.Tensor]
 """(C, X, Y, Z) → the same degraded, a copy; margins may be added to X, Y and Z."""
 
-THICK_MM, PART, MOVED_MM, MOVED_DEG, LEVELS = 6, 0.25, 3.0, 3.0, 24
+THICK_MM, PART, MOVED_MM, MOVED_DEG, LEVELS, STRIPPED_MM = 6, 0.25, 3.0, 3.0, 24, 4
 AXES = "xyz"
 PLANES = {0: "sagittal", 1: "coronal", 2: "axial"}
 
@@ -67,6 +67,8 @@ def degradations(subsets: bool) -> Iterator[tuple[str, Degraded]]:
         yield f"{m.title} moved {MOVED_MM:g} mm and {MOVED_DEG:g}°", _moved(i)
     yield "all: bias field", _biased
     yield f"all: {LEVELS} levels", _coarse
+    yield f"all: up to {STRIPPED_MM} mm of brain stripped", _stripped(rim=False)
+    yield f"all: a rim of up to {STRIPPED_MM} mm left", _stripped(rim=True)
     yield "mirrored", lambda image: image.flip(1)
     for margin in (8, 16, 32):
         yield f"{margin} empty voxels on every side", _margin(margin, stray=False)
@@ -122,6 +124,14 @@ def _coarse(image: torch.Tensor) -> torch.Tensor:
         step = ((high - low) / LEVELS).clamp_min(1e-6)
         out.append(((channel - low) / step).round().mul(step).add(low) * (channel != 0))
     return torch.stack(out)
+
+
+def _stripped(rim: bool) -> Degraded:
+    def degraded(image: torch.Tensor) -> torch.Tensor:
+        labels = torch.zeros(image.shape[1:], dtype=torch.uint8)
+        return acquisition.stripped(image, labels, STRIPPED_MM, rim, generator(14, 0, 2))[0]
+
+    return degraded
 
 
 def _margin(n: int, stray: bool) -> Degraded:

@@ -56,6 +56,35 @@ def test_thick_slices_of_a_uniform_brain_are_uniform():
     torch.testing.assert_close(acquisition.thick(channel, 1, 5, 0.3, 0.5), channel)
 
 
+@pytest.mark.parametrize("seed", range(4))
+def test_a_stripping_takes_brain_with_its_labels_or_leaves_a_rim(seed):
+    image = brain(side=40)
+    image[3] = 0  # a series that is missing stays so
+    inside = (image != 0).any(dim=0)
+    labels = inside.to(torch.uint8) * 2
+
+    def shell(mask, n):
+        """Where ``mask`` is within ``n`` voxels, in a cube's sense."""
+        return torch.nn.functional.max_pool3d(mask[None, None].float(), 2 * n + 1, 1, n)[0, 0] > 0
+
+    less, fewer = acquisition.stripped(image, labels, 4, False, generator(0, 0, seed))
+    kept = (less[:3] != 0).any(dim=0)
+    assert torch.all(inside | ~kept) and kept.sum() < inside.sum()
+    assert torch.all(kept | shell(~inside, 4) | ~inside), "nothing is taken further than 4 voxels from the surface"
+    assert torch.equal(fewer, labels * kept)
+
+    more, same = acquisition.stripped(image, labels, 4, True, generator(0, 0, seed))
+    grown = (more[:3] != 0).any(dim=0)
+    assert torch.all(grown | ~inside) and grown.sum() > inside.sum()
+    assert torch.all(shell(inside, 4) | ~grown), "no rim is thicker than 4 voxels"
+    assert torch.equal(same, labels)
+    for out in (less, more):
+        assert not out[3].any()
+        for channel in out[:3]:
+            values = channel[channel != 0]
+            assert abs(float(values.mean())) < 1e-4 and abs(float(values.std()) - 1) < 1e-3
+
+
 @pytest.mark.parametrize("far", [False, True])
 def test_a_cut_takes_that_part_of_one_side(far):
     channel = brain()[0]

@@ -15,7 +15,7 @@ PLAIN = [
     "augmentation.flip=0", "augmentation.affine=0", "augmentation.intensity=0", "augmentation.gamma=0",
     "augmentation.bias_field=0", "augmentation.noise=0", "augmentation.blur=0", "augmentation.artefacts.probability=0",
     "augmentation.acquisition.thick=0", "augmentation.acquisition.cut=0", "augmentation.acquisition.missing=0",
-    "augmentation.acquisition.moved=0", "augmentation.acquisition.quantised=0",
+    "augmentation.acquisition.moved=0", "augmentation.acquisition.quantised=0", "augmentation.acquisition.stripped=0",
     "augmentation.dose=0", "augmentation.transplant=0", "window.policy=patch", "window.foreground=0.9",
     "postprocess.min_component_ml={}", "postprocess.thresholds={}", "preprocess.spacing_mm=0", "training.batch_size=1",
     "training.ema_decay=0.9", "training.validate_every_steps=100000", "schedule.name=cosine", "schedule.warmup_steps=5",

@@ -12,7 +12,7 @@ from typing import Any
 import torch
 
 from brainseg_engine.augment import artefacts, spatial, tensor_forms
-from brainseg_engine.augment.acquisition import acquired
+from brainseg_engine.augment.acquisition import acquired, stripped
 from brainseg_engine.augment.draw import chance, generator, uniform, whole
 from brainseg_engine.augment.intensity import change
 from brainseg_engine.core.study import Modality
@@ -52,6 +52,8 @@ def augment(
     elif flips:
         image, labels = image.flip([axis + 1 for axis in flips]), labels.flip(flips)
     image = acquired(image, config.acquisition, g, spacing_mm)
+    if config.acquisition.stripped and chance(config.acquisition.stripped, g):
+        image, labels = stripped(image, labels, config.acquisition.stripped_mm / spacing_mm, chance(0.5, g), g)
     if intensity:
         image = torch.stack([change(channel, config, g) for channel in image])
     if shifted:

@@ -1,5 +1,6 @@
 """Series as hospitals acquire them: thick slices in any plane, a field of view that ends inside the head, series that are
-missing or lie beside the others. Each series for itself; outside its brain 0 stays 0.
+missing or lie beside the others. Each series for itself; outside its brain 0 stays 0. And a skull-stripping, of all series
+alike, that took too much or left a rim.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ from torch.nn import functional as F
 
 from brainseg_engine.augment import spatial
 from brainseg_engine.augment.draw import chance, uniform, whole
+from brainseg_engine.augment.intensity import smooth_field
 from brainseg_engine.recipe import Acquisition
 
 
@@ -79,6 +81,41 @@ def cut(channel: torch.Tensor, axis: int, part: float, far: bool) -> None:
     first, last = int(there[0]), int(there[-1]) + 1
     size = round(part * (last - first))
     channel.narrow(axis, last - size if far else first, size).zero_()
+
+
+def stripped(
+    image: torch.Tensor, labels: torch.Tensor, voxels: float, rim: bool, g: torch.Generator
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """(C, X, Y, Z), labels (X, Y, Z) → as after another skull-stripping: up to ``voxels`` of brain gone, and their labels with
+    it, or with ``rim`` as much left of what is around it; how much varies slowly over the head."""
+    there = image != 0
+    brain = there.any(dim=0)
+    reach = smooth_field(torch.rand(3, 3, 3, generator=g) * voxels, brain)
+    outside = brain if rim else ~brain
+    near = torch.zeros_like(reach)  # steps of a voxel that a point of the other side is within
+    for _ in range(math.ceil(voxels)):
+        near += outside
+        outside = _grown(outside)
+    steps = math.ceil(voxels) - near
+    if not rim:
+        kept = brain & ((steps >= reach) | (near == 0))
+        return torch.stack([standardised(c * kept) for c in image]), labels.where(kept, torch.zeros_like(labels))
+    added = ~brain & (steps < reach) & (near > 0)
+    out = []
+    for channel, own in zip(image, there, strict=True):
+        tissue = uniform(-2.0, 2.0, g) + 0.3 * torch.randn(brain.shape, generator=g).to(channel)
+        if own.any():
+            around = own
+            for _ in range(math.ceil(voxels)):
+                around = _grown(around)
+            channel = standardised(torch.where(added & around, tissue, channel))
+        out.append(channel)
+    return torch.stack(out), labels
+
+
+def _grown(mask: torch.Tensor) -> torch.Tensor:
+    """By a voxel in every direction."""
+    return F.max_pool3d(mask[None, None].float(), 3, 1, 1)[0, 0] > 0
 
 
 def standardised(channel: torch.Tensor) -> torch.Tensor:

@@ -63,6 +63,10 @@ class Acquisition(RecipeSection):
     moved_deg: float = Field(default=3.0, ge=0)
     quantised: Fraction = Field(default=0.0, ge=0, le=1)
     """Intensities in 32 to 256 steps."""
+    stripped: Fraction = Field(default=0.0, ge=0, le=1)
+    """The skull was taken off together with up to ``stripped_mm`` of brain (what tumour lay there counts as background), or with
+    as much of what is around the brain left, in all series alike."""
+    stripped_mm: float = Field(default=4.0, gt=0)
 
 
 class Augmentation(RecipeSection):
