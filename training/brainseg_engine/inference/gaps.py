@@ -60,17 +60,17 @@ def filled(
     logits: bool,
 ) -> torch.Tensor:
     """(C, X, Y, Z) → the answer (K, X, Y, Z), ``logits`` or probabilities: in each gap that of the image without the series;
-    elsewhere, too, by the square of the part of the tumour found without it that lies in the gap (the square and four other
-    laws were compared on training cases: docs/models/runs.md)."""
+    elsewhere, too, by the square of the part of the tumour, as found without it, that lies in the gap (compared with other laws
+    on training cases: docs/models/runs.md)."""
     answer = answered(image)
     for gap in gaps:
         without = image.clone()
         without[gap.series] = 0
         other = answered(without)
         tumour = of_regions(probabilities(other[None], output)[0] if logits else other, output).amax(dim=0) > 0.5
-        where = gap.where.to(answer)
+        where = gap.where.to(answer.device)
         inside = float(where[tumour].sum()) / max(1, int(tumour.sum()))
-        answer = answer.lerp(other, where + (1 - where) * inside**2)
+        answer = answer.lerp(other, (where + (1 - where) * inside**2).to(answer))
     return answer
 
 
