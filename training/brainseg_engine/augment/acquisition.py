@@ -87,35 +87,32 @@ def stripped(
     image: torch.Tensor, labels: torch.Tensor, voxels: float, rim: bool, g: torch.Generator
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """(C, X, Y, Z), labels (X, Y, Z) → as after another skull-stripping: up to ``voxels`` of brain gone, and their labels with
-    it, or with ``rim`` as much left of what is around it; how much varies slowly over the head."""
+    it, or with ``rim`` as much left of what is around it; how much varies slowly over the head. ``voxels`` counts along the axes:
+    where the surface lies obliquely it is up to √3 as much."""
     there = image != 0
     brain = there.any(dim=0)
     reach = smooth_field(torch.rand(3, 3, 3, generator=g) * voxels, brain)
-    outside = brain if rim else ~brain
-    near = torch.zeros_like(reach)  # steps of a voxel that a point of the other side is within
+    outside, around = (brain if rim else ~brain)[None], there
+    near = torch.zeros_like(reach)  # of how many steps outwards a point is reached
     for _ in range(math.ceil(voxels)):
-        near += outside
+        near += outside[0]
         outside = _grown(outside)
+        around = _grown(around) if rim else around
     steps = math.ceil(voxels) - near
     if not rim:
         kept = brain & ((steps >= reach) | (near == 0))
         return torch.stack([standardised(c * kept) for c in image]), labels.where(kept, torch.zeros_like(labels))
-    added = ~brain & (steps < reach) & (near > 0)
+    added = ~brain & (steps < reach) & (near > 0) & around  # a series that is missing has nothing around it
     out = []
-    for channel, own in zip(image, there, strict=True):
+    for channel, here in zip(image, added, strict=True):
         tissue = uniform(-2.0, 2.0, g) + 0.3 * torch.randn(brain.shape, generator=g).to(channel)
-        if own.any():
-            around = own
-            for _ in range(math.ceil(voxels)):
-                around = _grown(around)
-            channel = standardised(torch.where(added & around, tissue, channel))
-        out.append(channel)
+        out.append(standardised(torch.where(here, tissue, channel)))
     return torch.stack(out), labels
 
 
-def _grown(mask: torch.Tensor) -> torch.Tensor:
-    """By a voxel in every direction."""
-    return F.max_pool3d(mask[None, None].float(), 3, 1, 1)[0, 0] > 0
+def _grown(masks: torch.Tensor) -> torch.Tensor:
+    """(C, X, Y, Z) → each by a voxel in every direction."""
+    return F.max_pool3d(masks.float(), 3, 1, 1) > 0
 
 
 def standardised(channel: torch.Tensor) -> torch.Tensor:

@@ -67,6 +67,7 @@ class Acquisition(RecipeSection):
     """The skull was taken off together with up to ``stripped_mm`` of brain (what tumour lay there counts as background), or with
     as much of what is around the brain left, in all series alike."""
     stripped_mm: float = Field(default=4.0, gt=0)
+    """Along the axes; up to 1.7 times as much where the surface lies obliquely."""
 
 
 class Augmentation(RecipeSection):
